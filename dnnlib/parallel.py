@@ -1,0 +1,57 @@
+"""A function over many inputs on several processes: results in order, a bounded number under way, clean ends."""
+
+import contextlib
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from dnnlib.errors import UserError
+
+Job = TypeVar('Job')
+Result = TypeVar('Result')
+
+
+def parallel_map(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+    """function(job) for every job, in order; `workers` processes, or this one if there is but one.
+
+    Whatever a job raises is raised here, and ends the rest; so does closing the iterator (Ctrl-C). At most two jobs a
+    worker are under way or waiting to be taken, so results do not pile up in memory.
+
+    Raises:
+        UserError: a worker process died.
+    """
+    if workers <= 1:
+        yield from map(function, jobs)
+        return
+    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method))
+    under_way: deque = deque()
+    try:
+        for job in jobs:
+            with interrupts_held():      # the first submissions start the workers
+                under_way.append(pool.submit(function, job))
+            if len(under_way) >= 2 * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError('A worker process died, probably for lack of memory: use fewer --workers.') from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block; processes started in it never see one, for they inherit the hold.
+
+    Ctrl-C reaches every process of a command; only the main one shall answer it, and stop the others.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

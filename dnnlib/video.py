@@ -1,0 +1,193 @@
+"""Video files: the one place that writes them and reads them, through the ffmpeg that imageio-ffmpeg brings along."""
+
+import contextlib
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import imageio_ffmpeg
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_path, require_file
+
+# Rec. 709, and tagged as such: players take untagged files for 601 or 709 depending on their size, and tint them.
+COLOUR_IN = ['-vf', 'scale=out_color_matrix=bt709:out_range=tv']
+COLOUR_TAGS = ['-colorspace', 'bt709', '-color_primaries', 'bt709', '-color_trc', 'bt709', '-color_range', 'tv']
+STREAM_LINE = re.compile(r'Stream #0.*?: Video: .*?(\d{2,5})x(\d{2,5}).*?([\d.]+)(k?) fps')
+COUNT_LINE = re.compile(r'frame=\s*(\d+)')
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video holds: number of frames, frames per second (two decimals), width and height in pixels."""
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
+    """Write an MP4 that browsers play: H.264 High, yuv420p, index at the front. Atomic.
+
+    Args:
+        path: ends in `.mp4`.
+        frames: uint8 [H, W, 3] RGB, all of one size. 4:2:0 colour needs even sizes: an odd one gets its last row or
+            column twice.
+        fps: frames per second.
+        crf: x264's constant rate factor, 0 (lossless) to 51; 17 looks like the source.
+
+    Raises:
+        UserError: ffmpeg is missing or fails, the disk is full. ValueError: no frames, or frames of another kind.
+    """
+    with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
+        encoder: subprocess.Popen | None = None
+        for frame in frames:
+            if encoder is None:
+                shape = frame.shape
+                encoder, log = stack.enter_context(_ffmpeg(_encode_args(temporary, shape, fps, crf), stdin=True))
+            _check_frame(frame, shape)
+            if not _feed(encoder, frame):
+                break
+        if encoder is None:
+            raise ValueError(f'No frames to write to {path}.')
+        if _close(encoder) != 0:
+            raise _encoder_failure(path, log)
+
+
+def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
+    """Decode a video: every stored frame once, as uint8 [H, W, 3] RGB, whatever its time stamps.
+
+    Raises:
+        UserError: the file is missing, not a video, or broken before its end; ffmpeg is missing.
+    """
+    path = require_file(path, 'video')
+    # Each PPM image carries its own size, so rotated videos need no special case.
+    args = [*_decode_args(path), '-pix_fmt', 'rgb24', '-c:v', 'ppm', '-f', 'image2pipe', '-']
+    with _ffmpeg(args, stdout=True) as (decoder, log):
+        count = 0
+        while (frame := _read_ppm(decoder.stdout)) is not None:
+            count += 1
+            yield frame
+        if decoder.wait() != 0 or count == 0:
+            raise _decoder_failure(path, log)
+
+
+def video_info(path: str | os.PathLike) -> VideoInfo:
+    """Decode a video once and say what is in it. Raises UserError as `read_frames` does."""
+    path = require_file(path, 'video')
+    with _ffmpeg([*_decode_args(path), '-f', 'null', '-'], level='info') as (decoder, log):
+        status = decoder.wait()
+        text = _text(log)
+        streams, counts = STREAM_LINE.findall(text), COUNT_LINE.findall(text)
+        if status != 0 or not streams or not counts or int(counts[-1]) == 0:
+            raise _decoder_failure(path, log)
+    width, height, rate, thousand = streams[-1]      # of the output: after any rotation
+    return VideoInfo(int(counts[-1]), float(rate) * (1000 if thousand else 1), int(width), int(height))
+
+
+def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int) -> list[str]:
+    size = f'{_even(shape[1])}x{_even(shape[0])}'
+    source = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-r', f'{fps:.6g}', '-i', '-']
+    codec = ['-c:v', 'libx264', '-profile:v', 'high', '-pix_fmt', 'yuv420p', '-crf', str(crf)]
+    return [*source, '-an', *COLOUR_IN, *codec, *COLOUR_TAGS, '-movflags', '+faststart', f'file:{path}']
+
+
+def _decode_args(path: Path) -> list[str]:
+    """-xerror: a damaged file is an error, not a shorter video; passthrough: no frame is dropped or repeated."""
+    return ['-xerror', '-i', f'file:{path}', '-map', '0:v:0', '-fps_mode', 'passthrough']
+
+
+def _even(size: int) -> int:
+    return size + size % 2
+
+
+def _check_frame(frame: np.ndarray, shape: tuple[int, ...]) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != shape:
+        raise ValueError(f'Expected uint8 frames [H, W, 3] of one size {shape}, got {frame.dtype} {frame.shape}.')
+
+
+def _feed(encoder: subprocess.Popen, frame: np.ndarray) -> bool:
+    """Hand over one frame, padded to even size; False if the encoder is gone."""
+    height, width = frame.shape[:2]
+    if height % 2 or width % 2:
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
+    try:
+        encoder.stdin.write(np.ascontiguousarray(frame).data)
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _close(encoder: subprocess.Popen) -> int:
+    """End the input and wait for the encoder; its exit status."""
+    with contextlib.suppress(BrokenPipeError):
+        encoder.stdin.close()
+    return encoder.wait()
+
+
+def _read_ppm(stream: IO[bytes]) -> np.ndarray | None:
+    """The next image of a stream of binary PPMs, or None at its end."""
+    magic, size, limit = stream.readline(), stream.readline(), stream.readline()
+    if magic != b'P6\n' or limit != b'255\n':
+        return None
+    width, height = map(int, size.split())
+    pixels = stream.read(width * height * 3)
+    if len(pixels) < width * height * 3:
+        return None
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(height, width, 3)
+
+
+@contextlib.contextmanager
+def _ffmpeg(args: list[str], stdin: bool = False, stdout: bool = False,
+            level: str = 'error') -> Iterator[tuple[subprocess.Popen, IO[bytes]]]:
+    """Run ffmpeg with its messages in a temporary file (a full pipe would block it); stopped on the way out."""
+    with tempfile.TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(
+                [imageio_ffmpeg.get_ffmpeg_exe(), '-hide_banner', '-nostdin', '-y', '-loglevel', level, *args],
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL, stderr=log,
+                start_new_session=True)      # Ctrl-C is for us: we decide what becomes of the file
+        except (RuntimeError, OSError) as error:
+            raise UserError('ffmpeg does not run: install it with `pip install imageio-ffmpeg`, or set '
+                            f'IMAGEIO_FFMPEG_EXE to a working one ({error}).') from error
+        try:
+            yield process, log
+        finally:
+            process.kill()
+            for stream in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    if stream is not None:
+                        stream.close()
+            process.wait()
+
+
+def _text(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode('utf-8', 'replace')
+
+
+def _last_words(log: IO[bytes]) -> str:
+    """ffmpeg's last message, without the `[part @ address]` before it."""
+    lines = _text(log).strip().splitlines() or ['no message']
+    return re.sub(r'^(\[[^]]*\] *)+', '', lines[-1])
+
+
+def _encoder_failure(path: str | os.PathLike, log: IO[bytes]) -> UserError:
+    text = _text(log)
+    if 'No space left' in text or 'File too large' in text or 'quota exceeded' in text:
+        return UserError(f'No space left to write {path}: free some space or choose another folder.')
+    return UserError(f'ffmpeg could not write {path}: install a build with libx264 '
+                     f'(`pip install imageio-ffmpeg`); it said: {_last_words(log)}')
+
+
+def _decoder_failure(path: Path, log: IO[bytes]) -> UserError:
+    return UserError(f'Cannot read the video {path} to its end: copy or download it again '
+                     f'(ffmpeg: {_last_words(log)}).')

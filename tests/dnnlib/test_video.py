@@ -1,0 +1,98 @@
+"""dnnlib.video: what is written can be read back, plays in browsers, and broken files are named."""
+
+import subprocess
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from dnnlib.errors import UserError
+from dnnlib.video import read_frames, video_info, write_video
+
+
+def ramp(frames: int, height: int, width: int) -> list[np.ndarray]:
+    """Smooth coloured frames; the red level counts the frames."""
+    y, x = np.mgrid[0:height, 0:width]
+    green, blue = 40 + 120 * y / height, 60 + 120 * x / width
+    return [np.stack([np.full_like(green, 20 + 10 * k), green, blue], axis=-1).astype(np.uint8) for k in range(frames)]
+
+
+def test_round_trip(tmp_path):
+    path, frames = tmp_path / 'a.mp4', ramp(12, 48, 64)
+    write_video(path, iter(frames), fps=25)
+    info = video_info(path)
+    assert (info.frames, info.fps, info.width, info.height) == (12, 25.0, 64, 48)
+    decoded = list(read_frames(path))
+    assert len(decoded) == 12 and decoded[0].dtype == np.uint8
+    for frame, back in zip(frames, decoded, strict=True):
+        error = np.abs(frame.astype(int) - back)
+        assert error.mean() < 2.5 and np.abs(frame.mean((0, 1)) - back.mean((0, 1))).max() < 2.5
+    assert [p.name for p in tmp_path.iterdir()] == ['a.mp4']
+
+
+def test_file_is_what_browsers_play(tmp_path):
+    path = tmp_path / 'a.mp4'
+    write_video(path, ramp(3, 33, 51), fps=30)
+    probe = [imageio_ffmpeg.get_ffmpeg_exe(), '-i', path]      # without an output ffmpeg describes the file and exits 1
+    said = subprocess.run(probe, check=False, capture_output=True, text=True).stderr
+    assert 'h264 (High)' in said and 'yuv420p' in said and 'bt709' in said
+    assert '52x34' in said and '30 fps' in said
+    content = path.read_bytes()
+    assert 0 < content.index(b'moov') < content.index(b'mdat')
+    first = next(iter(read_frames(path)))
+    assert np.abs(first[-1].astype(int) - first[-2]).max() < 6, 'padding repeats the edge'
+
+
+def test_every_stored_frame_is_read_once_whatever_the_time_stamps(tmp_path):
+    even, uneven = tmp_path / 'even.mp4', tmp_path / 'uneven.mp4'
+    write_video(even, ramp(10, 32, 32), fps=25)
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', even, '-vf', 'setpts=N*(N+1)/50/TB',
+                    '-fps_mode', 'vfr', '-enc_time_base', '1/1000', uneven], check=True)
+    assert len(list(read_frames(uneven))) == video_info(uneven).frames == 10
+
+
+def test_failures_leave_nothing_behind(tmp_path):
+    def interrupted():
+        yield from ramp(3, 32, 32)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path / 'a.mp4', interrupted(), fps=25)
+    with pytest.raises(ValueError, match='No frames'):
+        write_video(tmp_path / 'a.mp4', [], fps=25)
+    with pytest.raises(ValueError, match='one size'):
+        write_video(tmp_path / 'a.mp4', [*ramp(1, 32, 32), *ramp(1, 32, 34)], fps=25)
+    with pytest.raises(ValueError, match='uint8'):
+        write_video(tmp_path / 'a.mp4', [np.zeros((32, 32, 3))], fps=25)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_broken_files(tmp_path):
+    whole, cut = tmp_path / 'whole.mp4', tmp_path / 'cut.mp4'
+    rng = np.random.default_rng(0)
+    write_video(whole, (rng.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(12)), fps=25)
+    content = whole.read_bytes()
+    cut.write_bytes(content[:len(content) * 2 // 3])
+    text = tmp_path / 'text.mp4'
+    text.write_text('not a video')
+    for path in (cut, text):
+        for read in (lambda p: list(read_frames(p)), video_info):
+            with pytest.raises(UserError, match=f'Cannot read the video .*{path.name}'):
+                read(path)
+    with pytest.raises(UserError, match='does not exist'):
+        video_info(tmp_path / 'absent.mp4')
+
+
+@pytest.mark.parametrize('program', ['/nonexistent/ffmpeg', '/bin/false'])
+def test_no_ffmpeg(tmp_path, monkeypatch, program):
+    monkeypatch.setenv('IMAGEIO_FFMPEG_EXE', program)
+    with pytest.raises(UserError, match='ffmpeg'):
+        write_video(tmp_path / 'a.mp4', ramp(2, 32, 32), fps=25)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_can_stop_early(tmp_path):
+    write_video(tmp_path / 'a.mp4', ramp(30, 32, 32), fps=25)
+    frames = read_frames(tmp_path / 'a.mp4')
+    assert next(frames).shape == (32, 32, 3)
+    frames.close()

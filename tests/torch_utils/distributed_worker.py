@@ -1,0 +1,69 @@
+"""What every process of test_distributed.py does under torchrun; rank k writes what it saw to <folder>/<k>.json."""
+
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+
+from dnnlib.files import write_json
+from torch_utils import distributed
+from torch_utils.training_stats import Collector
+
+
+def averaged_gradients(rank: int) -> dict:
+    """Two dtypes, one layout that is not contiguous, non-finite values on one process only, one missing gradient."""
+    params = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 3, 4, 4), (2,), (5,))]
+    params[1].data = params[1].data.to(memory_format=torch.channels_last)
+    params[2].data = params[2].data.to(torch.float64)
+    params[0].grad = torch.tensor([1.0 + rank, float('nan') if rank == 0 else 1.0, 5.0])
+    params[1].grad = torch.full_like(params[1], 2.0 * rank)
+    params[1].grad[0, 0, 0, 0] = float('inf') if rank == 1 else 0.0
+    params[2].grad = torch.tensor([rank + 0.5, 1e300], dtype=torch.float64)
+    faults = distributed.average_gradients(params)
+    return {
+        'faults': int(faults), 'grads': [params[i].grad.flatten().tolist() for i in (0, 1, 2)],
+        'dtypes': [str(params[i].grad.dtype) for i in (0, 1, 2)],
+        'channels_last': params[1].grad.is_contiguous(memory_format=torch.channels_last)}
+
+
+def broadcast_tensors(rank: int) -> list:
+    turned = torch.arange(6.0).view(2, 3).t() * (rank + 1)
+    tensors = [torch.full((2, 2), float(rank)), torch.tensor([rank + 7]), turned]
+    distributed.broadcast(tensors)
+    return [tensor.tolist() for tensor in tensors]
+
+
+def statistics(rank: int) -> dict:
+    collector = Collector()
+    collector.report('loss', torch.tensor([1.0, 2.0]) + 10 * rank)
+    if rank == 1:
+        collector.report('only_there', 4)
+    return collector.collect()
+
+
+def order_of_arrival(rank: int, folder: Path) -> bool:
+    """Whether the main process's file was there when this process came to its turn."""
+    with distributed.main_first():
+        if distributed.is_main():
+            time.sleep(0.3)
+            (folder / 'made').write_text('')
+        return (folder / 'made').exists()
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    device = distributed.init(torch.device('cpu'), time_limit=timedelta(seconds=30))
+    rank = distributed.rank()
+    seen = {
+        'rank': rank, 'world': distributed.world_size(), 'main': distributed.is_main(), 'device': str(device),
+        'gradients': averaged_gradients(rank), 'broadcast': broadcast_tensors(rank), 'statistics': statistics(rank),
+        'gather': distributed.gather({'rank': rank}), 'main_first': order_of_arrival(rank, folder)}
+    distributed.barrier()
+    write_json(folder / f'{rank}.json', seen)
+    distributed.shutdown()
+
+
+if __name__ == '__main__':
+    main()

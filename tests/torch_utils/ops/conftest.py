@@ -1,0 +1,12 @@
+"""A test that takes `path` runs twice: on the plain PyTorch path, and on the kernels' source compiled for the host."""
+
+import pytest
+
+from tests.torch_utils.ops import kernels
+
+
+@pytest.fixture(params=['native', 'kernel'])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == 'kernel':
+        kernels.use(monkeypatch, kernels.host_library())
+    return request.param

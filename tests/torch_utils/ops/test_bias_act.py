@@ -1,0 +1,142 @@
+"""Bias and activation: golden vectors, kernels against plain PyTorch at all orders, derivatives, layout, arguments."""
+
+import math
+
+import pytest
+import torch
+
+from tests import golden
+from tests.torch_utils.ops import kernels
+from torch_utils.ops.bias_act import activation_funcs, bias_act
+
+ACTS = list(activation_funcs)
+# shape, axis of the bias, channels-last
+LAYOUTS = [((3, 5, 4, 2), 1, False), ((3, 5, 4, 2), 1, True), ((7, 6), 1, False), ((2, 3, 5), -1, False),
+           ((4, 3, 5), 0, False), ((2, 4, 1, 1), 1, False)]
+OPTIONS = [{}, {'gain': 0.6, 'clamp': 0.5}, {'alpha': 0.35}]
+
+
+def derivatives(x, b, dy, ddx, **options):
+    """y, and the gradients of orders one and two: dx, db, d(dx . ddx)/dx, /db, /d(dy)."""
+    inputs = [t for t in (x, b) if t is not None]
+    y = bias_act(x, b, **options)
+    first = torch.autograd.grad(y, inputs, dy, create_graph=True)
+    second = torch.autograd.grad((first[0] * ddx).sum(), [*inputs, dy], allow_unused=True)
+    return [y, *first, *(torch.zeros_like(x if b is None else t) if d is None else d
+                         for t, d in zip([*inputs, dy], second, strict=True))]
+
+
+def composed(x, b, act, dim=1, alpha=None, gain=None, clamp=None):
+    """The definition, in torch's own operations."""
+    spec = activation_funcs[act]
+    if b is not None:
+        x = x + b.reshape([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)])
+    y = spec.func(x, spec.alpha if alpha is None else alpha) * (spec.gain if gain is None else gain)
+    return y if clamp is None else y.clamp(-clamp, clamp)
+
+
+@pytest.mark.parametrize('case', golden.cases('ops', 'bias_act_'))
+def test_matches_golden(case, path):
+    x, dy, r = (golden.tensor('ops', f'{case}_{name}') for name in ('x', 'dy', 'r'))
+    b = golden.tensor('ops', f'{case}_b').requires_grad_() if f'{case}_b' in golden.load('ops') else None
+    found = derivatives(x.requires_grad_(), b, dy.requires_grad_(), r, **golden.config('ops', case))
+    names = ['y', 'dx', 'd2_x', 'd2_dy'] if b is None else ['y', 'dx', 'db', 'd2_x', None, 'd2_dy']
+    for name, value in zip(names, found, strict=True):
+        if name:
+            golden.check('ops', f'{case}_{name}', value)
+
+
+@pytest.mark.parametrize('act', ACTS)
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_kernel_equals_native(act, dtype, monkeypatch):
+    """All orders against plain PyTorch in float64, where the 16-bit kernel has only its result and its inputs rounded."""
+    generator = torch.Generator().manual_seed(0)
+    tolerance = {torch.float64: 1e-12, torch.float32: 4e-6, torch.bfloat16: 0.03, torch.float16: 4e-3}[dtype]
+    for (shape, dim, channels_last), options, bias in [(a, b, c) for a in LAYOUTS for b in OPTIONS for c in (True, False)]:
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        x, dy, ddx = (torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=layout) for _ in range(3))
+        inputs = [x, torch.randn(shape[dim], generator=generator).to(dtype) if bias else None, dy, ddx]
+        results = []
+        for library, kind in ((None, torch.float64), (kernels.host_library(), dtype)):
+            kernels.use(monkeypatch, library)
+            own = [t if t is None else t.to(kind).detach().requires_grad_() for t in inputs]
+            results.append(derivatives(*own, act=act, dim=dim, **options))
+        assert results[1][0].stride() == x.stride() and results[1][0].dtype == dtype
+        for expected, found in zip(*results, strict=True):
+            error = (found.double() - expected).abs() / (1 + expected.abs())
+            assert error.max() <= tolerance, (shape, options, bias)
+
+
+@pytest.mark.parametrize('act', ACTS)
+@pytest.mark.parametrize('options', OPTIONS)
+def test_derivatives_up_to_the_third(act, options, path):
+    """Against torch's own differentiation of the definition, in float64."""
+    generator = torch.Generator().manual_seed(3)
+    x, weights = (torch.randn(4, 3, 5, dtype=torch.float64, generator=generator) for _ in range(2))
+    b = torch.randn(3, dtype=torch.float64, generator=generator)
+
+    def orders(function):
+        inputs = [x.clone().requires_grad_(), b.clone().requires_grad_()]
+        value = function(*inputs, act=act, **options)
+        for _ in range(3):
+            grads = torch.autograd.grad((value * weights).sum(), inputs, create_graph=True, allow_unused=True)
+            yield [torch.zeros_like(t) if g is None else g for t, g in zip(inputs, grads, strict=True)]
+            if grads[0] is None or not grads[0].requires_grad:
+                return
+            value = grads[0]
+
+    for found, expected in zip(orders(bias_act), orders(composed), strict=False):
+        for a, e in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('act', ACTS)
+@pytest.mark.parametrize('clamp', [None, 0.7])
+def test_numerical_derivatives(act, clamp, path):
+    x = torch.linspace(-2.05, 2, 24, dtype=torch.float64).reshape(2, 3, 4).requires_grad_()    # away from the kinks
+    b = torch.tensor([0.01, -0.02, 0.03], dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda x, b: bias_act(x, b, act=act, clamp=clamp), (x, b))
+    torch.autograd.gradgradcheck(lambda x, b: bias_act(x, b, act=act, clamp=clamp), (x, b))
+
+
+@pytest.mark.parametrize('act', ACTS)
+def test_extreme_and_non_finite_values(act, path):
+    """Large arguments stay finite with their gradients; NaN and infinity are not hidden."""
+    x = torch.tensor([[-90.0, 90, -1e30, 1e30, 0]], requires_grad=True)
+    y = bias_act(x, act=act)
+    assert y.isfinite().all() and torch.autograd.grad(y.sum(), x)[0].isfinite().all()
+    assert bias_act(torch.tensor([[math.nan]]), act=act, clamp=1.0).isnan().all()
+
+
+def test_kernel_splits_large_tensors(monkeypatch):
+    x, b = torch.randn(9, 5, 3, 3), torch.randn(5)
+    expected = bias_act(x, b, act='lrelu')
+    kernels.use(monkeypatch, kernels.host_library(max_piece=100))
+    torch.testing.assert_close(bias_act(x, b, act='lrelu'), expected)
+
+
+def test_saves_only_its_output():
+    """The memory of one activation: nothing but y is kept, and no clone of it."""
+    x, b = torch.randn(2, 3, 4, 4, requires_grad=True), torch.zeros(3)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        y = bias_act(x * 1, b, act='lrelu', clamp=1.0)
+    big = [t for t in kept if t.numel() == x.numel() and t.data_ptr() != x.data_ptr()]
+    assert [t.data_ptr() for t in big] == [y.data_ptr()]
+
+
+def test_nothing_to_do_and_callers_tensor(path):
+    x = torch.randn(2, 3)
+    assert bias_act(x) is x
+    before = x.clone()
+    bias_act(x, torch.ones(3), act='lrelu', clamp=0.1)
+    torch.testing.assert_close(x, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'act': 'gelu'}, 'unknown activation'), ({'b': torch.zeros(4)}, 'bias of shape'), ({'gain': -1}, 'gain'),
+    ({'act': 'lrelu', 'alpha': -0.1}, 'alpha'), ({'clamp': -1}, 'clamp'),
+])
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        bias_act(torch.zeros(2, 3), **options)

@@ -1,0 +1,42 @@
+"""Convolutions: equal to torch's in value and gradients, derivatives of the second order, several bands."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from torch_utils.ops import conv2d as ops
+
+GEOMETRIES = [(1, 1, 0, (5, 6)), (3, 1, 1, (5, 6)), (3, 1, (0, 2), (6, 5)), (3, 2, 0, (7, 9)), (3, 2, 1, (8, 7)),
+              (2, 1, 0, (4, 5)), (4, 3, 2, (9, 11)), (1, 2, 0, (6, 7)), (5, 1, 2, (3, 3))]
+
+
+@pytest.mark.parametrize('name', ['conv2d', 'conv_transpose2d'])
+@pytest.mark.parametrize('kernel, stride, padding, size', GEOMETRIES)
+@pytest.mark.parametrize('band', [1, 1 << 12, 1 << 23])
+def test_equals_torch(name, kernel, stride, padding, size, band, monkeypatch):
+    monkeypatch.setattr(ops, '_BAND_BYTES', band)
+    generator = torch.Generator().manual_seed(kernel)
+    x = torch.randn(3, 4, *size, dtype=torch.float64, generator=generator, requires_grad=True)
+    shape = (5, 4) if name == 'conv2d' else (4, 5)
+    w = torch.randn(*shape, kernel, kernel, dtype=torch.float64, generator=generator, requires_grad=True)
+    ours = getattr(ops, name)(x, w, stride=stride, padding=padding)
+    theirs = getattr(F, name)(x, w, stride=stride, padding=padding)
+    torch.testing.assert_close(ours, theirs)
+    dy = torch.randn(ours.shape, dtype=torch.float64, generator=generator)
+    for a, b in zip(torch.autograd.grad(ours, [x, w], dy), torch.autograd.grad(theirs, [x, w], dy)):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('name', ['conv2d', 'conv_transpose2d'])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_second_derivatives(name, stride):
+    x = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradgradcheck(lambda x, w: getattr(ops, name)(x, w, stride=stride, padding=1), (x, w))
+
+
+def test_memory_format_is_kept():
+    x = torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    w = torch.randn(8, 8, 3, 3, requires_grad=True)
+    assert ops.conv2d(x, w, padding=1).is_contiguous(memory_format=torch.channels_last)
+    assert ops.conv_transpose2d(x, w, stride=2).is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,96 @@
+"""torch_utils.runtime: devices that exist, memory that is reused, numerics that are fp32."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dnnlib.errors import UserError
+from torch_utils import runtime
+
+ROOT = Path(__file__).parents[2]
+HUGE_PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
+
+# Counts page faults of one large tensor, and of the second of two equal smaller ones, in a process that has imported
+# everything that a command imports: a module that makes a tensor when imported would switch large pages off.
+FAULTS = '''
+import importlib, pathlib, resource
+import torch
+for path in sorted(pathlib.Path().glob('t*/**/*.py')):
+    if path.parts[0] in ('training', 'torch_utils') and path.stem not in ('__init__', '__main__'):
+        importlib.import_module('.'.join(path.with_suffix('').parts))
+from torch_utils.runtime import tune_cpu_allocator
+tune_cpu_allocator()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+start = faults(); big = torch.ones(64 * 2 ** 20 // 4); print(faults() - start)
+small = torch.ones(16 * 2 ** 20 // 4); del small
+start = faults(); small = torch.ones(16 * 2 ** 20 // 4); print(faults() - start)
+'''
+
+
+def test_devices():
+    assert runtime.select_device('cpu') == torch.device('cpu')
+    assert runtime.select_device('auto').type == ('cuda' if torch.cuda.is_available() else 'cpu')
+    for name in ('gpu', 'cuda:', 'cuda:x', 'cuda:-1', ''):
+        with pytest.raises(UserError, match='Unknown device'):
+            runtime.select_device(name)
+
+
+def test_device_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    for name in ('cuda', 'cuda:1'):
+        with pytest.raises(UserError, match=f'{name} is not there'):
+            runtime.select_device(name)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    assert runtime.select_device('cuda:1') == torch.device('cuda', 1)
+    assert runtime.select_device('auto') == torch.device('cuda')
+    with pytest.raises(UserError, match='cuda:0 to cuda:1'):
+        runtime.select_device('cuda:2')
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the settings are glibc\'s')
+def test_memory_is_reused():
+    done = subprocess.run([sys.executable, '-c', FAULTS], cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)},
+                          check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    big, again = map(int, done.stdout.split())
+    assert again < 100, 'a freed 16 MB tensor (4,096 pages) is used again'
+    if HUGE_PAGES.exists() and '[never]' not in HUGE_PAGES.read_text():
+        assert big < 4000, 'a 64 MB tensor has 16,384 small pages, 32 large ones'
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(runtime.ctypes, 'CDLL', lambda name: object())
+    assert runtime.tune_cpu_allocator() is False
+
+
+def test_tf32_is_off():
+    torch.backends.cudnn.allow_tf32 = True
+    runtime.disable_tf32()
+    assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+
+
+@pytest.fixture
+def keep_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize('quota, cores', [('200000 100000', 2), ('50000 100000', 1), ('max 100000', 5), ('', 5)])
+def test_threads_stay_within_a_containers_quota(tmp_path, monkeypatch, keep_threads, quota, cores):
+    (tmp_path / 'cpu.max').write_text(quota)
+    monkeypatch.setattr(runtime, 'CPU_QUOTA', tmp_path / 'cpu.max')
+    torch.set_num_threads(5)
+    assert runtime.set_threads() == torch.get_num_threads() == cores
+
+
+def test_threads_by_number(keep_threads):
+    assert runtime.set_threads(2) == torch.get_num_threads() == 2
+    with pytest.raises(UserError, match='too few'):
+        runtime.set_threads(0)

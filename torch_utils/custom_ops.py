@@ -1,0 +1,99 @@
+"""Chooses between CUDA kernels and plain PyTorch for the ops, and calls the kernels.
+
+The kernels are C functions in libraries made by `kernel_builder`, called through ctypes with the addresses of tensors.
+"""
+
+import ctypes
+import os
+import warnings
+
+import torch
+
+from dnnlib.errors import UserError
+from torch_utils import kernel_builder
+from torch_utils.kernel_builder import BuildProblem
+
+MODES = ('auto', 'native', 'cuda')
+_DTYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}    # numbers of portable.h
+_mode = 'auto'
+_libraries: dict[str, ctypes.CDLL | None] = {}             # None: not to be had, and the user has been told
+
+
+def set_ops_mode(mode: str) -> None:
+    """Choose how ops run on CUDA tensors (CPU tensors always take the plain PyTorch path).
+
+    `auto`: CUDA kernels if they can be built, else plain PyTorch after one warning. `native`: plain PyTorch; nothing is
+    ever built. `cuda`: CUDA kernels, built here and now.
+
+    Raises:
+        UserError: unknown mode; or mode `cuda` and there is no GPU or a kernel cannot be built.
+    """
+    global _mode
+    if mode not in MODES:
+        raise UserError(f'Unknown ops mode {mode!r}; choose one of {", ".join(MODES)}.')
+    if mode == 'cuda':
+        if not torch.cuda.is_available():
+            raise UserError('--ops=cuda needs a CUDA GPU, and torch sees none here; use --ops=auto or --ops=native.')
+        for name in kernel_builder.OPS:
+            try:
+                _libraries[name] = load_library(name)
+            except BuildProblem as problem:
+                raise UserError(f'--ops=cuda, but the kernels cannot be used. {problem.reason} {problem.fix}') from None
+    _mode = mode
+
+
+def ops_mode() -> str:
+    """The mode set last."""
+    return _mode
+
+
+def library_for(name: str, x: torch.Tensor) -> ctypes.CDLL | None:
+    """The CUDA library of op `name` if it is to be used for a tensor like x, else None for plain PyTorch."""
+    if x.device.type != 'cuda' or _mode == 'native' or x.dtype not in _DTYPES or x.numel() == 0:
+        return None
+    if name not in _libraries:
+        try:
+            _libraries[name] = load_library(name)
+        except BuildProblem as problem:
+            _libraries.update(dict.fromkeys(kernel_builder.OPS))           # one warning for all ops
+            warnings.warn(
+                f'CUDA kernels are not available: {problem.reason} Filters and activations run as plain PyTorch '
+                f'operations: the same results, but these steps take several times longer and more memory. '
+                f'To mend it: {problem.fix} (--ops=native silences this warning.)', stacklevel=2)
+    return _libraries[name]
+
+
+def load_library(name: str) -> ctypes.CDLL:
+    """Build if needed, load and try the library of one op. Raises BuildProblem, or UserError after the time limit."""
+    archs, limit = kernel_builder.architectures(), kernel_builder.build_limit()
+    path = kernel_builder.build_once(
+        name, kernel_builder.library_folder(archs),
+        lambda target: kernel_builder.compile_library(name, target, archs, limit),
+        limit, rank=int(os.environ.get('LOCAL_RANK', 0)))
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildProblem(f'{path} cannot be loaded: {error}.', 'Delete it, so that it is built again.') from None
+    library.pv3d_message.restype = ctypes.c_char_p
+    for device in range(torch.cuda.device_count()):
+        with torch.cuda.device(device):
+            status = library.pv3d_check(device)
+        if status != 0:
+            message = library.pv3d_message(status).decode()
+            raise BuildProblem(f'The compiled {name} does not run on GPU {device}: {message}.',
+                               'Name a CUDA toolkit that is no newer than the driver in CUDA_HOME (nvidia-smi shows the '
+                               f'version), and delete {path}.')
+    return library
+
+
+def launch(function, params: ctypes.Structure, like: torch.Tensor) -> None:
+    """Call a kernel on the device, in the dtype and on the current stream of tensor `like`. Raises RuntimeError."""
+    arguments = ctypes.byref(params), _DTYPES[like.dtype]
+    if like.device.type == 'cuda':
+        with torch.cuda.device(like.device):
+            stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+            status = function(*arguments, like.device.index, stream)
+    else:                                                   # a library compiled for the host, in tests
+        status = function(*arguments, 0, None)
+    if status != 0:
+        raise RuntimeError(f'{function.__name__} failed with CUDA status {status}')

@@ -1,0 +1,176 @@
+"""Several processes, as `torchrun` starts them. Nothing else in the code asks torch.distributed.
+
+Every function is a no-op, or its one-process equivalent, when the process is alone.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from dnnlib.errors import UserError
+
+TIME_LIMIT = timedelta(minutes=20)       # longest wait for another process, which may be building ops
+BUCKET_BYTES = 64 * 2 ** 20              # of one all-reduce: large enough to fill the link, small beside activations
+GRADIENT_LIMIT = 1e5                     # what +-infinity becomes in a gradient (PV3D section 4)
+
+Value = TypeVar('Value')
+
+
+def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.device:
+    """Join the other processes of this `torchrun`, if there are any.
+
+    Args:
+        device: what the user asked for; `cuda` becomes this process's own GPU.
+        time_limit: how long any later call waits for the other processes before it raises RuntimeError.
+
+    Returns:
+        The device of this process.
+
+    Raises:
+        UserError: torchrun's environment is incomplete, or this machine has fewer GPUs than processes.
+    """
+    if _environment('WORLD_SIZE', 1) == 1 or dist.is_initialized():
+        return device
+    device = _own_device(device)
+    # Small CPU tensors and objects go over gloo, so that they never wait for the GPU.
+    backend = 'cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo'
+    try:
+        dist.init_process_group(backend, timeout=time_limit)
+    except ValueError as error:
+        raise UserError(f'The distributed environment is incomplete ({error}): start with torchrun.') from error
+    return device
+
+
+def _environment(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise UserError(f'{name}={text} in the environment is not a number: start with torchrun, or unset it.')
+    return int(text)
+
+
+def _own_device(device: torch.device) -> torch.device:
+    if device.type != 'cuda':
+        return device
+    local_rank, count = _environment('LOCAL_RANK', 0), torch.cuda.device_count()
+    if device.index is not None and _environment('LOCAL_WORLD_SIZE', 1) > 1:
+        raise UserError(f'--device={device} names one GPU for several processes: use --device=cuda under torchrun.')
+    if local_rank >= count:
+        raise UserError(f'Process {local_rank} of this machine has no GPU (there are {count}): '
+                        f'start torchrun with --nproc_per_node={count} or less.')
+    device = torch.device('cuda', local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def shutdown() -> None:
+    """Leave the group; call it at the end of the program."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Number of this process, 0 to world_size() - 1."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that prints and writes files."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world_size() > 1:
+        dist.all_reduce(torch.zeros(1))
+
+
+@contextlib.contextmanager
+def main_first() -> Iterator[None]:
+    """Run the block on the main process while the others wait, then on the others: for files that all need."""
+    if not is_main():
+        barrier()
+    yield
+    if is_main():
+        barrier()
+
+
+def gather(value: Value) -> list[Value]:
+    """The values (small picklable objects) of all processes, in order of rank, on every process."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+@torch.no_grad()
+def broadcast(tensors: Iterable[torch.Tensor]) -> None:
+    """Overwrite every tensor with that of the main process. Shapes must agree."""
+    if world_size() == 1:
+        return
+    for tensor in tensors:
+        flat = tensor.detach().contiguous()
+        dist.broadcast(flat, src=0)
+        if flat.data_ptr() != tensor.data_ptr():
+            tensor.copy_(flat)
+
+
+@torch.no_grad()
+def average_gradients(params: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+    """Average the gradients over all processes, then make them finite: NaN -> 0, +-infinity -> +-1e5.
+
+    Gradients keep their dtype and memory layout. Parameters without a gradient are passed over, so every process must
+    have gradients for the same parameters.
+
+    Returns:
+        How many averaged values were not finite: int64 [] on the device, the same on every process.
+    """
+    grads = [param.grad for param in params if param.grad is not None]
+    faults = torch.zeros([], dtype=torch.int64, device=grads[0].device if grads else None)
+    for bucket in _buckets(grads):
+        flat = torch.cat([grad.reshape(-1) for grad in bucket])
+        if world_size() > 1:
+            dist.all_reduce(flat)
+            flat /= world_size()
+        faults += flat.numel() - torch.isfinite(flat).sum()
+        limit = min(GRADIENT_LIMIT, torch.finfo(flat.dtype).max)
+        torch.nan_to_num(flat, nan=0.0, posinf=limit, neginf=-limit, out=flat)
+        for grad, part in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
+            grad.copy_(part.view(grad.shape))
+    return faults
+
+
+def _buckets(grads: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Neighbours of one dtype and device, up to BUCKET_BYTES together; a larger tensor goes alone."""
+    bucket: list[torch.Tensor] = []
+    size = 0
+    for grad in grads:
+        same = bucket and (grad.dtype, grad.device) == (bucket[0].dtype, bucket[0].device)
+        if bucket and (not same or size + grad.nbytes > BUCKET_BYTES):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(grad)
+        size += grad.nbytes
+    if bucket:
+        yield bucket
+
+
+@torch.no_grad()
+def average(tensors: Iterable[torch.Tensor]) -> None:
+    """Replace every tensor by its mean over all processes. Shapes must agree."""
+    if world_size() == 1:
+        return
+    for tensor in tensors:
+        flat = tensor.detach().contiguous()
+        dist.all_reduce(flat)
+        tensor.copy_(flat / world_size())

@@ -1,0 +1,1 @@
+"""Filtering, activation, convolution and sampling primitives, each with a plain PyTorch path for any device."""

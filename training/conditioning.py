@@ -1,0 +1,23 @@
+"""Which camera the mapping network sees and which one renders: the camera modes of PV3D T. 3."""
+
+import torch
+
+
+def condition_cameras(cameras: torch.Tensor, mode: str, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cameras of clips [B, T, 25] -> (for the mapping network, for rendering), both [B, T, 25].
+
+    All: the clip's first camera for both. Non: each frame's own for both. Map: the first for mapping, each frame's own
+    for rendering. MapT: like Non in training, like Map at inference (section 3.4).
+    """
+    first = cameras[:, :1].expand_as(cameras)
+    share_mapping = mode in ("All", "Map") or (mode == "MapT" and not training)
+    return first if share_mapping else cameras, first if mode == "All" else cameras
+
+
+def swap_cameras(cameras: torch.Tensor, probability: float, random: torch.Generator) -> torch.Tensor:
+    """Cameras [B, T, 25] with each clip's replaced by its neighbour's in the batch with a probability (A.1).
+
+    Keeps the generator from reading the rendering camera's pose off its condition.
+    """
+    swap = torch.rand([len(cameras), 1, 1], device=cameras.device, generator=random) < probability
+    return torch.where(swap, cameras.roll(1, dims=0), cameras)

@@ -1,0 +1,83 @@
+"""From densities to triangle meshes in world units, and mesh files."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_path
+
+
+def lattice_axis(resolution: int, box_side: float) -> torch.Tensor:
+    """World coordinates [R] of the lattice along each axis: evenly spaced, both faces of the box included."""
+    return torch.linspace(-box_side / 2, box_side / 2, resolution)
+
+
+@torch.inference_mode()
+def density_lattice(density: Callable[[torch.Tensor], torch.Tensor], resolution: int, box_side: float,
+                    device: torch.device | str = "cpu") -> torch.Tensor:
+    """Evaluate a density on the lattice, one slab of constant x at a time.
+
+    Args:
+        density: world points [M, 3] -> densities, M numbers in any shape.
+        resolution: points along each axis, R.
+        box_side: side of the cube around the origin, world units.
+
+    Returns:
+        Densities [R, R, R] on the CPU, indexed by x, y, z.
+    """
+    axis = lattice_axis(resolution, box_side).to(device)
+    y, z = (a.reshape(-1) for a in torch.meshgrid(axis, axis, indexing="ij"))
+    slabs = [density(torch.stack([x.expand_as(y), y, z], dim=-1)).reshape(resolution, resolution).cpu() for x in axis]
+    return torch.stack(slabs)
+
+
+def density_grid_to_mesh(sigma: torch.Tensor | np.ndarray, level: float,
+                         box_side: float) -> tuple[np.ndarray, np.ndarray]:
+    """The surface where densities on the lattice pass `level`, by marching cubes.
+
+    Args:
+        sigma: [R, R, R] at the points of `lattice_axis`, indexed by x, y, z; high inside.
+        level: density of the surface.
+        box_side: side of the cube that the lattice fills, world units.
+
+    Returns:
+        vertices float32 [V, 3] in world units, faces int32 [F, 3]: counter-clockwise seen from outside.
+
+    Raises:
+        UserError: scikit-image is not installed, or no density passes the level.
+    """
+    try:
+        from skimage.measure import marching_cubes
+    except ImportError as error:
+        raise UserError("Meshes need scikit-image: install it with `pip install scikit-image`.") from error
+    sigma = np.ascontiguousarray(torch.as_tensor(sigma).float().numpy())
+    low, high = sigma.min(), sigma.max()
+    if not low < level < high:
+        raise UserError(f"There is no surface at density {level:g}: densities lie between {low:.4g} and {high:.4g}, "
+                        "so choose a level between them.")
+    spacing = box_side / (sigma.shape[0] - 1)
+    vertices, faces, _, _ = marching_cubes(sigma, level, spacing=(spacing,) * 3, gradient_direction="ascent")
+    return (vertices - box_side / 2).astype(np.float32), faces.astype(np.int32)
+
+
+def write_ply(path: str | os.PathLike, vertices: np.ndarray, faces: np.ndarray,
+              colors: np.ndarray | None = None) -> None:
+    """Write a binary PLY, atomically: vertices [V, 3] (stored as float32), faces [F, 3], colours uint8 [V, 3]."""
+    fields = [("position", "<f4", 3)] + ([("color", "u1", 3)] if colors is not None else [])
+    vertex_rows = np.empty(len(vertices), dtype=fields)
+    vertex_rows["position"] = vertices
+    if colors is not None:
+        vertex_rows["color"] = colors
+    face_rows = np.empty(len(faces), dtype=[("count", "u1"), ("indices", "<i4", 3)])
+    face_rows["count"], face_rows["indices"] = 3, faces
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}",
+              *(f"property float {axis}" for axis in "xyz"),
+              *(f"property uchar {name}" for name in ("red", "green", "blue") if colors is not None),
+              f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write("\n".join(header).encode("ascii"))
+        file.write(vertex_rows.tobytes())
+        file.write(face_rows.tobytes())

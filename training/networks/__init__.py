@@ -1,0 +1,1 @@
+"""The networks: layers, mapping, motion, backbone, super-resolution, generator, discriminators."""

@@ -1,0 +1,139 @@
+"""The camera-conditioned discriminators of frames and of pairs of frames (PV3D section 3.3)."""
+
+import math
+
+import torch
+from torch import nn
+
+from torch_utils.ops.upfirdn2d import setup_filter
+from training.cameras import CAMERA_DIM
+from training.config import FRAMES_PER_CLIP, DiscriminatorConfig, video_camera_dim
+from training.networks.layers import RESAMPLE_TAPS, Conv2dLayer, FullyConnectedLayer
+from training.networks.mapping import CameraMapping
+
+CONV_CLAMP = 256                     # on every convolution's output, times the layer's gain
+RESIDUAL_GAIN = math.sqrt(0.5)       # of both branches of a residual block
+STD_EPS = 1e-8
+
+
+def minibatch_std(x: torch.Tensor, group_size: int) -> torch.Tensor:
+    """x [N, C, H, W] with one more channel: the mean standard deviation over groups of min(group_size, N) samples.
+
+    N must be a multiple of the group; sample n belongs to group n mod (N / group).
+    """
+    n, _, height, width = x.shape
+    group = min(group_size, n)
+    if n % group:
+        raise ValueError(f"Minibatch standard deviation: {n} samples are no multiple of the group of {group}.")
+    groups = x.reshape(group, n // group, *x.shape[1:])
+    std = (groups.var(dim=0, unbiased=False) + STD_EPS).sqrt()
+    statistic = std.mean(dim=[1, 2, 3]).repeat(group).reshape(n, 1, 1, 1)
+    return torch.cat([x, statistic.expand(n, 1, height, width)], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """fromrgb (first block only), conv0, conv1 with 2x downsampling, and a 1 x 1 downsampling skip."""
+
+    def __init__(self, in_channels: int, channels: int, out_channels: int, img_channels: int):
+        super().__init__()
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        common = dict(activation="lrelu", conv_clamp=CONV_CLAMP)
+        self.fromrgb = Conv2dLayer(img_channels, channels, 1, **common) if in_channels == 0 else None
+        self.conv0 = Conv2dLayer(channels, channels, 3, **common)
+        self.conv1 = Conv2dLayer(channels, out_channels, 3, down=2, **common)
+        self.skip = Conv2dLayer(channels, out_channels, 1, bias=False, down=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features, or the image in the first block, [N, C, H, W] -> [N, out, H / 2, W / 2]."""
+        if self.fromrgb is not None:
+            x = self.fromrgb(x)
+        skip = self.skip(x, gain=RESIDUAL_GAIN)
+        return skip + self.conv1(self.conv0(x), gain=RESIDUAL_GAIN)
+
+
+class Epilogue(nn.Module):
+    """4 x 4 features to a vector of `cmap_dim` (or 1) numbers."""
+
+    def __init__(self, channels: int, cmap_dim: int, mbstd_group: int):
+        super().__init__()
+        self.mbstd_group = mbstd_group
+        self.conv = Conv2dLayer(channels + 1, channels, 3, activation="lrelu", conv_clamp=CONV_CLAMP)
+        self.fc = FullyConnectedLayer(channels * 16, channels, activation="lrelu")
+        self.out = FullyConnectedLayer(channels, cmap_dim or 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x [N, C, 4, 4] -> [N, cmap_dim or 1]."""
+        x = self.conv(minibatch_std(x.to(self.conv.weight.dtype), self.mbstd_group))
+        return self.out(self.fc(x.flatten(1)))
+
+
+class Discriminator(nn.Module):
+    """Residual StyleGAN2 trunk, conditioned by projection on a mapped camera label.
+
+    Args:
+        img_channels: of the input; camera_dim: numbers of the condition, 0 for none; resolution: of the input.
+    """
+
+    def __init__(self, img_channels: int, camera_dim: int, resolution: int, config: DiscriminatorConfig):
+        super().__init__()
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        self.precision: torch.dtype | None = None     # of the highest resolutions; None: that of the parameters
+        self.img_channels = img_channels
+        self.resolutions = [2 ** i for i in range(int(math.log2(resolution)), 2, -1)]
+        self.half = set(self.resolutions[:config.half_resolutions])
+        widths = {r: min(config.channel_base // r, config.channel_max) for r in [*self.resolutions, 4]}
+        for r in self.resolutions:
+            in_channels = 0 if r == resolution else widths[r]
+            self.add_module(f"b{r}", ResidualBlock(in_channels, widths[r], widths[r // 2], img_channels))
+        cmap_dim = widths[4] if camera_dim else 0
+        self.mapping = CameraMapping(camera_dim, cmap_dim, config.mapping_layers) if camera_dim else None
+        self.b4 = Epilogue(widths[4], cmap_dim, config.mbstd_group)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Input [N, img_channels, R, R] -> features [N, C, 4, 4] ahead of the last stage."""
+        for r in self.resolutions:
+            dtype = self.precision if self.precision and r in self.half else self.b4.conv.weight.dtype
+            x = getattr(self, f"b{r}")(x.to(dtype, memory_format=torch.channels_last))
+        return x
+
+    def logits(self, x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        """Input [N, img_channels, R, R] and condition [N, camera_dim] -> [N, 1]."""
+        x = self.b4(self.features(x))
+        if self.mapping is None:
+            return x
+        cmap = self.mapping(condition)
+        return (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(cmap.shape[1])
+
+
+class ImageDiscriminator(Discriminator):
+    """D_img(I, c): judges a frame together with the raw image it was made from (dual discrimination)."""
+
+    def __init__(self, resolution: int, config: DiscriminatorConfig):
+        super().__init__(6, CAMERA_DIM, resolution, config)
+
+    def forward(self, image: torch.Tensor, image_raw: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
+        """image [N, 3, R, R], image_raw [N, 3, r, r], camera [N, 25] -> logits [N, 1]."""
+        raw = nn.functional.interpolate(image_raw, size=image.shape[-2:], mode="bilinear", align_corners=False,
+                                        antialias=True)
+        return self.logits(torch.cat([image, raw], dim=1), camera)
+
+
+class VideoDiscriminator(Discriminator):
+    """D_vid([I_i, I_j, dt], [c_i, c_j]): judges two frames of a clip and the time between them."""
+
+    def __init__(self, resolution: int, config: DiscriminatorConfig):
+        channels = 3 * FRAMES_PER_CLIP + (1 if config.video_dt else 0)
+        super().__init__(channels, video_camera_dim(config), resolution, config)
+        self.dt = config.video_dt
+
+    def assemble(self, image: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Frames [B * 2, 3, R, R] and times [B, 2] -> input [B, 7 (6 without dt), R, R]."""
+        x = image.unflatten(0, (-1, FRAMES_PER_CLIP)).flatten(1, 2)
+        if self.dt:
+            dt = (t[:, 1] - t[:, 0]).to(x.dtype).reshape(-1, 1, 1, 1)
+            x = torch.cat([x, dt.expand(-1, 1, *x.shape[2:])], dim=1)
+        return x
+
+    def forward(self, x: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
+        """x [B, 7, R, R] as `assemble` gives it, camera [B * 2, 25] -> logits [B, 1]."""
+        return self.logits(x, camera.reshape(len(x), -1) if self.mapping is not None else None)

@@ -1,0 +1,116 @@
+"""The generator: codes, time and camera to a frame with depth, rendered from a temporal tri-plane (PV3D Eq. 1-3)."""
+
+import torch
+from torch import nn
+
+from training.cameras import CAMERA_DIM
+from training.config import GeneratorConfig
+from training.networks.backbone import PLANES, Backbone
+from training.networks.layers import ToRGBLayer
+from training.networks.superresolution import CONV_CLAMP, SMALLEST, SuperResolution, resize
+from training.rendering.decoder import Decoder
+from training.rendering.rays import camera_rays
+from training.rendering.renderer import decode, render
+
+
+class Generator(nn.Module):
+    """G(z_a, z_m | c, t). Rows of every argument are frames: a clip of T frames repeats its codes T times.
+
+    `precision` sets the data type of the super-resolution and, with `half_backbone`, of the backbone's convolutions
+    (None: that of the parameters); latents, rendering and images keep the parameters' type.
+    """
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        self.config = config
+        self.precision: torch.dtype | None = None
+        self.half_backbone = False
+        self.backbone = Backbone(config, CAMERA_DIM)
+        self.decoder = Decoder(config.plane_channels, config.rendering.decoder_hidden, config.plane_channels)
+        self.to_img_raw = ToRGBLayer(config.plane_channels, 3, config.w_dim, conv_clamp=CONV_CLAMP)
+        upscales = config.img_resolution > max(SMALLEST, config.rendering.resolution) or config.sr_channels is not None
+        self.superresolution = SuperResolution(config.plane_channels, config.img_resolution, config.w_dim,
+                                               config.sr_channels) if upscales else None
+
+    @property
+    def num_ws(self) -> int:
+        """Rows of intermediate latents."""
+        return self.backbone.synthesis.num_ws
+
+    def mapping(self, z: torch.Tensor, camera: torch.Tensor, z_motion: torch.Tensor | None = None,
+                t: torch.Tensor | None = None, truncation_psi: float = 1.0,
+                truncation_cutoff: int | None = None) -> torch.Tensor:
+        """z [N, z_dim], camera [N, 25] -> ws [N, num_ws, w_dim].
+
+        z_motion [N, z_motion_dim] and t [N, 1] matter to the naive motion generator alone.
+        """
+        if not self.config.camera_conditioning:
+            camera = torch.zeros_like(camera)
+        motion = None
+        if self.config.motion_generator == "naive":
+            motion = torch.cat([z_motion, t.to(z_motion.dtype)], dim=1)
+        return self.backbone.mapping(z, camera, motion, truncation_psi, truncation_cutoff)
+
+    def motion_code(self, z: torch.Tensor, z_motion: torch.Tensor) -> torch.Tensor:
+        """The code that drives the motion: z_motion, or z where the ablation of T. 2 replaces it."""
+        return z if self.config.motion_code == "z_a" else z_motion
+
+    def planes(self, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, noise_mode: str = "const",
+               random: torch.Generator | None = None) -> torch.Tensor:
+        """Feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1]."""
+        dtype = self.precision if self.half_backbone else None
+        planes = self.backbone.synthesis(ws, z_motion, t, noise_mode, random, dtype)
+        return planes.unflatten(1, (PLANES, -1))
+
+    def synthesis(self, ws: torch.Tensor, camera: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, *,
+                  neural_rendering_resolution: int | None = None, noise_mode: str = "const",
+                  random: torch.Generator | bool | None = None, with_points: bool = False) -> dict[str, torch.Tensor]:
+        """Frames of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1] in [0, 1] and camera [N, 25].
+
+        Args:
+            neural_rendering_resolution: side r of the ray grid; None: the configuration's.
+            noise_mode: "const", "random" or "none", in the backbone.
+            random: None renders deterministically; a generator (or True: torch's own) jitters the samples along rays
+                and draws the noise of `noise_mode="random"`.
+            with_points: add `xyz` and `weight_total`.
+
+        Returns:
+            image [N, 3, R, R] and image_raw [N, 3, r, r] in about [-1, 1] (never clipped here), image_depth
+            [N, 1, r, r] in world units, weight_total [N, r, r, 1] (opacity), xyz [N, r, r, 3] (mean surface points).
+        """
+        generator = random if isinstance(random, torch.Generator) else None
+        planes = self.planes(ws, z_motion, t, noise_mode, generator)
+        return self.render_planes(planes, ws, camera, neural_rendering_resolution, random, with_points)
+
+    def render_planes(self, planes: torch.Tensor, ws: torch.Tensor, camera: torch.Tensor,
+                      neural_rendering_resolution: int | None = None, random: torch.Generator | bool | None = None,
+                      with_points: bool = False) -> dict[str, torch.Tensor]:
+        """Second half of `synthesis`: planes [N, 3, C, R, R] seen by camera [N, 25]. Same results."""
+        rendering = self.config.rendering
+        side = neural_rendering_resolution or rendering.resolution
+        origins, directions = camera_rays(camera, side)
+        seen = render(planes, self.decoder, origins, directions, rendering, random, with_points)
+        features = seen.features.transpose(1, 2).unflatten(-1, (side, side))
+        image_raw = self.to_img_raw(features, ws[:, 0])
+        out = {"image": self._upscale(image_raw, features, ws), "image_raw": image_raw,
+               "image_depth": seen.depth.unflatten(-1, (side, side)).unsqueeze(1)}
+        if with_points:
+            out["xyz"] = seen.points.unflatten(1, (side, side))
+            out["weight_total"] = seen.opacity.unflatten(-1, (side, side)).unsqueeze(-1)
+        return out
+
+    def _upscale(self, image_raw: torch.Tensor, features: torch.Tensor, ws: torch.Tensor) -> torch.Tensor:
+        if self.superresolution is None:
+            return resize(image_raw, self.config.img_resolution)
+        return self.superresolution(image_raw, features, ws[:, -1], dtype=self.precision)
+
+    def sample(self, coordinates: torch.Tensor, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor,
+               noise_mode: str = "const", random: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """Raw density `sigma` [N, M, 1] and colours `rgb` [N, M, C] at world coordinates [N, M, 3]."""
+        planes = self.planes(ws, z_motion, t, noise_mode, random)
+        return self.sample_planes(planes, coordinates)
+
+    def sample_planes(self, planes: torch.Tensor, coordinates: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`sample` from planes that are at hand."""
+        sigma, rgb = decode(planes, self.decoder, coordinates, self.config.rendering)
+        return {"sigma": sigma.unsqueeze(-1), "rgb": rgb}

@@ -1,0 +1,191 @@
+"""The layers that every network is made of: equalised linear and convolutional layers, modulated convolution, to-RGB.
+
+Shapes: N samples (frames), C channels, H x W pixels, w_dim style features. Parameter names are those of the public
+StyleGAN2 / EG3D / PV3D checkpoints.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from torch_utils.ops.bias_act import activation_funcs, bias_act
+from torch_utils.ops.conv2d_resample import conv2d_resample
+from torch_utils.ops.upfirdn2d import setup_filter
+
+RESAMPLE_TAPS = (1, 3, 3, 1)          # StyleGAN2's up- and downsampling filter
+EPS = 1e-8                            # under every root of this file
+WORTH_A_CALL = 2 ** 20               # activations below which a convolution per sample costs more than it saves
+HALF = (torch.float16, torch.bfloat16)
+
+
+def normalize_2nd_moment(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    """x scaled so that the mean of its squares over `dim` is 1."""
+    return x * (x.square().mean(dim=dim, keepdim=True) + EPS).rsqrt()
+
+
+class FullyConnectedLayer(nn.Module):
+    """Linear layer with equalised learning rate: weight * lr / sqrt(in), bias * lr.
+
+    Args:
+        lr_multiplier: factor on the layer's learning rate; the weight is stored divided by it.
+        bias_init: initial value of the bias as the layer uses it.
+    """
+
+    def __init__(self, in_features: int, out_features: int, activation: str = "linear", lr_multiplier: float = 1.0,
+                 bias_init: float = 0.0):
+        super().__init__()
+        self.activation = activation
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full([out_features], bias_init / lr_multiplier))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+
+    def scaled(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [out, in] and bias [out] with their gains applied."""
+        bias = self.bias if self.bias_gain == 1 else self.bias * self.bias_gain
+        return (self.weight * self.weight_gain).to(dtype), bias.to(dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out]."""
+        weight, bias = self.scaled(x.dtype)
+        if self.activation == "linear":
+            return nn.functional.linear(x, weight, bias)
+        return bias_act(nn.functional.linear(x, weight), bias, dim=x.ndim - 1, act=self.activation)
+
+
+class Conv2dLayer(nn.Module):
+    """Equalised convolution with optional 2x resampling, bias, activation and clamp (discriminator layers)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True,
+                 activation: str = "linear", up: int = 1, down: int = 1, conv_clamp: float | None = None):
+        super().__init__()
+        self.activation, self.up, self.down, self.conv_clamp = activation, up, down, conv_clamp
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        self.padding = kernel_size // 2
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size ** 2)
+        self.act_gain = activation_funcs[activation].gain
+
+    def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
+        """x [N, in, H, W] -> [N, out, H * up / down, W * up / down]; `gain` scales the output and the clamp."""
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        x = conv2d_resample(x, weight, f=self.resample_filter, up=self.up, down=self.down, padding=self.padding,
+                            flip_weight=self.up == 1)
+        bias = self.bias.to(x.dtype) if self.bias is not None else None
+        clamp = self.conv_clamp * gain if self.conv_clamp is not None else None
+        return bias_act(x, bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
+
+
+def modulated_conv2d(x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, *, noise: torch.Tensor | None = None,
+                     up: int = 1, padding: int = 0, resample_filter: torch.Tensor | None = None,
+                     demodulate: bool = True, flip_weight: bool = True) -> torch.Tensor:
+    """Convolution whose weight each sample's style modulates.
+
+    Of three equal arrangements the one with the least memory traffic is taken: one weight for the whole batch where all
+    samples share a style; a weight per sample where the weights are smaller than the activations; else the
+    activations are scaled before and after a plain convolution.
+
+    Args:
+        x: [N, in, H, W].
+        weight: [out, in, k, k].
+        styles: [N, in], or [1, in] where all samples share it.
+        noise: added to the output; [H', W'] or [N, 1, H', W'].
+        demodulate: divide each output channel by the norm of its modulated weight.
+        flip_weight: True correlates, False convolves.
+
+    Returns:
+        [N, out, H', W'] with H' = H * up.
+    """
+    n, (out_channels, in_channels) = x.shape[0], weight.shape[:2]
+    if x.dtype in HALF and demodulate:
+        weight, styles = _tamed(weight, styles)
+    options = dict(f=resample_filter, up=up, padding=padding, flip_weight=flip_weight)
+    activations = x.shape[2] * x.shape[3] * (in_channels + out_channels * up ** 2)      # of one sample
+    if styles.shape[0] == 1:
+        x = conv2d_resample(x, _modulate(weight, styles[0], demodulate).to(x.dtype), **options)
+    elif activations > max(weight.numel(), WORTH_A_CALL):
+        x = _conv_per_sample(x, [_modulate(weight, s, demodulate).to(x.dtype) for s in styles], options)
+    else:
+        x = conv2d_resample(x * styles.to(x.dtype).reshape(n, in_channels, 1, 1), weight.to(x.dtype), **options)
+        if demodulate:
+            norm = weight.square().sum(dim=[2, 3]) @ styles.square().t()
+            x = x * (norm + EPS).rsqrt().t().to(x.dtype).reshape(n, out_channels, 1, 1)
+    return x if noise is None else x.add_(noise.to(x.dtype))
+
+
+def _tamed(weight: torch.Tensor, styles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both scaled to a largest entry of about 1, which demodulation undoes: half precision must not overflow before."""
+    fan_in = weight[0].numel()
+    weight = weight / (weight.abs().amax(dim=[1, 2, 3], keepdim=True) * math.sqrt(fan_in))
+    return weight, styles / styles.abs().amax(dim=1, keepdim=True)
+
+
+def _modulate(weight: torch.Tensor, style: torch.Tensor, demodulate: bool) -> torch.Tensor:
+    """weight [out, in, k, k] times style [in], each output channel then of norm 1 if `demodulate`."""
+    weight = weight * style.reshape(1, -1, 1, 1)
+    if demodulate:
+        weight = weight * (weight.square().sum(dim=[1, 2, 3], keepdim=True) + EPS).rsqrt()
+    return weight
+
+
+def _conv_per_sample(x: torch.Tensor, weights: list[torch.Tensor], options: dict) -> torch.Tensor:
+    """Sample i of x [N, in, H, W] convolved with weights[i] [out, in, k, k]."""
+    n, _, height, width = x.shape
+    if not x.is_cuda:
+        return torch.cat([conv2d_resample(x[i:i + 1], w, **options) for i, w in enumerate(weights)])
+    x = conv2d_resample(x.reshape(1, -1, height, width), torch.cat(weights), groups=n, **options)
+    return x.reshape(n, -1, *x.shape[2:])
+
+
+class SynthesisLayer(nn.Module):
+    """3 x 3 modulated convolution, noise, bias, leaky ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, kernel_size: int = 3,
+                 up: int = 1, use_noise: bool = True, conv_clamp: float | None = None):
+        super().__init__()
+        self.resolution, self.up, self.use_noise, self.conv_clamp = resolution, up, use_noise, conv_clamp
+        self.padding = kernel_size // 2
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        if use_noise:
+            self.register_buffer("noise_const", torch.randn(resolution, resolution))
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def _noise(self, x: torch.Tensor, mode: str, generator: torch.Generator | None) -> torch.Tensor | None:
+        if not self.use_noise or mode == "none":
+            return None
+        if mode == "const":
+            return self.noise_const * self.noise_strength
+        shape = [x.shape[0], 1, self.resolution, self.resolution]
+        return torch.randn(shape, device=x.device, generator=generator) * self.noise_strength
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str = "const",
+                generator: torch.Generator | None = None) -> torch.Tensor:
+        """x [N, in, H, W], w [N or 1, w_dim] -> [N, out, resolution, resolution].
+
+        noise_mode: "const" (the layer's own map), "random" (drawn from `generator`), "none".
+        """
+        x = modulated_conv2d(x, self.weight, self.affine(w), noise=self._noise(x, noise_mode, generator), up=self.up,
+                             padding=self.padding, resample_filter=self.resample_filter, flip_weight=self.up == 1)
+        return bias_act(x, self.bias.to(x.dtype), act="lrelu", clamp=self.conv_clamp)
+
+
+class ToRGBLayer(nn.Module):
+    """1 x 1 modulated convolution without demodulation: features to image channels."""
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None = None):
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.style_gain = 1 / math.sqrt(in_channels)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """x [N, in, H, W], w [N or 1, w_dim] -> [N, out, H, W]."""
+        x = modulated_conv2d(x, self.weight, self.affine(w) * self.style_gain, demodulate=False)
+        return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp)

@@ -1,0 +1,245 @@
+"""When training computes what: iterations of phases, schedules, EMA, status, snapshots, resume (PV3D A.1)."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dnnlib.errors import UserError
+from torch_utils import distributed
+from torch_utils.runtime import peak_memory
+from torch_utils.training_stats import Collector
+from training.config import Config, split_batch
+from training.dataset import CameraSampler, ClipDataset, camera_bank, training_batches
+from training.loss import Fakes, Loss, Schedule, schedule
+from training.run_folder import RunFolder
+from training.snapshots import Networks, build_networks, init_networks, set_precision
+
+PHASES = ("g_main", "g_reg", "d_main", "d_reg")
+
+
+@dataclass
+class Progress:
+    """How far training is."""
+    clips: int = 0               # shown to the discriminators, over all processes
+    iteration: int = 0
+    seconds: float = 0.0         # of training in all, over all starts
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of clips."""
+        return self.clips / 1000
+
+
+@dataclass
+class Status:
+    """What one status line knows."""
+    progress: Progress
+    stats: dict[str, float]                  # means since the last status
+    done: bool = False
+
+
+@dataclass
+class Hooks:
+    """What the loop calls above it."""
+    status: Callable[[Status], None] = lambda status: None              # every tick, on the main process
+    iteration: Callable[[Progress], None] = lambda progress: None       # every iteration, on the main process
+    pictures: Callable[[Networks, Path, int], None] = lambda networks, folder, clips: None
+    stop: Callable[[], bool] = lambda: False                            # True: save and return
+
+
+@dataclass
+class Optimizers:
+    """Adam for each network, corrected for lazy regularisation."""
+    by_name: dict[str, torch.optim.Adam] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, networks: Networks, config: Config) -> "Optimizers":
+        """Learning rate and betas are rescaled by interval / (interval + 1)."""
+        t = config.training
+        by_name = {}
+        for name, module in networks.items():
+            if name == "G_ema":
+                continue
+            lr, interval = (t.glr, t.g_reg_interval) if name == "G" else (t.dlr, t.d_reg_interval)
+            ratio = interval / (interval + 1)
+            betas = tuple(beta ** ratio for beta in t.betas)
+            by_name[name] = torch.optim.Adam(module.parameters(), lr=lr * ratio, betas=betas, eps=t.eps, fused=True)
+        return cls(by_name)
+
+
+class Trainer:
+    """One training run on this process's device.
+
+    Args:
+        run: the run's folder; only the main process writes to it.
+        hooks: what to call at ticks, snapshots and iterations.
+    """
+
+    def __init__(self, config: Config, dataset: ClipDataset, run: RunFolder, device: torch.device,
+                 dtype: torch.dtype | None = None, hooks: Hooks | None = None):
+        self.config, self.dataset, self.run, self.device, self.hooks = config, dataset, run, device, hooks or Hooks()
+        self.per_process, self.per_pass = split_batch(config, distributed.world_size())
+        self.networks = build_networks(config, config.training.seed, device)
+        set_precision(self.networks, dtype)
+        self.optimizers = Optimizers.build(self.networks, config)
+        self.random = torch.Generator(device)
+        nets = self.networks
+        self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config, self.random)
+        self.cameras = CameraSampler(dataset, config.training.window, config.training.mirror)
+        self.bank = camera_bank(dataset, seed=config.training.seed)
+        self.progress = Progress()
+        self.stats = Collector()
+
+    def restore(self) -> bool:
+        """Continues from the newest training state of the run's folder; False if there is none."""
+        state = self.run.newest_state()
+        if state is None:
+            return False
+        for name, module in self.networks.items():
+            module.load_state_dict(state["networks"][name])
+        for name, optimizer in self.optimizers.by_name.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.progress = Progress(**state["progress"])
+        return True
+
+    def init_from(self, path: Path | str) -> None:
+        """Starts from a snapshot's weights."""
+        found = init_networks(self.networks, path)
+        if "G" not in found:
+            raise UserError(f"{path} holds no weights of the generator.")
+
+    def train(self) -> Progress:
+        """Trains until `kimg` clips are done, or until the stop hook says so; saves at the end."""
+        t = self.config.training
+        total = math.ceil(t.kimg * 1000)
+        batches = self._batches()
+        tick_end, ticks = self.progress.clips + t.tick * 1000, 0
+        stopped = False
+        while self.progress.clips < total and not stopped:
+            started = time.perf_counter()
+            batch = next(batches)
+            self.stats.report("time/data_wait", time.perf_counter() - started)
+            self.iterate(batch)
+            self.progress.seconds += time.perf_counter() - started
+            self.stats.report("time/sec_per_kimg", (time.perf_counter() - started) / t.batch * 1000)
+            stopped = any(distributed.gather(self.hooks.stop()))
+            if distributed.is_main():
+                self.hooks.iteration(self.progress)
+            done = self.progress.clips >= total or stopped
+            if self.progress.clips >= tick_end or done:
+                ticks += 1
+                tick_end = self.progress.clips + t.tick * 1000
+                self._report(done)
+                if done or (t.snap and ticks % t.snap == 0):
+                    self.save()
+        return self.progress
+
+    def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
+        t = self.config.training
+        return training_batches(self.dataset, self.per_process, seed=t.seed, start=self.progress.clips,
+                                rank=distributed.rank(), world=distributed.world_size(), workers=t.workers,
+                                window=t.window, mirror=t.mirror)
+
+    def iterate(self, batch: dict[str, torch.Tensor]) -> None:
+        """One iteration: every phase that is due, then the moving average. Random numbers depend on the iteration."""
+        t = self.config.training
+        now = schedule(self.config, self.progress.clips)
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        for index, phase in enumerate(PHASES):
+            interval = {"g_reg": t.g_reg_interval, "d_reg": t.d_reg_interval}.get(phase, 1)
+            if self.progress.iteration % interval == 0:
+                key = (t.seed, self.progress.iteration, index, distributed.rank())
+                self._run_phase(phase, interval, batch, now, key)
+        self.progress.clips += t.batch
+        self.progress.iteration += 1
+        self._update_average()
+
+    def _run_phase(self, phase: str, interval: int, batch: dict[str, torch.Tensor], now: Schedule,
+                   key: tuple[int, ...]) -> None:
+        """Accumulates the gradients of one phase over the passes, averages them over processes, steps."""
+        names = ["G"] if phase.startswith("g") else [n for n in self.optimizers.by_name if n != "G"]
+        if phase == "g_reg" and self.config.loss.lambda_reg == 0 or phase == "d_reg" and self.config.loss.gamma == 0:
+            return
+        modules = [getattr(self.networks, name) for name in names]
+        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+        self.random.manual_seed(seed)
+        fakes = self._fakes(key) if phase != "d_reg" else None
+        for module in modules:
+            module.requires_grad_(True)
+        passes = self.per_process // self.per_pass
+        for i in range(passes):
+            rows = slice(i * self.per_pass, (i + 1) * self.per_pass)
+            self._accumulate(phase, _rows(batch, rows), fakes and _fake_rows(fakes, rows), now, interval / passes)
+        for module in modules:
+            module.requires_grad_(False)
+        bad = distributed.average_gradients(p for module in modules for p in module.parameters())
+        self.stats.report("health/nonfinite_gradients", bad)
+        for name in names:
+            self.optimizers.by_name[name].step()
+            self.optimizers.by_name[name].zero_grad(set_to_none=True)
+        if phase == "d_main":
+            distributed.average([self.networks.G.backbone.mapping.w_avg])
+
+    def _accumulate(self, phase: str, batch, fakes: Fakes | None, now: Schedule, gain: float) -> None:
+        if phase.startswith("g"):
+            report = getattr(self.loss, phase)(fakes, now, gain)
+        else:
+            reals = self.loss.real_frames(batch["frames"], batch["times"], batch["cameras"], now)
+            report = self.loss.d_main(reals, fakes, now, gain) if phase == "d_main" else \
+                self.loss.d_reg(reals, now, gain)
+        for name, value in report.items():
+            self.stats.report(name, value)
+
+    def _fakes(self, key: tuple[int, ...]) -> Fakes:
+        g, n = self.config.generator, self.per_process
+        times, cameras = self.cameras.sample(key, n)
+        z, z_motion = (torch.randn([n, dim], device=self.device, generator=self.random)
+                       for dim in (g.z_dim, g.z_motion_dim))
+        return Fakes(z, z_motion, times.to(self.device), cameras.to(self.device))
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """EMA of the generator; its half-life grows with training until `ema_kimg_factor * batch` kimg."""
+        t = self.config.training
+        half_life = min(t.ema_kimg_factor * t.batch * 1000, t.ema_rampup * self.progress.clips)
+        beta = 0.5 ** (t.batch / max(half_life, 1e-8))
+        average, current = self.networks.G_ema, self.networks.G
+        torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - beta)
+        for old, new in zip(average.buffers(), current.buffers(), strict=True):
+            old.copy_(new)
+
+    def _report(self, done: bool) -> None:
+        stats = {name: value["mean"] for name, value in self.stats.collect().items()}
+        stats |= {f"memory/{name}": value for name, value in peak_memory(self.device).items()}
+        now = schedule(self.config, self.progress.clips)
+        stats |= {"schedule/blur_sigma": now.blur_sigma, "schedule/swap_probability": now.swap_probability}
+        if distributed.is_main():
+            self.run.log(self.progress, stats)
+            self.hooks.status(Status(self.progress, stats, done))
+
+    def save(self) -> None:
+        """Snapshot, training state and pictures, on the main process; the others wait."""
+        if distributed.is_main():
+            self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
+            self.run.save_state(self._state(), self.progress)
+            self.hooks.pictures(self.networks, self.run.path, self.progress.clips)
+        distributed.barrier()
+
+    def _state(self) -> dict[str, Any]:
+        return {"networks": {name: dict(module.state_dict()) for name, module in self.networks.items()},
+                "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.by_name.items()},
+                "progress": vars(self.progress).copy()}
+
+
+def _rows(batch: dict[str, torch.Tensor], rows: slice) -> dict[str, torch.Tensor]:
+    return {name: value[rows] for name, value in batch.items()}
+
+
+def _fake_rows(fakes: Fakes, rows: slice) -> Fakes:
+    return Fakes(*(value[rows] for value in vars(fakes).values()))

@@ -1,0 +1,102 @@
+"""Clips from a generator: codes from seeds, cameras over time, frames one batch at a time.
+
+The one path that gen_videos.py, the training loop's pictures and metrics share. Results depend on seeds and cameras
+alone, not on how frames are batched.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from training.conditioning import condition_cameras
+from training.networks.generator import Generator
+
+PAPER_FRAMES = 16         # of a video at inference (section 3.4)
+APPEARANCE, MOTION = 0, 1
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """One clip to make: T frames of one appearance and one motion."""
+    z: torch.Tensor              # [z_dim]
+    z_motion: torch.Tensor       # [z_motion_dim]
+    cameras: torch.Tensor        # [T, 25]
+    times: torch.Tensor          # [T] in [0, 1]
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How clips are sampled."""
+    psi: float = 1.0                                    # truncation; 1: none
+    cutoff: int | None = None                           # rows of ws that are truncated; None: all
+    neural_rendering_resolution: int | None = None      # None: the configuration's
+    frames_per_batch: int = 4
+    noise_mode: str = "const"
+
+
+def code(seed: int, dim: int, stream: int) -> torch.Tensor:
+    """The latent code [dim] of a seed; `stream` APPEARANCE or MOTION."""
+    return torch.from_numpy(np.random.default_rng([seed, stream]).standard_normal(dim, dtype=np.float32))
+
+
+def times(frames: int) -> torch.Tensor:
+    """Evenly spaced times [frames] from 0 to 1."""
+    return torch.linspace(0, 1, frames)
+
+
+def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) -> ClipSpec:
+    """The clip of two seeds seen by cameras [T, 25], at evenly spaced times."""
+    return ClipSpec(code(seed, G.config.z_dim, APPEARANCE), code(motion_seed, G.config.z_motion_dim, MOTION), cameras,
+                    times(len(cameras)))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Latents of n consecutive frames: ws [n or 1, num_ws, w_dim], z_motion [n, D], t [n, 1], camera [n, 25]."""
+    ws: torch.Tensor
+    z_motion: torch.Tensor
+    t: torch.Tensor
+    camera: torch.Tensor
+
+
+def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions,
+             mapping_cameras: torch.Tensor | None = None) -> Iterator[_Batch]:
+    device = next(G.parameters()).device
+    mapped, rendered = (c[0].to(device) for c in condition_cameras(clip.cameras[None], G.config.camera_mode, False))
+    if mapping_cameras is not None:
+        mapped = condition_cameras(mapping_cameras[None], G.config.camera_mode, False)[0][0].to(device)
+    for start in range(0, len(rendered), options.frames_per_batch):
+        rows = slice(start, start + options.frames_per_batch)
+        n = len(rendered[rows])
+        z = clip.z.to(device).expand(n, -1)
+        z_motion = G.motion_code(z, clip.z_motion.to(device).expand(n, -1))
+        t = clip.times[rows].to(device).reshape(n, 1)
+        ws = G.mapping(z, mapped[rows], z_motion, t, options.psi, options.cutoff)
+        if torch.equal(ws, ws[:1].expand_as(ws)):
+            ws = ws[:1]       # one appearance for the batch: its weights are modulated once
+        yield _Batch(ws, z_motion, t, rendered[rows])
+
+
+@torch.inference_mode()
+def generate(G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions(),
+             mapping_cameras: torch.Tensor | None = None) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of frames of a clip, in order: the dictionaries of `Generator.synthesis`, plus `camera` [n, 25].
+
+    mapping_cameras: [T, 25] that the mapping network sees in place of the clip's (side views keep the conditions of the
+    front view, so that only the camera differs).
+    """
+    for batch in _batches(G, clip, options, mapping_cameras):
+        out = G.synthesis(batch.ws, batch.camera, batch.z_motion, batch.t, noise_mode=options.noise_mode,
+                          neural_rendering_resolution=options.neural_rendering_resolution)
+        yield {**out, "camera": batch.camera}
+
+
+@torch.inference_mode()
+def densities(G: Generator, clip: ClipSpec,
+              options: SamplingOptions = SamplingOptions()) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    """For each frame of a clip, in order, a function from world points [M, 3] to raw densities [M]."""
+    for batch in _batches(G, clip, replace(options, frames_per_batch=1)):
+        planes = G.planes(batch.ws, batch.z_motion, batch.t, options.noise_mode)
+        yield lambda points, planes=planes: G.sample_planes(planes, points.unsqueeze(0))["sigma"].reshape(-1)
