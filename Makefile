@@ -24,7 +24,7 @@ lint: $(STAMP)
 setup: $(STAMP)
 
 $(STAMP):
-	@if [ ! -x $(BIN)/python ]; then \
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		for python in $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python3.10); do \
 			"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; \
 			python=; \
@@ -33,7 +33,7 @@ $(STAMP):
 			echo 'Error: no Python >= 3.10 found: install one, or name it: make PYTHON=/path/to/python3.' >&2; exit 2; \
 		fi; \
 		echo "Making $(VENV) with $$("$$python" --version)"; \
-		"$$python" -m venv $(VENV) || { rm -rf $(VENV); \
+		"$$python" -m venv $(VENV) || { \
 			echo 'Error: no virtual environment could be made: install the venv package (apt: python3-venv).' >&2; exit 2; }; \
 	fi
 	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock

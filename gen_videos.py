@@ -77,9 +77,11 @@ class LayerList(click.ParamType):
 @click.option("--layers", type=LayerList(), default="rgb", help="Pictures side by side: rgb,depth,normals.")
 @click.option("--grid", type=GridSize(), help="One video of columns x rows clips instead of one video each.")
 @click.option("--shapes", is_flag=True, help="Also a mesh (PLY) of each frame.")
-@click.option("--shape-resolution", type=click.IntRange(8, 1024), default=128, help="Points of the mesh's lattice a side.")
+@click.option("--shape-resolution", type=click.IntRange(8, 1024), default=128,
+              help="Points of the mesh's lattice a side.")
 @click.option("--shape-level", type=float, default=10.0, help="Raw density at the mesh's surface.")
-@click.option("--neural-rendering-resolution", type=click.IntRange(4, 512), help="Side of the ray grid. [default: as trained]")
+@click.option("--neural-rendering-resolution", type=click.IntRange(4, 512),
+              help="Side of the ray grid. [default: as trained]")
 @click.option("--batch", type=click.IntRange(1), default=1, help="Frames per forward pass.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="Of the convolutions.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
@@ -99,7 +101,6 @@ def main(network: Path, outdir: Path, seeds: list[int], motion_seeds: list[int] 
     clips = [Clip(seed, motion, spec(snapshot, seed, motion, cameras, frames))
              for seed, motion in pairs(seeds, motion_seeds)]
     options = videos.SamplingOptions(trunc, trunc_cutoff, neural_rendering_resolution, batch)
-    outdir.mkdir(parents=True, exist_ok=True)
     paths = write_grid(snapshot, clips, grid, options, layers, fps, outdir) if grid else \
         write_each(snapshot, clips, options, layers, fps, outdir)
     if shapes:
@@ -150,7 +151,8 @@ def camera_path(snapshot: Snapshot, seed: int, cameras: str, frames: int) -> tor
 def read_cameras(path: Path) -> torch.Tensor:
     """Labels [F, 25] of a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data."""
     rows = read_json(path)
-    rows = [row[1] if isinstance(row, list) and len(row) == 2 else row for row in rows] if isinstance(rows, list) else []
+    rows = rows if isinstance(rows, list) else []
+    rows = [row[1] if isinstance(row, list) and len(row) == 2 else row for row in rows]
     numbers = all(isinstance(row, list) and len(row) == CAMERA_DIM and
                   all(isinstance(x, (int, float)) for x in row) for row in rows)
     labels = torch.tensor(rows, dtype=torch.float32) if rows and numbers else None
@@ -159,7 +161,8 @@ def read_cameras(path: Path) -> torch.Tensor:
     return labels
 
 
-def cells(snapshot: Snapshot, clip: Clip, options: videos.SamplingOptions, layers: tuple[str, ...]) -> Iterator[torch.Tensor]:
+def cells(snapshot: Snapshot, clip: Clip, options: videos.SamplingOptions,
+          layers: tuple[str, ...]) -> Iterator[torch.Tensor]:
     """Frames uint8 [3, R, R * len(layers)] of a clip, one at a time."""
     for out in videos.generate(snapshot.G, clip.spec, options):
         drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, snapshot.G.config)}
@@ -186,7 +189,8 @@ def write_grid(snapshot: Snapshot, clips: list[Clip], size: tuple[int, int], opt
                         "change --grid, --seeds or --motion-seeds.")
     runs = [cells(snapshot, clip, replace(options, frames_per_batch=1), layers) for clip in clips]
     with tqdm(total=len(clips) * len(clips[0].spec.times), unit="frame", dynamic_ncols=True) as bar:
-        frames = (pictures.image_grid(torch.stack(frame), columns) for frame in zip(*(counted(r, bar) for r in runs)))
+        together = zip(*(counted(run, bar) for run in runs), strict=True)
+        frames = (pictures.image_grid(torch.stack(frame), columns) for frame in together)
         path = outdir / "grid.mp4"
         write_video(path, frames, fps)
     return [path]

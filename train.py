@@ -1,7 +1,10 @@
 """Train PV3D: clips with cameras in, a temporal tri-plane generator out."""
 
+import contextlib
+import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +14,45 @@ from tqdm import tqdm
 
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.video import require_ffmpeg
 from torch_utils import custom_ops, distributed, runtime
 from training import config as options
 from training.dataset import ClipDataset
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, RunOptions
 from training.snapshot_pictures import SnapshotPictures
 from training.training_loop import Hooks, Progress, Status, Trainer
 
+COUNT, AMOUNT = click.IntRange(1), click.FloatRange(min=0, min_open=True)
+
 # Flags that set one configuration value each: (flag, key, type, help).
 OVERRIDES = [
-    ("--batch", "training.batch", int, "Clips per iteration over all processes."),
-    ("--batch-gpu", "training.batch_gpu", int, "Clips per forward pass; smaller values accumulate gradients."),
-    ("--kimg", "training.kimg", float, "Train for this many thousand clips."),
-    ("--tick", "training.tick", float, "Thousand clips between status lines."),
-    ("--snap", "training.snap", int, "Ticks between snapshots; 0: only at the end."),
-    ("--keep", "training.keep", int, "Training states to keep in the run's folder."),
-    ("--seed", "training.seed", int, "Seed of weights, data order and noise."),
-    ("--workers", "training.workers", int, "Processes that load data; 0 loads in the main process."),
-    ("--window", "training.window", int, "Frames of a clip from which a pair is drawn."),
+    ("--batch", "training.batch", COUNT, "Clips per iteration over all processes."),
+    ("--batch-gpu", "training.batch_gpu", COUNT, "Clips per forward pass; smaller values accumulate gradients."),
+    ("--kimg", "training.kimg", AMOUNT, "Train for this many thousand clips."),
+    ("--tick", "training.tick", AMOUNT, "Thousand clips between status lines."),
+    ("--snap", "training.snap", click.IntRange(0), "Ticks between snapshots; 0: only at the end."),
+    ("--keep", "training.keep", COUNT, "Training states to keep in the run's folder."),
+    ("--seed", "training.seed", click.IntRange(0), "Seed of weights, data order and noise."),
+    ("--workers", "training.workers", click.IntRange(0), "Processes that load data; 0 loads in the main process."),
+    ("--window", "training.window", COUNT, "Frames of a clip from which a pair is drawn."),
     ("--mirror", "training.mirror", bool, "Mirror clips at random."),
     ("--precision", "training.precision", click.Choice(options.PRECISIONS),
      "Of the super-resolution and the discriminators' highest resolutions."),
-    ("--glr", "training.glr", float, "Learning rate of the generator."),
-    ("--dlr", "training.dlr", float, "Learning rate of the discriminators."),
+    ("--glr", "training.glr", AMOUNT, "Learning rate of the generator."),
+    ("--dlr", "training.dlr", AMOUNT, "Learning rate of the discriminators."),
     ("--gamma", "loss.gamma", float, "R1 weight."),
     ("--lambda-img", "loss.lambda_img", float, "Weight of the image discriminator."),
     ("--lambda-vid", "loss.lambda_vid", float, "Weight of the video discriminator."),
     ("--lambda-reg", "loss.lambda_reg", float, "Weight of the density regularisation."),
-    ("--blur-sigma", "loss.blur_sigma", float, "Initial blur of the discriminators' inputs, in pixels."),
+    ("--blur-sigma", "loss.blur_sigma", click.FloatRange(0), "Initial blur of the discriminators' inputs, in pixels."),
 ]
 MODEL = [
     ("--img-resolution", "generator.img_resolution", int, "Side of the generated frames; the dataset is shrunk to it."),
     ("--plane-resolution", "generator.plane_resolution", int, "Side of the feature planes."),
-    ("--cbase", "generator.channel_base", int, "Channels of the generator: min(cbase / resolution, cmax)."),
-    ("--cmax", "generator.channel_max", int, "Most channels of the generator."),
-    ("--d-cbase", "discriminator.channel_base", int, "Like --cbase, of the discriminators."),
-    ("--d-cmax", "discriminator.channel_max", int, "Like --cmax, of the discriminators."),
+    ("--cbase", "generator.channel_base", COUNT, "Channels of the generator: min(cbase / resolution, cmax)."),
+    ("--cmax", "generator.channel_max", COUNT, "Most channels of the generator."),
+    ("--d-cbase", "discriminator.channel_base", COUNT, "Like --cbase, of the discriminators."),
+    ("--d-cmax", "discriminator.channel_max", COUNT, "Like --cmax, of the discriminators."),
     ("--depth-samples", "generator.rendering.depth_samples", int, "Stratified samples per ray."),
     ("--importance-samples", "generator.rendering.importance_samples", int, "Importance samples per ray."),
     ("--near", "generator.rendering.near", float, "Least depth along rays."),
@@ -95,9 +101,11 @@ def resolve(cfg: str, flags: dict[str, Any]) -> options.Config:
 @cli.command()
 @click.option("--outdir", type=click.Path(path_type=Path), required=True, help="Where runs are kept.")
 @click.option("--cfg", required=True, metavar="|".join(options.PRESETS), help="Preset.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset: a folder or an uncompressed zip.")
-@click.option("--resume", metavar="auto|FOLDER", default="auto",
-              help="Run to go on with; auto: the newest in --outdir with the same options, else a new one; none: a new one.")
+@click.option("--data", type=click.Path(path_type=Path), required=True,
+              help="Dataset: a folder or an uncompressed zip.")
+@click.option("--resume", metavar="auto|none|FOLDER", default="auto",
+              help="auto: go on with the newest run in --outdir with the same options, else start a new one; none: "
+                   "start a new one; a run's folder: go on with that one.")
 @click.option("--init-from", type=click.Path(path_type=Path), help="Start a new run from the weights of a snapshot.")
 @click.option("--desc", default="", help="Added to the run's name.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
@@ -108,7 +116,8 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
          dry_run: bool, **flags):
     """Train PV3D on a dataset of clips with cameras.
 
-    The same command again continues its run. On several GPUs: torchrun --nproc-per-node=N train.py ...
+    The same command again continues its run; --kimg, --tick, --snap, --keep and --workers may change. On several GPUs:
+    torchrun --nproc-per-node=N train.py ...
 
     \b
     python train.py --outdir=runs --cfg=demo --data=heads.zip
@@ -121,12 +130,16 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
     own_device = distributed.init(runtime.select_device(device))
     try:
         runtime.disable_tf32()
-        dataset = open_dataset(data, config)
-        options.split_batch(config, distributed.world_size())
+        with distributed.fail_together():
+            require_ffmpeg()
+            dataset = open_dataset(data, config)
+            options.split_batch(config, distributed.world_size())
         if dry_run:
             return _print_options(config, dataset)
-        run, resumed = open_run(outdir, run_name(cfg, data, config, desc), config, data, resume, init_from)
-        train(config, dataset, run, own_device, init_from if not resumed else None)
+        asked = RunOptions(config, str(data), dataset.fingerprint(), str(init_from) if init_from else None)
+        run = open_run(outdir, run_name(cfg, data, config, desc), asked, resume)
+        with run if distributed.is_main() else contextlib.nullcontext():
+            train(config, dataset, run, own_device, init_from)
     finally:
         distributed.shutdown()
 
@@ -142,23 +155,39 @@ def run_name(cfg: str, data: Path, config: options.Config, desc: str) -> str:
     return re.sub(r"[^\w.\-]+", "_", "-".join(parts + ([desc] if desc else [])))
 
 
-def open_run(outdir: Path, name: str, config: options.Config, data: Path, resume: str,
-             init_from: Path | None) -> tuple[RunFolder, bool]:
-    """The run's folder, and whether it is an old one that goes on."""
-    keep = config.training.keep
+def open_run(outdir: Path, name: str, asked: RunOptions, resume: str) -> RunFolder:
+    """The folder of the run to go on with or of a new one; the main process decides for all."""
+    with distributed.fail_together():
+        path = _choose_run(outdir, name, asked, resume) if distributed.is_main() else None
+    return RunFolder(Path(distributed.gather(str(path))[0]), asked.config.training.keep)
+
+
+def _choose_run(outdir: Path, name: str, asked: RunOptions, resume: str) -> Path:
     found = None
     if resume not in ("auto", "none"):
         found = Path(resume)
-        if not list(found.glob("training-state-*.pt")):
-            raise UserError(f"--resume={resume} has no training-state-*.pt: give the folder of a run.")
+        asked = _same_options(found, asked)
     elif resume == "auto":
-        found = RunFolder.find(outdir, name, config)
-    paths: list[Path | None] = [found]
-    if found is None and distributed.is_main():
-        extra = {"data": str(data), "init_from": str(init_from) if init_from else None}
-        paths = [RunFolder.create(outdir, name, config, extra).path]
-    path = distributed.gather(str(paths[0]))[0]
-    return RunFolder(Path(path), keep), found is not None
+        found = RunFolder.find(outdir, name, asked)
+    if found is None:
+        return RunFolder.create(outdir, name, asked)
+    asked.save(found)            # --kimg and the like may be new
+    return found
+
+
+def _same_options(folder: Path, asked: RunOptions) -> RunOptions:
+    """`asked` if the run in `folder` can go on with it, else UserError. --init-from need not be repeated."""
+    if not RunFolder(folder).states():
+        raise UserError(f"--resume={folder} has no training-state-*.pt: give the folder of a run.")
+    saved = RunOptions.load(folder)
+    asked = replace(asked, init_from=asked.init_from or saved.init_from)
+    flags = {key: flag for flag, key, _, _ in OVERRIDES + MODEL + ABLATIONS}
+    changed = [f"{flags.get(key, key)} was {then}, not {now}" if key != "dataset" else "the dataset was another one"
+               for key, (then, now) in saved.differences(asked).items()]
+    if changed:
+        raise UserError(f"--resume={folder} was started with other options ({'; '.join(changed)}): repeat them, or "
+                        "start a new run from its snapshot with --resume=none --init-from.")
+    return asked
 
 
 def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: torch.device,
@@ -168,26 +197,24 @@ def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: 
     if reason and distributed.is_main():
         click.echo(reason, err=True)
     stop = StopFlag()
-    bar = Bar(config, run) if distributed.is_main() else None
     hooks = Hooks(stop=stop, pictures=SnapshotPictures())
     trainer = Trainer(config, dataset, run, device, dtype, hooks)
-    if trainer.restore():
+    with distributed.fail_together():
+        resumed = trainer.restore()
+        if init_from and not resumed:
+            trainer.init_from(init_from)
+    with stop, contextlib.ExitStack() as stack:
         if distributed.is_main():
-            click.echo(f"Continuing {run.path} at {trainer.progress.kimg:.3f} kimg.")
-    elif init_from:
-        trainer.init_from(init_from)
-    if bar:
-        hooks.status, hooks.iteration = bar.status, bar.iteration
-        bar.start(trainer.progress)
-    with stop:
+            click.echo(f"{'Continuing' if resumed else 'Starting'} {run.path} at {trainer.progress.kimg:.3f} kimg.")
+            bar = stack.enter_context(Bar(config.training.kimg, trainer.progress))
+            hooks.status, hooks.iteration = bar.status, bar.iteration
         progress = trainer.train()
-    run.close()
-    if bar:
-        bar.close()
-        end = "Stopped; the same command continues." if stop.asked else "Done."
+        stopped = any(distributed.gather(stop.asked))
+    if distributed.is_main():
+        end = "Stopped; the same command continues." if stopped else "Done."
         click.echo(f"{end} {progress.kimg:.3f} kimg in {run.path}")
-    if stop.asked:
-        raise SystemExit(130)
+    if stopped:
+        raise SystemExit(cli.INTERRUPTED_STATUS)
 
 
 class StopFlag:
@@ -210,27 +237,28 @@ class StopFlag:
     def _ask(self, number: int, frame) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if distributed.is_main() and not self.asked:
+            # Not through a Python stream: the signal may have come while one was writing.
+            os.write(2, b"\nStopping after this iteration; saving.\n")
         self.asked = True
-        click.echo("\nStopping after this iteration; saving.", err=True)
 
 
 class Bar:
-    """Progress bar: kimg, seconds per kimg, losses, memory, ETA."""
+    """Progress bar: kimg, seconds per kimg, losses, memory, ETA. What earlier starts did counts not into the speed."""
 
-    def __init__(self, config: options.Config, run: RunFolder):
-        self.config = config
-        click.echo(f"Run folder: {run.path}")
-        self.bar = tqdm(total=config.training.kimg, unit="kimg", dynamic_ncols=True, smoothing=0.05,
+    def __init__(self, total: float, progress: Progress):
+        self.bar = tqdm(total=total, initial=min(progress.kimg, total), unit="kimg", dynamic_ncols=True, smoothing=0.05,
                         bar_format="{l_bar}{bar}| {n:.2f}/{total:g} kimg [{elapsed}<{remaining}] {postfix}")
 
-    def start(self, progress: Progress) -> None:
-        """Shows what earlier starts did without counting it into the speed."""
-        self.bar.initial = self.bar.n = progress.kimg
-        self.bar.refresh()
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
 
     def iteration(self, progress: Progress) -> None:
-        """After every iteration."""
-        self.bar.update(progress.kimg - self.bar.n)
+        """After every iteration; the last batch may go beyond the total, which tqdm does not bear."""
+        self.bar.update(min(progress.kimg, self.bar.total) - self.bar.n)
 
     def status(self, status: Status) -> None:
         """At every tick."""
@@ -239,10 +267,6 @@ class Bar:
         fields += [f"{label} {stats[name]:.3f}" for label, name in (("G", "loss/g"), ("D", "loss/d")) if name in stats]
         fields += [f"mem {stats.get('memory/gpu', stats['memory/cpu']):.1f}G"]
         self.bar.set_postfix_str(" ".join(fields))
-
-    def close(self) -> None:
-        """Leaves the finished bar."""
-        self.bar.close()
 
 
 def _print_options(config: options.Config, dataset: ClipDataset) -> None:

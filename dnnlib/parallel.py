@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -46,12 +47,20 @@ def parallel_map(function: Callable[[Job], Result], jobs: Iterable[Job], workers
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the end of the block; processes started in it never see one, for they inherit the hold.
+    """Ctrl-C waits until the end of the block, and processes forked in it never act on one.
 
-    Ctrl-C reaches every process of a command; only the main one shall answer it, and stop the others.
+    Ctrl-C reaches every process of a command; only the main one shall answer it, and stop the others. An interrupt in
+    the midst of starting a process could also get lost or leave a lock behind. (A signal mask would not do: any other
+    thread could take the signal.) Does nothing outside the main thread, where Python delivers no interrupts.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)

@@ -92,6 +92,13 @@ def video_info(path: str | os.PathLike) -> VideoInfo:
     return VideoInfo(int(counts[-1]), float(rate) * (1000 if thousand else 1), int(width), int(height))
 
 
+def require_ffmpeg() -> None:
+    """Raises UserError unless ffmpeg runs: for work that makes its first video only after hours."""
+    with _ffmpeg(['-version']) as (process, _):
+        if (status := process.wait()) != 0:
+            raise _unusable(f'it ended with status {status}')
+
+
 def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int) -> list[str]:
     size = f'{_even(shape[1])}x{_even(shape[0])}'
     source = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-r', f'{fps:.6g}', '-i', '-']
@@ -156,8 +163,7 @@ def _ffmpeg(args: list[str], stdin: bool = False, stdout: bool = False,
                 stdout=subprocess.PIPE if stdout else subprocess.DEVNULL, stderr=log,
                 start_new_session=True)      # Ctrl-C is for us: we decide what becomes of the file
         except (RuntimeError, OSError) as error:
-            raise UserError('ffmpeg does not run: install it with `pip install imageio-ffmpeg`, or set '
-                            f'IMAGEIO_FFMPEG_EXE to a working one ({error}).') from error
+            raise _unusable(error) from error
         try:
             yield process, log
         finally:
@@ -167,6 +173,11 @@ def _ffmpeg(args: list[str], stdin: bool = False, stdout: bool = False,
                     if stream is not None:
                         stream.close()
             process.wait()
+
+
+def _unusable(reason: object) -> UserError:
+    return UserError('ffmpeg does not run: install it with `pip install imageio-ffmpeg`, or set IMAGEIO_FFMPEG_EXE to '
+                     f'a working one ({reason}).')
 
 
 def _text(log: IO[bytes]) -> str:

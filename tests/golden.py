@@ -1,5 +1,6 @@
 """Reference vectors in `tests/data/golden`: load them and compare with the tolerance stored for each array.
 
+Files `<name>_f64` hold the same arrays computed in float64; ours in float64 must agree to `FLOAT64_TOLERANCE`.
 Metrics, with a = ours, b = golden: `max` is max|a-b| / max|b|, `l2` is ||a-b|| / ||b||, `abs` is max|a-b| (for what is
 zero), `rms` is max|a-b| over the rms of the whole gradient that the entries were picked from.
 """
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 
 FOLDER = Path(__file__).parent / 'data' / 'golden'
+FLOAT64_TOLERANCE = 1e-9                               # for all metrics
+HELD: set[tuple[str, str]] = set()                     # (file, array) of every comparison made so far
 _UNLISTED = {'metric': 'max', 'tolerance': 1e-5}       # the d2_dy arrays: the tolerance of their family
 
 
@@ -41,6 +44,21 @@ def seeded(seed, shape) -> torch.Tensor:
     return torch.from_numpy(np.random.RandomState(int(seed)).standard_normal(tuple(shape)).astype(np.float32))
 
 
+def stat(x: torch.Tensor) -> torch.Tensor:
+    """Mean and population standard deviation over rows and columns: [..., H, W] -> float64 [..., 2]."""
+    flat = x.detach().double().flatten(-2)
+    return torch.stack([flat.mean(-1), flat.std(-1, unbiased=False)], dim=-1)
+
+
+def pictures(seed, count: int, resolution: int) -> torch.Tensor:
+    """The discriminators' inputs, made by their rule: float32 [count, 3, resolution, resolution] in [-1, 1]."""
+    random, f = np.random.RandomState(int(seed)), np.float32
+    coarse, middle, fine = (random.standard_normal((count, 3, side, side)).astype(f)
+                            for side in (8, resolution // 4, resolution))
+    coarse, middle = (x.repeat(k, axis=2).repeat(k, axis=3) for x, k in ((coarse, resolution // 8), (middle, 4)))
+    return torch.from_numpy(np.clip(f(.8) * coarse + f(.4) * middle + f(.2) * fine, f(-1), f(1)))
+
+
 def error(ours, golden, metric: str, rms: float | None = None) -> float:
     """Distance of two arrays in one of the four metrics; `rms` is the scale that metric 'rms' divides by."""
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(golden, dtype=np.float64)
@@ -61,10 +79,44 @@ def check(name: str, array: str, value, rms: float | None = None, tolerance: flo
     if isinstance(value, torch.Tensor):
         value = value.detach().double().cpu().numpy()
     golden = load(name)[array]
-    entry = _tolerances()[f'{name}.npz'].get(array, _UNLISTED)
+    HELD.add((name, array))
+    entry = _entry(name, array)
     assert np.shape(value) == golden.shape, f'{name}.npz {array}: shape {np.shape(value)}, golden {golden.shape}'
     found, allowed = error(value, golden, entry['metric'], rms), tolerance or entry['tolerance']
     assert found <= allowed, f'{name}.npz {array}: {entry["metric"]} error {found:.2e} above {allowed:.0e}'
+
+
+def check_gradients(name: str, prefix: str, gradients: dict[str, torch.Tensor | None], index: str = 'index') -> None:
+    """Assert norms `<prefix>_norm.<parameter>` and entries `<prefix>_sample.<parameter>` of parameters' gradients.
+
+    The parameters and the entries' flat positions are those of the arrays `<index>.<parameter>`; a gradient may be None
+    where the loss does not reach the parameter.
+    """
+    arrays, positions = load(name), load(name.removesuffix('_f64'))
+    for key in positions:
+        if not key.startswith(f'{index}.'):
+            continue
+        parameter = key.removeprefix(f'{index}.')
+        gradient = gradients[parameter]
+        where = torch.from_numpy(positions[key])
+        norm = torch.zeros([]) if gradient is None else gradient.double().norm()
+        picked = torch.zeros(len(where)) if gradient is None else gradient.flatten()[where]
+        check(name, f'{prefix}_norm.{parameter}', norm)
+        size = 1 if gradient is None else gradient.numel()
+        rms = float(arrays[f'{prefix}_norm.{parameter}']) / size ** 0.5
+        check(name, f'{prefix}_sample.{parameter}', picked, rms=rms)
+
+
+def outputs(name: str) -> set[str]:
+    """Names of the arrays of a file that are results, not inputs: those with a tolerance (all of a float64 twin)."""
+    listed = _tolerances().get(f'{name.removesuffix("_f64")}.npz')
+    return {array for array in load(name) if listed is None or array in listed}
+
+
+def _entry(name: str, array: str) -> dict:
+    """Metric and tolerance of an array."""
+    entry = _tolerances().get(f'{name.removesuffix("_f64")}.npz', {}).get(array, _UNLISTED)
+    return {**entry, 'tolerance': FLOAT64_TOLERANCE} if name.endswith('_f64') else entry
 
 
 @functools.cache

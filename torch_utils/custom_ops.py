@@ -34,9 +34,10 @@ def set_ops_mode(mode: str) -> None:
     if mode == 'cuda':
         if not torch.cuda.is_available():
             raise UserError('--ops=cuda needs a CUDA GPU, and torch sees none here; use --ops=auto or --ops=native.')
+        own = _local_rank() % torch.cuda.device_count()     # touching the other GPUs would take memory on them
         for name in kernel_builder.OPS:
             try:
-                _libraries[name] = load_library(name)
+                _libraries[name] = load_library(name, own)
             except BuildProblem as problem:
                 raise UserError(f'--ops=cuda, but the kernels cannot be used. {problem.reason} {problem.fix}') from None
     _mode = mode
@@ -53,7 +54,7 @@ def library_for(name: str, x: torch.Tensor) -> ctypes.CDLL | None:
         return None
     if name not in _libraries:
         try:
-            _libraries[name] = load_library(name)
+            _libraries[name] = load_library(name, x.device.index)
         except BuildProblem as problem:
             _libraries.update(dict.fromkeys(kernel_builder.OPS))           # one warning for all ops
             warnings.warn(
@@ -63,27 +64,36 @@ def library_for(name: str, x: torch.Tensor) -> ctypes.CDLL | None:
     return _libraries[name]
 
 
-def load_library(name: str) -> ctypes.CDLL:
-    """Build if needed, load and try the library of one op. Raises BuildProblem, or UserError after the time limit."""
+def load_library(name: str, device: int) -> ctypes.CDLL:
+    """Build if needed, load and try on one GPU the library of an op.
+
+    Raises:
+        BuildProblem: it cannot be built, loaded or run.
+        UserError: another process that builds it exceeds the time limit.
+    """
     archs, limit = kernel_builder.architectures(), kernel_builder.build_limit()
     path = kernel_builder.build_once(
         name, kernel_builder.library_folder(archs),
         lambda target: kernel_builder.compile_library(name, target, archs, limit),
-        limit, rank=int(os.environ.get('LOCAL_RANK', 0)))
+        limit, rank=_local_rank())
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildProblem(f'{path} cannot be loaded: {error}.', 'Delete it, so that it is built again.') from None
     library.pv3d_message.restype = ctypes.c_char_p
-    for device in range(torch.cuda.device_count()):
-        with torch.cuda.device(device):
-            status = library.pv3d_check(device)
-        if status != 0:
-            message = library.pv3d_message(status).decode()
-            raise BuildProblem(f'The compiled {name} does not run on GPU {device}: {message}.',
-                               'Name a CUDA toolkit that is no newer than the driver in CUDA_HOME (nvidia-smi shows the '
-                               f'version), and delete {path}.')
+    with torch.cuda.device(device):
+        status = library.pv3d_check(device)
+    if status != 0:
+        message = library.pv3d_message(status).decode()
+        raise BuildProblem(f'The compiled {name} does not run on GPU {device}: {message}.',
+                           'In CUDA_HOME, name a CUDA toolkit no newer than the driver (see nvidia-smi), '
+                           f'and delete {path}.')
     return library
+
+
+def _local_rank() -> int:
+    """Number of this process among those on its machine."""
+    return int(os.environ.get('LOCAL_RANK', 0))
 
 
 def launch(function, params: ctypes.Structure, like: torch.Tensor) -> None:

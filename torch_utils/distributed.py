@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from dnnlib.cli import USAGE_STATUS
 from dnnlib.errors import UserError
 
 TIME_LIMIT = timedelta(minutes=20)       # longest wait for another process, which may be building ops
@@ -102,6 +103,26 @@ def main_first() -> Iterator[None]:
     yield
     if is_main():
         barrier()
+
+
+@contextlib.contextmanager
+def fail_together() -> Iterator[None]:
+    """A UserError that any process meets in the block ends all of them. Every process must enter the block.
+
+    The main process raises the error, whoever met it; the others leave quietly with the exit status of a user's
+    mistake. So it is told once, and nobody waits for a process that is gone.
+    """
+    problem: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        problem = error
+    messages = gather(None if problem is None else str(problem))
+    first = next((message for message in messages if message is not None), None)
+    if first is not None:
+        if not is_main():
+            raise SystemExit(USAGE_STATUS)
+        raise problem or UserError(first)
 
 
 def gather(value: Value) -> list[Value]:

@@ -63,12 +63,16 @@ def architectures() -> tuple[str, ...]:
     return tuple(f'{major}{minor}' for major, minor in sorted(found))
 
 
+def source_files() -> list[Path]:
+    """The CUDA sources of all ops, sorted."""
+    return sorted(path for path in SOURCES.iterdir() if path.suffix in ('.cu', '.cuh', '.h'))
+
+
 def library_folder(archs: Iterable[str]) -> Path:
     """Cache folder of this torch, CUDA, set of architectures and state of the sources."""
     digest = hashlib.sha256(' '.join(FLAGS).encode())
-    for path in sorted(SOURCES.glob('*')):
-        if path.suffix in ('.cu', '.cuh', '.h'):
-            digest.update(path.name.encode() + b'\0' + path.read_bytes())
+    for path in source_files():
+        digest.update(path.name.encode() + b'\0' + path.read_bytes())
     key = f'torch{torch.__version__}-cuda{torch.version.cuda}-sm{"_".join(archs)}-{digest.hexdigest()[:12]}'
     return cache_root() / 'ops' / re.sub(r'[^\w.+-]', '_', key)
 
@@ -122,11 +126,12 @@ def compile_library(op: str, target: Path, archs: Iterable[str], limit: float = 
     nvcc, compiler, ninja = require_tools()
     targets = [f'-gencode=arch=compute_{arch},code=sm_{arch}' for arch in archs]
     command = shlex.join([nvcc, *FLAGS, '-ccbin', compiler, *targets])
+    for path in source_files():                             # beside the target: nvcc chokes on odd characters in paths
+        shutil.copy(path, target.parent)
     (target.parent / 'build.ninja').write_text(
-        f'rule nvcc\n  command = {command.replace("$", "$$")} -o $out $in\n'
-        f'build {_ninja_path(target)}: nvcc {_ninja_path(SOURCES / f"{op}.cu")}\n')
+        f'rule nvcc\n  command = {command.replace("$", "$$")} -o $out $in\nbuild {target.name}: nvcc {op}.cu\n')
     try:
-        run = subprocess.run([ninja, '-C', str(target.parent)], text=True, timeout=limit, stdin=subprocess.DEVNULL,
+        run = subprocess.run([ninja], cwd=target.parent, text=True, timeout=limit, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except subprocess.TimeoutExpired:
         raise BuildProblem(f'Compiling {op}.cu took more than {limit:.0f} seconds.',
@@ -135,16 +140,13 @@ def compile_library(op: str, target: Path, archs: Iterable[str], limit: float = 
         raise _explain(op, run.stdout)
 
 
-def _ninja_path(path):
-    return re.sub(r'([$ :])', r'$\1', str(path))
-
-
 def _explain(op, log):
     fix = next((fix for pattern, fix in _REMEDIES if re.search(pattern, log)),
                'See the compiler\'s message; python -m torch_utils.doctor shows the set-up.')
-    lines = [line for line in log.splitlines() if line.strip()]
+    lines = [line.strip() for line in log.splitlines() if not re.match(r'\s*$|\[|ninja: |FAILED: |.* -gencode=', line)]
     errors = [line for line in lines if re.search(r'error|fatal|No space', line, re.IGNORECASE)]
-    return BuildProblem(f'nvcc could not compile {op}.cu: {" | ".join((errors or lines)[:4])}.', fix)
+    message = ' | '.join((errors or lines)[:4]) or 'it gave no message'
+    return BuildProblem(f'nvcc could not compile {op}.cu: {message}.', fix)
 
 
 # --- One builder among many processes ---------------------------------------------------------------------------------

@@ -145,8 +145,8 @@ PRESETS: dict[str, dict[str, typing.Any]] = {
         "generator.rendering.importance_samples": 14, "generator.rendering.decoder_hidden": 32,
         "generator.rendering.plane_axes": "orthogonal",
         "discriminator.channel_base": 1024, "discriminator.channel_max": 128, "discriminator.mapping_layers": 2,
-        "loss.gamma": 0.2, "loss.lambda_reg": 0.25, "loss.blur_sigma": 2.0, "loss.blur_fade_factor": 1.0,
-        "training.batch": 8, "training.kimg": 200.0, "training.precision": "fp32", "training.tick": 0.2,
+        "loss.gamma": 1.0, "loss.lambda_reg": 0.25, "loss.blur_sigma": 2.0, "loss.blur_fade_factor": 2.5,
+        "training.batch": 4, "training.kimg": 200.0, "training.precision": "fp32", "training.tick": 0.2,
         "training.snap": 10, "training.workers": 1,
     },
 }

@@ -258,17 +258,26 @@ def training_batches(dataset: ClipDataset, batch: int, *, seed: int, start: int 
         frames uint8 [batch, 2, 3, R, R], times float32 [batch, 2], cameras float32 [batch, 2, 25].
 
     Raises:
-        UserError: a frame is missing or damaged.
+        UserError: a frame is missing or damaged, or a worker died.
     """
     loader = torch.utils.data.DataLoader(
         PairStream(dataset, seed, window, mirror), batch, sampler=_Items(start + rank, world), num_workers=workers,
         collate_fn=_collate)
     with interrupts_held():              # iter() starts the workers
         batches = iter(loader)
-    for item in batches:
-        if isinstance(item, UserError):
-            raise item
+    while not isinstance(item := _next_item(batches), UserError):
         yield item
+    del batches                          # stops the workers now; a traceback would hold them until garbage collection
+    raise item
+
+
+def _next_item(batches: Iterator) -> dict[str, torch.Tensor] | UserError:
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        if 'DataLoader worker' in str(error) and ('unexpectedly' in str(error) or 'signal' in str(error)):
+            return UserError('A loader worker died, probably for lack of memory: use fewer --workers.')
+        raise
 
 
 def _collate(pairs: list) -> dict[str, torch.Tensor] | UserError:

@@ -4,72 +4,161 @@
 installed), `network-snapshot-<kimg>.pkl`, `training-state-<kimg>.pt`, and at each snapshot pictures and a video.
 """
 
+import contextlib
 import json
+import math
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import read_json, write_json
+from dnnlib.files import atomic_path, read_json, storage_error, write_json
 from torch_utils import checkpoint
 from training.config import Config, from_dict, to_dict
 from training.snapshots import Networks, save_snapshot
 
 OPTIONS = "training_options.json"
 STATS = "stats.jsonl"
+FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers"))
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is started with, kept as `training_options.json`."""
+    config: Config
+    data: str                    # path of the dataset
+    fingerprint: str             # of its content
+    init_from: str | None        # snapshot that the weights come from
+
+    def save(self, folder: Path) -> None:
+        """Writes them into a run's folder."""
+        write_json(folder / OPTIONS, {"data": self.data, "fingerprint": self.fingerprint, "init_from": self.init_from,
+                                      "config": to_dict(self.config)})
+
+    @classmethod
+    def load(cls, folder: Path) -> "RunOptions":
+        """Those of a run's folder. UserError if they are missing, damaged or of another version."""
+        values = read_json(folder / OPTIONS)
+        try:
+            return cls(from_dict(values["config"]), values["data"], values["fingerprint"], values["init_from"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{folder / OPTIONS} is no list of options of this version: start a new run.") from error
+
+    def differences(self, other: "RunOptions") -> dict[str, tuple[Any, Any]]:
+        """{option: (value here, value in `other`)} of all that a run cannot change when it goes on.
+
+        How long it trains and how often it reports (FREE) it can, and where its dataset lies.
+        """
+        here, there = self._binding(), other._binding()
+        return {key: (here[key], there[key]) for key in here if here[key] != there[key]}
+
+    def _binding(self) -> dict[str, Any]:
+        values = {key: value for key, value in _flat(to_dict(self.config)).items() if key not in FREE}
+        return {**values, "dataset": self.fingerprint, "init_from": self.init_from}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        flat |= _flat(value, f"{key}.") if isinstance(value, dict) else {key: value}
+    return flat
 
 
 class RunFolder:
-    """The files of one run."""
+    """The files of one run, written by the main process alone.
+
+    As a context it closes its files at the end, and takes away the folder of a run that had nothing to show yet.
+    """
 
     def __init__(self, path: Path, keep: int = 3):
         self.path, self.keep = path, keep
-        self._tensorboard = None
+        self._events = None
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._events:
+            self._events.close()
+        if {path.name for path in self.path.iterdir()} == {OPTIONS}:
+            (self.path / OPTIONS).unlink()
+            self.path.rmdir()
 
     @classmethod
-    def create(cls, outdir: Path, name: str, config: Config, extra: dict[str, Any], keep: int = 3) -> "RunFolder":
+    def create(cls, outdir: Path, name: str, options: RunOptions) -> Path:
         """The next free number under `outdir`, with the options written down."""
         path = outdir / f"{next_number(outdir):05d}-{name}"
-        path.mkdir(parents=True)
-        run = cls(path, keep)
-        write_json(path / OPTIONS, {**extra, "config": to_dict(config)})
-        return run
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise storage_error(error, path) or error from error
+        try:
+            options.save(path)
+        except BaseException:
+            path.rmdir()
+            raise
+        return path
 
     @classmethod
-    def find(cls, outdir: Path, name: str, config: Config) -> Path | None:
-        """The newest run under `outdir` with this name and configuration that has a state to go on from."""
+    def find(cls, outdir: Path, name: str, options: RunOptions) -> Path | None:
+        """The newest run under `outdir` with this name and these options that has a state to go on from."""
         for path in sorted(outdir.glob(f"[0-9][0-9][0-9][0-9][0-9]-{name}"), reverse=True):
-            if list(path.glob("training-state-*.pt")) and from_dict(read_json(path / OPTIONS)["config"]) == config:
-                return path
+            with contextlib.suppress(UserError):         # of another version, or no run of ours: not the same options
+                if cls(path).states() and not options.differences(RunOptions.load(path)):
+                    return path
         return None
 
     def log(self, progress, stats: dict[str, float]) -> None:
-        """Appends a line to stats.jsonl and, where TensorBoard is installed, its events."""
-        line = {"kimg": progress.kimg, "iteration": progress.iteration, "seconds": round(progress.seconds, 3),
-                "timestamp": time.time(), **stats}
-        with open(self.path / STATS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        if self._events() is not None:
-            for name, value in stats.items():
-                self._events().add_scalar(name, value, progress.clips)
+        """Appends a line to stats.jsonl and, where TensorBoard is installed, its events.
 
-    def _events(self):
-        if self._tensorboard is None:
+        JSON knows neither NaN nor infinity: they become null.
+        """
+        line = {"kimg": progress.kimg, "iteration": progress.iteration, "seconds": round(progress.seconds, 3),
+                "timestamp": time.time(),
+                **{name: value if math.isfinite(value) else None for name, value in stats.items()}}
+        path = self.path / STATS
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+        except OSError as error:
+            raise storage_error(error, path) or error from error
+        events = self._tensorboard(progress.clips)
+        if events:
+            for name, value in stats.items():
+                events.add_scalar(name, value, progress.clips)
+
+    def rewind(self, iteration: int) -> None:
+        """Drops statistics of iterations beyond this one, which a run that was killed will do again."""
+        path = self.path / STATS
+        if not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _iteration(line) <= iteration]
+        if kept != lines:
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
+
+    def _tensorboard(self, clips: int):
+        """TensorBoard's writer, False without TensorBoard; earlier events from `clips` on do not count any more."""
+        if self._events is None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
-                self._tensorboard = False
+                self._events = False
             else:
-                self._tensorboard = SummaryWriter(str(self.path))
-        return self._tensorboard or None
+                self._events = SummaryWriter(str(self.path), purge_step=clips)
+        return self._events
 
     def save_snapshot(self, config: Config, networks: Networks, bank: torch.Tensor, progress) -> Path:
         """Writes `network-snapshot-<kimg>.pkl`."""
         path = self.path / f"network-snapshot-{stamp(progress.clips)}.pkl"
-        save_snapshot(path, config, networks, bank, {"kimg": progress.kimg, "iteration": progress.iteration})
+        save_snapshot(path, config, networks, bank, {"kimg": progress.seen / 1000})
         return path
 
     def save_state(self, state: dict[str, Any], progress) -> Path:
@@ -96,10 +185,13 @@ class RunFolder:
             raise problem
         return None
 
-    def close(self) -> None:
-        """Flushes the TensorBoard events."""
-        if self._tensorboard:
-            self._tensorboard.close()
+
+def _iteration(line: str) -> float:
+    """Of a line of statistics; infinity if it was cut short."""
+    try:
+        return json.loads(line)["iteration"]
+    except ValueError:
+        return math.inf
 
 
 def stamp(clips: int) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 
 from dnnlib.files import atomic_path
@@ -48,6 +49,5 @@ def clip_layers(G: Generator, seed: int, frames: int, layers: tuple[str, ...]):
 
 def save_png(path: Path, image: np.ndarray) -> None:
     """Writes an image uint8 [H, W, 3]."""
-    import imageio.v3 as iio
     with atomic_path(path) as temporary:
-        iio.imwrite(temporary, image, extension=".png")
+        PIL.Image.fromarray(image).save(temporary, format="PNG")

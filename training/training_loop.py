@@ -1,6 +1,5 @@
 """When training computes what: iterations of phases, schedules, EMA, status, snapshots, resume (PV3D A.1)."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnnlib.errors import UserError
 from torch_utils import distributed
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
@@ -29,11 +27,17 @@ class Progress:
     clips: int = 0               # shown to the discriminators, over all processes
     iteration: int = 0
     seconds: float = 0.0         # of training in all, over all starts
+    inherited: int = 0           # clips behind the snapshot that the weights came from
 
     @property
     def kimg(self) -> float:
         """Thousands of clips."""
         return self.clips / 1000
+
+    @property
+    def seen(self) -> int:
+        """Clips that schedules count: a run that starts from a snapshot does not fade in again."""
+        return self.clips + self.inherited
 
 
 @dataclass
@@ -106,39 +110,49 @@ class Trainer:
         for name, optimizer in self.optimizers.by_name.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.progress = Progress(**state["progress"])
+        if distributed.is_main():
+            self.run.rewind(self.progress.iteration)
         return True
 
     def init_from(self, path: Path | str) -> None:
         """Starts from a snapshot's weights."""
-        found = init_networks(self.networks, path)
-        if "G" not in found:
-            raise UserError(f"{path} holds no weights of the generator.")
+        self.progress.inherited = init_networks(self.networks, path)
 
     def train(self) -> Progress:
-        """Trains until `kimg` clips are done, or until the stop hook says so; saves at the end."""
+        """Trains until `kimg` clips are done, or until the stop hook says so; saves at the end.
+
+        Raises:
+            UserError: a frame cannot be read, the disk is full, ... on any process; it ends all of them.
+        """
         t = self.config.training
-        total = math.ceil(t.kimg * 1000)
         batches = self._batches()
-        tick_end, ticks = self.progress.clips + t.tick * 1000, 0
         stopped = False
-        while self.progress.clips < total and not stopped:
-            started = time.perf_counter()
-            batch = next(batches)
-            self.stats.report("time/data_wait", time.perf_counter() - started)
-            self.iterate(batch)
-            self.progress.seconds += time.perf_counter() - started
-            self.stats.report("time/sec_per_kimg", (time.perf_counter() - started) / t.batch * 1000)
+        while self.progress.clips < _clips(t.kimg) and not stopped:
+            tick = self._tick()
+            self._timed_iteration(batches)
             stopped = any(distributed.gather(self.hooks.stop()))
-            if distributed.is_main():
-                self.hooks.iteration(self.progress)
-            done = self.progress.clips >= total or stopped
-            if self.progress.clips >= tick_end or done:
-                ticks += 1
-                tick_end = self.progress.clips + t.tick * 1000
+            done = self.progress.clips >= _clips(t.kimg) or stopped
+            if done or self._tick() > tick:
                 self._report(done)
-                if done or (t.snap and ticks % t.snap == 0):
-                    self.save()
+            if done or (t.snap and self._tick() // t.snap > tick // t.snap):
+                self.save()
         return self.progress
+
+    def _timed_iteration(self, batches: Iterator[dict[str, torch.Tensor]]) -> None:
+        started = time.perf_counter()
+        with distributed.fail_together():
+            batch = next(batches)
+        self.stats.report("time/data_wait", time.perf_counter() - started)
+        self.iterate(batch)
+        seconds = time.perf_counter() - started
+        self.progress.seconds += seconds
+        self.stats.report("time/sec_per_kimg", seconds / self.config.training.batch * 1000)
+        if distributed.is_main():
+            self.hooks.iteration(self.progress)
+
+    def _tick(self) -> int:
+        """Ticks that are over; of the clips alone, so that a run that goes on keeps its rhythm."""
+        return self.progress.clips // _clips(self.config.training.tick)
 
     def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         t = self.config.training
@@ -149,7 +163,7 @@ class Trainer:
     def iterate(self, batch: dict[str, torch.Tensor]) -> None:
         """One iteration: every phase that is due, then the moving average. Random numbers depend on the iteration."""
         t = self.config.training
-        now = schedule(self.config, self.progress.clips)
+        now = schedule(self.config, self.progress.seen)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         for index, phase in enumerate(PHASES):
             interval = {"g_reg": t.g_reg_interval, "d_reg": t.d_reg_interval}.get(phase, 1)
@@ -207,7 +221,7 @@ class Trainer:
     def _update_average(self) -> None:
         """EMA of the generator; its half-life grows with training until `ema_kimg_factor * batch` kimg."""
         t = self.config.training
-        half_life = min(t.ema_kimg_factor * t.batch * 1000, t.ema_rampup * self.progress.clips)
+        half_life = min(t.ema_kimg_factor * t.batch * 1000, t.ema_rampup * self.progress.seen)
         beta = 0.5 ** (t.batch / max(half_life, 1e-8))
         average, current = self.networks.G_ema, self.networks.G
         torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - beta)
@@ -217,24 +231,30 @@ class Trainer:
     def _report(self, done: bool) -> None:
         stats = {name: value["mean"] for name, value in self.stats.collect().items()}
         stats |= {f"memory/{name}": value for name, value in peak_memory(self.device).items()}
-        now = schedule(self.config, self.progress.clips)
+        now = schedule(self.config, self.progress.seen)
         stats |= {"schedule/blur_sigma": now.blur_sigma, "schedule/swap_probability": now.swap_probability}
-        if distributed.is_main():
-            self.run.log(self.progress, stats)
-            self.hooks.status(Status(self.progress, stats, done))
+        with distributed.fail_together():
+            if distributed.is_main():
+                self.run.log(self.progress, stats)
+                self.hooks.status(Status(self.progress, stats, done))
 
     def save(self) -> None:
         """Snapshot, training state and pictures, on the main process; the others wait."""
-        if distributed.is_main():
-            self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
-            self.run.save_state(self._state(), self.progress)
-            self.hooks.pictures(self.networks, self.run.path, self.progress.clips)
-        distributed.barrier()
+        with distributed.fail_together():
+            if distributed.is_main():
+                self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
+                self.run.save_state(self._state(), self.progress)
+                self.hooks.pictures(self.networks, self.run.path, self.progress.clips)
 
     def _state(self) -> dict[str, Any]:
         return {"networks": {name: dict(module.state_dict()) for name, module in self.networks.items()},
                 "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.by_name.items()},
                 "progress": vars(self.progress).copy()}
+
+
+def _clips(kimg: float) -> int:
+    """Clips in `kimg` thousands, at least one."""
+    return max(round(kimg * 1000), 1)
 
 
 def _rows(batch: dict[str, torch.Tensor], rows: slice) -> dict[str, torch.Tensor]:

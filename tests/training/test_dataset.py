@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -257,6 +258,13 @@ def test_a_broken_frame_ends_training_with_one_sentence(folder, damage, workers)
     with pytest.raises(UserError, match=r'00000/00000\.png') as error:
         take(dataset, 100, batch=4, workers=workers)
     assert '\n' not in str(error.value) and 'Traceback' not in str(error.value)
+
+
+def test_a_dead_worker_ends_training_with_one_sentence(clips, monkeypatch):
+    monkeypatch.setattr(data, 'draw_pair', lambda *_: os._exit(1))
+    with pytest.raises(UserError, match='fewer --workers') as error:
+        take(ClipDataset(clips), 1, batch=2, workers=1)
+    assert '\n' not in str(error.value)
 
 
 def label(value):

@@ -2,7 +2,7 @@
 
 y = clamp(gain * act(x + b), -clamp, clamp). Derivatives need one saved tensor, the reference r: the output y where the
 slope can be had from it (it is then usually kept anyway, as the next layer's input), the input x for 'swish'. The first
-derivative is a function of (dy, r) in its own right; its derivative with respect to r is the second order. From there on
+derivative is a function of (dy, r) in its own right; its derivative with respect to r is the second order. From there
 automatic differentiation carries on.
 """
 
@@ -95,8 +95,10 @@ def bias_act(x: torch.Tensor, b: torch.Tensor | None = None, dim: int = 1, act: 
     if b is not None and (b.ndim != 1 or b.shape[0] != x.shape[dim]):
         raise ValueError(f'bias of shape {list(b.shape)} for axis {dim} of {list(x.shape)}')
     spec = activation_funcs[act]
+    if clamp is not None:                                   # as the output can hold it: there the gradient ends
+        clamp = torch.tensor(clamp, dtype=x.dtype).item()
     op = _Operation(act, dim % x.ndim, spec.alpha if alpha is None else float(alpha),
-                    spec.gain if gain is None else float(gain), None if clamp is None else float(clamp))
+                    spec.gain if gain is None else float(gain), clamp)
     if op.gain <= 0 or op.alpha < 0 or (op.clamp is not None and op.clamp < 0):
         raise ValueError(f'bias_act needs gain > 0, alpha >= 0 and clamp >= 0, not {gain}, {alpha} and {clamp}')
     if b is None and op == _Operation('linear', op.dim, op.alpha, 1.0, None):
@@ -236,8 +238,10 @@ def _launch(library, op, order, a, ref=None, bias=None, other=None):
     a, ref, other = (t if t is None else _like(t, layout) for t in (a, ref, other))
     bias = None if bias is None else bias.contiguous()
     out = torch.empty_like(layout)
+    per_channel = bias is not None and len(bias) > 1        # else the axis may have any stride, even 0
+    step, channels = (layout.stride(op.dim), len(bias)) if per_channel else (1, 1)
     params = _Params(*(None if t is None else t.data_ptr() for t in (a, bias, ref, other, out)),
-                     out.numel(), layout.stride(op.dim), layout.shape[op.dim], order, op.spec.code,
+                     out.numel(), step, channels, order, op.spec.code,
                      op.alpha, op.gain, -1.0 if op.clamp is None else op.clamp)
     custom_ops.launch(library.pv3d_bias_act, params, out)
     return out

@@ -21,14 +21,15 @@ def sample_planes(planes: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
     n, p, m, _ = uv.shape
     rows, weights = _corners(planes.shape, uv)
     out = _SumRows.apply(_table(planes), rows.view(n * m * p, 4), weights.view(n * m * p, 4))
-    return out.view(n, m, p, -1).transpose(1, 2)
+    return out.view(n, m, p, planes.shape[2]).transpose(1, 2)
 
 
 def sample_planes_mean(planes: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
     """The same, averaged over the planes in one pass: [N, P, C, H, W], [N, P, M, 2] -> [N, M, C]."""
     n, p, m, _ = uv.shape
     rows, weights = _corners(planes.shape, uv, scale=1 / p)
-    return _SumRows.apply(_table(planes), rows.view(n * m, p * 4), weights.view(n * m, p * 4)).view(n, m, -1)
+    out = _SumRows.apply(_table(planes), rows.view(n * m, p * 4), weights.view(n * m, p * 4))
+    return out.view(n, m, planes.shape[2])
 
 
 def _table(planes):

@@ -14,11 +14,13 @@ def stratified_depths(near: float, far: float, samples: int, jitter: torch.Tenso
                       disparity: bool = False) -> torch.Tensor:
     """Depths [samples] evenly spaced from near to far, both included, or [..., samples] moved forward by `jitter`.
 
+    They have the type of `jitter`; without it they are float64, for the caller to round.
+
     Args:
         jitter: uniform numbers [..., samples] in [0, 1) in units of a step (the last sample can pass `far`).
         disparity: space evenly in inverse depth.
     """
-    device, dtype = (jitter.device, jitter.dtype) if jitter is not None else (None, None)
+    device, dtype = (jitter.device, jitter.dtype) if jitter is not None else (None, torch.float64)
     low, high = (0.0, 1.0) if disparity else (near, far)
     depths = torch.linspace(low, high, samples, device=device, dtype=dtype)
     if jitter is not None:

@@ -23,8 +23,16 @@ def test_equals_torch(name, kernel, stride, padding, size, band, monkeypatch):
     theirs = getattr(F, name)(x, w, stride=stride, padding=padding)
     torch.testing.assert_close(ours, theirs)
     dy = torch.randn(ours.shape, dtype=torch.float64, generator=generator)
-    for a, b in zip(torch.autograd.grad(ours, [x, w], dy), torch.autograd.grad(theirs, [x, w], dy)):
+    for a, b in zip(*(torch.autograd.grad(y, [x, w], dy) for y in (ours, theirs)), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('kernel, stride', [(3, 2), (2, 2), (4, 2), (3, 3), (5, 2)])
+@pytest.mark.parametrize('grad', [True, False])
+def test_phases_equal_torch(kernel, stride, grad, monkeypatch):
+    monkeypatch.setattr(ops, '_PHASE_PIXELS', 0)
+    x, w = torch.randn(2, 3, 5, 6), torch.randn(3, 4, kernel, kernel, requires_grad=grad)
+    torch.testing.assert_close(ops.conv_transpose2d(x, w, stride=stride), F.conv_transpose2d(x, w, stride=stride))
 
 
 @pytest.mark.parametrize('name', ['conv2d', 'conv_transpose2d'])

@@ -58,7 +58,7 @@ def test_blur_matches_golden(case, path):
 def test_kernel_equals_native(filter_shape, up, down, padding, flip, layout, dtype, monkeypatch):
     """In float64 to rounding; in 16 bits to one rounding of the float32 result (arithmetic is in float32)."""
     x, f = random_case(filter_shape, dtype, LAYOUTS[layout])
-    options = dict(up=up, down=down, padding=padding, flip_filter=flip, gain=1.7)
+    options = {'up': up, 'down': down, 'padding': padding, 'flip_filter': flip, 'gain': 1.7}
     wide = x.double().requires_grad_()
     expected = ops.upfirdn2d(wide, f, **options)
     dy = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2)).to(dtype)

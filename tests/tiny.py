@@ -1,0 +1,75 @@
+"""Models small enough to train in milliseconds, 16 x 16 planes and 32-pixel frames, and what to feed them."""
+
+from typing import Any
+
+import torch
+
+from training.cameras import frontal_label
+from training.config import Config, override, validate
+from training.loss import Fakes, Frames, Loss, Schedule
+from training.networks.generator import Generator
+from training.snapshots import Networks, build_networks
+
+SIZES = {
+    "generator.z_dim": 8, "generator.z_motion_dim": 8, "generator.w_dim": 8, "generator.plane_resolution": 16,
+    "generator.plane_channels": 4, "generator.channel_base": 128, "generator.channel_max": 8,
+    "generator.img_resolution": 32, "generator.sr_channels": (6, 5), "generator.motion_blocks": 2,
+    "generator.rendering.resolution": 8, "generator.rendering.depth_samples": 6,
+    "generator.rendering.importance_samples": 6, "generator.rendering.decoder_hidden": 8,
+    "discriminator.channel_base": 128, "discriminator.channel_max": 8, "discriminator.mapping_layers": 2,
+    "loss.reg_points": 20, "training.batch": 2, "training.precision": "fp32", "training.workers": 0,
+}
+CALM = Schedule(blur_sigma=0.0, swap_probability=0.0)      # neither blur nor swapped cameras
+
+
+def config(**changes: Any) -> Config:
+    """The tiny configuration; `section__option=value` replaces an option."""
+    return validate(override(Config(), SIZES | {name.replace("__", "."): value for name, value in changes.items()}))
+
+
+def networks(options: Config, dtype: torch.dtype = torch.float32, noise: float = 0.1) -> Networks:
+    """Fresh networks; noise strengths, which begin at zero, are set to `noise`, to be seen. G_ema equals G."""
+    nets = build_networks(options, 0, torch.device("cpu"))
+    for name, parameter in [*nets.G.named_parameters(), *nets.G_ema.named_parameters()]:
+        if name.endswith("noise_strength"):
+            parameter.data.fill_(noise)
+    for _, module in nets.items():
+        module.to(dtype)
+    return nets
+
+
+def generator(dtype: torch.dtype = torch.float32, **changes: Any) -> Generator:
+    """The tiny generator alone, without gradients."""
+    return networks(config(**changes), dtype).G_ema
+
+
+def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Normal numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def labels(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Cameras [*shape, 25] in front of the head, all different."""
+    yaw, pitch = normal(seed, 2, *shape) * 0.2
+    return frontal_label(yaw, pitch).to(dtype)
+
+
+def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = torch.float32) -> Fakes:
+    """What `clips` fake clips are made from; t differs between the frames of a clip."""
+    times = torch.sigmoid(normal(seed + 2, clips, 2, dtype=dtype)).sort(dim=1).values
+    return Fakes(normal(seed, clips, options.generator.z_dim, dtype=dtype),
+                 normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype), times,
+                 labels(seed + 3, clips, 2, dtype=dtype))
+
+
+def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = torch.float32) -> Frames:
+    """Real frames of noise."""
+    sides = options.generator.img_resolution, options.generator.rendering.resolution
+    image, raw = (normal(seed + i, clips * 2, 3, side, side, dtype=dtype).clamp(-1, 1) for i, side in enumerate(sides))
+    return Frames(image, raw, torch.tensor([[0.1, 0.8]] * clips, dtype=dtype), labels(seed, clips * 2, dtype=dtype))
+
+
+def loss(nets: Networks, options: Config, seed: int = 0, **choices: Any) -> Loss:
+    """The phases, by default without randomness; `noise_mode` and `deterministic` may be chosen."""
+    choices = {"noise_mode": "const", "deterministic": True} | choices
+    return Loss(nets.G, nets.D_img, nets.D_vid, options, torch.Generator().manual_seed(seed), **choices)

@@ -1,0 +1,101 @@
+"""Camera labels: golden poses, the facts about them, orbits, mirroring."""
+
+import math
+
+import pytest
+import torch
+
+from tests import golden
+from training import cameras
+
+LABEL = [1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 2.7, 0, 0, 0, 1, 4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]
+EPS = 1e-5
+
+
+@pytest.mark.parametrize("file", ["rendering", "rendering_f64"])
+def test_poses_match_golden(file):
+    """Poses are float32 whatever goes in, so the float64 twin is held to float32's tolerance."""
+    args = golden.tensor("rendering", "pose_args")
+    poses = [cameras.look_at_pose(yaw, pitch, pivot, float(radius))
+             for yaw, pitch, pivot, radius in zip(args[:, 0], args[:, 1], args[:, 2:5], args[:, 5], strict=True)]
+    golden.check(file, "pose_cam2world", torch.stack(poses), tolerance=2e-6)
+
+
+def test_canonical_label():
+    assert cameras.canonical_label().tolist() == pytest.approx(LABEL)
+    level = cameras.make_label(cameras.look_at_pose(math.pi / 2, math.pi / 2, (0, 0, 0)))
+    torch.testing.assert_close(level, cameras.canonical_label(), atol=EPS, rtol=0)
+
+
+def test_labels_split_into_what_they_were_made_of():
+    poses = cameras.look_at_pose(torch.linspace(1, 2, 6).reshape(2, 3), 1.4)
+    focals = cameras.intrinsics_matrix(3.0)
+    cam2world, intrinsics = cameras.split_label(cameras.make_label(poses, focals))
+    assert torch.equal(cam2world, poses) and torch.equal(intrinsics, focals.expand(2, 3, 3, 3))
+    own = focals + torch.arange(6).reshape(2, 3, 1, 1)
+    assert torch.equal(cameras.split_label(cameras.make_label(poses, own))[1], own)
+
+
+def test_poses_are_rotations_on_the_sphere_that_face_the_pivot():
+    yaw, pitch = torch.rand(2, 50, generator=torch.Generator().manual_seed(0)) * 2 + 0.5
+    pivot = torch.tensor(cameras.LOOK_AT)
+    poses = cameras.look_at_pose(yaw, pitch)
+    rotation, position = poses[:, :3, :3], poses[:, :3, 3]
+    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(50, 3, 3), atol=EPS, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(50))
+    torch.testing.assert_close(position.norm(dim=-1), torch.full([50], 2.7))
+    torch.testing.assert_close(rotation[:, :, 2], torch.nn.functional.normalize(pivot - position, dim=-1))
+    assert (rotation[:, 1, 1] < 0).all(), "image down is world down"
+    assert torch.equal(poses[:, 3], torch.tensor([0.0, 0, 0, 1]).expand(50, 4))
+
+
+def test_angles():
+    """Yaw above pi / 2 moves the camera to +x, pitch below pi / 2 upwards through the polar angle arccos(1 - 2v / pi)."""
+    right = cameras.look_at_pose(math.pi / 2 + 0.3, math.pi / 2, (0, 0, 0))[:3, 3]
+    torch.testing.assert_close(right, 2.7 * torch.tensor([math.sin(0.3), 0, math.cos(0.3)]), atol=EPS, rtol=0)
+    above = cameras.look_at_pose(math.pi / 2, 1.0, (0, 0, 0))[:3, 3]
+    assert above[1].item() == pytest.approx(2.7 * (1 - 2 / math.pi), abs=EPS)
+    assert cameras.look_at_pose(math.pi / 2, -1.0).isfinite().all(), "clamped at the pole"
+
+
+def test_frontal_label_is_slightly_above():
+    pose, intrinsics = cameras.split_label(cameras.frontal_label())
+    torch.testing.assert_close(pose, cameras.look_at_pose(math.pi / 2, math.pi / 2 - 0.05))
+    assert torch.equal(intrinsics, cameras.intrinsics_matrix())
+    assert 0 < pose[1, 3] < 0.1 and pose[0, 3].abs() < EPS
+    assert cameras.frontal_label(torch.zeros(4, 2)).shape == (4, 2, 25)
+
+
+@pytest.mark.parametrize("frames, turns", [(16, 1.0), (24, 2.0), (9, -1.0)])
+def test_orbits_are_closed_paths_around_the_front(frames, turns):
+    labels = cameras.orbit_labels(frames, 0.35, 0.15, turns)
+    assert labels.shape == (frames, 25)
+    steps = (labels - labels.roll(1, dims=0)).norm(dim=-1)
+    assert steps[0] < 1.2 * steps[1:].max(), "the step from the last frame to the first is like the others"
+    x = labels[:, 3]
+    assert x.max().item() == pytest.approx(-x.min().item(), rel=0.1) and x.max() > 0.8
+    assert cameras.orbit_labels(1).shape == (1, 25) and cameras.orbit_labels(0).shape == (0, 25)
+
+
+def test_mirroring_negates_five_entries_and_is_an_involution():
+    label = torch.arange(1.0, 51).reshape(2, 25)
+    mirrored = cameras.mirror_label(label)
+    assert (mirrored != label)[0].nonzero().flatten().tolist() == [1, 2, 3, 4, 8]
+    assert torch.equal(mirrored.abs(), label) and torch.equal(cameras.mirror_label(mirrored), label)
+    assert torch.equal(cameras.mirror_label(cameras.canonical_label()), cameras.canonical_label())
+
+
+def test_the_mirrored_camera_sees_the_mirrored_world():
+    """World x -> -x and image u -> 1 - u: the projections of mirrored points are mirrored."""
+    label = cameras.frontal_label(0.4, 0.2)
+    points = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * 0.3
+
+    def project(label, points):
+        cam2world, intrinsics = cameras.split_label(label)
+        seen = (points - cam2world[:3, 3]) @ cam2world[:3, :3] @ intrinsics.T
+        return seen[:, :2] / seen[:, 2:]
+
+    flip = torch.tensor([-1.0, 1, 1])
+    u, v = project(label, points).unbind(-1)
+    mirrored = project(cameras.mirror_label(label), points * flip)
+    torch.testing.assert_close(mirrored, torch.stack([1 - u, v], dim=-1), atol=EPS, rtol=0)
