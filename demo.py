@@ -11,20 +11,21 @@ import click
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import require_file
-from dnnlib.page import Page
+from dnnlib.page import Lines, Page
 
 ROOT = Path(__file__).resolve().parent
 MODEL = ROOT / "models" / "heads.pkl"
 
 
 @cli.command()
-@click.option("--outdir", type=click.Path(path_type=Path), default=ROOT / "demo-out", help="Where everything is written.")
-@click.option("--kimg", type=float, default=0.4, help="Thousand clips to train on for; 0.4 is about a minute on 2 cores.")
+@click.option("--outdir", type=click.Path(path_type=Path), default=ROOT / "demo-out",
+              help="Where everything is written.")
+@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), default=0.4,
+              help="Thousand clips to train on for; 0.4 is about a minute on 2 cores.")
 @click.option("--clips", type=click.IntRange(2), default=96, help="Procedural clips to train on.")
 def main(outdir: Path, kimg: float, clips: int):
     """Sample the shipped model, train it on for a minute, and write a page with both."""
     require_file(MODEL, "the demo's model")
-    outdir.mkdir(parents=True, exist_ok=True)
     page = Page("PV3D: heads that turn, faces that move")
     sample(page, MODEL, outdir / "before")
     data = make_data(outdir, clips)
@@ -38,9 +39,14 @@ def main(outdir: Path, kimg: float, clips: int):
 def run_command(*arguments: str) -> None:
     """Runs one of this checkout's commands, printed as a user would type it."""
     click.echo("\n$ python " + shlex.join(str(a).removeprefix(str(ROOT) + "/") for a in arguments))
-    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT)
-    if done.returncode:
-        raise UserError(f"{arguments[0]} stopped with status {done.returncode}; its message is above.")
+    with subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT) as process:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.wait()       # Ctrl-C reached it too: it tidies up and ends by itself
+            raise
+    if status:
+        raise UserError(f"{arguments[0]} stopped with status {status}; its message is above.")
 
 
 def make_data(outdir: Path, clips: int) -> Path:
@@ -58,8 +64,8 @@ def sample(page: Page, model: Path, outdir: Path) -> None:
     page.videos([(video(model, outdir / "layers", "--seeds", "0-5", "--grid", "2x3", "--frames", "32", *layers),
                   "Each cell: frame, depth, surface normals.")])
     page.heading("Turn the camera", "The same heads on an orbit: one temporal tri-plane each, any viewpoint.")
-    page.videos([(video(model, outdir / "orbit", "--seeds", "0-11", "--grid", "6x2", "--cameras", "orbit", "--frames", "32"),
-                  "Twelve appearances.")])
+    orbit = video(model, outdir / "orbit", "--seeds", "0-11", "--grid", "6x2", "--cameras", "orbit", "--frames", "32")
+    page.videos([(orbit, "Twelve appearances.")])
     page.heading("Appearance and motion are separate codes")
     one_face = video(model, outdir / "motions", "--seeds", "1", "--motion-seeds", "0-5", "--grid", "6x1",
                      "--cameras", "frontal", "--frames", "32")
@@ -76,8 +82,8 @@ def video(model: Path, outdir: Path, *arguments: str) -> Path:
 
 def train_on(page: Page, data: Path, outdir: Path, kimg: float) -> Path:
     """A new run from the model's weights; returns its folder."""
-    command = ["train.py", "--outdir", outdir, "--cfg", "demo", "--data", data, "--init-from", MODEL, "--resume", "none",
-               "--kimg", kimg, "--tick", kimg / 10, "--snap", "0"]
+    command = ["train.py", "--outdir", outdir, "--cfg", "demo", "--data", data, "--init-from", MODEL,
+               "--resume", "none", "--kimg", kimg, "--tick", kimg / 10, "--snap", "0"]
     run_command(*command)
     page.heading("Trained on", f"{kimg:g} thousand more clips of procedural heads, on this machine.")
     page.code("python " + shlex.join(str(a).removeprefix(str(ROOT) + "/") for a in command))
@@ -90,10 +96,14 @@ def show_training(page: Page, run: Path) -> None:
     page.videos([(newest, "After training: front view, side view, depth, normals of four fixed seeds.")])
     rows = [json.loads(line) for line in (run / "stats.jsonl").read_text(encoding="utf-8").splitlines()]
     x = [row["kimg"] for row in rows]
-    chart = lambda *names: {name.split("/")[1]: [row[name] for row in rows] for name in names}
-    page.charts([("Losses of generator and discriminators.", x, chart("loss/g", "loss/d")),
-                 ("Mean scores of real and fake clips.", x, chart("scores/real_img", "scores/fake_img", "scores/real_vid",
-                                                                  "scores/fake_vid"))])
+    scores = ("scores/real_img", "scores/fake_img", "scores/real_vid", "scores/fake_vid")
+    page.charts([("Losses of generator and discriminators.", x, lines(rows, "loss/g", "loss/d")),
+                 ("Mean scores of real and fake clips.", x, lines(rows, *scores))])
+
+
+def lines(rows: list[dict], *names: str) -> Lines:
+    """Statistics by their short names; a tick that lacks one has None."""
+    return {name.split("/")[1]: [row.get(name) for row in rows] for name in names}
 
 
 if __name__ == "__main__":

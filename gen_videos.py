@@ -145,6 +145,8 @@ def camera_path(snapshot: Snapshot, seed: int, cameras: str, frames: int) -> tor
         return frontal_label().expand(frames, -1)
     if cameras == "orbit":
         return orbit_labels(frames)
+    if not Path(cameras).exists():
+        raise UserError(f"--cameras={cameras} is neither dataset, frontal or orbit nor a file.")
     return resample_labels(read_cameras(Path(cameras)), frames)
 
 

@@ -23,7 +23,8 @@ figure { margin: 0; flex: 1 1 320px; background: var(--card); border: 1px solid 
   padding: 12px; }
 video, img { width: 100%; border-radius: 6px; display: block; image-rendering: auto; background: #000; }
 svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px; } code { font-size: 14px; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; overflow-x: auto; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
+  overflow-x: auto; }
 """
 COLOURS = ("#3b76d9", "#d9603b", "#3a9e62", "#9a57c9", "#b98b1d")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 460, 220, 44, 26, 12        # of a chart, in pixels
@@ -72,7 +73,7 @@ class Page:
 
 
 def line_chart(x: Sequence[float], lines: Lines) -> str:
-    """An SVG chart of lines over x, which rises, with the ranges on its axes and a legend; unknown points are left out."""
+    """An SVG chart of lines over x, which rises, with ranges on its axes and a legend; unknown points are left out."""
     values = [y for line in lines.values() for y in line if _known(y)]
     if len(x) < 2 or not values:
         return "<p>Too few points for a chart.</p>"

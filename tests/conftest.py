@@ -1,6 +1,49 @@
 """The whole suite."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import tiny
+from training import synthetic
+from training.clip_files import encode_png
+from training.clip_writer import ClipRecord, write_dataset
+from training.dataset import ClipDataset, camera_bank
+from training.snapshots import save_snapshot
+
 
 def pytest_collection_modifyitems(items):
     """What looks back on all other tests comes last."""
     items.sort(key=lambda item: item.path.name == "test_golden.py")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are not worth two threads, least of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory) -> Path:
+    """A dataset of three procedural heads of 16 frames, 32 x 32; no test changes it."""
+    path = tmp_path_factory.mktemp("heads") / "heads"
+    with write_dataset(path) as writer:
+        for seed in range(3):
+            clip = synthetic.render_clip(seed, 32, 16)
+            frames = [(f"{index:05d}.png", encode_png(frame)) for index, frame in enumerate(clip.frames)]
+            writer.add(ClipRecord(f"{seed:05d}", frames, clip.cameras, 25.0))
+    return path
+
+
+@pytest.fixture(scope="session")
+def snapshot(heads, tmp_path_factory) -> Path:
+    """A snapshot of tiny untrained networks that 2000 clips have been shown to, with the cameras of `heads`."""
+    path = tmp_path_factory.mktemp("snapshot") / "network-snapshot-000002.000.pkl"
+    options = tiny.config()
+    save_snapshot(path, options, tiny.networks(options), camera_bank(ClipDataset(heads)), {"kimg": 2.0})
+    return path

@@ -67,15 +67,16 @@ def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions,
     mapped, rendered = (c[0].to(device) for c in condition_cameras(clip.cameras[None], G.config.camera_mode, False))
     if mapping_cameras is not None:
         mapped = condition_cameras(mapping_cameras[None], G.config.camera_mode, False)[0][0].to(device)
+    # One appearance for all frames: it is mapped, and modulates the weights, once a batch.
+    shared = G.config.motion_generator != "naive" and torch.equal(mapped, mapped[:1].expand_as(mapped))
     for start in range(0, len(rendered), options.frames_per_batch):
         rows = slice(start, start + options.frames_per_batch)
         n = len(rendered[rows])
         z = clip.z.to(device).expand(n, -1)
         z_motion = G.motion_code(z, clip.z_motion.to(device).expand(n, -1))
         t = clip.times[rows].to(device).reshape(n, 1)
-        ws = G.mapping(z, mapped[rows], z_motion, t, options.psi, options.cutoff)
-        if torch.equal(ws, ws[:1].expand_as(ws)):
-            ws = ws[:1]       # one appearance for the batch: its weights are modulated once
+        k = 1 if shared else n
+        ws = G.mapping(z[:k], mapped[rows][:k], z_motion[:k], t[:k], options.psi, options.cutoff)
         yield _Batch(ws, z_motion, t, rendered[rows])
 
 

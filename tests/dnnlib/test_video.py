@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
-from dnnlib.video import read_frames, video_info, write_video
+from dnnlib.video import read_frames, require_ffmpeg, video_info, write_video
 
 
 def ramp(frames: int, height: int, width: int) -> list[np.ndarray]:
@@ -89,6 +89,12 @@ def test_no_ffmpeg(tmp_path, monkeypatch, program):
     with pytest.raises(UserError, match='ffmpeg'):
         write_video(tmp_path / 'a.mp4', ramp(2, 32, 32), fps=25)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match='ffmpeg does not run: install it'):
+        require_ffmpeg()
+
+
+def test_ffmpeg_is_there():
+    require_ffmpeg()
 
 
 def test_reading_can_stop_early(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from dnnlib.errors import UserError
 from dnnlib.files import write_json
 from torch_utils import distributed
 from torch_utils.training_stats import Collector
@@ -52,6 +53,20 @@ def order_of_arrival(rank: int, folder: Path) -> bool:
         return (folder / 'made').exists()
 
 
+def failures(rank: int) -> list[str]:
+    """How a block ends that only the second process fails in, and one that nobody fails in."""
+    ends = []
+    for faulty in (1, None):
+        try:
+            with distributed.fail_together():
+                if rank == faulty:
+                    raise UserError('The data is gone.')
+            ends.append('well')
+        except (UserError, SystemExit) as end:
+            ends.append(f'{type(end).__name__} {end}')
+    return ends
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     device = distributed.init(torch.device('cpu'), time_limit=timedelta(seconds=30))
@@ -59,7 +74,8 @@ def main() -> None:
     seen = {
         'rank': rank, 'world': distributed.world_size(), 'main': distributed.is_main(), 'device': str(device),
         'gradients': averaged_gradients(rank), 'broadcast': broadcast_tensors(rank), 'statistics': statistics(rank),
-        'gather': distributed.gather({'rank': rank}), 'main_first': order_of_arrival(rank, folder)}
+        'gather': distributed.gather({'rank': rank}), 'main_first': order_of_arrival(rank, folder),
+        'failures': failures(rank)}
     distributed.barrier()
     write_json(folder / f'{rank}.json', seen)
     distributed.shutdown()

@@ -59,6 +59,18 @@ def test_gather_and_main_first(seen):
         assert s['main_first']
 
 
+def test_one_process_s_error_ends_all_and_is_told_once(seen):
+    assert [s['failures'] for s in seen] == [['UserError The data is gone.', 'well'], ['SystemExit 2', 'well']]
+
+
+def test_alone_errors_pass_through():
+    with distributed.fail_together():
+        pass
+    with pytest.raises(UserError, match='gone') as caught, distributed.fail_together():
+        raise UserError('The data is gone.') from KeyError('x')
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
 def test_alone_everything_is_a_no_op():
     assert distributed.init(torch.device('cpu')) == torch.device('cpu')
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)

@@ -37,7 +37,7 @@ def conv_transpose2d(x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding:
 
 def _is_ours(x, w, groups):
     return (x.device.type == 'cpu' and groups == 1 and x.dtype == w.dtype and x.dtype in (torch.float32, torch.float64)
-            and w.requires_grad and torch.is_grad_enabled())
+            and (x.requires_grad or w.requires_grad) and torch.is_grad_enabled())
 
 
 class _Convolution(torch.autograd.Function):
@@ -52,6 +52,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         x, w = ctx.saved_tensors
+        dy = _laid_out_like(x, dy)
         dx = _Transposed.apply(dy, w, *ctx.geometry, tuple(x.shape[2:])) if ctx.needs_input_grad[0] else None
         dw = _WeightGradient.apply(x, dy, *ctx.geometry, tuple(w.shape[2:])) if ctx.needs_input_grad[1] else None
         return dx, dw, None, None
@@ -70,6 +71,7 @@ class _Transposed(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dx):
         y, w = ctx.saved_tensors
+        dx = _laid_out_like(y, dx)
         dy = _Convolution.apply(dx, w, *ctx.geometry) if ctx.needs_input_grad[0] else None
         dw = _WeightGradient.apply(dx, y, *ctx.geometry, tuple(w.shape[2:])) if ctx.needs_input_grad[1] else None
         return dy, dw, None, None, None
@@ -90,6 +92,13 @@ class _WeightGradient(torch.autograd.Function):
         dx = _Transposed.apply(y, dw, *ctx.geometry, tuple(x.shape[2:])) if ctx.needs_input_grad[0] else None
         dy = _Convolution.apply(x, dw, *ctx.geometry) if ctx.needs_input_grad[1] else None
         return dx, dy, None, None, None
+
+
+def _laid_out_like(image, other):
+    """`other` in the memory format of `image`: gradients of thin images (to-RGB, the losses) may arrive in the other
+    one, which every layer below would inherit."""
+    channels_last = image.is_contiguous(memory_format=torch.channels_last)
+    return other.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def _transposed(y, w, stride, padding, extra, groups=1):

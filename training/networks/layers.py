@@ -134,7 +134,7 @@ def _conv_per_sample(x: torch.Tensor, weights: list[torch.Tensor], options: dict
     """Sample i of x [N, in, H, W] convolved with weights[i] [out, in, k, k]."""
     n, _, height, width = x.shape
     if not x.is_cuda:
-        return torch.cat([conv2d_resample(x[i:i + 1], w, **options) for i, w in enumerate(weights)])
+        return torch.cat([conv2d_resample(part, w, **options) for part, w in zip(x.split(1), weights, strict=True)])
     x = conv2d_resample(x.reshape(1, -1, height, width), torch.cat(weights), groups=n, **options)
     return x.reshape(n, -1, *x.shape[2:])
 

@@ -39,7 +39,8 @@ def decode(planes: torch.Tensor, decoder: Decoder, coordinates: torch.Tensor,
 
 
 def render(planes: torch.Tensor, decoder: Decoder, origins: torch.Tensor, directions: torch.Tensor,
-           config: RenderingConfig, random: torch.Generator | bool | None = None, with_points: bool = False) -> Rendered:
+           config: RenderingConfig, random: torch.Generator | bool | None = None,
+           with_points: bool = False) -> Rendered:
     """Renders rays in two passes, coarse and fine; the samples of both count in the result.
 
     Args:
@@ -50,20 +51,20 @@ def render(planes: torch.Tensor, decoder: Decoder, origins: torch.Tensor, direct
     """
     coarse = _coarse_depths(origins, config, random)
     density, colours = _decode_along(planes, decoder, origins, directions, coarse, config)
-    depths, weights_of = coarse, [colours]
+    depths, seen_colours = coarse, [colours]
     if config.importance_samples > 0:
         with torch.no_grad():
             fine = _fine_depths(coarse, density, config, random)
         fine_density, fine_colours = _decode_along(planes, decoder, origins, directions, fine, config)
         depths, order = torch.sort(torch.cat([coarse, fine], dim=-1), dim=-1)
         density = torch.cat([density, fine_density], dim=-1).gather(-1, order)
-        weights_of = [colours, fine_colours]
+        seen_colours = [colours, fine_colours]
     weights = marching.interval_weights(density, depths)
     per_sample = marching.sample_weights(weights)
     if config.importance_samples > 0:       # back to the order of the samples: colours need not be sorted
         per_sample = torch.zeros_like(per_sample).scatter(-1, order, per_sample)
-    parts = per_sample.split([c.shape[-2] for c in weights_of], dim=-1)
-    values = sum((w.unsqueeze(-2) @ c).squeeze(-2) for w, c in zip(parts, weights_of))
+    parts = per_sample.split([c.shape[-2] for c in seen_colours], dim=-1)
+    values = sum((w.unsqueeze(-2) @ c).squeeze(-2) for w, c in zip(parts, seen_colours, strict=True))
     opacity = weights.sum(dim=-1)
     points = _surface_points(weights, depths, origins, directions) if with_points else None
     return Rendered(marching.composite_rgb(values, opacity, config.white_background),

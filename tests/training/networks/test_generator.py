@@ -5,7 +5,6 @@ import torch
 
 from tests import golden, tiny
 from tests.tiny import labels, normal
-from training.config import Config
 from training.networks.generator import Generator
 from training.snapshots import build_networks
 
@@ -37,6 +36,7 @@ def test_frames_match_golden_in_float64(scene64):
         golden.check("generator_f64", name, scene64.frames[name])
 
 
+@pytest.mark.slow
 def test_upscaled_frames_match_golden_in_float64(scene64, generator):
     image_raw, features, w = scene64.frames["image_raw"], scene64.features, scene64.ws[:, -1]
     try:
@@ -186,7 +186,3 @@ def test_networks_are_the_same_for_the_same_seed():
     for (_, a), (_, b), (_, c) in zip(first.items(), second.items(), other.items(), strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
         assert not all(torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
-
-
-def test_the_paper_is_the_default():
-    assert Generator(Config().generator).num_ws == 14

@@ -1,0 +1,98 @@
+"""demo.py: a page with videos and curves, made with a tiny model; and the model that ships."""
+
+import re
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import dataset_tool
+import demo
+import gen_videos
+import train
+from dnnlib.errors import UserError
+from training.cameras import orbit_labels
+from training.config import override, preset
+from training.snapshots import build_networks, init_networks, load_generator, save_snapshot
+
+SIZES = {"generator.img_resolution": 32, "generator.plane_resolution": 16, "generator.motion_blocks": 2,
+         "generator.channel_base": 128, "generator.channel_max": 8, "discriminator.channel_base": 128,
+         "discriminator.channel_max": 8, "generator.rendering.depth_samples": 4,
+         "generator.rendering.importance_samples": 4, "generator.rendering.resolution": 8, "training.batch": 2}
+COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main}
+MAX_MODEL_BYTES = 8 * 10 ** 6
+
+
+def tiny_flags() -> list[str]:
+    """SIZES as flags of train.py."""
+    flags = {key: flag for flag, key, _, _ in train.OVERRIDES + train.MODEL + train.ABLATIONS}
+    return [f"{flags[key]}={value}" for key, value in SIZES.items()] + ["--workers=0"]
+
+
+def in_process(*arguments: object) -> None:
+    """One of the demo's commands, with few frames and a tiny model."""
+    script, *given = map(str, arguments)
+    given = [{"32": "2", "64": "16"}.get(value, value) if before in ("--frames", "--neural-rendering-resolution")
+             else value for before, value in zip([None, *given], given, strict=False)]
+    result = CliRunner().invoke(COMMANDS[script], given + (tiny_flags() if script == "train.py" else []))
+    assert result.exit_code == 0, (arguments, result.output)
+
+
+@pytest.fixture
+def tiny_demo(monkeypatch, tmp_path) -> None:
+    """The demo with a tiny untrained model, its commands run in this process."""
+    options = override(preset("demo"), SIZES)
+    networks = build_networks(options, 0, torch.device("cpu"))
+    save_snapshot(tmp_path / "tiny.pkl", options, networks, orbit_labels(16)[None], {"kimg": 1.0})
+    monkeypatch.setattr(demo, "MODEL", tmp_path / "tiny.pkl")
+    monkeypatch.setattr(demo, "run_command", in_process)
+
+
+def test_the_demo_writes_one_page_with_everything(tiny_demo, tmp_path, one_thread):
+    outdir = tmp_path / "out"
+    result = CliRunner().invoke(demo.main, [f"--outdir={outdir}", "--kimg=0.006", "--clips=2"])
+    assert result.exit_code == 0, (result.output, result.exc_info)
+    assert f"Open {outdir / 'index.html'}" in result.stdout
+    assert sorted(path.name for path in outdir.iterdir()) == ["before", "heads-2.zip", "index.html", "runs"]
+    text = (outdir / "index.html").read_text(encoding="utf-8")
+    assert text.count("<video ") == 5 and text.count("data:video/mp4;base64,") == 5
+    assert text.count("<svg ") == 2 and text.count("<polyline ") == 6
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert "python train.py --outdir" in text
+
+
+def test_data_are_made_once(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(demo, "run_command", lambda *arguments: calls.append(arguments))
+    path = demo.make_data(tmp_path, 7)
+    assert len(calls) == 1 and calls[0][:2] == ("dataset_tool.py", "synth") and path in calls[0] and 7 in calls[0]
+    path.write_text("")
+    assert demo.make_data(tmp_path, 7) == path and len(calls) == 1
+
+
+def test_the_demo_needs_its_model(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "MODEL", tmp_path / "absent.pkl")
+    result = CliRunner().invoke(demo.main, [f"--outdir={tmp_path / 'out'}"])
+    assert result.exit_code == 2 and "absent.pkl does not exist" in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_commands_run_in_the_checkout_and_their_failure_ends_the_demo(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    (tmp_path / "tool.py").write_text("import sys; print(sys.argv[1:]); sys.exit(int(sys.argv[1]))")
+    demo.run_command("tool.py", "0", tmp_path / "a b")
+    said = capfd.readouterr().out
+    assert "$ python tool.py 0 'a b'" in said and f"['0', '{tmp_path / 'a b'}']" in said
+    with pytest.raises(UserError, match="tool.py stopped with status 3"):
+        demo.run_command("tool.py", "3")
+
+
+def test_statistics_become_lines():
+    rows = [{"kimg": 1, "loss/g": 2.0}, {"kimg": 2, "loss/g": None}, {"kimg": 3}]
+    assert demo.lines(rows, "loss/g") == {"g": [2.0, None, None]}
+
+
+def test_the_model_that_ships_is_small_and_can_be_trained_on():
+    assert demo.MODEL.stat().st_size <= MAX_MODEL_BYTES
+    snapshot = load_generator(demo.MODEL)
+    assert len(snapshot.camera_bank) > 0 and snapshot.progress["kimg"] > 0
+    assert init_networks(build_networks(preset("demo"), 0, torch.device("cpu")), demo.MODEL) > 0

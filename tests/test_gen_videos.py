@@ -1,0 +1,194 @@
+"""gen_videos.py: files, grids, layers, cameras, shapes, and what it refuses."""
+
+import errno
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+import gen_videos
+from dnnlib import video
+from dnnlib.video import read_frames, video_info
+from tests import tiny
+from torch_utils import checkpoint
+from training import pictures, videos
+from training.cameras import frontal_label, orbit_labels, resample_labels
+from training.snapshots import load_generator, save_snapshot
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIZE = 32
+
+
+def run(network: Path, outdir: Path, *more: object) -> Result:
+    """gen_videos.py in this process."""
+    arguments = [f"--network={network}", f"--outdir={outdir}", "--frames=3", "--device=cpu", *map(str, more)]
+    return CliRunner().invoke(gen_videos.main, arguments)
+
+
+def done(result: Result) -> list[Path]:
+    """The files that a command printed."""
+    assert result.exit_code == 0, (result.output, result.exc_info)
+    return [Path(line) for line in result.stdout.splitlines()]
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (result.output, result.exc_info)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ") and "Traceback" not in result.output
+    return last
+
+
+def expected(snapshot: Path, seed: int, motion_seed: int, cameras: torch.Tensor, **options) -> np.ndarray:
+    """Frames [T, R, R, 3] straight from the library."""
+    G = load_generator(snapshot).G
+    batches = videos.generate(G, videos.clip_spec(G, seed, motion_seed, cameras), videos.SamplingOptions(**options))
+    return torch.cat([pictures.to_uint8(batch["image"]) for batch in batches]).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.fixture
+def written(monkeypatch) -> dict[str, np.ndarray]:
+    """Frames handed to the encoder by file name, in place of encoding them."""
+    frames: dict[str, np.ndarray] = {}
+    monkeypatch.setattr(gen_videos, "write_video",
+                        lambda path, items, fps: frames.update({path.name: np.stack(list(items))}))
+    return frames
+
+
+def assert_close(frames: np.ndarray, others: np.ndarray) -> None:
+    assert frames.shape == others.shape and np.abs(frames.astype(int) - others).max() <= 1
+
+
+def test_one_video_a_seed(snapshot, tmp_path):
+    paths = done(run(snapshot, tmp_path / "out", "--seeds=1-2", "--fps=12"))
+    assert paths == [tmp_path / "out" / "seed0001.mp4", tmp_path / "out" / "seed0002.mp4"]
+    info = video_info(paths[0])
+    assert (info.frames, info.fps, info.width, info.height) == (3, 12.0, SIZE, SIZE)
+    cameras = resample_labels(load_generator(snapshot).camera_bank[1], 3)
+    decoded = np.stack(list(read_frames(paths[0]))).astype(int)
+    assert np.abs(decoded - expected(snapshot, 1, 1, cameras)).mean() < 4
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_frames_do_not_depend_on_the_batch(snapshot, tmp_path, written, batch):
+    done(run(snapshot, tmp_path, "--seeds=5", "--cameras=orbit", f"--batch={batch}", "--trunc=0.7"))
+    assert_close(written["seed0005.mp4"], expected(snapshot, 5, 5, orbit_labels(3), psi=0.7))
+
+
+def test_real_cameras_are_the_default_and_go_round(snapshot, tmp_path, written):
+    done(run(snapshot, tmp_path, "--seeds=1,5"))
+    bank = load_generator(snapshot).camera_bank
+    for seed, sequence in ((1, bank[1]), (5, bank[2])):
+        assert_close(written[f"seed{seed:04d}.mp4"], expected(snapshot, seed, seed, resample_labels(sequence, 3)))
+
+
+def test_camera_paths(snapshot, tmp_path, written):
+    frontal = frontal_label().expand(3, -1)
+    labels = orbit_labels(5)
+    (tmp_path / "path.json").write_text(json.dumps(labels.tolist()))
+    named = [[f"{index}.png", label] for index, label in enumerate(labels.tolist())]
+    (tmp_path / "published.json").write_text(json.dumps(named))
+    for name, path in (("frontal", frontal), ("orbit", orbit_labels(3)), (tmp_path / "path.json", labels[::2]),
+                       (tmp_path / "published.json", labels[::2])):
+        done(run(snapshot, tmp_path, "--seeds=0", f"--cameras={name}"))
+        assert_close(written["seed0000.mp4"], expected(snapshot, 0, 0, path))
+
+
+def test_appearances_by_motions(snapshot, tmp_path, written):
+    done(run(snapshot, tmp_path, "--seeds=1-2", "--motion-seeds=2-3", "--cameras=frontal"))
+    assert sorted(written) == ["seed0001-motion0002.mp4", "seed0001-motion0003.mp4", "seed0002-motion0003.mp4",
+                               "seed0002.mp4"]
+    front = frontal_label().expand(3, -1)
+    assert_close(written["seed0001-motion0003.mp4"], expected(snapshot, 1, 3, front))
+    assert_close(written["seed0002.mp4"], expected(snapshot, 2, 2, front))
+
+
+def test_a_grid_of_layers(snapshot, tmp_path, written):
+    done(run(snapshot, tmp_path, "--seeds=0-1", "--motion-seeds=3", "--grid=1x2", "--layers=rgb,depth,normals",
+             "--cameras=frontal", "--neural-rendering-resolution=16"))
+    grid = written["grid.mp4"]
+    assert grid.shape == (3, 2 * SIZE, 3 * SIZE, 3)
+    front = frontal_label().expand(3, -1)
+    assert_close(grid[:, SIZE:, :SIZE], expected(snapshot, 1, 3, front, neural_rendering_resolution=16))
+    rgb, depth, normals = (grid[:, :SIZE, i * SIZE:(i + 1) * SIZE].astype(int) for i in range(3))
+    assert np.abs(rgb - depth).mean() > 1 and np.abs(depth - normals).mean() > 1
+
+
+def test_any_length(snapshot, tmp_path, written):
+    done(run(snapshot, tmp_path, "--seeds=0", "--frames=40"))
+    done(run(snapshot, tmp_path, "--seeds=1", "--frames=1"))
+    assert len(written["seed0000.mp4"]) == 40 and len(written["seed0001.mp4"]) == 1
+
+
+def test_shapes(snapshot, tmp_path, written):
+    pytest.importorskip("skimage")
+    snap = load_generator(snapshot)
+    spec = videos.clip_spec(snap.G, 0, 0, frontal_label().expand(2, -1))
+    points = tiny.normal(0, 500, 3) * 0.2
+    level = next(videos.densities(snap.G, spec))(points).median().item()
+    paths = done(run(snapshot, tmp_path, "--seeds=0", "--frames=2", "--cameras=frontal", "--shapes",
+                     "--shape-resolution=8", f"--shape-level={level}"))
+    meshes = [tmp_path / "shapes" / "seed0000" / f"frame{index:03d}.ply" for index in (0, 1)]
+    assert paths[1:] == meshes and all(path.read_bytes().startswith(b"ply\n") for path in meshes)
+    assert meshes[0].read_bytes() != meshes[1].read_bytes()
+    assert "no surface at density 1e+06" in refused(run(snapshot, tmp_path, "--seeds=0", "--shapes",
+                                                        "--shape-resolution=8", "--shape-level=1e6"))
+
+
+def bad_file(tmp_path: Path, content: str) -> Path:
+    (tmp_path / "bad").mkdir(exist_ok=True)
+    (tmp_path / "bad" / "cameras.json").write_text(content)
+    return tmp_path / "bad" / "cameras.json"
+
+
+@pytest.mark.parametrize("content, sentence", [
+    ("[]", "no camera path"), ("{}", "no camera path"), ("[[1, 2]]", "25 finite numbers"), ("{", "not valid JSON"),
+    (json.dumps([[float("nan")] * 25]), "25 finite numbers"), (json.dumps([["x"] * 25]), "25 finite numbers")])
+def test_bad_cameras(snapshot, tmp_path, content, sentence):
+    path = bad_file(tmp_path, content)
+    assert sentence in refused(run(snapshot, tmp_path / "out", f"--cameras={path}")) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options, sentence", [
+    (["--seeds=0-3", "--grid=2x3"], "--grid=2x3 has 6 places but there are 4 clips"),
+    (["--grid=2"], "no grid; write columns x rows"), (["--grid=0x4"], "no grid"),
+    (["--layers=rgb,heat"], "heat is no layer; choose from rgb, depth, normals"),
+    (["--seeds=3-1"], "runs backwards"), (["--frames=0"], "'--frames'"), (["--fps=0"], "'--fps'"),
+    (["--cameras=orbits"], "--cameras=orbits is neither"), (["--device=tpu"], "Unknown device 'tpu'")])
+def test_bad_options(snapshot, tmp_path, options, sentence):
+    assert sentence in refused(run(snapshot, tmp_path / "out", *options)) and not (tmp_path / "out").exists()
+
+
+def test_files_that_are_no_snapshots(snapshot, tmp_path):
+    text, cut, new, state = (tmp_path / name for name in ("text.pkl", "cut.pkl", "new.pkl", "state.pt"))
+    text.write_text("hello")
+    cut.write_bytes(snapshot.read_bytes()[:-300])
+    torch.save(torch.load(snapshot, weights_only=True) | {"version": 99}, new)
+    checkpoint.save(state, {}, "state")
+    for path, sentence in ((text, "not a checkpoint"), (cut, "damaged"), (new, "version 99, .* reads version 1"),
+                           (state, "training state"), (tmp_path / "absent", "does not exist"), (tmp_path, "folder")):
+        assert re.search(sentence, refused(run(path, tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_snapshot_without_cameras(tmp_path):
+    options = tiny.config()
+    save_snapshot(tmp_path / "a.pkl", options, tiny.networks(options), torch.zeros(0, 16, 25), {"kimg": 0.0})
+    assert "holds no cameras; choose --cameras=frontal" in refused(run(tmp_path / "a.pkl", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("program", ["/nonexistent/ffmpeg", "/bin/false"])
+def test_no_ffmpeg(snapshot, tmp_path, monkeypatch, program):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
+    assert "ffmpeg" in refused(run(snapshot, tmp_path, "--seeds=0")) and list(tmp_path.iterdir()) == []
+
+
+def test_no_space_left(snapshot, tmp_path, monkeypatch):
+    def full(encoder, frame):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(video, "_feed", full)
+    said = refused(run(snapshot, tmp_path, "--seeds=0"))
+    assert "No space left to write" in said and "seed0000.mp4" in said and list(tmp_path.iterdir()) == []

@@ -1,0 +1,207 @@
+"""Both discriminators: golden vectors up to R1's gradients for the parameters, minibatch statistics, conditions."""
+
+import copy
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+import pytest
+import torch
+from torch.nn.functional import softplus
+
+from tests import golden, kinks
+from tests.recording import recorded
+from tests.tiny import config, labels, normal
+from tests.weights import fill
+from training.config import Config
+from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator, minibatch_std
+
+BLOCKS = (512, 256, 128, 64, 32, 16, 8)
+FILE = golden.load("discriminators")
+
+
+def golden_inputs(rows: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """The first `rows` frames, raw images and cameras, and the times of the videos they make."""
+    image, raw = (golden.pictures(FILE[f"{name}_seed"], 4, side) for name, side in (("image", 512), ("image_raw", 64)))
+    assert image.flatten()[:8].tolist() == FILE["image_check"].tolist()
+    assert raw.flatten()[:8].tolist() == FILE["image_raw_check"].tolist()
+    camera, t = (golden.tensor("discriminators", name) for name in ("camera", "t"))
+    return tuple(x[:n].to(dtype) for x, n in ((image, rows), (raw, rows), (camera, rows), (t, rows // 2)))
+
+
+def first_half(D, logits, calls, inputs) -> dict[str, Any]:
+    """Golden arrays of the forward pass and of the gradients for the inputs, and R1 in differentiable form."""
+    gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
+    parts = [g.square().sum(dim=[1, 2, 3]) for g in gradients]
+    blocks = {f"b{r}_x_stat": golden.stat(calls[f"b{r}"][0].output) for r in BLOCKS}
+    return {"logits": logits, "cmap": calls["mapping"][0].output, "b4_in_s4": calls["b4"][0].inputs[0][:, ::4], **blocks,
+            "loss_gen": softplus(-logits).mean(), "loss_disc_fake": softplus(logits).mean(), "r1": sum(parts),
+            "parts": parts, "gradients": gradients}
+
+
+def decided(case: str, dtype: torch.dtype):
+    """In float32 the activations beside leaky ReLU's kink fall as they do in float64."""
+    return kinks.decided(case) if dtype == torch.float32 else nullcontext()
+
+
+def run_image(D: ImageDiscriminator, rows: int, dtype: torch.dtype) -> dict[str, Any]:
+    image, raw, camera, _ = golden_inputs(rows, dtype)
+    inputs = [image.requires_grad_(), raw.requires_grad_()]
+    with recorded(D, "mapping", "b4", *(f"b{r}" for r in BLOCKS)) as calls, decided("img", dtype):
+        logits = D(*inputs, camera)
+    out = first_half(D, logits, calls, inputs)
+    out["r1_image"], out["r1_image_raw"] = out.pop("parts")
+    dimage, draw = out.pop("gradients")
+    return out | {"dimage_s31": dimage[:, :, ::31, ::31], "dimage_raw_s7": draw[:, :, ::7, ::7]}
+
+
+def run_video(D: VideoDiscriminator, rows: int, dtype: torch.dtype) -> dict[str, Any]:
+    image, _, camera, t = golden_inputs(rows, dtype)
+    x = D.assemble(image, t).requires_grad_()
+    assert x.shape == tuple(FILE["vid_input_shape"])
+    with recorded(D, "mapping", "b4", *(f"b{r}" for r in BLOCKS)) as calls, decided("vid", dtype):
+        logits = D(x, camera)
+    out = first_half(D, logits, calls, [x])
+    del out["parts"]
+    dinput, = out.pop("gradients")
+    return out | {"input_stat": golden.stat(x), "dinput_s31": dinput[:, :, ::31, ::31]}
+
+
+def parameter_gradients(D, loss) -> dict[str, torch.Tensor | None]:
+    names, parameters = zip(*D.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return dict(zip(names, gradients, strict=True))
+
+
+def check_all(D, run, case: str, rows: int, dtype: torch.dtype, files: list[str]) -> None:
+    """Every array of a case: `img` is the image discriminator on four frames, `img2` on two, `vid` the other one."""
+    D.requires_grad_(True)
+    try:
+        out = run(D, rows, dtype)
+        dloss, dr1 = parameter_gradients(D, out["loss_gen"]), parameter_gradients(D, out["r1"].mean())
+    finally:
+        D.requires_grad_(False)
+    index = "vid_index" if case == "vid" else "img_index"
+    for file in files:
+        for name, value in out.items():
+            golden.check(file, f"{case}_{name}", value)
+        golden.check_gradients(file, f"{case}_dloss", dloss, index)
+        golden.check_gradients(file, f"{case}_dr1", dr1, index)
+
+
+def test_image_discriminator_matches_golden(image_discriminator):
+    check_all(image_discriminator, run_image, "img", 4, torch.float32, ["discriminators"])
+
+
+def test_image_discriminator_matches_golden_in_float64():
+    """Two frames, so that the minibatch-std group is smaller; the float32 arrays too, within their tolerance."""
+    D = fill(ImageDiscriminator(512, Config().discriminator)).double()
+    check_all(D, run_image, "img2", 2, torch.float64, ["discriminators", "discriminators_f64"])
+
+
+def test_video_discriminator_matches_golden(video_discriminator):
+    check_all(video_discriminator, run_video, "vid", 4, torch.float32, ["discriminators"])
+
+
+@pytest.mark.slow
+def test_video_discriminator_matches_golden_in_float64():
+    D = fill(VideoDiscriminator(512, Config().discriminator)).double()
+    check_all(D, run_video, "vid", 4, torch.float64, ["discriminators_f64"])
+
+
+@pytest.mark.slow
+def test_the_listed_kinks_are_those_of_float64(image_discriminator, video_discriminator):
+    image, raw, camera, t = golden_inputs(4, torch.float64)
+    D_img, D_vid = (copy.deepcopy(D).double() for D in (image_discriminator, video_discriminator))
+    forwards = {"img": lambda: D_img(image, raw, camera), "vid": lambda: D_vid(D_vid.assemble(image, t), camera)}
+    listed = np.load(kinks.FILE)
+    for case, forward in forwards.items():
+        for name, values in kinks.near_zero(forward).items():
+            assert np.array_equal(listed[f"{case}_{name}"], values), f"{case}_{name}"
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+def test_minibatch_std_matches_golden(count):
+    case = f"minibatch_std_n{count}"
+    x = golden.tensor("ops", f"{case}_x").requires_grad_()
+    y = minibatch_std(x, 4)
+    golden.check("ops", f"{case}_y", y)
+    golden.check("ops", f"{case}_dx", torch.autograd.grad(y, x, golden.tensor("ops", f"{case}_dy"))[0])
+
+
+def test_minibatch_std_groups_strided_samples():
+    """Sample n is in group n mod (N / G): two clips of four times the same frame have no deviation if interleaved."""
+    clips = normal(0, 2, 3, 4, 4)
+    interleaved = minibatch_std(clips.repeat(4, 1, 1, 1), 4)[:, 3]
+    assert interleaved.max() < 1e-3
+    assert minibatch_std(clips.repeat_interleave(4, dim=0), 4)[:, 3].min() > 0.1
+    with pytest.raises(ValueError, match="6 samples"):
+        minibatch_std(normal(0, 6, 1, 4, 4), 4)
+
+
+OPTIONS = config().discriminator
+
+
+def image_discriminator_of(dtype=torch.float64, side=32) -> ImageDiscriminator:
+    torch.manual_seed(0)
+    return ImageDiscriminator(side, OPTIONS).requires_grad_(False).to(dtype)
+
+
+def video_discriminator_of(dtype=torch.float64, **changes) -> VideoDiscriminator:
+    torch.manual_seed(0)
+    return VideoDiscriminator(32, config(**changes).discriminator).requires_grad_(False).to(dtype)
+
+
+def test_raw_image_is_judged_at_the_size_of_the_frame():
+    """Channels 3 to 5 are the raw image, stretched bilinearly; of any size, also a larger one."""
+    D = image_discriminator_of()
+    image, camera = normal(0, 2, 3, 32, 32, dtype=torch.float64), labels(1, 2, dtype=torch.float64)
+    for side in (4, 32, 64):
+        flat = torch.full([2, 3, side, side], 0.3, dtype=torch.float64)
+        with recorded(D, "b32") as calls:
+            D(image, flat, camera)
+        seen = calls["b32"][0].inputs[0]
+        assert torch.equal(seen[:, :3], image)
+        torch.testing.assert_close(seen[:, 3:], torch.full_like(image, 0.3))
+
+
+def test_logits_are_projections_on_the_mapped_camera():
+    D = image_discriminator_of()
+    image, raw, camera = normal(0, 2, 3, 32, 32), normal(1, 2, 3, 8, 8), labels(2, 2)
+    image, raw, camera = image.double(), raw.double(), camera.double()
+    with recorded(D, "b4", "mapping") as calls:
+        logits = D(image, raw, camera)
+    product = (calls["b4"][0].output * calls["mapping"][0].output).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(logits, product / 8 ** 0.5)
+    assert not torch.allclose(logits, D(image, raw, camera.flip(0)))
+
+
+def test_video_input_is_two_frames_and_the_time_between_them():
+    D = video_discriminator_of()
+    frames = normal(0, 4, 3, 32, 32, dtype=torch.float64)
+    x = D.assemble(frames, torch.tensor([[0.1, 0.5], [0.2, 1.0]], dtype=torch.float64))
+    assert x.shape == (2, 7, 32, 32)
+    assert torch.equal(x[1, :3], frames[2]) and torch.equal(x[1, 3:6], frames[3])
+    torch.testing.assert_close(x[:, 6], torch.tensor([0.4, 0.8], dtype=torch.float64).view(2, 1, 1).expand(2, 32, 32))
+
+
+def test_video_discriminator_sees_both_cameras_in_order():
+    D = video_discriminator_of()
+    x = D.assemble(normal(0, 4, 3, 32, 32, dtype=torch.float64), torch.rand(2, 2, dtype=torch.float64))
+    cameras = labels(1, 4, dtype=torch.float64)
+    with recorded(D, "mapping") as calls:
+        D(x, cameras)
+    assert torch.equal(calls["mapping"][0].inputs[0], torch.cat([cameras[0::2], cameras[1::2]], dim=1))
+
+
+def test_only_the_highest_resolutions_run_in_half_precision():
+    D = image_discriminator_of(torch.float32, side=128)
+    args = normal(0, 2, 3, 128, 128), normal(1, 2, 3, 8, 8), labels(2, 2)
+    exact = D(*args)
+    D.precision = torch.bfloat16
+    with recorded(D, *(f"b{r}" for r in (128, 64, 32, 16, 8, 4))) as calls:
+        half = D(*args)
+    kinds = [calls[f"b{r}"][0].output.dtype for r in (128, 64, 32, 16, 8, 4)]
+    assert kinds == [torch.bfloat16] * 4 + [torch.float32] * 2
+    assert half.dtype == torch.float32 and (half - exact).abs().max() < 0.1 * exact.abs().max()

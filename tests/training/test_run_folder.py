@@ -1,0 +1,180 @@
+"""training.run_folder: numbers, options, what a run may change, statistics, states, no trace of a false start."""
+
+import errno
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dnnlib.errors import UserError
+from tests import tiny
+from training import run_folder
+from training.run_folder import RunFolder, RunOptions, next_number, stamp
+from training.training_loop import Progress
+
+
+def options(data="heads.zip", fingerprint="f00d", init_from=None, **changes) -> RunOptions:
+    return RunOptions(tiny.config(**changes), data, fingerprint, init_from)
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    (tmp_path / "run").mkdir()
+    return RunFolder(tmp_path / "run", keep=2)
+
+
+def state(run: RunFolder, clips: int, value: float = 0.0):
+    return run.save_state({"value": torch.tensor(value)}, Progress(clips=clips))
+
+
+def started(outdir, name, chosen, clips=8):
+    """A run with a training state."""
+    path = RunFolder.create(outdir, name, chosen)
+    state(RunFolder(path), clips)
+    return path
+
+
+def test_numbers_go_on_from_the_highest(tmp_path):
+    assert next_number(tmp_path / "absent") == 0
+    for name in ("00002-a", "00010-b", "notes", "123-c"):
+        (tmp_path / name).mkdir()
+    assert next_number(tmp_path) == 11
+    assert RunFolder.create(tmp_path, "demo", options()).name == "00011-demo"
+
+
+def test_options_are_kept_as_json(tmp_path):
+    chosen = options(init_from="a.pkl", generator__sr_channels=(4, 4), training__kimg=3)
+    path = RunFolder.create(tmp_path, "demo", chosen)
+    saved = json.loads((path / "training_options.json").read_text())
+    assert saved["config"]["training"]["kimg"] == 3 and saved["data"] == "heads.zip"
+    assert RunOptions.load(path) == chosen
+
+
+@pytest.mark.parametrize("text, match", [
+    (None, "does not exist"), ("{", "not valid JSON"), ("[]", "no list of options"), ("{}", "no list of options"),
+    ('{"config": {"new": 1}}', "does not know")])
+def test_broken_options(run, text, match):
+    if text is not None:
+        (run.path / "training_options.json").write_text(text)
+    with pytest.raises(UserError, match=match):
+        RunOptions.load(run.path)
+
+
+def test_a_run_may_change_how_long_it_trains_and_how_often_it_reports():
+    free = {"kimg": 9.0, "tick": 1.0, "snap": 7, "keep": 9, "workers": 3}
+    other = options(data="moved.zip", **{f"training__{name}": value for name, value in free.items()})
+    assert options().differences(other) == {}
+
+
+def test_a_run_may_not_change_what_it_learns():
+    other = options(fingerprint="beef", init_from="a.pkl", loss__gamma=9.0, generator__rendering__near=1.0)
+    assert options().differences(other) == {
+        "generator.rendering.near": (2.25, 1.0), "loss.gamma": (2.0, 9.0), "dataset": ("f00d", "beef"),
+        "init_from": (None, "a.pkl")}
+
+
+def test_the_newest_run_with_the_same_options_is_found(tmp_path):
+    assert RunFolder.find(tmp_path / "absent", "demo", options()) is None
+    first = started(tmp_path, "demo", options())
+    newest = started(tmp_path, "demo", options(training__kimg=5.0))
+    started(tmp_path, "demo", options(training__seed=1))
+    started(tmp_path, "demo", options(fingerprint="beef"))
+    started(tmp_path, "demo", options(init_from="a.pkl"))
+    started(tmp_path, "demo-more", options())
+    RunFolder.create(tmp_path, "demo", options())                      # has no state
+    broken = started(tmp_path, "demo", options())
+    (broken / "training_options.json").write_text("{")
+    assert RunFolder.find(tmp_path, "demo", options()) == newest
+    assert RunFolder.find(tmp_path, "demo", options(loss__gamma=1.0)) is None
+    (newest / "training_options.json").unlink()
+    assert RunFolder.find(tmp_path, "demo", options()) == first
+
+
+def test_statistics_are_json_whatever_happens(run):
+    stats = {"loss/g": float("nan"), "loss/d": float("inf"), "x": 1.5}
+    run.log(Progress(clips=2000, iteration=5, seconds=1.23456), stats)
+    run.log(Progress(clips=4000, iteration=9), {"x": 2.5})
+
+    def no_constant(name):
+        raise AssertionError(f"{name} is not JSON")
+    first, second = (json.loads(line, parse_constant=no_constant) for line in
+                     (run.path / "stats.jsonl").read_text().splitlines())
+    assert (first["kimg"], first["iteration"], first["seconds"], first["x"]) == (2.0, 5, 1.235, 1.5)
+    assert first["loss/g"] is None and first["loss/d"] is None
+    assert second["x"] == 2.5 and second["timestamp"] >= first["timestamp"]
+
+
+def test_tensorboard_gets_the_same_and_forgets_what_a_killed_run_wrote(run):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
+    for clips in ((2000, 4000, 6000), (4000, 8000)):                   # goes on from 2000
+        with RunFolder(run.path) as start:
+            for number in clips:
+                start.log(Progress(clips=number), {"loss/g": float(number)})
+    events = accumulator(str(run.path)).Reload().Scalars("loss/g")
+    assert [(event.step, event.value) for event in events] == [(2000, 2000), (4000, 4000), (8000, 8000)]
+
+
+def test_tensorboard_is_not_needed(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with run:
+        run.log(Progress(), {"x": 1.0})
+        run.log(Progress(), {"x": 2.0})
+    assert [path.name for path in run.path.iterdir()] == ["stats.jsonl"]
+
+
+def test_statistics_on_a_full_disk(run, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(UserError, match="No space left to write .*stats.jsonl"):
+        run.log(Progress(), {"x": 1.0})
+
+
+def test_the_last_states_are_kept(run):
+    for clips in (1000, 9000, 10_000, 123_456_789):
+        state(run, clips)
+    assert [path.name for path in run.states()] == ["training-state-000010.000.pt", "training-state-123456.789.pt"]
+    assert stamp(5) == "000000.005"
+
+
+def test_the_newest_state_that_opens(run):
+    assert run.newest_state() is None
+    state(run, 1000, 1.0)
+    cut = state(run, 2000, 2.0)
+    cut.write_bytes(cut.read_bytes()[:-200])
+    assert run.newest_state()["value"] == 1.0
+    run.states()[0].unlink()
+    with pytest.raises(UserError, match="damaged or was cut short"):
+        run.newest_state()
+
+
+def test_a_false_start_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), RunFolder(RunFolder.create(tmp_path, "demo", options())):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError), RunFolder(RunFolder.create(tmp_path, "demo", options())) as run:
+        run.log(Progress(), {"x": 1.0})
+        raise RuntimeError
+    assert (tmp_path / "00000-demo" / "stats.jsonl").exists(), "what was logged stays"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write .*choose a folder"):
+        RunFolder.create(tmp_path / "file", "demo", options())
+
+    def full(path, values):
+        raise UserError("No space left.")
+    monkeypatch.setattr(run_folder, "write_json", full)
+    with pytest.raises(UserError, match="No space"):
+        RunFolder.create(tmp_path / "runs", "demo", options())
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_snapshots_are_named_by_clips_and_tell_all_that_were_seen(run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(run_folder, "save_snapshot", lambda *arguments: calls.append(arguments))
+    path = run.save_snapshot("config", SimpleNamespace(), "bank", Progress(clips=1500, inherited=3000))
+    assert path.name == "network-snapshot-000001.500.pkl" and calls[0][-1] == {"kimg": 4.5}
