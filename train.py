@@ -197,7 +197,7 @@ def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: 
     if reason and distributed.is_main():
         click.echo(reason, err=True)
     stop = StopFlag()
-    hooks = Hooks(stop=stop, pictures=SnapshotPictures())
+    hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, device))
     trainer = Trainer(config, dataset, run, device, dtype, hooks)
     with distributed.fail_together():
         resumed = trainer.restore()

@@ -50,7 +50,7 @@ def nothing_in(folder: Path) -> bool:
 
 
 def no_pictures(monkeypatch) -> None:
-    monkeypatch.setattr(train, "SnapshotPictures", lambda: lambda networks, folder, clips: None)
+    monkeypatch.setattr(train.SnapshotPictures, "__call__", lambda self, networks, folder, clips: None)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ def intrinsics_matrix(focal: float = FOCAL) -> torch.Tensor:
 
 
 def make_label(cam2world: torch.Tensor, intrinsics: torch.Tensor | None = None) -> torch.Tensor:
-    """cam2world [..., 4, 4] and intrinsics [3, 3] or [..., 3, 3] (default: `intrinsics_matrix()`) -> label [..., 25]."""
+    """cam2world [..., 4, 4] and intrinsics [(...,) 3, 3] (default: `intrinsics_matrix()`) -> label [..., 25]."""
     batch = cam2world.shape[:-2]
     if intrinsics is None:
         intrinsics = intrinsics_matrix()
@@ -53,7 +53,7 @@ def look_at_pose(yaw, pitch, pivot=LOOK_AT, radius: float = RADIUS) -> torch.Ten
     Args:
         yaw: horizontal angle in radians, number or [...]; pi / 2 is frontal.
         pitch: vertical angle in radians, clamped to [1e-5, pi - 1e-5]; pi / 2 is level. It acts through the polar angle
-            arccos(1 - 2 pitch / pi), which spreads uniform draws evenly over the sphere, so it is not an angle of elevation.
+            arccos(1 - 2 pitch / pi), which spreads uniform draws evenly over the sphere: no angle of elevation.
         pivot: point [3] or [..., 3] that the camera looks at.
         radius: distance to the origin.
 

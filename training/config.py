@@ -225,8 +225,8 @@ def validate(config: Config) -> Config:
     _power_of_two("image resolution", g.img_resolution, 16, 1024)
     blocks = len(g.block_resolutions)
     if not 1 <= g.motion_blocks <= blocks:
-        raise UserError(f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels have "
-                        f"{blocks} blocks, choose 1 to {blocks}.")
+        raise UserError(f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels "
+                        f"have {blocks} blocks, choose 1 to {blocks}.")
     if g.motion_code == "z_a" and g.z_dim != g.z_motion_dim:
         raise UserError("--motion-code=z_a needs appearance and motion codes of one size (z_dim = z_motion_dim).")
     if not 4 <= g.rendering.resolution <= 512:
@@ -234,7 +234,8 @@ def validate(config: Config) -> Config:
     if not 0 < g.rendering.near < g.rendering.far:
         raise UserError(f"The rays' depths must satisfy 0 < near < far, not {g.rendering.near} and {g.rendering.far}.")
     if not (d.image or d.video):
-        raise UserError("--image-discriminator and --video-discriminator are both off: nothing is left to train against.")
+        raise UserError("--image-discriminator and --video-discriminator are both off: "
+                        "nothing is left to train against.")
     if min(loss.lambda_img, loss.lambda_vid, loss.lambda_reg, loss.gamma) < 0:
         raise UserError("Loss weights and --gamma must not be negative.")
     if t.batch < 1 or (t.batch_gpu is not None and t.batch_gpu < 1):

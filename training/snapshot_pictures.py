@@ -1,5 +1,6 @@
 """Pictures at every snapshot: a grid of fixed seeds and a short video of them with side views, depth and normals."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,28 @@ from training.run_folder import stamp
 from training.snapshots import Networks
 
 SIDE_YAW = 0.4           # radians, of the side view
-GRID_SEEDS = 16          # in the picture
-VIDEO_SEEDS = 4          # in the video
-VIDEO_FRAMES = 16
 
 
+@dataclass(frozen=True)
 class SnapshotPictures:
     """Writes `fakes<kimg>.png` and `fakes<kimg>.mp4` of the averaged generator into a folder."""
+    columns: int = 4         # of the picture's square grid of seeds
+    video_seeds: int = 4
+    video_frames: int = 16
+
+    @classmethod
+    def for_machine(cls, img_resolution: int, device: torch.device) -> "SnapshotPictures":
+        """Fewer where a frame takes a CPU seconds."""
+        slow = device.type == "cpu" and img_resolution > 128
+        return cls(columns=2, video_seeds=1, video_frames=8) if slow else cls()
 
     def __call__(self, networks: Networks, folder: Path, clips: int) -> None:
         """networks.G_ema after `clips` clips."""
         G = networks.G_ema
-        grid = [next(clip_layers(G, seed, 1, ("rgb",))) for seed in range(GRID_SEEDS)]
-        save_png(folder / f"fakes{stamp(clips)}.png", pictures.image_grid(torch.stack(grid), 4))
-        rows = [clip_layers(G, seed, VIDEO_FRAMES, ("rgb", "side", "depth", "normals")) for seed in range(VIDEO_SEEDS)]
+        grid = [next(clip_layers(G, seed, 1, ("rgb",))) for seed in range(self.columns ** 2)]
+        save_png(folder / f"fakes{stamp(clips)}.png", pictures.image_grid(torch.stack(grid), self.columns))
+        layers = ("rgb", "side", "depth", "normals")
+        rows = [clip_layers(G, seed, self.video_frames, layers) for seed in range(self.video_seeds)]
         frames = (pictures.image_grid(torch.stack(frame), 1) for frame in zip(*rows, strict=True))
         write_video(folder / f"fakes{stamp(clips)}.mp4", frames, fps=8)
 

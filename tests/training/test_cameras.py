@@ -50,7 +50,7 @@ def test_poses_are_rotations_on_the_sphere_that_face_the_pivot():
 
 
 def test_angles():
-    """Yaw above pi / 2 moves the camera to +x, pitch below pi / 2 upwards through the polar angle arccos(1 - 2v / pi)."""
+    """Yaw above pi / 2 moves the camera to +x, pitch v below pi / 2 upwards, by the polar angle arccos(1 - 2v / pi)."""
     right = cameras.look_at_pose(math.pi / 2 + 0.3, math.pi / 2, (0, 0, 0))[:3, 3]
     torch.testing.assert_close(right, 2.7 * torch.tensor([math.sin(0.3), 0, math.cos(0.3)]), atol=EPS, rtol=0)
     above = cameras.look_at_pose(math.pi / 2, 1.0, (0, 0, 0))[:3, 3]

@@ -16,7 +16,6 @@ from training.loss import Fakes, Loss, Schedule, blur, r1_image, r1_video, sched
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 
-
 # --- the golden training step ----------------------------------------------------------------------------------------
 
 class Watched(Loss):
@@ -62,9 +61,10 @@ def check_main_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatch) 
         golden.check(file, f"loss_{name}", loss.losses[name])
     golden.check(file, "loss_total", report["loss/g"])
     (dimage_img, draw_img), (dimage_vid,) = loss.frame_gradients["img"], loss.frame_gradients["vid"]
-    for name, step, value in (("image_img", 31, dimage_img), ("image_raw_img", 7, draw_img), ("image_vid", 31, dimage_vid)):
-        golden.check(file, f"d{name}_s{step}", value[:, :, ::step, ::step])
-        golden.check(file, f"d{name}_norm", value.double().norm())
+    for name, step, value in (("dimage_img", 31, dimage_img), ("dimage_raw_img", 7, draw_img),
+                              ("dimage_vid", 31, dimage_vid)):
+        golden.check(file, f"{name}_s{step}", value[:, :, ::step, ::step])
+        golden.check(file, f"{name}_norm", value.double().norm())
     golden.check_gradients(file, "grad", gradients_of(loss.G))
 
 
@@ -348,11 +348,11 @@ def test_gain_scales_gradients_and_nothing_else(setting, phase):
 
 
 def test_accumulated_passes_equal_one(setting):
-    """Two passes of four clips in all with half the gain each: what gradient accumulation relies on (R1 of groups of 4)."""
+    """Two passes of half the clips with half the gain: what gradient accumulation relies on."""
     nets, loss, _, _ = setting
     fakes = tiny.fakes(loss.config, 4)
-    loss.D_img = None                        # its minibatch statistic spans the batch
-    nets.D_vid.b4.mbstd_group = 1
+    loss.D_img = None
+    nets.D_vid.b4.mbstd_group = 1            # statistics over the batch do not split
     loss.g_main(fakes, CALM)
     whole = {name: p.grad.clone() for name, p in nets.G.named_parameters() if p.grad is not None}
     nets.G.zero_grad(set_to_none=True)

@@ -73,16 +73,19 @@ activation_funcs: dict[str, Activation] = {
 
 
 def bias_act(x: torch.Tensor, b: torch.Tensor | None = None, dim: int = 1, act: str = 'linear',
-             alpha: float | None = None, gain: float | None = None, clamp: float | None = None) -> torch.Tensor:
+             alpha: float | None = None, gain: float | None = None, clamp: float | None = None,
+             overwrite: bool = False) -> torch.Tensor:
     """Add a bias, activate, multiply by `gain`, clamp.
 
     Args:
-        x: any shape and float type; memory format is kept, x itself is never changed.
+        x: any shape and float type; memory format is kept.
         b: bias [x.shape[dim]], or None.
         act: a key of `activation_funcs`.
         alpha: slope of 'lrelu' below zero, not negative (default 0.2); no other activation uses it.
         gain: positive factor after the activation; default sqrt(2) for relu, lrelu and swish, else 1.
         clamp: largest absolute value of the result, or None.
+        overwrite: the caller needs x no more: its memory may hold the result where no gradient is recorded. On a CPU,
+            memory that is new costs several times the arithmetic.
 
     Returns:
         Tensor like x (x itself where there is nothing to do).
@@ -103,7 +106,10 @@ def bias_act(x: torch.Tensor, b: torch.Tensor | None = None, dim: int = 1, act: 
         raise ValueError(f'bias_act needs gain > 0, alpha >= 0 and clamp >= 0, not {gain}, {alpha} and {clamp}')
     if b is None and op == _Operation('linear', op.dim, op.alpha, 1.0, None):
         return x
-    return _BiasAct.apply(x, None if b is None else b.to(x.dtype), op)
+    b = None if b is None else b.to(x.dtype)
+    if overwrite and not (torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))):
+        return op.value(x, b, out=x)
+    return _BiasAct.apply(x, b, op)
 
 
 @dataclass(frozen=True)
@@ -120,13 +126,16 @@ class _Operation:
     def spec(self) -> Activation:
         return activation_funcs[self.act]
 
-    def value(self, x, b):
-        """Order 0: y."""
+    def value(self, x, b, out=None):
+        """Order 0: y, in `out` if given and possible."""
         library = custom_ops.library_for('bias_act', x)
         if library:
             return _launch(library, self, 0, x, bias=b)
         if self.act in ('linear', 'relu', 'lrelu'):         # they commute with the gain: one pass less
-            y = x * self.gain if b is None else torch.add(self._spread(b * self.gain, x), x, alpha=self.gain)
+            if b is None:
+                y = torch.mul(x, self.gain, out=out)
+            else:
+                y = torch.add(self._spread(b * self.gain, x), x, alpha=self.gain, out=out)
             if self.act != 'linear':
                 y = F.relu_(y) if self.act == 'relu' else F.leaky_relu_(y, self.alpha)
         else:

@@ -25,7 +25,7 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         self.up = up
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        layer = dict(w_dim=w_dim, resolution=resolution, use_noise=use_noise, conv_clamp=conv_clamp)
+        layer = {"w_dim": w_dim, "resolution": resolution, "use_noise": use_noise, "conv_clamp": conv_clamp}
         if in_channels == 0:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
@@ -82,7 +82,8 @@ class SynthesisNetwork(nn.Module):
                 random: torch.Generator | None = None, dtype: torch.dtype | None = None) -> torch.Tensor:
         """ws [N or 1, num_ws, w_dim], z_motion [N, D], t [N, 1] -> [N, 3 * plane_channels, R, R].
 
-        The convolutions run in `dtype` (None: the parameters'). A block's to-RGB layer shares its row of ws with the next block's first convolution.
+        The convolutions run in `dtype` (None: the parameters'). A block's to-RGB layer shares its row of ws with
+        the next block's first convolution.
         """
         x = img = None
         row = 0

@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, out_channels: int, img_channels: int):
         super().__init__()
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        common = dict(activation="lrelu", conv_clamp=CONV_CLAMP)
+        common = {"activation": "lrelu", "conv_clamp": CONV_CLAMP}
         self.fromrgb = Conv2dLayer(img_channels, channels, 1, **common) if in_channels == 0 else None
         self.conv0 = Conv2dLayer(channels, channels, 3, **common)
         self.conv1 = Conv2dLayer(channels, out_channels, 3, down=2, **common)

@@ -75,7 +75,7 @@ class Conv2dLayer(nn.Module):
                             flip_weight=self.up == 1)
         bias = self.bias.to(x.dtype) if self.bias is not None else None
         clamp = self.conv_clamp * gain if self.conv_clamp is not None else None
-        return bias_act(x, bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
+        return bias_act(x, bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp, overwrite=True)
 
 
 def modulated_conv2d(x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, *, noise: torch.Tensor | None = None,
@@ -101,7 +101,7 @@ def modulated_conv2d(x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor
     n, (out_channels, in_channels) = x.shape[0], weight.shape[:2]
     if x.dtype in HALF and demodulate:
         weight, styles = _tamed(weight, styles)
-    options = dict(f=resample_filter, up=up, padding=padding, flip_weight=flip_weight)
+    options = {"f": resample_filter, "up": up, "padding": padding, "flip_weight": flip_weight}
     activations = x.shape[2] * x.shape[3] * (in_channels + out_channels * up ** 2)      # of one sample
     if styles.shape[0] == 1:
         x = conv2d_resample(x, _modulate(weight, styles[0], demodulate).to(x.dtype), **options)
@@ -171,7 +171,7 @@ class SynthesisLayer(nn.Module):
         """
         x = modulated_conv2d(x, self.weight, self.affine(w), noise=self._noise(x, noise_mode, generator), up=self.up,
                              padding=self.padding, resample_filter=self.resample_filter, flip_weight=self.up == 1)
-        return bias_act(x, self.bias.to(x.dtype), act="lrelu", clamp=self.conv_clamp)
+        return bias_act(x, self.bias.to(x.dtype), act="lrelu", clamp=self.conv_clamp, overwrite=True)
 
 
 class ToRGBLayer(nn.Module):
@@ -188,4 +188,4 @@ class ToRGBLayer(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """x [N, in, H, W], w [N or 1, w_dim] -> [N, out, H, W]."""
         x = modulated_conv2d(x, self.weight, self.affine(w) * self.style_gain, demodulate=False)
-        return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp)
+        return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp, overwrite=True)

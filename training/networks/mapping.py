@@ -1,4 +1,4 @@
-"""Mapping networks: latent codes and cameras to intermediate latents (PV3D section 3.2; REFERENCE: StyleGAN2)."""
+"""Mapping networks: latent codes and cameras to intermediate latents (PV3D section 3.2, after StyleGAN2)."""
 
 import torch
 from torch import nn
@@ -60,7 +60,7 @@ class MappingNetwork(MappingTrunk):
 
     @torch.no_grad()
     def update_w_avg(self, ws: torch.Tensor, beta: float) -> None:
-        """Moves the tracked mean towards the mean of a batch of latents [N, num_ws, w_dim]: w_avg <- beta w_avg + ..."""
+        """w_avg <- beta w_avg + (1 - beta) times the mean of a batch of latents [N, num_ws, w_dim]."""
         self.w_avg.copy_(ws[:, 0].mean(dim=0).lerp(self.w_avg, beta))
 
 

@@ -42,8 +42,8 @@ class SuperResolution(nn.Module):
                 dtype: torch.dtype | None = None) -> torch.Tensor:
         """rgb [N, 3, r, r], features [N, C, r, r], w [N or 1, w_dim] -> image [N, 3, R, R].
 
-        Every layer sees the same w; the convolutions run in `dtype` (None: the parameters'), the images are summed in full
-        precision.
+        Every layer sees the same w; the convolutions run in `dtype` (None: the parameters'), the images are summed in
+        full precision.
         """
         ws = w.unsqueeze(1).expand(-1, 3, -1)
         features = resize(features, self.input_resolution)

@@ -23,7 +23,7 @@ def interval_weights(densities: torch.Tensor, depths: torch.Tensor) -> torch.Ten
 def sample_weights(weights: torch.Tensor) -> torch.Tensor:
     """Interval weights [..., S - 1] -> weights of the samples [..., S].
 
-    A sum over interval midpoints of values a_i is a sum over samples: each interval gives half its weight to either end.
+    A sum over values at interval midpoints is a sum over samples: each interval gives half its weight to either end.
     """
     half = weights / 2
     return torch.nn.functional.pad(half, (0, 1)) + torch.nn.functional.pad(half, (1, 0))

@@ -33,7 +33,7 @@ def project_to_planes(coordinates: torch.Tensor, axes: str) -> torch.Tensor:
 
 def decode(planes: torch.Tensor, decoder: Decoder, coordinates: torch.Tensor,
            config: RenderingConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Density [N, M] and colours [N, M, C] of planes [N, 3, C, H, W] at world points [N, M, 3]; zeros outside the box."""
+    """Density [N, M], colours [N, M, C] of planes [N, 3, C, H, W] at world points [N, M, 3]; outside the box: zeros."""
     uv = project_to_planes(coordinates * (2 / config.box_side), config.plane_axes)
     return decoder(sample_planes_mean(planes, uv))
 

@@ -162,3 +162,14 @@ def test_nothing_to_do_and_callers_tensor(path):
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         bias_act(torch.zeros(2, 3), **options)
+
+
+@pytest.mark.parametrize('act', sorted(activation_funcs))
+def test_overwriting_changes_memory_not_values(act):
+    x, b = torch.randn(2, 4, 3, 3), torch.randn(4)
+    expected = bias_act(x, b, act=act, gain=0.7, clamp=0.9)
+    mine = x.clone()
+    assert torch.equal(bias_act(mine, b, act=act, gain=0.7, clamp=0.9, overwrite=True), expected)
+    recorded = x.clone().requires_grad_()
+    bias_act(recorded, b, act=act, overwrite=True)
+    assert torch.equal(recorded.detach(), x)                # a gradient is recorded: hands off

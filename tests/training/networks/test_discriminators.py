@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-
 import pytest
 import torch
 from torch.nn.functional import softplus
@@ -35,9 +34,9 @@ def first_half(D, logits, calls, inputs) -> dict[str, Any]:
     gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
     parts = [g.square().sum(dim=[1, 2, 3]) for g in gradients]
     blocks = {f"b{r}_x_stat": golden.stat(calls[f"b{r}"][0].output) for r in BLOCKS}
-    return {"logits": logits, "cmap": calls["mapping"][0].output, "b4_in_s4": calls["b4"][0].inputs[0][:, ::4], **blocks,
-            "loss_gen": softplus(-logits).mean(), "loss_disc_fake": softplus(logits).mean(), "r1": sum(parts),
-            "parts": parts, "gradients": gradients}
+    return blocks | {"logits": logits, "cmap": calls["mapping"][0].output, "b4_in_s4": calls["b4"][0].inputs[0][:, ::4],
+                     "loss_gen": softplus(-logits).mean(), "loss_disc_fake": softplus(logits).mean(), "r1": sum(parts),
+                     "parts": parts, "gradients": gradients}
 
 
 def decided(case: str, dtype: torch.dtype):
