@@ -1,6 +1,7 @@
 """Make videos from a snapshot: frames, depth, normals and shapes of seeds, seen by any cameras."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,7 +84,7 @@ class LayerList(click.ParamType):
 @click.option("--neural-rendering-resolution", type=click.IntRange(4, 512),
               help="Side of the ray grid. [default: as trained]")
 @click.option("--batch", type=click.IntRange(1), default=1, help="Frames per forward pass.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="Of the convolutions.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="Of the super-resolution's convolutions; bf16: of the backbone's too.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
 @click.option("--ops", type=click.Choice(["auto", "native", "cuda"]), default="auto", help="Custom CUDA operations.")
 def main(network: Path, outdir: Path, seeds: list[int], motion_seeds: list[int] | None, trunc: float,
@@ -97,6 +98,8 @@ def main(network: Path, outdir: Path, seeds: list[int], motion_seeds: list[int] 
     One appearance, several motions:  --seeds=3 --motion-seeds=0-3 --grid=4x1
     One motion, several appearances:  --seeds=0-3 --motion-seeds=7 --grid=4x1
     """
+    if not math.isfinite(trunc):
+        raise UserError(f"--trunc={trunc} is no finite number.")
     snapshot = load(network, device, precision, ops)
     clips = [Clip(seed, motion, spec(snapshot, seed, motion, cameras, frames))
              for seed, motion in pairs(seeds, motion_seeds)]
@@ -216,8 +219,8 @@ def write_shapes(snapshot: Snapshot, clips: list[Clip], options: videos.Sampling
 def counted(frames: Iterator, bar: tqdm) -> Iterator:
     """The same frames, each ticking the progress bar."""
     for frame in frames:
-        yield frame
         bar.update()
+        yield frame
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ def _friendly() -> Iterator[None]:
         raise _Failure(str(error)) from error
     except OSError as error:
         if error.errno not in FULL_ERRNOS:
-            raise
+            if error.filename is None:
+                raise
+            raise _Failure(f'{error.filename}: {error.strerror}; choose another path, or mend this one.') from error
         where = f' to write {error.filename}' if error.filename else ''
         raise _Failure(f'No space left{where}: free some space or choose another folder.') from error
     except KeyboardInterrupt:

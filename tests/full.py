@@ -34,7 +34,7 @@ def video_discriminator(dtype: torch.dtype = torch.float32) -> VideoDiscriminato
 def discriminator_inputs(rows: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     """The first `rows` frames, raw images and cameras, and the times of the videos they make."""
     arrays = golden.load("discriminators")
-    image, raw = (golden.pictures(arrays[f"{name}_seed"], 4, side) for name, side in (("image", 512), ("image_raw", 64)))
+    image, raw = golden.pictures(arrays["image_seed"], 4, 512), golden.pictures(arrays["image_raw_seed"], 4, 64)
     assert image.flatten()[:8].tolist() == arrays["image_check"].tolist()
     assert raw.flatten()[:8].tolist() == arrays["image_raw_check"].tolist()
     camera, t = (golden.tensor("discriminators", name) for name in ("camera", "t"))

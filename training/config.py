@@ -62,6 +62,11 @@ class GeneratorConfig:
         """4, 8, ... plane_resolution."""
         return [2 ** i for i in range(2, int(math.log2(self.plane_resolution)) + 1)]
 
+    @property
+    def motion_dim(self) -> int:
+        """Numbers of the code that drives motion."""
+        return self.z_dim if self.motion_code == "z_a" else self.z_motion_dim
+
     def channels(self, resolution: int) -> int:
         """Feature channels of the backbone block at a resolution."""
         return min(self.channel_base // resolution, self.channel_max)
@@ -227,8 +232,12 @@ def validate(config: Config) -> Config:
     if not 1 <= g.motion_blocks <= blocks:
         raise UserError(f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels "
                         f"have {blocks} blocks, choose 1 to {blocks}.")
-    if g.motion_code == "z_a" and g.z_dim != g.z_motion_dim:
-        raise UserError("--motion-code=z_a needs appearance and motion codes of one size (z_dim = z_motion_dim).")
+    _check_finite(config)
+    if min(g.channels(g.plane_resolution), d.channel_base // g.img_resolution, d.channel_max) < 1:
+        raise UserError("The networks have layers without channels: raise --cbase, --cmax, --d-cbase or --d-cmax.")
+    least = 4 if g.rendering.importance_samples > 0 else 2
+    if g.rendering.depth_samples < least or g.rendering.importance_samples < 0:
+        raise UserError(f"--depth-samples must be at least {least} and --importance-samples not negative.")
     if not 4 <= g.rendering.resolution <= 512:
         raise UserError(f"--neural-rendering-resolution={g.rendering.resolution} is out of range; choose 4 to 512.")
     if not 0 < g.rendering.near < g.rendering.far:
@@ -243,6 +252,15 @@ def validate(config: Config) -> Config:
     if t.window < 1:
         raise UserError("--window must be at least 1 frame.")
     return config
+
+
+def _check_finite(node, path: str = "") -> None:
+    for f in dataclasses.fields(node):
+        value = getattr(node, f.name)
+        if dataclasses.is_dataclass(value):
+            _check_finite(value, f"{path}{f.name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{path}{f.name} is {value}: give a finite number.")
 
 
 def split_batch(config: Config, processes: int) -> tuple[int, int]:

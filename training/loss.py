@@ -144,9 +144,12 @@ class Loss:
         return (first - second).abs().mean()
 
     def d_main(self, reals: Frames, fakes: Fakes, schedule: Schedule, gain: float = 1.0) -> dict[str, torch.Tensor]:
-        """Discriminators: fakes low, reals high. Each half is its own backward pass, to bound memory."""
+        """Discriminators: fakes low, reals high. Each half is its own backward pass, to bound memory.
+
+        Tracks the mean latent; of several passes (gain = 1 / passes) each decays it by its share.
+        """
         with torch.no_grad():
-            made = self.synthesise(fakes, schedule, self.config.training.w_avg_beta)
+            made = self.synthesise(fakes, schedule, self.config.training.w_avg_beta ** gain)
         logits = self.judge(made, schedule)
         loss_fake = self.adversarial({name: -value for name, value in logits.items()})
         (loss_fake * gain).backward()

@@ -105,7 +105,7 @@ def init_networks(networks: Networks, path: Path | str) -> int:
 
 
 def compact_snapshot(source: Path | str, dest: Path | str) -> None:
-    """Writes a snapshot a quarter the size: without G (G_ema stands in for it), everything in half precision."""
+    """Writes a snapshot a third the size: without G (G_ema stands in for it), everything in half precision."""
     payload = checkpoint.load(source, "snapshot")
     _config(payload, source)
     payload["weights"] = {name: {key: value.half() for key, value in weights.items()}
@@ -138,7 +138,7 @@ def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor] | None, name
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("dest", type=click.Path(path_type=Path))
 def main(source: Path, dest: Path):
-    """Write snapshot SOURCE to DEST a quarter the size, fit to be shared: in half precision, without G."""
+    """Write snapshot SOURCE to DEST a third the size, fit to be shared: in half precision, without G."""
     compact_snapshot(source, dest)
 
 

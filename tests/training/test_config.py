@@ -120,6 +120,10 @@ def test_saved_numbers_may_lose_their_point():
     ("training.batch", 0, "--batch and --batch-gpu must be at least 1"),
     ("training.batch_gpu", 0, "--batch and --batch-gpu must be at least 1"),
     ("training.window", 0, "--window must be at least 1"),
+    ("generator.channel_base", 8, "layers without channels"),
+    ("discriminator.channel_base", 8, "layers without channels"),
+    ("loss.gamma", float("nan"), "loss.gamma is nan: give a finite number"),
+    ("training.kimg", float("inf"), "training.kimg is inf"),
 ])
 def test_impossible_options_are_refused(option, value, message):
     with pytest.raises(UserError, match=message):
@@ -129,8 +133,9 @@ def test_impossible_options_are_refused(option, value, message):
 def test_impossible_pairs_of_options_are_refused():
     with pytest.raises(UserError, match="both off"):
         validate(override(Config(), {"discriminator.image": False, "discriminator.video": False}))
-    with pytest.raises(UserError, match="--motion-code=z_a needs"):
-        validate(override(Config(), {"generator.motion_code": "z_a", "generator.z_dim": 256}))
+    with pytest.raises(UserError, match="--depth-samples must be at least 4"):
+        validate(override(Config(), {"generator.rendering.depth_samples": 3}))
+    validate(override(Config(), {"generator.rendering.depth_samples": 3, "generator.rendering.importance_samples": 0}))
 
 
 @pytest.mark.parametrize("batch, batch_gpu, processes, expected", [

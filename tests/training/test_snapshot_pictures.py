@@ -38,6 +38,20 @@ def test_a_grid_and_a_video_of_fixed_seeds(networks, tmp_path):
     assert np.abs(side - depth).mean() > 1 and np.abs(depth - normals).mean() > 1
 
 
+@pytest.mark.parametrize("resolution, device, columns, frames", [
+    (64, "cpu", 4, 16), (512, "cuda", 4, 16), (512, "cpu", 2, 8)])
+def test_fewer_pictures_where_a_frame_takes_seconds(resolution, device, columns, frames):
+    chosen = SnapshotPictures.for_machine(resolution, torch.device(device))
+    assert (chosen.columns, chosen.video_frames) == (columns, frames)
+
+
+def test_a_smaller_choice_of_pictures(networks, tmp_path):
+    SnapshotPictures(columns=2, video_seeds=1, video_frames=3)(networks, tmp_path, 0)
+    assert PIL.Image.open(tmp_path / "fakes000000.000.png").size == (2 * SIZE, 2 * SIZE)
+    info = video_info(tmp_path / "fakes000000.000.mp4")
+    assert (info.frames, info.width, info.height) == (3, 4 * SIZE, SIZE)
+
+
 def test_side_views_differ_from_front_views_in_the_camera_alone(networks):
     rows = list(clip_layers(networks.G_ema, 2, 3, ("rgb", "side")))
     assert [row.shape for row in rows] == [(3, SIZE, 2 * SIZE)] * 3 and rows[0].dtype == torch.uint8

@@ -72,7 +72,7 @@ class SynthesisNetwork(nn.Module):
         in_channels = 0
         for index, resolution in enumerate(self.resolutions):
             channels = config.channels(resolution)
-            motion = MotionLayer(config.z_motion_dim, config.w_dim, channels, resolution, config.motion_generator,
+            motion = MotionLayer(config.motion_dim, config.w_dim, channels, resolution, config.motion_generator,
                                  config.motion_weight) if index < layers else None
             block = SynthesisBlock(in_channels, channels, config.w_dim, resolution, self.img_channels, motion)
             self.add_module(f"b{resolution}", block)
@@ -101,6 +101,6 @@ class Backbone(nn.Module):
     def __init__(self, config: GeneratorConfig, camera_dim: int):
         super().__init__()
         self.synthesis = SynthesisNetwork(config)
-        motion_dim = config.z_motion_dim if config.motion_generator == "naive" else 0
+        motion_dim = config.motion_dim if config.motion_generator == "naive" else 0
         self.mapping = MappingNetwork(config.z_dim, camera_dim, config.w_dim, self.synthesis.num_ws,
                                       config.mapping_layers, motion_dim)

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from tests import golden
+from tests import full, golden
 from tests.recording import Call, recorded
-from tests.weights import fill
-from training.config import Config
 from training.networks.generator import Generator
 
 BLOCKS = (4, 8, 16, 32, 64, 128, 256)
@@ -54,6 +52,6 @@ def scene(generator) -> Scene:
 @pytest.fixture(scope="session")
 def scene64() -> Scene:
     """In float64, without super-resolution, which takes longest and is there in float32."""
-    generator = fill(Generator(Config().generator)).eval().requires_grad_(False).double()
+    generator = full.generator(torch.float64)
     generator.superresolution = None
     return make_scene(generator, torch.float64)

@@ -1,32 +1,18 @@
 """Both discriminators: golden vectors up to R1's gradients for the parameters, minibatch statistics, conditions."""
 
-import copy
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import softplus
 
-from tests import golden, kinks
+from tests import full, golden, kinks
 from tests.recording import recorded
 from tests.tiny import config, labels, normal
-from tests.weights import fill
-from training.config import Config
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator, minibatch_std
 
 BLOCKS = (512, 256, 128, 64, 32, 16, 8)
-FILE = golden.load("discriminators")
-
-
-def golden_inputs(rows: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-    """The first `rows` frames, raw images and cameras, and the times of the videos they make."""
-    image, raw = (golden.pictures(FILE[f"{name}_seed"], 4, side) for name, side in (("image", 512), ("image_raw", 64)))
-    assert image.flatten()[:8].tolist() == FILE["image_check"].tolist()
-    assert raw.flatten()[:8].tolist() == FILE["image_raw_check"].tolist()
-    camera, t = (golden.tensor("discriminators", name) for name in ("camera", "t"))
-    return tuple(x[:n].to(dtype) for x, n in ((image, rows), (raw, rows), (camera, rows), (t, rows // 2)))
 
 
 def first_half(D, logits, calls, inputs) -> dict[str, Any]:
@@ -45,7 +31,7 @@ def decided(case: str, dtype: torch.dtype):
 
 
 def run_image(D: ImageDiscriminator, rows: int, dtype: torch.dtype) -> dict[str, Any]:
-    image, raw, camera, _ = golden_inputs(rows, dtype)
+    image, raw, camera, _ = full.discriminator_inputs(rows, dtype)
     inputs = [image.requires_grad_(), raw.requires_grad_()]
     with recorded(D, "mapping", "b4", *(f"b{r}" for r in BLOCKS)) as calls, decided("img", dtype):
         logits = D(*inputs, camera)
@@ -56,9 +42,9 @@ def run_image(D: ImageDiscriminator, rows: int, dtype: torch.dtype) -> dict[str,
 
 
 def run_video(D: VideoDiscriminator, rows: int, dtype: torch.dtype) -> dict[str, Any]:
-    image, _, camera, t = golden_inputs(rows, dtype)
+    image, _, camera, t = full.discriminator_inputs(rows, dtype)
     x = D.assemble(image, t).requires_grad_()
-    assert x.shape == tuple(FILE["vid_input_shape"])
+    assert x.shape == tuple(golden.load("discriminators")["vid_input_shape"])
     with recorded(D, "mapping", "b4", *(f"b{r}" for r in BLOCKS)) as calls, decided("vid", dtype):
         logits = D(x, camera)
     out = first_half(D, logits, calls, [x])
@@ -95,7 +81,7 @@ def test_image_discriminator_matches_golden(image_discriminator):
 
 def test_image_discriminator_matches_golden_in_float64():
     """Two frames, so that the minibatch-std group is smaller; the float32 arrays too, within their tolerance."""
-    D = fill(ImageDiscriminator(512, Config().discriminator)).double()
+    D = full.image_discriminator(torch.float64)
     check_all(D, run_image, "img2", 2, torch.float64, ["discriminators", "discriminators_f64"])
 
 
@@ -105,19 +91,7 @@ def test_video_discriminator_matches_golden(video_discriminator):
 
 @pytest.mark.slow
 def test_video_discriminator_matches_golden_in_float64():
-    D = fill(VideoDiscriminator(512, Config().discriminator)).double()
-    check_all(D, run_video, "vid", 4, torch.float64, ["discriminators_f64"])
-
-
-@pytest.mark.slow
-def test_the_listed_kinks_are_those_of_float64(image_discriminator, video_discriminator):
-    image, raw, camera, t = golden_inputs(4, torch.float64)
-    D_img, D_vid = (copy.deepcopy(D).double() for D in (image_discriminator, video_discriminator))
-    forwards = {"img": lambda: D_img(image, raw, camera), "vid": lambda: D_vid(D_vid.assemble(image, t), camera)}
-    listed = np.load(kinks.FILE)
-    for case, forward in forwards.items():
-        for name, values in kinks.near_zero(forward).items():
-            assert np.array_equal(listed[f"{case}_{name}"], values), f"{case}_{name}"
+    check_all(full.video_discriminator(torch.float64), run_video, "vid", 4, torch.float64, ["discriminators_f64"])
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 8])
