@@ -84,7 +84,8 @@ class LayerList(click.ParamType):
 @click.option("--neural-rendering-resolution", type=click.IntRange(4, 512),
               help="Side of the ray grid. [default: as trained]")
 @click.option("--batch", type=click.IntRange(1), default=1, help="Frames per forward pass.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="Of the super-resolution's convolutions; bf16: of the backbone's too.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32",
+              help="Of the super-resolution's convolutions; bf16: of the backbone's too.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
 @click.option("--ops", type=click.Choice(["auto", "native", "cuda"]), default="auto", help="Custom CUDA operations.")
 def main(network: Path, outdir: Path, seeds: list[int], motion_seeds: list[int] | None, trunc: float,

@@ -40,6 +40,9 @@ def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.devi
     device = _own_device(device)
     # Small CPU tensors and objects go over gloo, so that they never wait for the GPU.
     backend = 'cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo'
+    # This module, which torch.optim imports, keeps the group there is at its import as default arguments. It would
+    # outlive `shutdown`, and its threads abort Python's exit now and then: so let it be imported while there is none.
+    from torch.distributed.nn import functional  # noqa: F401
     try:
         dist.init_process_group(backend, timeout=time_limit)
     except ValueError as error:

@@ -67,6 +67,11 @@ def failures(rank: int) -> list[str]:
     return ends
 
 
+def threads() -> list[str]:
+    """Names of this process's threads."""
+    return [(task / 'comm').read_text().strip() for task in Path('/proc/self/task').iterdir()]
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     device = distributed.init(torch.device('cpu'), time_limit=timedelta(seconds=30))
@@ -76,9 +81,10 @@ def main() -> None:
         'gradients': averaged_gradients(rank), 'broadcast': broadcast_tensors(rank), 'statistics': statistics(rank),
         'gather': distributed.gather({'rank': rank}), 'main_first': order_of_arrival(rank, folder),
         'failures': failures(rank)}
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])     # imports much of torch
     distributed.barrier()
-    write_json(folder / f'{rank}.json', seen)
     distributed.shutdown()
+    write_json(folder / f'{rank}.json', seen | {'threads': threads()})
 
 
 if __name__ == '__main__':

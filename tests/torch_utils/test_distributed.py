@@ -59,6 +59,11 @@ def test_gather_and_main_first(seen):
         assert s['main_first']
 
 
+def test_shutdown_ends_the_threads(seen):
+    """One that is left may abort the process when Python ends."""
+    assert [name for s in seen for name in s['threads'] if 'gloo' in name] == []
+
+
 def test_one_process_s_error_ends_all_and_is_told_once(seen):
     assert [s['failures'] for s in seen] == [['UserError The data is gone.', 'well'], ['SystemExit 2', 'well']]
 
