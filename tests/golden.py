@@ -86,19 +86,21 @@ def check(name: str, array: str, value, rms: float | None = None, tolerance: flo
     assert found <= allowed, f'{name}.npz {array}: {entry["metric"]} error {found:.2e} above {allowed:.0e}'
 
 
+def listed_parameters(name: str, index: str = 'index') -> list[str]:
+    """Parameters whose gradients a file holds: those of the arrays `<index>.<parameter>`."""
+    return [key.removeprefix(f'{index}.') for key in load(name.removesuffix('_f64')) if key.startswith(f'{index}.')]
+
+
 def check_gradients(name: str, prefix: str, gradients: dict[str, torch.Tensor | None], index: str = 'index') -> None:
     """Assert norms `<prefix>_norm.<parameter>` and entries `<prefix>_sample.<parameter>` of parameters' gradients.
 
-    The parameters and the entries' flat positions are those of the arrays `<index>.<parameter>`; a gradient may be None
-    where the loss does not reach the parameter.
+    The arrays `<index>.<parameter>` hold the entries' flat positions; a gradient may be None where the loss does not
+    reach the parameter.
     """
     arrays, positions = load(name), load(name.removesuffix('_f64'))
-    for key in positions:
-        if not key.startswith(f'{index}.'):
-            continue
-        parameter = key.removeprefix(f'{index}.')
+    for parameter in listed_parameters(name, index):
         gradient = gradients[parameter]
-        where = torch.from_numpy(positions[key])
+        where = torch.from_numpy(positions[f'{index}.{parameter}'])
         norm = torch.zeros([]) if gradient is None else gradient.double().norm()
         picked = torch.zeros(len(where)) if gradient is None else gradient.flatten()[where]
         check(name, f'{prefix}_norm.{parameter}', norm)
