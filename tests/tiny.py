@@ -57,9 +57,10 @@ def labels(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.
 def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = torch.float32) -> Fakes:
     """What `clips` fake clips are made from; t differs between the frames of a clip."""
     times = torch.sigmoid(normal(seed + 2, clips, 2, dtype=dtype)).sort(dim=1).values
+    cameras = labels(seed + 3, clips, 2, dtype=dtype)
     return Fakes(normal(seed, clips, options.generator.z_dim, dtype=dtype),
-                 normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype), times,
-                 labels(seed + 3, clips, 2, dtype=dtype))
+                 normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype), times, cameras,
+                 cameras.roll(1, dims=0))
 
 
 def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = torch.float32) -> Frames:

@@ -14,10 +14,11 @@ def condition_cameras(cameras: torch.Tensor, mode: str, training: bool) -> tuple
     return first if share_mapping else cameras, first if mode == "All" else cameras
 
 
-def swap_cameras(cameras: torch.Tensor, probability: float, random: torch.Generator) -> torch.Tensor:
-    """Cameras [B, T, 25] with each clip's replaced by its neighbour's in the batch with a probability (A.1).
+def swap_cameras(cameras: torch.Tensor, others: torch.Tensor, probability: float,
+                 random: torch.Generator) -> torch.Tensor:
+    """Cameras [B, T, 25] with each clip's replaced by another clip's (`others`, alike) with a probability (A.1).
 
     Keeps the generator from reading the rendering camera's pose off its condition.
     """
     swap = torch.rand([len(cameras), 1, 1], device=cameras.device, generator=random) < probability
-    return torch.where(swap, cameras.roll(1, dims=0), cameras)
+    return torch.where(swap, others, cameras)

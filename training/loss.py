@@ -26,6 +26,7 @@ class Fakes:
     z_motion: torch.Tensor       # [B, z_motion_dim]
     times: torch.Tensor          # [B, 2] in [0, 1]
     cameras: torch.Tensor        # [B, 2, 25]
+    others: torch.Tensor         # [B, 2, 25], cameras of other clips: what the mapping network may see instead
 
 
 @dataclass
@@ -88,7 +89,8 @@ class Loss:
         G = self.G
         mapped, rendered = condition_cameras(fakes.cameras, G.config.camera_mode, training=True)
         if schedule.swap_probability > 0:
-            mapped = swap_cameras(mapped, schedule.swap_probability, self.random)
+            others, _ = condition_cameras(fakes.others, G.config.camera_mode, training=True)
+            mapped = swap_cameras(mapped, others, schedule.swap_probability, self.random)
         z = fakes.z.repeat_interleave(FRAMES_PER_CLIP, dim=0)
         z_motion = G.motion_code(fakes.z, fakes.z_motion).repeat_interleave(FRAMES_PER_CLIP, dim=0)
         t = fakes.times.reshape(-1, 1)

@@ -213,9 +213,10 @@ class Trainer:
     def _fakes(self, key: tuple[int, ...]) -> Fakes:
         g, n = self.config.generator, self.per_process
         times, cameras = self.cameras.sample(key, n)
+        _, others = self.cameras.sample((*key, 1), n)
         z, z_motion = (torch.randn([n, dim], device=self.device, generator=self.random)
                        for dim in (g.z_dim, g.z_motion_dim))
-        return Fakes(z, z_motion, times.to(self.device), cameras.to(self.device))
+        return Fakes(z, z_motion, *(value.to(self.device) for value in (times, cameras, others)))
 
     @torch.no_grad()
     def _update_average(self) -> None:
