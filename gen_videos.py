@@ -101,6 +101,8 @@ def main(network: Path, outdir: Path, seeds: list[int], motion_seeds: list[int] 
     """
     if not math.isfinite(trunc):
         raise UserError(f"--trunc={trunc} is no finite number.")
+    if shapes:
+        mesh.require_marching_cubes()        # before the videos, not after
     snapshot = load(network, device, precision, ops)
     clips = [Clip(seed, motion, spec(snapshot, seed, motion, cameras, frames))
              for seed, motion in pairs(seeds, motion_seeds)]

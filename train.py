@@ -116,8 +116,8 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
          dry_run: bool, **flags):
     """Train PV3D on a dataset of clips with cameras.
 
-    The same command again continues its run; --kimg, --tick, --snap, --keep and --workers may change. On several GPUs:
-    torchrun --nproc-per-node=N train.py ...
+    The same command again continues its run; --kimg, --tick, --snap, --keep, --batch-gpu and --workers may change. On
+    several GPUs: torchrun --nproc-per-node=N train.py ...
 
     \b
     python train.py --outdir=runs --cfg=demo --data=heads.zip

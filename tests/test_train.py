@@ -116,7 +116,7 @@ def test_the_same_command_again_finds_its_run_done(old, heads):
 
 def test_more_kimg_and_other_habits_of_reporting_go_on_with_the_run(old, heads, monkeypatch):
     no_pictures(monkeypatch)
-    result = again(old, heads, "--kimg=0.006", "--tick=0.004", "--snap=1", "--keep=1", "--workers=1")
+    result = again(old, heads, "--kimg=0.006", "--tick=0.004", "--snap=1", "--keep=1", "--workers=1", "--batch-gpu=1")
     assert result.exit_code == 0 and f"Continuing {old} at 0.004 kimg" in result.stdout
     assert [path.name for path in old.glob("training-state*")] == ["training-state-000000.006.pt"]
     saved = read_json(old / "training_options.json")["config"]["training"]

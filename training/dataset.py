@@ -6,6 +6,7 @@ resumed run goes on where it stopped.
 """
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -262,13 +263,20 @@ def training_batches(dataset: ClipDataset, batch: int, *, seed: int, start: int 
     """
     loader = torch.utils.data.DataLoader(
         PairStream(dataset, seed, window, mirror), batch, sampler=_Items(start + rank, world), num_workers=workers,
-        collate_fn=_collate)
+        collate_fn=_collate, worker_init_fn=_outlive_termination)
     with interrupts_held():              # iter() starts the workers
         batches = iter(loader)
-    while not isinstance(item := _next_item(batches), UserError):
-        yield item
-    del batches                          # stops the workers now; a traceback would hold them until garbage collection
+    try:
+        while not isinstance(item := _next_item(batches), UserError):
+            yield item
+    finally:
+        del batches                      # stops the workers now; a traceback would hold them until garbage collection
     raise item
+
+
+def _outlive_termination(worker: int) -> None:
+    """A cluster's SIGTERM reaches every process; only the main one shall answer it, by saving, and end the workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _next_item(batches: Iterator) -> dict[str, torch.Tensor] | UserError:

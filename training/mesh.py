@@ -34,6 +34,15 @@ def density_lattice(density: Callable[[torch.Tensor], torch.Tensor], resolution:
     return torch.stack(slabs)
 
 
+def require_marching_cubes() -> Callable:
+    """The function of scikit-image, an optional dependency; UserError without it."""
+    try:
+        from skimage.measure import marching_cubes
+    except ImportError as error:
+        raise UserError("Meshes need scikit-image: install it with `pip install scikit-image`.") from error
+    return marching_cubes
+
+
 def density_grid_to_mesh(sigma: torch.Tensor | np.ndarray, level: float,
                          box_side: float) -> tuple[np.ndarray, np.ndarray]:
     """The surface where densities on the lattice pass `level`, by marching cubes.
@@ -49,10 +58,7 @@ def density_grid_to_mesh(sigma: torch.Tensor | np.ndarray, level: float,
     Raises:
         UserError: scikit-image is not installed, or no density passes the level.
     """
-    try:
-        from skimage.measure import marching_cubes
-    except ImportError as error:
-        raise UserError("Meshes need scikit-image: install it with `pip install scikit-image`.") from error
+    marching_cubes = require_marching_cubes()
     sigma = np.ascontiguousarray(torch.as_tensor(sigma).float().numpy())
     low, high = sigma.min(), sigma.max()
     if not low < level < high:

@@ -23,7 +23,7 @@ from training.snapshots import Networks, save_snapshot
 
 OPTIONS = "training_options.json"
 STATS = "stats.jsonl"
-FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers"))
+FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """When training computes what: iterations of phases, schedules, EMA, status, snapshots, resume (PV3D A.1)."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -125,17 +126,17 @@ class Trainer:
             UserError: a frame cannot be read, the disk is full, ... on any process; it ends all of them.
         """
         t = self.config.training
-        batches = self._batches()
         stopped = False
-        while self.progress.clips < _clips(t.kimg) and not stopped:
-            tick = self._tick()
-            self._timed_iteration(batches)
-            stopped = any(distributed.gather(self.hooks.stop()))
-            done = self.progress.clips >= _clips(t.kimg) or stopped
-            if done or self._tick() > tick:
-                self._report(done)
-            if done or (t.snap and self._tick() // t.snap > tick // t.snap):
-                self.save()
+        with contextlib.closing(self._batches()) as batches:
+            while self.progress.clips < _clips(t.kimg) and not stopped:
+                tick = self._tick()
+                self._timed_iteration(batches)
+                stopped = any(distributed.gather(self.hooks.stop()))
+                done = self.progress.clips >= _clips(t.kimg) or stopped
+                if done or self._tick() > tick:
+                    self._report(done)
+                if done or (t.snap and self._tick() // t.snap > tick // t.snap):
+                    self.save()
         return self.progress
 
     def _timed_iteration(self, batches: Iterator[dict[str, torch.Tensor]]) -> None:

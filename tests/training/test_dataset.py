@@ -2,9 +2,11 @@
 
 import io
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import zipfile
 from pathlib import Path
 
@@ -164,6 +166,18 @@ def take(dataset, count, **options) -> dict[str, torch.Tensor]:
     batches = training_batches(dataset, options.pop('batch'), **{'seed': 3, 'workers': 0} | options)
     rows = [next(batches) for _ in range(count)]
     return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+
+
+def test_workers_outlive_the_termination_that_reaches_the_whole_job(clips):
+    batches = training_batches(ClipDataset(clips), 2, seed=3, workers=1)
+    next(batches)
+    worker, = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGTERM)
+    for _ in range(5):
+        assert next(batches)['frames'].shape[0] == 2
+    batches.close()
+    worker.join(10)
+    assert not worker.is_alive()
 
 
 def test_the_stream_is_the_same_for_any_ranks_workers_and_resumption(clips):

@@ -336,3 +336,12 @@ def test_non_main_processes_write_nothing(make, monkeypatch):
     trainer = make(hooks=watch, training__kimg=0.002)
     trainer.train()
     assert files(trainer.run.path, "*") == [] and (watch.statuses, watch.iterations, watch.drawn) == ([], [], [])
+
+
+def test_cameras_are_swapped_with_other_clips_even_when_a_pass_has_but_one(make, monkeypatch):
+    trainer = make(training__batch_gpu=1)
+    calls = spy(monkeypatch, trainer.loss, "g_main")
+    iterate(trainer)
+    for call in calls:
+        fakes = call.inputs[0]
+        assert len(fakes.others) == 1 and not torch.equal(fakes.others, fakes.cameras)
