@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,12 @@ def test_any_length(snapshot, tmp_path, written):
     done(run(snapshot, tmp_path, "--seeds=0", "--frames=40"))
     done(run(snapshot, tmp_path, "--seeds=1", "--frames=1"))
     assert len(written["seed0000.mp4"]) == 40 and len(written["seed0001.mp4"]) == 1
+
+
+def test_meshes_without_their_library_are_refused_before_any_work(snapshot, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.measure", None)
+    assert "pip install scikit-image" in refused(run(snapshot, tmp_path, "--seeds=0", "--shapes"))
+    assert not list(tmp_path.rglob("*.mp4"))
 
 
 def test_shapes(snapshot, tmp_path, written):

@@ -45,14 +45,10 @@ class SnapshotPictures:
 def clip_layers(G: Generator, seed: int, frames: int, layers: tuple[str, ...]):
     """Frames uint8 [3, R, R * len(layers)] of a seed seen frontally, layers side by side: rgb, side, depth, normals."""
     front = frontal_label().expand(frames, -1)
-    spec = videos.clip_spec(G, seed, seed, front)
-    side = videos.clip_spec(G, seed, seed, frontal_label(SIDE_YAW).expand(frames, -1))
-    runs = [videos.generate(G, spec)]
-    if "side" in layers:
-        runs.append(videos.generate(G, side, mapping_cameras=front))
-    for batches in zip(*runs, strict=True):
-        drawn = {"rgb": pictures.to_uint8(batches[0]["image"]), "side": pictures.to_uint8(batches[-1]["image"]),
-                 **pictures.depth_layers(batches[0], G.config)}
+    views = [front, frontal_label(SIDE_YAW).expand(frames, -1)] if "side" in layers else [front]
+    for seen in videos.generate_views(G, videos.clip_spec(G, seed, seed, front), views):
+        drawn = {"rgb": pictures.to_uint8(seen[0]["image"]), "side": pictures.to_uint8(seen[-1]["image"]),
+                 **pictures.depth_layers(seen[0], G.config)}
         yield from torch.cat([drawn[layer].cpu() for layer in layers], dim=3)
 
 

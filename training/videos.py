@@ -4,7 +4,7 @@ The one path that gen_videos.py, the training loop's pictures and metrics share.
 alone, not on how frames are batched.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,44 +54,55 @@ def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Latents of n consecutive frames: ws [n or 1, num_ws, w_dim], z_motion [n, D], t [n, 1], camera [n, 25]."""
+    """Latents of n consecutive frames: ws [n or 1, num_ws, w_dim], z_motion [n, D], t [n, 1]; `rows` of the clip."""
     ws: torch.Tensor
     z_motion: torch.Tensor
     t: torch.Tensor
-    camera: torch.Tensor
+    rows: slice
 
 
-def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions,
-             mapping_cameras: torch.Tensor | None = None) -> Iterator[_Batch]:
+def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
     device = next(G.parameters()).device
-    mapped, rendered = (c[0].to(device) for c in condition_cameras(clip.cameras[None], G.config.camera_mode, False))
-    if mapping_cameras is not None:
-        mapped = condition_cameras(mapping_cameras[None], G.config.camera_mode, False)[0][0].to(device)
+    mapped = condition_cameras(clip.cameras[None], G.config.camera_mode, False)[0][0].to(device)
     # One appearance for all frames: it is mapped, and modulates the weights, once a batch.
     shared = G.config.motion_generator != "naive" and torch.equal(mapped, mapped[:1].expand_as(mapped))
-    for start in range(0, len(rendered), options.frames_per_batch):
+    for start in range(0, len(mapped), options.frames_per_batch):
         rows = slice(start, start + options.frames_per_batch)
-        n = len(rendered[rows])
+        n = len(mapped[rows])
         z = clip.z.to(device).expand(n, -1)
         z_motion = G.motion_code(z, clip.z_motion.to(device).expand(n, -1))
         t = clip.times[rows].to(device).reshape(n, 1)
         k = 1 if shared else n
         ws = G.mapping(z[:k], mapped[rows][:k], z_motion[:k], t[:k], options.psi, options.cutoff)
-        yield _Batch(ws, z_motion, t, rendered[rows])
+        yield _Batch(ws, z_motion, t, rows)
+
+
+def generate(G: Generator, clip: ClipSpec,
+             options: SamplingOptions = SamplingOptions()) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of frames of a clip, in order: the dictionaries of `Generator.synthesis`, plus `camera` [n, 25]."""
+    for seen, in generate_views(G, clip, [clip.cameras], options):
+        yield seen
 
 
 @torch.inference_mode()
-def generate(G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions(),
-             mapping_cameras: torch.Tensor | None = None) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of frames of a clip, in order: the dictionaries of `Generator.synthesis`, plus `camera` [n, 25].
+def generate_views(G: Generator, clip: ClipSpec, views: Sequence[torch.Tensor],
+                   options: SamplingOptions = SamplingOptions(),
+                   with_points: bool = False) -> Iterator[list[dict[str, torch.Tensor]]]:
+    """Batches of frames of one clip seen by several camera paths [T, 25]: what `generate` gives, for each of them.
 
-    mapping_cameras: [T, 25] that the mapping network sees in place of the clip's (side views keep the conditions of the
-    front view, so that only the camera differs).
+    The mapping network sees the clip's own cameras, so that only the viewpoint differs. `with_points` adds surface
+    points and opacity (`Generator.synthesis`).
     """
-    for batch in _batches(G, clip, options, mapping_cameras):
-        out = G.synthesis(batch.ws, batch.camera, batch.z_motion, batch.t, noise_mode=options.noise_mode,
-                          neural_rendering_resolution=options.neural_rendering_resolution)
-        yield {**out, "camera": batch.camera}
+    paths = [condition_cameras(view[None], G.config.camera_mode, False)[1][0] for view in views]
+    for batch in _batches(G, clip, options):
+        planes = G.planes(batch.ws, batch.z_motion, batch.t, options.noise_mode)
+        seen = []
+        for path in paths:
+            camera = path[batch.rows].to(planes.device)
+            out = G.render_planes(planes, batch.ws, camera, options.neural_rendering_resolution,
+                                  with_points=with_points)
+            seen.append({**out, "camera": camera})
+        yield seen
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from tests.recording import spy
 from training import pictures, videos
 from training.cameras import frontal_label, orbit_labels
 from training.networks.generator import Generator
-from training.videos import APPEARANCE, MOTION, SamplingOptions, clip_spec, code, densities, generate
+from training.videos import APPEARANCE, MOTION, SamplingOptions, clip_spec, code, densities, generate, generate_views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FRAMES = 5
@@ -25,9 +25,9 @@ def clip(G: Generator, seed: int = 3, motion_seed: int = 7) -> videos.ClipSpec:
     return clip_spec(G, seed, motion_seed, orbit_labels(FRAMES))
 
 
-def frames(G: Generator, spec: videos.ClipSpec, mapping_cameras=None, **options) -> dict[str, torch.Tensor]:
+def frames(G: Generator, spec: videos.ClipSpec, **options) -> dict[str, torch.Tensor]:
     """All frames of a clip."""
-    batches = list(generate(G, spec, SamplingOptions(**options), mapping_cameras))
+    batches = list(generate(G, spec, SamplingOptions(**options)))
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -79,12 +79,12 @@ def test_appearance_motion_time_and_camera_all_matter(G):
 def test_camera_modes_at_inference(mode, shared, rendered, monkeypatch):
     """Section 3.4: MapT shares one camera of the mapping network over the clip, and renders each frame with its own."""
     G = tiny.generator(generator__camera_mode=mode)
-    mapping, synthesis = spy(monkeypatch, G, "mapping"), spy(monkeypatch, G, "synthesis")
+    mapping, rendering = spy(monkeypatch, G, "mapping"), spy(monkeypatch, G, "render_planes")
     spec = clip(G)
     out = frames(G, spec, frames_per_batch=FRAMES)
     assert torch.equal(mapping[0].inputs[1], spec.cameras[:1] if shared else spec.cameras)
     assert torch.equal(out["camera"], spec.cameras[:1].expand(FRAMES, -1) if rendered == "first" else spec.cameras)
-    ws, camera = synthesis[0].inputs[:2]
+    _, ws, camera = rendering[0].inputs[:3]
     assert torch.equal(camera, out["camera"])
     assert len(ws) == (1 if shared else FRAMES), "shared ws modulate the weights once"
 
@@ -99,12 +99,17 @@ def test_shared_cameras_are_the_clip_s_first_in_every_batch(G, monkeypatch):
 
 def test_side_views_keep_the_conditions_of_the_front_view(G, monkeypatch):
     front, side = frontal_label().expand(FRAMES, -1), frontal_label(0.4).expand(FRAMES, -1)
-    calls = spy(monkeypatch, G, "mapping")
-    spec = clip_spec(G, 3, 7, side)
-    seen = frames(G, spec, mapping_cameras=front, frames_per_batch=2)
+    calls, planes = spy(monkeypatch, G, "mapping"), spy(monkeypatch, G, "planes")
+    options = SamplingOptions(frames_per_batch=2)
+    pairs = list(generate_views(G, clip_spec(G, 3, 7, front), [front, side], options, with_points=True))
+    assert len(planes) == len(calls) == 3, "both views from the same planes"
     assert all(torch.equal(row, front[0]) for call in calls for row in call.inputs[1])
-    assert torch.equal(seen["camera"], side)
-    assert not torch.allclose(seen["image"], frames(G, spec)["image"], atol=1e-4)
+    assert torch.equal(torch.cat([seen["camera"] for _, seen in pairs]), side)
+    assert torch.equal(torch.cat([seen["image"] for seen, _ in pairs]),
+                       frames(G, clip_spec(G, 3, 7, front), frames_per_batch=2)["image"])
+    seen = torch.cat([seen["image"] for _, seen in pairs])
+    assert not torch.allclose(seen, frames(G, clip_spec(G, 3, 7, side))["image"], atol=1e-4)
+    assert pairs[0][1]["xyz"].shape[-1] == 3 and "weight_total" in pairs[0][0]
 
 
 def test_truncation_and_resolution(G):
