@@ -15,7 +15,11 @@ from tqdm import tqdm
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.video import require_ffmpeg
+from metrics.in_training import SnapshotScores
+from metrics.protocols import Request, parse_requests
+from metrics.setting import Setting
 from torch_utils import custom_ops, distributed, runtime
+from torch_utils.kernel_builder import cache_root
 from training import config as options
 from training.dataset import ClipDataset
 from training.run_folder import RunFolder, RunOptions
@@ -110,10 +114,14 @@ def resolve(cfg: str, flags: dict[str, Any]) -> options.Config:
 @click.option("--desc", default="", help="Added to the run's name.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
 @click.option("--ops", type=click.Choice(["auto", "native", "cuda"]), default="auto", help="Custom CUDA operations.")
+@click.option("--metrics", default="", help="Scores at every snapshot, such as fvd512_16f,cd100 (docs/metrics.md).")
+@click.option("--detector", type=click.Choice(["public", "random"]), default="public",
+              help="--metrics: networks of the papers, or seeded random ones for smoke tests.")
+@click.option("--detectors", type=click.Path(path_type=Path), help="--metrics: folder with the public networks' files.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved options and stop.")
 @config_flags
 def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None, desc: str, device: str, ops: str,
-         dry_run: bool, **flags):
+         metrics: str, detector: str, detectors: Path | None, dry_run: bool, **flags):
     """Train PV3D on a dataset of clips with cameras.
 
     The same command again continues its run; --kimg, --tick, --snap, --keep, --batch-gpu and --workers may change. On
@@ -124,6 +132,7 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
     torchrun --nproc-per-node=8 train.py --outdir=runs --cfg=voxceleb --data=voxceleb.zip
     """
     config = resolve(cfg, flags)
+    requests = parse_requests(metrics) if metrics else []
     runtime.tune_cpu_allocator()
     runtime.set_threads()
     custom_ops.set_ops_mode(ops)
@@ -139,7 +148,9 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
         asked = RunOptions(config, str(data), dataset.fingerprint(), str(init_from) if init_from else None)
         run = open_run(outdir, run_name(cfg, data, config, desc), asked, resume)
         with run if distributed.is_main() else contextlib.nullcontext():
-            train(config, dataset, run, own_device, init_from)
+            scoring = Setting(dataset, weights=detector, detectors=detectors, device=own_device,
+                              cache=cache_root() / "metrics")
+            train(config, dataset, run, own_device, init_from, requests, scoring)
     finally:
         distributed.shutdown()
 
@@ -191,7 +202,7 @@ def _same_options(folder: Path, asked: RunOptions) -> RunOptions:
 
 
 def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: torch.device,
-          init_from: Path | None) -> None:
+          init_from: Path | None, requests: list[Request], scoring: Setting) -> None:
     """Runs the training loop under a progress bar; Ctrl-C and SIGTERM save and stop."""
     dtype, reason = runtime.compute_dtype(config.training.precision, device)
     if reason and distributed.is_main():
@@ -203,6 +214,8 @@ def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: 
         resumed = trainer.restore()
         if init_from and not resumed:
             trainer.init_from(init_from)
+    if requests:
+        hooks.evaluate = SnapshotScores(requests, scoring, run.path, trainer.snapshot())
     with stop, contextlib.ExitStack() as stack:
         if distributed.is_main():
             click.echo(f"{'Continuing' if resumed else 'Starting'} {run.path} at {trainer.progress.kimg:.3f} kimg.")

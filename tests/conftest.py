@@ -1,5 +1,6 @@
 """The whole suite."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,13 @@ from training.snapshots import save_snapshot
 def pytest_collection_modifyitems(items):
     """What looks back on all other tests comes last."""
     items.sort(key=lambda item: item.path.name == "test_golden.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works() -> None:
+    """Shells start what runs in the background deaf to Ctrl-C; tests send it to themselves and their children."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

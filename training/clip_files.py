@@ -49,6 +49,13 @@ class FolderFiles:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise KeyError(name) from None
 
+    def size(self, name: str) -> int:
+        """A file's bytes; -1 if there is none of this name."""
+        try:
+            return (self.path / name).stat().st_size
+        except OSError:
+            return -1
+
 
 class ZipFiles:
     """Files in a zip; every process opens it for itself, so that loader workers do not share a file position."""
@@ -77,6 +84,13 @@ class ZipFiles:
     def read(self, name: str) -> bytes:
         """A file's bytes. KeyError if there is none of this name; one of DAMAGE if it cannot be read."""
         return self._open().read(name)
+
+    def size(self, name: str) -> int:
+        """A file's bytes; -1 if there is none of this name."""
+        try:
+            return self._open().getinfo(name).file_size
+        except KeyError:
+            return -1
 
 
 def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:

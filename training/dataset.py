@@ -87,10 +87,12 @@ class ClipDataset:
         return sum(len(clip.frames) for clip in self.clips)
 
     def fingerprint(self) -> str:
-        """64 hexadecimal digits that change with the frames' names, cameras or resolution (not with the path)."""
+        """64 hexadecimal digits that change with the frames' names, file sizes, cameras or resolution (not with the
+        path, nor between a folder and a zip of it)."""
         digest = hashlib.sha256(str(self.resolution).encode())
         for clip in self.clips:
             digest.update('\0'.join((clip.name, *clip.frames, '')).encode())
+            digest.update(np.array([self._files.size(frame) for frame in clip.frames], dtype='<i8').tobytes())
             digest.update(clip.cameras.tobytes())
         return digest.hexdigest()
 
@@ -320,16 +322,14 @@ class CameraSampler:
 
 
 def camera_bank(dataset: ClipDataset, clips: int = 256, frames: int = WINDOW, seed: int = 0) -> torch.Tensor:
-    """Camera sequences float32 [M, frames, 25] of up to `clips` random clips, a random window each, for snapshots.
-
-    A shorter clip runs to and fro (0 1 2 1 0 ...), so that its cameras stay smooth.
-    """
+    """Camera sequences float32 [M, frames, 25] of up to `clips` random clips, a random window each, for snapshots."""
     rng = np.random.default_rng([seed, 2])
     chosen = rng.permutation(dataset.num_clips)[:clips]
-    return torch.from_numpy(np.stack([_camera_window(rng, dataset.clips[index].cameras, frames) for index in chosen]))
+    return torch.from_numpy(np.stack([camera_window(rng, dataset.clips[index].cameras, frames) for index in chosen]))
 
 
-def _camera_window(rng: np.random.Generator, cameras: np.ndarray, frames: int) -> np.ndarray:
+def camera_window(rng: np.random.Generator, cameras: np.ndarray, frames: int) -> np.ndarray:
+    """A random window [frames, 25] of a clip's cameras [F, 25]; a shorter clip runs to and fro (0 1 2 1 0 ...)."""
     length = len(cameras)
     start = int(rng.integers(max(length - frames, 0) + 1))
     period = max(2 * (length - 1), 1)

@@ -157,9 +157,13 @@ class RunFolder:
 
     def save_snapshot(self, config: Config, networks: Networks, bank: torch.Tensor, progress) -> Path:
         """Writes `network-snapshot-<kimg>.pkl`."""
-        path = self.path / f"network-snapshot-{stamp(progress.clips)}.pkl"
+        path = self.snapshot_path(progress)
         save_snapshot(path, config, networks, bank, {"kimg": progress.seen / 1000})
         return path
+
+    def snapshot_path(self, progress) -> Path:
+        """Where the snapshot of this moment is."""
+        return self.path / f"network-snapshot-{stamp(progress.clips)}.pkl"
 
     def save_state(self, state: dict[str, Any], progress) -> Path:
         """Writes `training-state-<kimg>.pt`, then drops the oldest beyond `keep`."""

@@ -17,7 +17,7 @@ from training.config import Config, split_batch
 from training.dataset import CameraSampler, ClipDataset, camera_bank, training_batches
 from training.loss import Fakes, Loss, Schedule, schedule
 from training.run_folder import RunFolder
-from training.snapshots import Networks, build_networks, init_networks, set_precision
+from training.snapshots import Networks, Snapshot, build_networks, init_networks, set_precision
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
 
@@ -55,6 +55,7 @@ class Hooks:
     status: Callable[[Status], None] = lambda status: None              # every tick, on the main process
     iteration: Callable[[Progress], None] = lambda progress: None       # every iteration, on the main process
     pictures: Callable[[Networks, Path, int], None] = lambda networks, folder, clips: None
+    evaluate: Callable[[Snapshot, Path], None] = lambda snapshot, path: None         # on every process
     stop: Callable[[], bool] = lambda: False                            # True: save and return
 
 
@@ -247,6 +248,11 @@ class Trainer:
                 self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
                 self.run.save_state(self._state(), self.progress)
                 self.hooks.pictures(self.networks, self.run.path, self.progress.clips)
+        self.hooks.evaluate(self.snapshot(), self.run.snapshot_path(self.progress))
+
+    def snapshot(self) -> Snapshot:
+        """The averaged generator as it is now."""
+        return Snapshot(self.networks.G_ema, self.config, self.bank, {"kimg": self.progress.seen / 1000})
 
     def _state(self) -> dict[str, Any]:
         return {"networks": {name: dict(module.state_dict()) for name, module in self.networks.items()},

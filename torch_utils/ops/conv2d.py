@@ -2,8 +2,9 @@
 
 On CPUs torch's weight gradient for channels-last tensors reaches 20 to 60 % of the matrix-multiply peak (when strided
 10 to 20 %); here it is one matrix product per kernel position, at 80 to 95 %. Strided transposed convolutions reach 40
-to 95 %; one convolution per phase of the result, 55 to 97 %. Plain 3 x 3 convolutions of wide layers go through
-`winograd.py`, about twice as fast as directly. Everything else is torch's own.
+to 95 %; one convolution per phase of the result, 55 to 97 %. Plain 3 x 3 convolutions of wide layers that need no
+gradients go through `winograd.py`, about twice as fast (where gradients are wanted its rounding would move a few more
+activations over the kink of their nonlinearity). Everything else is torch's own.
 
 All three operations are partial derivatives of one form, T(x, w, y) = sum(conv2d(x, w) y), that is linear in each of
 x [N, Cin, H, W], w [Cout, Cin, kh, kw] and y [N, Cout, H', W']. So each one's gradients are the other two, which gives
@@ -25,7 +26,9 @@ def conv2d(x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding: int | Pai
     padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
     if _is_ours(x, w, groups):
         return _Convolution.apply(x, w, stride, padding)
-    return _correlated(x, w, stride, padding, groups)
+    if stride == groups == 1 and padding == (1, 1) and winograd.worthwhile(x, w):
+        return winograd.conv3x3(x, w)
+    return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
 
 
 def conv_transpose2d(x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding: int | Pair = 0,
@@ -50,7 +53,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx, x, w, stride, padding):
         ctx.save_for_backward(x, w)
         ctx.geometry = stride, padding
-        return _correlated(x, w, stride, padding)
+        return F.conv2d(x, w, stride=stride, padding=padding)
 
     @staticmethod
     def backward(ctx, dy):
@@ -104,18 +107,9 @@ def _laid_out_like(image, other):
     return other.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def _correlated(x, w, stride, padding, groups=1):
-    """torch's convolution, or Winograd's where that is faster."""
-    if stride == groups == 1 and padding == (1, 1) and winograd.worthwhile(x, w):
-        return winograd.conv3x3(x, w)
-    return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
-
-
 def _transposed(y, w, stride, padding, extra, groups=1):
-    """torch's transposed convolution, or faster: without a stride it is a convolution with the kernel turned around;
-    with one, every stride-th pixel of the result, in x and in y, is a convolution with every stride-th tap."""
-    if stride == groups == 1 and padding == (1, 1) and winograd.worthwhile(y, w.transpose(0, 1)):
-        return winograd.conv3x3(y, w.transpose(0, 1).flip([2, 3]))
+    """torch's transposed convolution, or the same from its phases: every stride-th pixel of the result, in x and in y,
+    is an ordinary convolution with every stride-th tap of the kernel."""
     plain = (y.device.type != 'cpu' or y.dtype != torch.float32 or groups > 1 or any(padding) or any(extra)
              or not 1 < stride <= min(w.shape[2:]) or y.shape[0] * y.shape[2] * y.shape[3] < _PHASE_PIXELS)
     if plain:

@@ -20,12 +20,13 @@ _KERNEL_TRANSFORM = torch.kron(_G, _G)
 
 
 def worthwhile(x: torch.Tensor, w: torch.Tensor) -> bool:
-    """Whether `conv3x3` can convolve x with w, and is the faster way."""
+    """Whether `conv3x3` can convolve x with w, and is the faster way. It has no gradients."""
     n, channels, height, width = x.shape
-    return (enabled and x.device.type == "cpu" and x.dtype == w.dtype and x.dtype in (torch.float32, torch.float64)
-            and tuple(w.shape[2:]) == (3, 3) and height % TILE == width % TILE == 0
-            and min(channels, len(w)) >= _LEAST_CHANNELS and n * height * width >= _LEAST_TILES * TILE ** 2
-            and x.is_contiguous(memory_format=torch.channels_last))
+    wants_gradient = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
+    return (enabled and not wants_gradient and x.device.type == "cpu" and x.dtype == w.dtype
+            and x.dtype in (torch.float32, torch.float64) and tuple(w.shape[2:]) == (3, 3)
+            and height % TILE == width % TILE == 0 and min(channels, len(w)) >= _LEAST_CHANNELS
+            and n * height * width >= _LEAST_TILES * TILE ** 2 and x.is_contiguous(memory_format=torch.channels_last))
 
 
 def conv3x3(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Scores of generated videos: FVD, KVD, ID, CD, WE and controls, with their protocols."""

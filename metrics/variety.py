@@ -1,0 +1,130 @@
+"""`diversity` and `motion`: what a collapsed or a frozen generator of procedural heads lacks.
+
+Both are mean distances of frames in CIELAB, after averaging down to FEATURE_SIDE pixels. So they are in units of the
+colour difference dE*ab (CIE 1976): 1 is just visible, 100 is black against white. Nothing is learned, and noise of
+single pixels largely averages out. What procedural heads have, seen in the same way, is the number to compare with.
+
+A row of numbers is a pure function of (seed, index); index is the video's number.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+
+from metrics.video_sources import code_spec, to_uint8_pv3d
+from training import synthetic, videos
+from training.cameras import canonical_label
+from training.snapshots import Snapshot
+
+FEATURE_SIDE = 16                        # pixels: a mouth is three of them wide; half as much noise as with 32
+RENDER_SIDE = 64                         # of procedural frames: enough for such features
+TIMES = videos.times(videos.PAPER_FRAMES)
+MOMENTS = range(0, videos.PAPER_FRAMES, 5)           # frames of a video that `motion` compares with one another
+STREAM = 5                               # of random numbers, beside those of metrics.multiview; a control adds its own
+DIVERSITY, MOTION = 0, 1
+WIDTH = 1                                # numbers in a row
+# sRGB (IEC 61966-2-1) to XYZ, divided by the white point D65; then CIE L*a*b*.
+XYZ_OF_RGB = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                       [0.0193339, 0.1191920, 0.9503041]])
+LAB_OF_ROOTS = np.array([[0, 116, 0], [500, -500, 0], [0, 200, -200]])
+LAB_KNEE = 6 / 29
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over videos, its standard error (None for one video), and other numbers that belong to it by name."""
+    value: float
+    standard_error: float | None
+    details: dict[str, float] = field(default_factory=dict)
+
+
+def mean_estimate(values: np.ndarray, **details: float) -> Estimate:
+    """Estimate from one number per video, [N] or [N, 1]."""
+    values = np.asarray(values, dtype=np.float64).reshape(-1)
+    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return Estimate(float(values.mean()) if len(values) else math.nan, error, details)
+
+
+def diversity_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
+    """Distance [1] between appearances 2 index and 2 index + 1: one motion, one moment, the canonical camera.
+
+    No two indices share an appearance, so that the rows are independent.
+    """
+    camera = canonical_label()[None]
+    first, second = (code_spec(snapshot, seed, 2 * index + k, camera) for k in range(2))
+    moment = TIMES[_moment(seed, index)][None]
+    frames = [still_frames(snapshot, replace(first, z=spec.z, times=moment)) for spec in (first, second)]
+    return np.array([mean_distance(lab_features(np.concatenate(frames)))])
+
+
+def motion_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
+    """Mean distance [1] between frames of video `index` under the canonical camera."""
+    moments = TIMES[list(MOMENTS)]
+    spec = code_spec(snapshot, seed, index, canonical_label().expand(len(moments), -1))
+    return np.array([mean_distance(lab_features(still_frames(snapshot, replace(spec, times=moments))))])
+
+
+def procedural_diversity_row(seed: int, index: int) -> np.ndarray:
+    """What `diversity_row` would be if procedural heads were generated: two people, one motion."""
+    first, second, motion = _seeds(seed, index, DIVERSITY, 3)
+    expression = synthetic.random_motion(motion, videos.PAPER_FRAMES).expressions[_moment(seed, index)]
+    frames = [_procedural_frame(person, expression) for person in (first, second)]
+    return np.array([mean_distance(lab_features(np.stack(frames)))])
+
+
+def procedural_motion_row(fps: float, seed: int, index: int) -> np.ndarray:
+    """What `motion_row` would be if procedural heads of `fps` frames a second were generated.
+
+    Rendered anew, for the cameras of a dataset's clips move.
+    """
+    person, motion = _seeds(seed, index, MOTION, 2)
+    expressions = synthetic.random_motion(motion, videos.PAPER_FRAMES, fps).expressions
+    frames = [_procedural_frame(person, expressions[moment]) for moment in MOMENTS]
+    return np.array([mean_distance(lab_features(np.stack(frames)))])
+
+
+def still_frames(snapshot: Snapshot, spec: videos.ClipSpec) -> np.ndarray:
+    """Frames uint8 [T, 3, R, R] of a clip, one at a time: equal inputs give equal bits, whatever stands beside them."""
+    batches = videos.generate(snapshot.G, spec, videos.SamplingOptions(frames_per_batch=1))
+    return np.concatenate([to_uint8_pv3d(batch["image"]).cpu().numpy() for batch in batches])
+
+
+def lab_features(frames: np.ndarray) -> np.ndarray:
+    """Frames uint8 [N, 3, H, W] -> CIELAB float64 [N, 3, 16, 16] of their averages (L* 0 to 100)."""
+    small = adaptive_avg_pool2d(torch.from_numpy(frames).double() / 255, FEATURE_SIDE).numpy()
+    linear = np.where(small <= 0.04045, small / 12.92, ((small + 0.055) / 1.055) ** 2.4)
+    relative = np.einsum("ij,njhw->nihw", XYZ_OF_RGB / XYZ_OF_RGB.sum(axis=1, keepdims=True), linear)
+    roots = np.where(relative > LAB_KNEE ** 3, np.cbrt(relative), relative / (3 * LAB_KNEE ** 2) + 4 / 29)
+    lab = np.einsum("ij,njhw->nihw", LAB_OF_ROOTS, roots)
+    lab[:, 0] -= 16
+    return lab
+
+
+def mean_distance(features: np.ndarray) -> float:
+    """Mean dE*ab over pixels and over all pairs of frames; CIELAB [N, 3, H, W], N >= 2."""
+    first, second = np.triu_indices(len(features), k=1)
+    return float(np.linalg.norm(features[first] - features[second], axis=1).mean())
+
+
+def random_stream(seed: int, index: int, control: int) -> np.random.Generator:
+    """The random numbers of a video for one of the controls."""
+    return np.random.default_rng([seed, index, STREAM, control])
+
+
+def _moment(seed: int, index: int) -> int:
+    return int(random_stream(seed, index, DIVERSITY).integers(len(TIMES)))
+
+
+def _seeds(seed: int, index: int, control: int, count: int) -> Sequence[int]:
+    """Seeds of procedural people and motions, none of them a clip's of a dataset but by chance."""
+    numbers = random_stream(seed, index, control).integers(2 ** 32, size=1 + count)
+    return [int(number) for number in numbers[1:]]       # the first one is the moment's
+
+
+def _procedural_frame(person: int, expression: synthetic.Expression) -> np.ndarray:
+    camera = canonical_label().numpy()
+    return synthetic.render_frame(synthetic.random_identity(person), expression, camera, RENDER_SIDE)[0]
