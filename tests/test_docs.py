@@ -8,16 +8,19 @@ from pathlib import Path
 import click
 import pytest
 
+import calc_metrics
 import dataset_tool
 import gen_videos
 import train
-from benchmarks import phases
+from benchmarks import detectors, geometry, phases
 from training import config, snapshots
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main,
-            "benchmarks/phases.py": phases.main, "training.snapshots": snapshots.main}
+            "calc_metrics.py": calc_metrics.main, "benchmarks/phases.py": phases.main,
+            "benchmarks/detectors.py": detectors.main, "benchmarks/geometry.py": geometry.main,
+            "training.snapshots": snapshots.main}
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BASE = re.compile(r'^PV3D="(.*)"$', re.MULTILINE)
 
