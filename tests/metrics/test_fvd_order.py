@@ -1,0 +1,58 @@
+"""What FVD must say of procedural videos, seen through the random detector: real ones are near real ones, shuffled and
+blurred ones are farther."""
+
+import numpy as np
+import pytest
+import torch
+
+from metrics.detectors import load_video_detector
+from metrics.frechet import FeatureMoments, frechet_distance, kernel_distance
+from training import synthetic
+
+SIZE, FRAMES = 64, 16
+
+
+def clips(seeds) -> np.ndarray:
+    return np.stack([synthetic.render_clip(seed, SIZE, FRAMES).frames for seed in seeds])
+
+
+def shuffled(videos: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.stack([video[rng.permutation(FRAMES)] for video in videos])
+
+
+def blurred(videos: np.ndarray) -> np.ndarray:
+    frames = torch.from_numpy(videos).flatten(0, 1).float()
+    smooth = torch.nn.functional.avg_pool2d(frames, 5, stride=1, padding=2, count_include_pad=False)
+    return smooth.round().byte().view(videos.shape).numpy()
+
+
+def distances(each: int) -> dict[str, tuple[float, float]]:
+    """(FVD, KVD) to `each` real clips of: other real ones, the same shuffled, the same blurred."""
+    detector = load_video_detector("pv3d", "random", None, "cpu")
+
+    def features(videos: np.ndarray) -> torch.Tensor:
+        return torch.cat([detector(part) for part in torch.from_numpy(videos).split(2)]).double()
+
+    real, other = features(clips(range(each))), clips(range(each, 2 * each))
+    sets = {"real": other, "shuffled": shuffled(other), "blurred": blurred(other)}
+    found = {name: features(videos) for name, videos in sets.items()}
+    return {name: (frechet_distance(FeatureMoments.of(real), FeatureMoments.of(x)).value, kernel_distance(real, x).value)
+            for name, x in found.items()}
+
+
+def check(each: int) -> None:
+    found = distances(each)
+    print(f"{each} clips a side:", {name: tuple(round(x, 4) for x in pair) for name, pair in found.items()})
+    for place in (0, 1):
+        real, shuffled, blurred = (found[name][place] for name in ("real", "shuffled", "blurred"))
+        assert shuffled > real and blurred > real
+
+
+def test_order_of_distances(one_thread):
+    check(12)
+
+
+@pytest.mark.slow
+def test_order_of_distances_of_more_clips(one_thread):
+    check(96)
