@@ -37,7 +37,8 @@ def distances(each: int) -> dict[str, tuple[float, float]]:
     real, other = features(clips(range(each))), clips(range(each, 2 * each))
     sets = {"real": other, "shuffled": shuffled(other), "blurred": blurred(other)}
     found = {name: features(videos) for name, videos in sets.items()}
-    return {name: (frechet_distance(FeatureMoments.of(real), FeatureMoments.of(x)).value, kernel_distance(real, x).value)
+    moments = FeatureMoments.of(real)
+    return {name: (frechet_distance(FeatureMoments.of(x), moments).value, kernel_distance(x, real).value)
             for name, x in found.items()}
 
 
