@@ -1,6 +1,7 @@
 """Score a trained generator, or videos made elsewhere, as the paper does: FVD, KVD, ID, CD, WE, and controls."""
 
 from dnnlib import openmp  # noqa: F401  (before torch)
+
 # isort: split
 from collections.abc import Sequence
 from pathlib import Path

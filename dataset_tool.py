@@ -1,6 +1,7 @@
 """Makes and checks datasets of portrait clips: `convert` the published layout, `check`, `synth` procedural heads."""
 
 from dnnlib import openmp  # noqa: F401  (before torch)
+
 # isort: split
 import contextlib
 import os

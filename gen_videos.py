@@ -1,6 +1,7 @@
 """Make videos from a snapshot: frames, depth, normals and shapes of seeds, seen by any cameras."""
 
 from dnnlib import openmp  # noqa: F401  (before torch)
+
 # isort: split
 import itertools
 import math

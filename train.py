@@ -1,6 +1,7 @@
 """Train PV3D: clips with cameras in, a temporal tri-plane generator out."""
 
 from dnnlib import openmp  # noqa: F401  (before torch)
+
 # isort: split
 import contextlib
 import os

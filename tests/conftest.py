@@ -1,6 +1,7 @@
 """The whole suite."""
 
 from dnnlib import openmp  # noqa: F401  (before torch)
+
 # isort: split
 import signal
 from collections.abc import Iterator
