@@ -55,8 +55,8 @@ class DatasetVideos:
     """Windows of a dataset's clips.
 
     Args:
-        every_clip_once: the first window of StyleGAN-V's protocol: clip by clip, each once, from a random frame; else
-            PV3D's: endless random windows, all clips in turn.
+        every_clip_once: StyleGAN-V's protocol: clip by clip, each once, from a random frame; else PV3D's: random
+            windows, all clips in turn, as many as there are different ones.
 
     Raises:
         UserError: no clip is long enough.
@@ -67,7 +67,8 @@ class DatasetVideos:
         self.clips = [i for i, clip in enumerate(dataset.clips) if len(clip.frames) >= window.span]
         if not self.clips:
             raise UserError(f"No clip of {dataset.path} has {window.span} frames: the protocol needs longer clips.")
-        self.count = len(self.clips) if every_clip_once else None
+        windows = sum(len(dataset.clips[clip].frames) - window.span + 1 for clip in self.clips)
+        self.count = len(self.clips) if every_clip_once else windows
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def describe_python() -> Iterator[tuple[str, str]]:
+    """(what, answer) about the system, Python and torch."""
     yield 'system', f'{platform.platform()}, {len(os.sched_getaffinity(0))} CPU cores'
     yield 'python', f'{platform.python_version()} ({sys.executable})'
     yield 'torch', f'{torch.__version__}, {torch.get_num_threads()} threads ({Path(torch.__file__).parent})'
@@ -61,6 +62,7 @@ def describe_python() -> Iterator[tuple[str, str]]:
 
 
 def describe_gpus() -> Iterator[tuple[str, str]]:
+    """(what, answer) about the GPUs that torch can use, and their driver."""
     if not torch.cuda.is_available():
         yield 'GPU', 'none that torch can use'
         return
@@ -71,6 +73,7 @@ def describe_gpus() -> Iterator[tuple[str, str]]:
 
 
 def describe_tools() -> Iterator[tuple[str, str]]:
+    """(what, answer) about the compilers and ninja: where they are, and their versions."""
     nvcc, compiler, ninja = kernel_builder.find_nvcc(), kernel_builder.find_host_compiler(), kernel_builder.find_ninja()
     yield 'nvcc', f'{nvcc}: {first_line(nvcc, "--version", containing="release")}' if nvcc else 'not found'
     yield 'C++ compiler', f'{compiler}: {first_line(compiler, "--version")}' if compiler else 'not found'
@@ -78,6 +81,7 @@ def describe_tools() -> Iterator[tuple[str, str]]:
 
 
 def describe_cache() -> Iterator[tuple[str, str]]:
+    """(what, answer) about the folder of built ops: where, writable, how full, what is in it."""
     folder = kernel_builder.library_folder(kernel_builder.architectures())
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     access = 'writable' if os.access(existing, os.W_OK) else f'NOT WRITABLE: {existing}; set PV3D_CACHE_DIR'
@@ -87,6 +91,7 @@ def describe_cache() -> Iterator[tuple[str, str]]:
 
 
 def describe_environment() -> Iterator[tuple[str, str]]:
+    """(name, value) of the environment variables that matter to a build."""
     for name in VARIABLES:
         yield name, os.environ.get(name, '(not set)')
 

@@ -22,6 +22,7 @@ def mix(base: np.ndarray, colour: Colour | np.ndarray, amount: np.ndarray) -> np
 
 
 def column(colour) -> np.ndarray:
+    """A colour as [3, 1] if it is one, else colours [3, M] as they are; float32."""
     colour = np.asarray(colour, dtype=np.float32)
     return colour if colour.ndim == 2 else colour[:, None]
 
@@ -61,6 +62,7 @@ def face(identity: Identity, expression: Expression, mouth: Mouth, p: np.ndarray
 
 
 def brows(identity: Identity, expression: Expression, p, colour, front) -> np.ndarray:
+    """colour [3, M] with brows painted where points p [3, M] of the face lie under them, on its front [M]."""
     x = np.abs(p[0]) - 0.061 * identity.eye_spacing * identity.width
     along = x / 0.042
     raised = 0.009 * expression.brows
