@@ -56,13 +56,13 @@ def features(source, count) -> torch.Tensor:
 def test_distances_are_those_of_the_features(detector, movies, heads, tmp_path):
     data = ClipDataset(heads)
     setting = Setting(data, cache=tmp_path / "cache")
-    results = list(Distances(Subject(videos=movies), setting).results(parse_requests("fvd6_16f,kvd6_16f")))
-    fake, real = (features(source, 6) for source in (FolderVideos(movies, Window()), DatasetVideos(data, Window())))
+    results = list(Distances(Subject(videos=movies), setting).results(parse_requests("fvd6_9f,kvd6_9f")))
+    fake, real = (features(source, 6) for source in (FolderVideos(movies, Window(9)), DatasetVideos(data, Window(9))))
     assert results[0].value == pytest.approx(
         frechet_distance(FeatureMoments.of(fake), FeatureMoments.of(real)).value, rel=1e-6)
     assert results[1].value == pytest.approx(kernel_distance(fake, real).value, rel=1e-6)
     assert detector.clips == 12, "both distances share the features"
-    again = list(Distances(Subject(videos=movies), setting).results(parse_requests("fvd6_16f")))
+    again = list(Distances(Subject(videos=movies), setting).results(parse_requests("fvd6_9f")))
     assert again[0].value == results[0].value and detector.clips == 12, "from the cache"
     assert results[0].dataset == data.fingerprint() and results[0].detector == "means"
     assert any("too few for a covariance" in warning for warning in results[0].warnings)
@@ -70,25 +70,25 @@ def test_distances_are_those_of_the_features(detector, movies, heads, tmp_path):
 
 def test_bad_and_missing_videos_are_told(detector, movies, heads):
     (movies / "2.mp4").write_bytes(b"no video")
-    result, = Distances(Subject(videos=movies), Setting(ClipDataset(heads))).results(parse_requests("fvd9_16f"))
+    result, = Distances(Subject(videos=movies), Setting(ClipDataset(heads))).results(parse_requests("fvd9_9f"))
     assert result.samples == 5 and result.skipped == 1
     assert any("5 scored videos in place of 9" in text for text in result.warnings)
     assert any("2.mp4" in text for text in result.warnings)
 
 
 def test_statistics_stand_for_the_dataset(detector, movies, heads, tmp_path):
-    path, requests = tmp_path / "real.npz", parse_requests("fvd6_16f,kvd6_16f")
+    path, requests = tmp_path / "real.npz", parse_requests("fvd6_9f,kvd6_9f")
     subject = Subject(videos=movies)
     first = list(Distances(subject, Setting(ClipDataset(heads), save_real_stats=path)).results(requests))
     second = list(Distances(subject, Setting(real_stats=path)).results(requests))
     assert [r.value for r in first] == [r.value for r in second]
     with pytest.raises(UserError, match="protocol"):
-        Distances(subject, Setting(real_stats=path)).check(parse_requests("fvd7_16f"))
+        Distances(subject, Setting(real_stats=path)).check(parse_requests("fvd7_9f"))
 
 
 def test_generated_videos_take_their_cameras_from_the_dataset_or_the_snapshot(detector, snapshot, heads):
     subject = Subject(load_generator(snapshot), "abc")
-    request, = parse_requests("fvd4_16f")
+    request, = parse_requests("fvd4_9f")
     with_data = Distances(subject, Setting(ClipDataset(heads)))._fake(request)
     assert [len(path) for path in with_data.cameras] == [16, 16, 16]
     without = Distances(subject, Setting())._fake(request)
@@ -100,14 +100,14 @@ def test_generated_videos_take_their_cameras_from_the_dataset_or_the_snapshot(de
     (Subject(videos="somewhere"), Setting(), "--data or --real-stats")])
 def test_what_is_missing_is_told_before_any_work(detector, subject, setting, told):
     with pytest.raises(UserError, match=told):
-        Distances(subject, setting).check(parse_requests("fvd4_16f"))
+        Distances(subject, setting).check(parse_requests("fvd4_9f"))
 
 
 def test_the_kernel_distance_needs_features(detector, movies, heads, tmp_path, monkeypatch):
     distances = Distances(Subject(videos=movies), Setting(real_stats=tmp_path / "official.pkl"))
     known = FeatureMoments.of(torch.randn(50, 9))
     monkeypatch.setattr(fvd, "read_reference_pickle", lambda path: known)
-    value, = distances.results(parse_requests("fvd6_16f"))
+    value, = distances.results(parse_requests("fvd6_9f"))
     assert np.isfinite(value.value) and value.details["real_videos"] == 50
     with pytest.raises(UserError, match="give --data"):
-        list(distances.results(parse_requests("kvd6_16f")))
+        list(distances.results(parse_requests("kvd6_9f")))
