@@ -7,6 +7,8 @@ import contextlib
 import os
 import re
 import signal
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,10 +123,12 @@ def resolve(cfg: str, flags: dict[str, Any]) -> options.Config:
 @click.option("--detector", type=click.Choice(["public", "random"]), default="public",
               help="--metrics: networks of the papers, or seeded random ones for smoke tests.")
 @click.option("--detectors", type=click.Path(path_type=Path), help="--metrics: folder with the public networks' files.")
+@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True),
+              help="Save and stop after so many minutes, for slots of a queue; the same command continues.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved options and stop.")
 @config_flags
 def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None, desc: str, device: str, ops: str,
-         metrics: str, detector: str, detectors: Path | None, dry_run: bool, **flags):
+         metrics: str, detector: str, detectors: Path | None, time_limit: float | None, dry_run: bool, **flags):
     """Train PV3D on a dataset of clips with cameras.
 
     The same command again continues its run; --kimg, --tick, --snap, --keep, --batch-gpu and --workers may change. On
@@ -153,7 +157,7 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
         with run if distributed.is_main() else contextlib.nullcontext():
             scoring = Setting(dataset, weights=detector, detectors=detectors, device=own_device,
                               cache=cache_root() / "metrics")
-            train(config, dataset, run, own_device, init_from, requests, scoring)
+            train(config, dataset, run, own_device, init_from, requests, scoring, time_limit)
     finally:
         distributed.shutdown()
 
@@ -205,12 +209,12 @@ def _same_options(folder: Path, asked: RunOptions) -> RunOptions:
 
 
 def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: torch.device,
-          init_from: Path | None, requests: list[Request], scoring: Setting) -> None:
-    """Runs the training loop under a progress bar; Ctrl-C and SIGTERM save and stop."""
+          init_from: Path | None, requests: list[Request], scoring: Setting, time_limit: float | None) -> None:
+    """Runs the training loop under a progress bar; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
     dtype, reason = runtime.compute_dtype(config.training.precision, device)
     if reason and distributed.is_main():
         click.echo(reason, err=True)
-    stop = StopFlag()
+    stop = StopFlag(time_limit)
     hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, device))
     trainer = Trainer(config, dataset, run, device, dtype, hooks)
     with distributed.fail_together():
@@ -234,12 +238,17 @@ def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: 
 
 
 class StopFlag:
-    """Remembers that Ctrl-C or SIGTERM asked to stop; a second Ctrl-C interrupts at once."""
+    """Remembers that Ctrl-C or SIGTERM asked to stop, or that time is up; a second Ctrl-C interrupts at once."""
 
-    def __init__(self):
+    def __init__(self, minutes: float | None = None):
         self.asked = False
+        self.deadline = None if minutes is None else time.monotonic() + minutes * 60
 
     def __call__(self) -> bool:
+        if self.deadline is not None and not self.asked and time.monotonic() > self.deadline:
+            self.asked = True
+            if distributed.is_main():
+                os.write(2, b"\n--time-limit is over; saving.\n")
         return self.asked
 
     def __enter__(self) -> "StopFlag":
@@ -279,6 +288,8 @@ class Bar:
     def status(self, status: Status) -> None:
         """At every tick."""
         stats = status.stats
+        for warning in status.warnings:
+            self.bar.write(f"Warning: {warning}", file=sys.stderr)
         fields = [f"s/kimg {stats['time/sec_per_kimg']:.1f}"]
         fields += [f"{label} {stats[name]:.3f}" for label, name in (("G", "loss/g"), ("D", "loss/d")) if name in stats]
         fields += [f"mem {stats.get('memory/gpu', stats['memory/cpu']):.1f}G"]

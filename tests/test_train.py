@@ -326,3 +326,13 @@ def test_two_processes_refuse_together(heads, tmp_path):
     done = torchrun(tmp_path / "runs", later_frames_cut(heads, tmp_path / "broken"))
     assert done.returncode != 0 and done.stderr.count("unreadable or truncated") == 1, done.stderr
     assert re.search(r"exitcode\s*: 2", done.stderr) and nothing_in(tmp_path / "runs")
+
+
+def test_the_time_limit_saves_and_stops(heads, tmp_path, monkeypatch):
+    no_pictures(monkeypatch)
+    result = run(tmp_path / "runs", heads, "--kimg=1", "--time-limit=0.001")
+    assert result.exit_code == 130 and "the same command continues" in result.stdout, result.output
+    states = list((tmp_path / "runs").glob("*/training-state*"))
+    assert len(states) == 1
+    result = run(tmp_path / "runs", heads, "--kimg=1", "--time-limit=0.001")
+    assert result.stdout.startswith("Continuing"), "another limit is no other run"

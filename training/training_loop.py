@@ -15,6 +15,7 @@ from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
 from training.config import Config, split_batch
 from training.dataset import CameraSampler, ClipDataset, camera_bank, training_batches
+from training.health import Health, probe
 from training.loss import Fakes, Loss, Schedule, schedule
 from training.run_folder import RunFolder
 from training.snapshots import Networks, Snapshot, build_networks, init_networks, set_precision
@@ -46,6 +47,7 @@ class Status:
     """What one status line knows."""
     progress: Progress
     stats: dict[str, float]                  # means since the last status
+    warnings: list[str] = field(default_factory=list)        # troubles that have begun
     done: bool = False
 
 
@@ -100,7 +102,7 @@ class Trainer:
         self.cameras = CameraSampler(dataset, config.training.window, config.training.mirror)
         self.bank = camera_bank(dataset, seed=config.training.seed)
         self.progress = Progress()
-        self.stats = Collector()
+        self.stats, self.health = Collector(), Health()
 
     def restore(self) -> bool:
         """Continues from the newest training state of the run's folder; False if there is none."""
@@ -144,9 +146,11 @@ class Trainer:
         started = time.perf_counter()
         with distributed.fail_together():
             batch = next(batches)
-        self.stats.report("time/data_wait", time.perf_counter() - started)
+        waited = time.perf_counter() - started
         self.iterate(batch)
         seconds = time.perf_counter() - started
+        self.stats.report("time/data_wait", waited)
+        self.stats.report("time/data_share", waited / seconds)
         self.progress.seconds += seconds
         self.stats.report("time/sec_per_kimg", seconds / self.config.training.batch * 1000)
         if distributed.is_main():
@@ -238,8 +242,10 @@ class Trainer:
         stats |= {"schedule/blur_sigma": now.blur_sigma, "schedule/swap_probability": now.swap_probability}
         with distributed.fail_together():
             if distributed.is_main():
+                stats |= probe(self.networks.G_ema)
+                warnings = self.health.look(stats, self.progress.kimg)
                 self.run.log(self.progress, stats)
-                self.hooks.status(Status(self.progress, stats, done))
+                self.hooks.status(Status(self.progress, stats, warnings, done))
 
     def save(self) -> None:
         """Snapshot, training state and pictures, on the main process; the others wait."""
