@@ -6,8 +6,8 @@ from tests import tiny
 from training.health import Health, probe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FINE = {"loss/g": 1.0, "loss/d": 1.2, "scores/real_img": 0.5, "scores/fake_img": -0.5, "health/nonfinite_gradients": 0.0,
-        "health/diversity": 20.0, "health/motion": 4.0, "time/data_share": 0.01}
+FINE = {"loss/g": 1.0, "loss/d": 1.2, "scores/real_img": 0.5, "scores/fake_img": -0.5,
+        "health/nonfinite_gradients": 0.0, "health/diversity": 20.0, "health/motion": 4.0, "time/data_share": 0.01}
 TROUBLES = [({"health/nonfinite_gradients": 0.5}, "not finite"), ({"loss/g": 1e4}, "loss/g exploded"),
             ({"scores/real_img": float("nan")}, "scores/real_img exploded"), ({"health/diversity": 0.4}, "collapsed"),
             ({"health/motion": 0.1}, "stand still"), ({"time/data_share": 0.5}, "50% of the time")]
