@@ -16,6 +16,7 @@ from dnnlib import cli
 from dnnlib.errors import UserError
 from torch_utils import checkpoint
 from training.config import Config, from_dict, to_dict, validate
+from training.foreign import read_foreign, with_fresh_motion
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 
@@ -77,12 +78,12 @@ def save_snapshot(path: Path, config: Config, networks: Networks, camera_bank: t
 
 
 def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Snapshot:
-    """The averaged generator of a snapshot, in evaluation mode.
+    """The averaged generator of a snapshot, or of a PV3D or EG3D checkpoint, in evaluation mode.
 
     Raises:
         UserError: no such file, not a snapshot, of another version, or with weights that do not fit its configuration.
     """
-    payload = checkpoint.load(path, "snapshot")
+    payload = _payload(path)
     config = _config(payload, path)
     G = Generator(config.generator).requires_grad_(False).eval()
     _load(G, payload["weights"].get("G_ema"), "G_ema", path)
@@ -94,11 +95,13 @@ def init_networks(networks: Networks, path: Path | str) -> int:
 
     A compact snapshot has no G: then G starts from G_ema. Discriminators that the snapshot lacks stay as they are.
     """
-    payload = checkpoint.load(path, "snapshot")
+    payload = _payload(path)
     _config(payload, path)
     weights = payload["weights"]
     for name, module in networks.items():
         source = weights.get(name, weights.get("G_ema") if name == "G" else None)
+        if payload.get("static") and name.startswith("G"):
+            source = with_fresh_motion(source, module)
         if source is not None or name.startswith("G"):
             _load(module, source, name, path)
     return round(payload["progress"]["kimg"] * 1000)
@@ -111,6 +114,12 @@ def compact_snapshot(source: Path | str, dest: Path | str) -> None:
     payload["weights"] = {name: {key: value.half() for key, value in weights.items()}
                           for name, weights in payload["weights"].items() if name != "G"}
     checkpoint.save(dest, payload, "snapshot")
+
+
+def _payload(path: Path | str) -> dict[str, Any]:
+    """What a snapshot holds, or a checkpoint of other software (`training.foreign`) as if it were one."""
+    foreign = read_foreign(path)
+    return checkpoint.load(path, "snapshot") if foreign is None else foreign.payload()
 
 
 def _config(payload: dict[str, Any], path: Path | str) -> Config:
