@@ -12,10 +12,13 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 
+from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, require_file, storage_error
+from torch_utils.checkpoint_report import report, text
 
 FORMAT = 'pv3d'
 VERSION = 1
@@ -52,6 +55,15 @@ def load(path: str | os.PathLike, kind: str, map_location: str | torch.device = 
         UserError: the file is missing, not a checkpoint, damaged, of another kind or of another version.
     """
     _check_kind(kind)
+    content = _read(Path(path), map_location)
+    if content.get('kind') != kind:
+        actual = KINDS.get(content.get('kind'), f'of the unknown kind {content.get("kind")!r}')
+        raise UserError(f'{path} is {actual}, but {KINDS[kind]} is needed: give the path of such a file.')
+    return content['payload']
+
+
+def _read(path: Path, map_location: str | torch.device) -> dict[str, Any]:
+    """What `save` wrote, of any kind, with its header."""
     path = require_file(path, 'checkpoint')
     _check_container(path)
     try:
@@ -63,10 +75,7 @@ def load(path: str | os.PathLike, kind: str, map_location: str | torch.device = 
     if content.get('version') != VERSION:
         raise UserError(f'{path} has checkpoint version {content.get("version")}, but this code reads version '
                         f'{VERSION}: use the release that wrote it, or make the checkpoint again.')
-    if content.get('kind') != kind:
-        actual = KINDS.get(content.get('kind'), f'of the unknown kind {content.get("kind")!r}')
-        raise UserError(f'{path} is {actual}, but {KINDS[kind]} is needed: give the path of such a file.')
-    return content['payload']
+    return content
 
 
 def _check_kind(kind: str) -> None:
@@ -122,3 +131,25 @@ def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size():
         return tensor
     return tensor.clone()
+
+
+@cli.group()
+def main() -> None:
+    """Look into checkpoints."""
+
+
+@main.command()
+@click.argument('path', metavar='FILE', type=click.Path(path_type=Path))
+def inspect(path: Path) -> None:
+    """Print what is inside a snapshot or a training state: header, options, every tensor, totals."""
+    content = _read(path, 'cpu')
+    if not isinstance(content['payload'], dict):
+        raise _not_ours(path)
+    kind = text(content.get('kind'))
+    click.echo(f'{path}: {kind}, checkpoint version {VERSION}, {path.stat().st_size:,} bytes')
+    for line in report(content['payload']):
+        click.echo(line)
+
+
+if __name__ == '__main__':
+    main()
