@@ -13,14 +13,16 @@ import dataset_tool
 import gen_videos
 import train
 from benchmarks import detectors, geometry, phases
-from training import config, snapshots
+from torch_utils import checkpoint
+from training import config, safetensors_files, snapshots
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main,
             "calc_metrics.py": calc_metrics.main, "benchmarks/phases.py": phases.main,
             "benchmarks/detectors.py": detectors.main, "benchmarks/geometry.py": geometry.main,
-            "training.snapshots": snapshots.main}
+            "training.snapshots": snapshots.main, "training.safetensors_files": safetensors_files.main,
+            "torch_utils.checkpoint": checkpoint.main}
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BASE = re.compile(r'^PV3D="(.*)"$', re.MULTILINE)
 
