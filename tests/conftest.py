@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests import tiny
+from torch_utils import runtime
 from training import synthetic
 from training.clip_files import encode_png
 from training.clip_writer import ClipRecord, write_dataset
@@ -21,6 +22,12 @@ from training.snapshots import save_snapshot
 def pytest_collection_modifyitems(items):
     """What looks back on all other tests comes last."""
     items.sort(key=lambda item: item.path.name == "test_golden.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bfloat16_works() -> None:
+    """As in a command: before anything is computed."""
+    assert runtime.avoid_broken_amx()
 
 
 @pytest.fixture(scope="session", autouse=True)

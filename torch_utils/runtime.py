@@ -1,9 +1,11 @@
 """Choices about the machine that a command makes once, before its first tensor."""
 
 import ctypes
+import faulthandler
 import os
 import re
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -101,9 +103,40 @@ def compute_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | N
         return None, None
     if device.type == 'cuda':
         return {'fp16': torch.float16, 'bf16': torch.bfloat16}[precision], None
-    if precision == 'bf16' and _cpu_flags() & {'avx512_bf16', 'amx_bf16'}:
+    if precision == 'bf16' and _cpu_flags() & {'avx512_bf16', 'amx_bf16'} and avoid_broken_amx():
         return torch.bfloat16, None
     return None, f'This CPU has no fast {precision} arithmetic; computing in fp32 instead.'
+
+
+def avoid_broken_amx() -> bool:
+    """Keep oneDNN off the CPU's AMX units where they crash; False if bfloat16 crashes all the same.
+
+    Some virtual machines announce AMX without its tile sizes (CPUID leaf 1Dh is empty), and oneDNN's first product in
+    bfloat16 is an illegal instruction. To be called before oneDNN computes anything: it looks only once.
+    """
+    if 'amx_bf16' not in _cpu_flags() or _survives(_multiply_in_bfloat16):
+        return True
+    os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX512_CORE_FP16'
+    return _survives(_multiply_in_bfloat16)
+
+
+def _survives(action: Callable[[], object]) -> bool:
+    """Whether a child process that does this ends well."""
+    child = os.fork()
+    if child == 0:
+        faulthandler.disable()           # the crash is expected
+        try:
+            torch.set_num_threads(1)     # OpenMP's threads do not exist in a child
+            action()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _multiply_in_bfloat16() -> torch.Tensor:
+    ones = torch.ones(64, 64, dtype=torch.bfloat16)
+    return ones @ ones
 
 
 def _cpu_flags() -> set[str]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,30 @@ def test_threads_by_number(keep_threads):
     assert runtime.set_threads(2) == torch.get_num_threads() == 2
     with pytest.raises(UserError, match='too few'):
         runtime.set_threads(0)
+
+
+def test_broken_matrix_units_are_avoided(monkeypatch):
+    monkeypatch.delenv('ONEDNN_MAX_CPU_ISA', raising=False)
+    monkeypatch.setattr(runtime, '_cpu_flags', lambda: {'amx_bf16', 'avx512_bf16'})
+    tried = []
+    monkeypatch.setattr(runtime, '_survives', lambda action: tried.append(os.environ.get('ONEDNN_MAX_CPU_ISA')) or
+                        len(tried) > 1)
+    assert runtime.avoid_broken_amx() and tried == [None, 'AVX512_CORE_FP16']
+    monkeypatch.setattr(runtime, '_survives', lambda action: False)
+    assert runtime.compute_dtype('bf16', torch.device('cpu')) == (None, 'This CPU has no fast bf16 arithmetic; '
+                                                                        'computing in fp32 instead.')
+
+
+@pytest.mark.parametrize('action, survives', [
+    (lambda: None, True), (lambda: os.kill(os.getpid(), signal.SIGILL), False), (lambda: 1 / 0, False)])
+def test_a_crash_is_survived_by_the_process_that_tries(action, survives):
+    assert runtime._survives(action) is survives
+
+
+def test_bfloat16_that_is_promised_does_not_crash():
+    code = ("import torch; from torch_utils.runtime import compute_dtype; torch.set_num_threads(1)\n"
+            "dtype, _ = compute_dtype('bf16', torch.device('cpu'))\n"
+            "a = torch.ones(64, 64, dtype=dtype); print((a @ a).sum().item())")
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)},
+                          check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, '262144.0\n'), done.stderr[-2000:]
