@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ from dnnlib.video import write_video
 from torch_utils import custom_ops, runtime
 from training import mesh, pictures, videos
 from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, resample_labels
+from training.dataset import as_camera
 from training.snapshots import Snapshot, load_generator
 
 LAYERS = ("rgb", "depth", "normals")
@@ -163,13 +165,10 @@ def read_cameras(path: Path) -> torch.Tensor:
     """Labels [F, 25] of a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data."""
     rows = read_json(path)
     rows = rows if isinstance(rows, list) else []
-    rows = [row[1] if isinstance(row, list) and len(row) == 2 else row for row in rows]
-    numbers = all(isinstance(row, list) and len(row) == CAMERA_DIM and
-                  all(isinstance(x, (int, float)) for x in row) for row in rows)
-    labels = torch.tensor(rows, dtype=torch.float32) if rows and numbers else None
-    if labels is None or not labels.isfinite().all():
+    labels = [as_camera(row[1] if isinstance(row, list) and len(row) == 2 else row) for row in rows]
+    if not labels or any(label is None for label in labels):
         raise UserError(f"{path} is no camera path: expected a JSON list of labels of {CAMERA_DIM} finite numbers.")
-    return labels
+    return torch.from_numpy(np.stack(labels))
 
 
 def cells(snapshot: Snapshot, clip: Clip, options: videos.SamplingOptions,

@@ -1,7 +1,7 @@
 """Command lines: click commands that show a user's mistake as one line, and the parameter types they share.
 
-Exit status: 0 done, 2 the user's mistake (bad usage, `UserError`, a full disk), 130 Ctrl-C, 1 a fault of ours (with a
-traceback).
+Exit status: 0 done, 2 the user's mistake (bad usage, `UserError`, a full disk), 130 stopped (Ctrl-C; in training also
+SIGTERM and --time-limit), 1 a fault of ours (with a traceback) or the end of another process of the run.
 """
 
 import contextlib
@@ -21,9 +21,12 @@ CONTEXT_SETTINGS = {'help_option_names': ['-h', '--help'], 'show_default': True,
 
 
 class _Failure(click.ClickException):
-    """Printed by click as `Error: message`."""
+    """Printed by click as `Error: message`, without what a path in it may tell the terminal to do."""
 
     exit_code = USAGE_STATUS
+
+    def __init__(self, message: str):
+        super().__init__(''.join(c if c.isprintable() or c == '\n' else ascii(c)[1:-1] for c in message))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import re
 import signal
 import threading
 from collections import deque
@@ -43,6 +44,17 @@ def parallel_map(function: Callable[[Job], Result], jobs: Iterable[Job], workers
         raise UserError('A worker process died, probably for lack of memory: use fewer --workers.') from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def dead_loader(error: RuntimeError) -> UserError | None:
+    """The user's version of torch's news that a process of a data loader died; None if the error is something else.
+
+    Torch hears of it by a signal, and so raises it wherever the main thread is just then.
+    """
+    news = re.search(r'DataLoader worker[^.\n]*(unexpectedly|signal)[^.\n]*', str(error))
+    return news and UserError(
+        f'A process that loads data died ({news[0]}), probably for lack of memory or shared memory: start the same '
+        'command again, with fewer --workers if need be.')
 
 
 @contextlib.contextmanager

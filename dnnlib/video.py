@@ -14,12 +14,18 @@ import imageio_ffmpeg
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, require_file
+from dnnlib.files import atomic_path, require_file, shown
 
 # Rec. 709, and tagged as such: players take untagged files for 601 or 709 depending on their size, and tint them.
 COLOUR_IN = ['-vf', 'scale=out_color_matrix=bt709:out_range=tv']
 COLOUR_TAGS = ['-colorspace', 'bt709', '-color_primaries', 'bt709', '-color_trc', 'bt709', '-color_range', 'tv']
-STREAM_LINE = re.compile(r'Stream #0.*?: Video: .*?(\d{2,5})x(\d{2,5}).*?([\d.]+)(k?) fps')
+# Of strangers' files, only containers that hold their pixels themselves are opened: a playlist (HLS, concat) named .mp4
+# would have ffmpeg read other files, or addresses. Larger frames than 8K, and what asks for more memory, are refused.
+CONTAINERS = 'mov,matroska,avi,gif'
+MAX_PIXELS, MAX_BLOCK_BYTES = 2 ** 25, 2 ** 28
+CAUTION = ['-max_alloc', str(MAX_BLOCK_BYTES), '-protocol_whitelist', 'file', '-format_whitelist', CONTAINERS,
+           '-max_pixels', str(MAX_PIXELS)]
+STREAM_LINE = re.compile(r'^ *Stream #0.*?: Video: .*?(\d{2,5})x(\d{2,5}).*? (\d+(?:\.\d+)?)(k?) fps', re.MULTILINE)
 COUNT_LINE = re.compile(r'frame=\s*(\d+)')
 
 
@@ -79,10 +85,11 @@ def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
             raise _decoder_failure(path, log)
 
 
-def video_info(path: str | os.PathLike) -> VideoInfo:
-    """Decode a video once and say what is in it. Raises UserError as `read_frames` does."""
+def video_info(path: str | os.PathLike, max_frames: int | None = None) -> VideoInfo:
+    """Decode a video, or its first `max_frames` frames, and say what is in it. UserError as of `read_frames`."""
     path = require_file(path, 'video')
-    with _ffmpeg([*_decode_args(path), '-f', 'null', '-'], level='info') as (decoder, log):
+    stop = [] if max_frames is None else ['-frames:v', str(max_frames)]
+    with _ffmpeg([*_decode_args(path), *stop, '-f', 'null', '-'], level='info') as (decoder, log):
         status = decoder.wait()
         text = _text(log)
         streams, counts = STREAM_LINE.findall(text), COUNT_LINE.findall(text)
@@ -108,7 +115,7 @@ def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int) -> li
 
 def _decode_args(path: Path) -> list[str]:
     """-xerror: a damaged file is an error, not a shorter video; passthrough: no frame is dropped or repeated."""
-    return ['-xerror', '-i', f'file:{path}', '-map', '0:v:0', '-fps_mode', 'passthrough']
+    return [*CAUTION, '-xerror', '-i', f'file:{path}', '-map', '0:v:0', '-fps_mode', 'passthrough']
 
 
 def _even(size: int) -> int:
@@ -188,7 +195,7 @@ def _text(log: IO[bytes]) -> str:
 def _last_words(log: IO[bytes]) -> str:
     """ffmpeg's last message, without the `[part @ address]` before it."""
     lines = _text(log).strip().splitlines() or ['no message']
-    return re.sub(r'^(\[[^]]*\] *)+', '', lines[-1])
+    return shown(re.sub(r'^(\[[^]]*\] *)+', '', lines[-1]))
 
 
 def _encoder_failure(path: str | os.PathLike, log: IO[bytes]) -> UserError:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.files import read_file
 from dnnlib.video import read_frames, write_video
 from training import videos
-from training.clip_files import DAMAGE, FRAME_SUFFIXES, decode_frame
+from training.clip_files import FRAME_SUFFIXES, MAX_FILE_BYTES, decode_frame
 from training.dataset import ClipDataset, camera_window
 from training.snapshots import Snapshot
 
@@ -103,7 +104,7 @@ class FolderVideos:
         digest = hashlib.sha256()
         for path in self.paths:
             for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-                digest.update(f"{file.relative_to(self.folder)}\0{file.stat().st_size}\0".encode())
+                digest.update(f"{file.relative_to(self.folder)}\0{_size(file)}\0".encode())
         return {"source": "folder", "fingerprint": digest.hexdigest(), "window": vars(self.window).copy()}
 
     def video(self, index: int) -> np.ndarray:
@@ -114,6 +115,14 @@ class FolderVideos:
         if len({frame.shape for frame in frames}) > 1:
             raise UserError(f"The frames of {path} have different sizes.")
         return np.stack(frames[::self.window.stride])
+
+
+def _size(file: Path) -> int:
+    """In bytes; -1 for a link that leads nowhere, which cannot be read later on."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
 
 
 def list_videos(folder: Path) -> list[Path]:
@@ -140,8 +149,8 @@ def folder_frames(folder: Path) -> Iterable[np.ndarray]:
     """Frames uint8 [3, H, W] of a folder of images."""
     for path in _frame_files(folder):
         try:
-            yield decode_frame(path.read_bytes())
-        except DAMAGE as error:
+            yield decode_frame(read_file(path, "frame", MAX_FILE_BYTES))
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} is unreadable or truncated ({error}).") from error
 
 

@@ -19,7 +19,7 @@ from dnnlib.video import write_video
 from training import synthetic
 from training.cameras import canonical_label
 from training.clip_files import encode_png
-from training.clip_jobs import SEED_STRIDE
+from training.clip_jobs import PATIENCE, SEED_STRIDE
 from training.clip_writer import ClipRecord, write_dataset
 from training.dataset import ClipDataset
 
@@ -167,6 +167,24 @@ def test_convert_names_a_broken_clip(source, tmp_path, damage, word, workers):
     result = run(*args, '--skip-broken')
     assert result.exit_code == 0 and word in result.output and 'Left out 1 of 2' in result.output
     assert [clip.name for clip in ClipDataset(dest).clips] == ['carl']
+
+
+def test_convert_does_not_count_frames_for_ever(source, tmp_path):
+    most = 4 + PATIENCE
+    for length, said in ((most - 1, f'{most - 1} frames'), (most + 5, f'{most} or more frames')):
+        write_video(source / 'recrop_faces' / 'anna.mp4', np.zeros([length, 32, 32, 3], np.uint8), 25)
+        result = run('convert', '--source', source, '--dest', tmp_path / 'out', '--workers', 1)
+        assert_refused(result, tmp_path / 'out', said, '4 cameras')
+
+
+@pytest.mark.parametrize('name', ['../anna', 'x:y', 'dataset.json.mp4', 'a\\b', '/', 'tab\x1b'])
+def test_convert_takes_no_names_that_a_dataset_cannot_have(source, tmp_path, name):
+    (source / 'voxceleb.list').write_text(f'{name}\n')
+    result = run('convert', '--source', source, '--dest', tmp_path / 'out', '--workers', 1)
+    if name == '../anna':                # the file name alone counts
+        assert result.exit_code == 0 and [clip.name for clip in ClipDataset(tmp_path / 'out').clips] == ['anna']
+    else:
+        assert_refused(result, tmp_path / 'out', 'No clip can be called')
 
 
 def test_convert_refuses_other_layouts(source, tmp_path):

@@ -153,7 +153,8 @@ def bad_file(tmp_path: Path, content: str) -> Path:
 
 @pytest.mark.parametrize("content, sentence", [
     ("[]", "no camera path"), ("{}", "no camera path"), ("[[1, 2]]", "25 finite numbers"), ("{", "not valid JSON"),
-    (json.dumps([[float("nan")] * 25]), "25 finite numbers"), (json.dumps([["x"] * 25]), "25 finite numbers")])
+    (json.dumps([[float("nan")] * 25]), "25 finite numbers"), (json.dumps([[10 ** 400] * 25]), "25 finite numbers"),
+    (json.dumps([["x"] * 25]), "25 finite numbers")])
 def test_bad_cameras(snapshot, tmp_path, content, sentence):
     path = bad_file(tmp_path, content)
     assert sentence in refused(run(snapshot, tmp_path / "out", f"--cameras={path}")) and not (tmp_path / "out").exists()

@@ -1,10 +1,15 @@
 """A dataset's files: a folder or zip of `<clip>/<frame>.png|jpg` with `dataset.json`; from bytes to pixels and back."""
 
+import contextlib
 import io
-import json
 import os
+import stat
+import struct
+import warnings
 import zipfile
 import zlib
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,42 +17,67 @@ import PIL.Image
 import pyspng
 
 from dnnlib.errors import UserError
+from dnnlib.files import MAX_JSON_BYTES, MAX_JSON_VALUES, parse_json, read_at_most, require_file, shown
 
 INDEX = 'dataset.json'
 PNG_MAGIC, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
+JPEG_SCAN = b'\xff\xda'                  # opens a scan, and is nowhere within one
 FRAME_SUFFIXES = ('.png', '.jpg', '.jpeg')
 DEPTH_SUFFIX = '.depth.png'              # 16-bit depth of a procedural frame, beside it
 DEPTH_START, DEPTH_SPAN = 2.0, 2.0       # what 16-bit depth 0 means, and how much 65535 is more, world units
 MAKE_ONE = 'make one with `python dataset_tool.py convert` or `synth`'
+# Bounds of what a dataset may ask for, whatever its headers say: frames as `dataset_tool.py` makes them at most, and an
+# index of so much a file of the dataset (a frame with its camera takes about 560 bytes and 30 values) beyond a JSON's.
+MAX_SIDE = 4096
+MAX_FILE_BYTES = 2 ** 26
+INDEX_BYTES_PER_FILE, INDEX_VALUES_PER_FILE = 2048, 64
+MAX_NAME = 1024                          # characters; file systems take 255 between two slashes
+MAX_SCANS = 100                          # of a progressive JPEG; encoders write about 10
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name inside a dataset stays inside it: relative, no `..`, no drive, no backslash."""
-    return bool(name) and '\\' not in name and ':' not in name and '\0' not in name \
+    """Whether a name inside a dataset stays inside it: relative, no `..`, no drive, no backslash, all printable."""
+    return 0 < len(name) <= MAX_NAME and '\\' not in name and ':' not in name and name.isprintable() \
         and not name.startswith('/') and '..' not in PurePosixPath(name).parts
 
 
 class FolderFiles:
-    """Files below a folder."""
+    """Files below a folder. Links are followed as long as they stay inside."""
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self._root = path, os.path.realpath(path)
 
     def names(self) -> list[str]:
         """All files, as sorted paths relative to the folder with `/`."""
-        found = []
+        return sorted(self._walk())
+
+    def _walk(self) -> Iterator[str]:
         for folder, _, files in os.walk(self.path):
             relative = Path(folder).relative_to(self.path)
-            found += [(relative / name).as_posix() for name in files]
-        return sorted(found)
+            yield from ((relative / name).as_posix() for name in files)
 
-    def read(self, name: str) -> bytes:
-        """A file's bytes. KeyError if there is none of this name; OSError if it cannot be read."""
+    def count(self) -> int:
+        """Number of files."""
+        return sum(1 for _ in self._walk())
+
+    def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
+        """A file's bytes. KeyError if there is none of this name; one of DAMAGE if it cannot be read, is larger than
+        `most` bytes, is a pipe or device (which are not opened), or a link that leads outside."""
+        target = os.path.realpath(self.path / name)
         try:
-            return (self.path / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            mode = os.stat(target).st_mode
+        except (FileNotFoundError, NotADirectoryError):
             raise KeyError(name) from None
+        if stat.S_ISDIR(mode):
+            raise KeyError(name)
+        if os.path.commonpath([self._root, target]) != self._root:
+            raise OSError('a link that leads out of the dataset')
+        if not stat.S_ISREG(mode):
+            raise OSError('a pipe, a socket or a device')
+        with open(target, 'rb') as file:
+            return read_at_most(file, most)
 
     def size(self, name: str) -> int:
         """A file's bytes; -1 if there is none of this name."""
@@ -58,13 +88,22 @@ class FolderFiles:
 
 
 class ZipFiles:
-    """Files in a zip; every process opens it for itself, so that loader workers do not share a file position."""
+    """Files in a zip; every process opens it for itself, so that loader workers do not share a file position.
+
+    UserError if it is no zip, or a name in it is unsafe or comes twice, or entries share their bytes.
+    """
 
     def __init__(self, path: Path):
         self.path, self._zip, self._pid = path, None, None
-        bad = next((name for name in self._open().namelist() if not is_safe(name)), None)
-        if bad is not None:
-            raise UserError(f'{path} holds the unsafe path {bad!r}: make the zip again with relative paths inside it.')
+        archive = self._open()
+        for name, count in Counter(archive.namelist()).items():
+            if not is_safe(name):
+                raise UserError(f'{path} holds the unsafe path {shown(repr(name))}: make the zip again with relative '
+                                'paths inside it.')
+            if count > 1:
+                raise UserError(f'{path} holds {shown(name)} {count} times: make the zip again.')
+        if sum(item.compress_size for item in archive.infolist()) > path.stat().st_size:
+            raise UserError(f'{path} is smaller than what it says it holds: copy or make it again.')
 
     def __getstate__(self) -> dict:
         return {'path': self.path, '_zip': None, '_pid': None}
@@ -74,16 +113,26 @@ class ZipFiles:
             try:
                 self._zip, self._pid = zipfile.ZipFile(self.path), os.getpid()
             except DAMAGE as error:
-                raise UserError(f'{self.path} is not a whole zip ({error}): copy or make it again.') from error
+                raise UserError(f'{self.path} is not a whole zip ({shown(str(error))}): copy or make it again.') \
+                    from error
         return self._zip
 
     def names(self) -> list[str]:
         """All files in the zip, sorted."""
         return sorted(name for name in self._open().namelist() if not name.endswith('/'))
 
-    def read(self, name: str) -> bytes:
-        """A file's bytes. KeyError if there is none of this name; one of DAMAGE if it cannot be read."""
-        return self._open().read(name)
+    def count(self) -> int:
+        """Number of files."""
+        return len(self._open().namelist())
+
+    def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
+        """A file's bytes. KeyError if there is none of this name; one of DAMAGE if it cannot be read or is larger than
+        `most` bytes."""
+        item = self._open().getinfo(name)
+        if item.compress_type not in PLAIN:          # the others cannot be unpacked bit by bit
+            raise ValueError('compressed by another method than deflate')
+        with self._open().open(item) as file:
+            return read_at_most(file, most)
 
     def size(self, name: str) -> int:
         """A file's bytes; -1 if there is none of this name."""
@@ -102,20 +151,28 @@ def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:
         raise UserError(f'The dataset {path} does not exist: check the path, or {MAKE_ONE}.')
     if path.suffix.lower() != '.zip':
         raise UserError(f'The dataset {path} is neither a folder nor a .zip: {MAKE_ONE}.')
-    return ZipFiles(path)
+    return ZipFiles(require_file(path, 'dataset'))
 
 
 def read_index(files: FolderFiles | ZipFiles) -> dict:
-    """dataset.json as a dictionary. UserError if it is missing or no JSON object."""
+    """dataset.json as a dictionary. UserError if it is missing, no JSON object, or too large for so few files."""
     try:
-        index = json.loads(files.read(INDEX))
+        index = _parse_index(files)
     except KeyError:
         raise UserError(f'The dataset {files.path} has no {INDEX}: {MAKE_ONE}.') from None
     except DAMAGE as error:              # json's and unicode's errors are ValueErrors
-        raise UserError(f'{INDEX} of the dataset {files.path} is unreadable ({error}): {MAKE_ONE}.') from error
+        raise UserError(f'{INDEX} of the dataset {files.path} is unreadable ({shown(str(error))}): {MAKE_ONE}.') \
+            from error
     if not isinstance(index, dict):
         raise UserError(f'{INDEX} of the dataset {files.path} is not a JSON object with "labels": {MAKE_ONE}.')
     return index
+
+
+def _parse_index(files: FolderFiles | ZipFiles) -> object:
+    """An index's JSON; the files are counted only for a large one."""
+    count = files.count() if files.size(INDEX) > MAX_JSON_BYTES else 0
+    most = MAX_JSON_BYTES + count * INDEX_BYTES_PER_FILE
+    return parse_json(files.read(INDEX, most), most, MAX_JSON_VALUES + count * INDEX_VALUES_PER_FILE)
 
 
 def labels_of(index: dict, path: Path) -> list[tuple[str, object]]:
@@ -138,15 +195,17 @@ def _is_entry(entry) -> bool:
 
 
 def decode_frame(data: bytes) -> np.ndarray:
-    """PNG or JPEG bytes -> uint8 [3, H, W]; grey becomes RGB, alpha is dropped. ValueError if they are damaged."""
-    try:
-        if data.startswith(PNG_MAGIC):
+    """PNG or JPEG bytes -> uint8 [3, H, W]; grey becomes RGB, alpha is dropped. ValueError if they are damaged, or
+    larger than MAX_SIDE."""
+    if data.startswith(PNG_MAGIC):
+        _bound_png(data)
+        try:
             pixels = pyspng.load(data)
-        else:
-            with PIL.Image.open(io.BytesIO(data)) as image:
-                pixels = np.asarray(image.convert('RGB'))
-    except (*DAMAGE, SyntaxError) as error:
-        raise ValueError(str(error)) from error
+        except DAMAGE as error:
+            raise ValueError(shown(str(error))) from error
+    else:
+        with _picture(data) as image:
+            pixels = np.asarray(image.convert('RGB'))
     if pixels.dtype != np.uint8:
         raise ValueError(f'{pixels.dtype} pixels, not 8 bits a colour')
     if pixels.ndim == 2:
@@ -162,12 +221,43 @@ def verify_frame(data: bytes) -> tuple[int, int]:
     """
     if data.startswith(PNG_MAGIC) and PNG_END not in data[-64:]:
         raise ValueError('the end of the PNG is missing')
-    try:
-        with PIL.Image.open(io.BytesIO(data)) as image:
-            image.verify()
-    except (*DAMAGE, SyntaxError) as error:
-        raise ValueError(str(error)) from error
+    with _picture(data) as image:
+        image.verify()
     return decode_frame(data).shape[1:]
+
+
+@contextlib.contextmanager
+def _picture(data: bytes) -> Iterator[PIL.Image.Image]:
+    """A PNG or JPEG for the block to decode. ValueError if it is none, too large, or the block fails.
+
+    Other formats are not tried: some would start other programs. On damaged data Pillow raises nearly anything.
+    """
+    if data.startswith(PNG_MAGIC):
+        _bound_png(data)
+    elif data.count(JPEG_SCAN) > MAX_SCANS:
+        raise ValueError(f'more than {MAX_SCANS} scans')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', PIL.Image.DecompressionBombWarning)
+            image = PIL.Image.open(io.BytesIO(data), formats=('PNG', 'JPEG'))
+        with image:
+            _bound(*image.size)
+            yield image
+    except PIL.UnidentifiedImageError:
+        raise ValueError('neither a PNG nor a JPEG') from None
+    except Exception as error:
+        raise ValueError(shown(str(error))) from error
+
+
+def _bound_png(data: bytes) -> None:
+    if data[12:16] != b'IHDR' or len(data) < 24:
+        raise ValueError('the header of the PNG is missing')
+    _bound(*struct.unpack('>II', data[16:24]))
+
+
+def _bound(width: int, height: int) -> None:
+    if max(width, height) > MAX_SIDE:
+        raise ValueError(f'{width} x {height} pixels, more than {MAX_SIDE} a side')
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -185,9 +275,8 @@ def encode_depth(depth: np.ndarray) -> bytes:
 
 def decode_depth(data: bytes) -> np.ndarray:
     """Inverse of `encode_depth`: float32 [H, W], to 1.5e-5 world units. ValueError if it is damaged."""
-    try:
-        with PIL.Image.open(io.BytesIO(data)) as image:
-            values = np.asarray(image)
-    except (*DAMAGE, SyntaxError) as error:
-        raise ValueError(str(error)) from error
+    with _picture(data) as image:
+        values = np.asarray(image)
+    if values.ndim != 2:
+        raise ValueError('a picture of colours, not of depth')
     return (values.astype(np.float32) / 65535 * DEPTH_SPAN + DEPTH_START).astype(np.float32)

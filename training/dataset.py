@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.files import shown
 from dnnlib.parallel import interrupts_held
 from training.cameras import CAMERA_DIM, MIRROR_NEGATES
 from training.clip_files import (
@@ -30,7 +31,7 @@ from training.clip_files import (
 )
 
 WINDOW = 16                              # frames of a clip that a pair is drawn from (section 3.4)
-DEFAULT_FPS = 25.0
+DEFAULT_FPS, FPS_END = 25.0, 1000        # of a clip without a rate above 0 and below this one
 MIRROR_SIGN = np.ones(CAMERA_DIM, dtype=np.float32)
 MIRROR_SIGN[list(MIRROR_NEGATES)] = -1
 
@@ -102,8 +103,8 @@ class ClipDataset:
         frame = self._decode(name)
         stored = self.stored_resolution
         if frame.shape[1:] != (stored, stored):
-            raise UserError(f'Frame {name} of {self.path} is {frame.shape[2]} x {frame.shape[1]} pixels, others are '
-                            f'{stored} x {stored}: `python dataset_tool.py check {self.path}` lists all such frames.')
+            raise UserError(f'Frame {shown(name)} of {self.path} is {frame.shape[2]} x {frame.shape[1]} pixels, others '
+                            f'are {stored} x {stored}: `python dataset_tool.py check {self.path}` lists all such.')
         return shrink(frame, stored // self.resolution)
 
     def read_depth(self, clip_index: int, frame_index: int) -> np.ndarray:
@@ -117,15 +118,16 @@ class ClipDataset:
         try:
             return decode(self._files.read(name))
         except KeyError:
-            raise UserError(f'Frame {name} of {self.path} is missing: {advice}.') from None
+            raise UserError(f'Frame {shown(name)} of {self.path} is missing: {advice}.') from None
         except DAMAGE as error:
-            raise UserError(f'Frame {name} of {self.path} is unreadable or truncated ({error}): {advice}.') from error
+            raise UserError(f'Frame {shown(name)} of {self.path} is unreadable or truncated ({shown(str(error))}): '
+                            f'{advice}.') from error
 
     def _stored_resolution(self) -> int:
         name = self.clips[0].frames[0]
         height, width = self._decode(name).shape[1:]
         if height != width:
-            raise UserError(f'Frame {name} of {self.path} is {width} x {height} pixels: frames must be square, '
+            raise UserError(f'Frame {shown(name)} of {self.path} is {width} x {height} pixels: frames must be square, '
                             'crop them or use `python dataset_tool.py convert`.')
         return height
 
@@ -156,22 +158,30 @@ def _clip(name: str, frames: list[tuple[str, np.ndarray]], described: dict) -> C
     about = about if isinstance(about, dict) else {}
     fps, identity = about.get('fps'), about.get('identity')
     return Clip(name, tuple(frame for frame, _ in frames), np.stack([camera for _, camera in frames]),
-                float(fps) if isinstance(fps, int | float) and fps > 0 else DEFAULT_FPS,
-                None if identity is None else str(identity))
+                float(fps) if isinstance(fps, int | float) and 0 < fps < FPS_END else DEFAULT_FPS,
+                str(identity) if isinstance(identity, str | int | float) else None)
 
 
 def _camera(name: str, label, path: Path) -> np.ndarray:
     """A label as float32 [25]. UserError if it is something else, or the frame's path leaves the dataset."""
     if not is_safe(name):
-        raise UserError(f'dataset.json of {path} lists the unsafe path {name!r}: use relative paths inside it.')
-    try:
-        camera = np.array(label, dtype=np.float32)
-    except (TypeError, ValueError):
-        camera = np.zeros(0, dtype=np.float32)
-    if camera.shape != (CAMERA_DIM,) or not np.isfinite(camera).all():
-        raise UserError(f'Frame {name} of {path} has no valid camera (25 finite numbers): '
+        raise UserError(f'dataset.json of {path} lists the unsafe path {shown(repr(name))}: use relative paths inside '
+                        'it.')
+    camera = as_camera(label)
+    if camera is None:
+        raise UserError(f'Frame {shown(name)} of {path} has no valid camera (25 finite numbers): '
                         f'`python dataset_tool.py check {path}` lists all such frames.')
     return camera
+
+
+def as_camera(label) -> np.ndarray | None:
+    """A label as float32 [25]; None if it is something else, or float32 cannot hold it."""
+    try:
+        with np.errstate(over='ignore'):             # becomes infinite
+            camera = np.array(label, dtype=np.float64).astype(np.float32)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return camera if camera.shape == (CAMERA_DIM,) and np.isfinite(camera).all() else None
 
 
 def draw_times(rng: np.random.Generator) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from dnnlib.files import shown
 from dnnlib.parallel import parallel_map
 from training.cameras import CAMERA_DIM, RADIUS
 from training.clip_files import (
@@ -22,7 +23,7 @@ from training.clip_files import (
     read_index,
     verify_frame,
 )
-from training.dataset import WINDOW, ClipDataset
+from training.dataset import FPS_END, WINDOW, ClipDataset, as_camera
 
 ROTATION_TOLERANCE = 1e-3                # of R^T R - 1
 RADIUS_TOLERANCE = 0.02                  # of the distance to the origin, world units
@@ -37,7 +38,7 @@ class Finding:
     broken: bool = True
 
     def __str__(self) -> str:
-        return f'{"broken" if self.broken else "note"}: {self.where}: {self.what}'
+        return f'{"broken" if self.broken else "note"}: {shown(self.where)}: {shown(self.what)}'
 
 
 Progress = Callable[[Iterable, int], Iterable]
@@ -101,7 +102,7 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
             yield Finding(clip, f'clip without frames in {INDEX}')
         elif lengths[clip] < WINDOW:
             yield Finding(clip, f'clip of {lengths[clip]} frames, shorter than the {WINDOW}-frame window')
-        if not isinstance(fps, (int, float)) or not 0 < fps < 1000:
+        if not isinstance(fps, (int, float)) or not 0 < fps < FPS_END:
             yield Finding(clip, f'clip without a frame rate in {INDEX}', broken=clip in described)
 
 
@@ -111,11 +112,11 @@ def camera_faults(label) -> list[str]:
         return ['missing camera']
     try:
         camera = np.array(label, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ['camera is not a list of numbers']
     if camera.shape != (CAMERA_DIM,):
         return [f'camera has shape {list(camera.shape)}, not {CAMERA_DIM} numbers']
-    if not np.isfinite(camera).all():
+    if as_camera(label) is None:
         return ['camera has non-finite numbers']
     pose, intrinsics = camera[:16].reshape(4, 4), camera[16:].reshape(3, 3)
     return [what for bad, what in (

@@ -37,6 +37,11 @@ def test_user_error_is_one_line_and_status_2():
     assert result.stdout == ''
 
 
+def test_names_cannot_command_the_terminal():
+    result = run(raising(UserError('No folder \x1b[2Jevil\x07 or \u00fcber.')))
+    assert result.stderr == 'Error: No folder \\x1b[2Jevil\\x07 or \u00fcber.\n'
+
+
 def test_user_error_from_an_option_callback():
     def check(ctx, param, value):
         raise UserError('No such preset: choose demo.')

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, read_json, require_file, write_json
+from dnnlib.files import (
+    MAX_JSON_BYTES,
+    MAX_SHOWN,
+    atomic_path,
+    parse_json,
+    read_file,
+    read_json,
+    require_file,
+    shown,
+    write_json,
+)
 
 
 def entries(folder: Path) -> list[str]:
@@ -74,6 +84,51 @@ def test_json_that_is_wrong(tmp_path):
     with pytest.raises(ValueError):
         write_json(tmp_path / 'c.json', float('nan'))
     assert not (tmp_path / 'c.json').exists()
+
+
+def test_json_that_would_take_memory(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_bytes(b' ' * (MAX_JSON_BYTES - 2) + b'[]')
+    assert read_json(path) == []
+    path.write_bytes(b' ' * (MAX_JSON_BYTES - 1) + b'[]')
+    with pytest.raises(UserError, match=f'more than {MAX_JSON_BYTES} bytes'):
+        read_json(path)
+    path.write_bytes(b'[' * 100_000)
+    with pytest.raises(UserError, match='nested too deeply'):
+        read_json(path)
+    assert parse_json(b'[0,1,{"a":2}]', max_values=5) == [0, 1, {'a': 2}]
+    with pytest.raises(ValueError, match='more than 5 values'):
+        parse_json(b'[0,1,{"a":2},3]', max_values=5)
+    assert parse_json(b'\xef\xbb\xbf{}') == {}
+
+
+def test_only_ordinary_files_are_files(tmp_path):
+    """Without opening them: a pipe would wait for whoever writes to it."""
+    (tmp_path / 'file').write_text('x')
+    (tmp_path / 'link').symlink_to('file')
+    assert require_file(tmp_path / 'link', 'video') == tmp_path / 'link'
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'loop').symlink_to('loop')
+    (tmp_path / 'to the pipe').symlink_to('pipe')
+    for path, word in ((tmp_path / 'pipe', 'a pipe'), (tmp_path / 'to the pipe', 'a pipe'), ('/dev/zero', 'a device'),
+                       (tmp_path / 'loop', 'cannot be reached'), (tmp_path / 'file' / 'x', 'does not exist'),
+                       ('a\0b', 'does not exist'), ('x' * 10_000, 'cannot be reached')):
+        with pytest.raises(UserError, match=word):
+            require_file(path, 'video')
+
+
+def test_a_file_is_read_up_to_a_bound(tmp_path):
+    (tmp_path / 'a').write_bytes(b'12345')
+    assert read_file(tmp_path / 'a', 'list', 5) == b'12345'
+    with pytest.raises(ValueError, match='more than 4 bytes'):
+        read_file(tmp_path / 'a', 'list', 4)
+
+
+def test_what_strangers_wrote_is_shown_on_one_line():
+    assert shown('Zoë 1.png') == 'Zoë 1.png'
+    assert shown('a\nb\x1b[2J\ud800\'"') == 'a\\nb\\x1b[2J\\ud800\'"'
+    assert shown('x' * MAX_SHOWN) == 'x' * MAX_SHOWN
+    assert shown('x' * (MAX_SHOWN + 1)) == 'x' * (MAX_SHOWN - 3) + '...'
 
 
 def test_require_file(tmp_path):

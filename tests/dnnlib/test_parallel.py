@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from dnnlib.errors import UserError
-from dnnlib.parallel import interrupts_held, parallel_map
+from dnnlib.parallel import dead_loader, interrupts_held, parallel_map
 
 
 def double(x: int) -> int:
@@ -40,6 +40,15 @@ def test_jobs_are_not_taken_far_ahead():
 def test_a_dead_worker_is_one_sentence():
     with pytest.raises(UserError, match='fewer --workers'):
         list(parallel_map(die, range(4), 2))
+
+
+@pytest.mark.parametrize('news', [
+    'DataLoader worker (pid(s) 5, 6) exited unexpectedly', 'DataLoader worker (pid 5) is killed by signal: Killed. ',
+    "DataLoader worker (pid 5) is killed by signal: Bus error. It is possible that dataloader's\nworkers are out."])
+def test_a_dead_loader_is_one_sentence(news):
+    mistake = dead_loader(RuntimeError(news))
+    assert str(mistake).startswith(f'A process that loads data died ({news.split(".")[0]}), probably')
+    assert '\n' not in str(mistake) and dead_loader(RuntimeError('The phase went wrong.')) is None
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block():

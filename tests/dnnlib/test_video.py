@@ -1,13 +1,15 @@
 """dnnlib.video: what is written can be read back, plays in browsers, and broken files are named."""
 
 import subprocess
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+import PIL.Image
 import pytest
 
 from dnnlib.errors import UserError
-from dnnlib.video import read_frames, require_ffmpeg, video_info, write_video
+from dnnlib.video import VideoInfo, read_frames, require_ffmpeg, video_info, write_video
 
 
 def ramp(frames: int, height: int, width: int) -> list[np.ndarray]:
@@ -22,6 +24,7 @@ def test_round_trip(tmp_path):
     write_video(path, iter(frames), fps=25)
     info = video_info(path)
     assert (info.frames, info.fps, info.width, info.height) == (12, 25.0, 64, 48)
+    assert video_info(path, max_frames=1) == VideoInfo(1, 25.0, 64, 48)
     decoded = list(read_frames(path))
     assert len(decoded) == 12 and decoded[0].dtype == np.uint8
     for frame, back in zip(frames, decoded, strict=True):
@@ -81,6 +84,40 @@ def test_broken_files(tmp_path):
                 read(path)
     with pytest.raises(UserError, match='does not exist'):
         video_info(tmp_path / 'absent.mp4')
+
+
+def packed(path: Path, *args: str | Path) -> Path:
+    """A video file that ffmpeg makes as it is told."""
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', *args, path], check=True)
+    return path
+
+
+def test_giant_frames_are_refused(tmp_path):
+    for side in (5000, 6000):
+        PIL.Image.new('1', (side, side)).save(tmp_path / f'{side}.png')
+        packed(tmp_path / f'{side}.mov', '-i', tmp_path / f'{side}.png', '-c', 'copy')
+    assert next(read_frames(tmp_path / '5000.mov')).shape == (5000, 5000, 3)
+    for read in (lambda path: next(read_frames(path)), video_info):
+        with pytest.raises(UserError, match='Cannot read the video'):
+            read(tmp_path / '6000.mov')
+
+
+def test_a_name_inside_does_not_pass_for_the_stream(tmp_path):
+    write_video(tmp_path / 'a.mp4', ramp(3, 32, 32), fps=25)
+    lie = 'handler_name=Stream #0:0: Video: x, 77x77, 7.5 fps\n   Stream #0:0: Video: x, 77x77, 7.5 fps'
+    path = packed(tmp_path / 'b.mp4', '-i', tmp_path / 'a.mp4', '-c', 'copy', '-metadata:s:v', lie)
+    assert video_info(path) == VideoInfo(3, 25.0, 32, 32)
+
+
+@pytest.mark.parametrize('other', ['inside.mp4', 'file:{folder}/inside.mp4'])
+def test_playlists_are_no_videos(tmp_path, other):
+    write_video(tmp_path / 'inside.mp4', ramp(3, 32, 32), fps=25)
+    where = other.format(folder=tmp_path)
+    (tmp_path / 'concat.mp4').write_text(f'ffconcat version 1.0\nfile {where}\n')
+    (tmp_path / 'hls.mp4').write_text(f'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{where}\n#EXT-X-ENDLIST\n')
+    for name in ('concat.mp4', 'hls.mp4'):
+        with pytest.raises(UserError, match='Cannot read the video'):
+            video_info(tmp_path / name)
 
 
 @pytest.mark.parametrize('program', ['/nonexistent/ffmpeg', '/bin/false'])

@@ -140,7 +140,12 @@ def test_bad_files_are_a_sentence_each(tmp_path):
         (tmp_path / "mixed" / f"{i}.png").write_bytes(encode_png(np.zeros([3, side, side], np.uint8)))
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "0.png").write_bytes(encode_png(np.zeros([3, 8, 8], np.uint8))[:30])
+    (tmp_path / "waiting").mkdir()
+    os.mkfifo(tmp_path / "waiting" / "0.png")
+    (tmp_path / "zero.mp4").symlink_to("zero.mp4")
     source = FolderVideos(tmp_path, SHORT)
-    for index, reason in enumerate(("different sizes", "3 frames", "Cannot read", "unreadable")):
+    assert source.identity["source"] == "folder"
+    reasons = ("different sizes", "3 frames", "Cannot read", "unreadable", "a pipe", "cannot be reached")
+    for index, reason in enumerate(reasons):
         with pytest.raises(UserError, match=reason):
             source.video(index)

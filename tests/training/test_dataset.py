@@ -119,6 +119,18 @@ def test_a_larger_dataset_shrinks_by_whole_factors(clips):
             ClipDataset(clips, resolution=wrong)
 
 
+@pytest.mark.parametrize('fps', [0, -25, 1000, 10 ** 400, float('inf'), float('nan'), '30', [30], None])
+def test_impossible_frame_rates_count_as_unknown(folder, fps):
+    edit_index(folder, lambda index: index['clips']['00000'].update(fps=fps))
+    assert [clip.fps for clip in ClipDataset(folder).clips] == [25.0, 30.0, 30.0]
+
+
+def test_an_identity_is_a_text_or_a_number(folder):
+    for given, read in (('Zoë', 'Zoë'), (7, '7'), ([['deep']], None), ({}, None)):
+        edit_index(folder, lambda index, given=given: index['clips']['00000'].update(identity=given))
+        assert ClipDataset(folder).clips[0].identity == read
+
+
 def test_depth_survives_storage(folder):
     depth = np.random.default_rng(0).uniform(2.25, 3.3, [SIZE, SIZE]).astype(np.float32)
     assert np.abs(decode_depth(encode_depth(depth)) - depth).max() < 2e-5
