@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib import cli  # noqa: E402
 from torch_utils import custom_ops, runtime  # noqa: E402
 from torch_utils.ops import winograd  # noqa: E402
+from torch_utils.random_numbers import Streams  # noqa: E402
 from training.cameras import frontal_label, orbit_labels  # noqa: E402
 from training.config import Config, override, preset  # noqa: E402
 from training.loss import Fakes, Loss, Schedule  # noqa: E402
@@ -113,17 +114,18 @@ class Bench:
         self.networks: Networks = build_networks(config, 0, device)
         set_precision(self.networks, dtype)
         self.networks.G_ema.half_backbone = dtype == torch.bfloat16
-        self.random = torch.Generator(device).manual_seed(0)
+        random = torch.Generator(device).manual_seed(0)
         nets = self.networks
-        self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config, self.random)
+        self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config)
         self.schedule = Schedule(blur_sigma=0.0, swap_probability=0.5)
         g = config.generator
         cameras = orbit_labels(2).expand(clips, 2, -1).to(device)
         t = torch.tensor([[0.2, 0.7]], device=device).expand(clips, 2)
-        draw = lambda dim: torch.randn([clips, dim], device=device, generator=self.random)  # noqa: E731
-        self.fakes = Fakes(draw(g.z_dim), draw(g.z_motion_dim), t, cameras, cameras)
+        z, z_motion = (torch.randn([clips, dim], device=device, generator=random) for dim in (g.z_dim, g.z_motion_dim))
+        streams = Streams.seeded((0,), range(clips), device)
+        self.fakes = Fakes(z, z_motion, t, cameras, cameras, streams)
         size = [clips, 2, 3, g.img_resolution, g.img_resolution]
-        images = torch.randint(0, 256, size, dtype=torch.uint8, device=device, generator=self.random)
+        images = torch.randint(0, 256, size, dtype=torch.uint8, device=device, generator=random)
         self.reals = self.loss.real_frames(images, t, cameras, self.schedule)
 
     def run(self, phase: str) -> None:

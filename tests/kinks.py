@@ -33,7 +33,7 @@ def forwards() -> Iterator[tuple[str, Callable[[], object]]]:
     D_img, D_vid = full.image_discriminator(torch.float64), full.video_discriminator(torch.float64)
     yield "img", lambda: D_img(image, raw, camera)
     yield "vid", lambda: D_vid(D_vid.assemble(image, t), camera)
-    loss = Loss(full.generator(torch.float64), D_img, D_vid, full.CONFIG, torch.Generator(), "const", True)
+    loss = Loss(full.generator(torch.float64), D_img, D_vid, full.CONFIG, "const", True)
     yield "step", lambda: loss.judge(loss.synthesise(full.training_fakes(torch.float64), CALM), CALM)
 
 

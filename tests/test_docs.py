@@ -12,7 +12,7 @@ import calc_metrics
 import dataset_tool
 import gen_videos
 import train
-from benchmarks import detectors, geometry, phases
+from benchmarks import detectors, geometry, gradients, phases
 from torch_utils import checkpoint
 from training import config, safetensors_files, snapshots
 
@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main,
             "calc_metrics.py": calc_metrics.main, "benchmarks/phases.py": phases.main,
             "benchmarks/detectors.py": detectors.main, "benchmarks/geometry.py": geometry.main,
+            "benchmarks/gradients.py": gradients.main,
             "training.snapshots": snapshots.main, "training.safetensors_files": safetensors_files.main,
             "torch_utils.checkpoint": checkpoint.main}
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)

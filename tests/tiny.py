@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from torch_utils.random_numbers import Streams
 from training.cameras import frontal_label
 from training.config import Config, override, validate
 from training.loss import Fakes, Frames, Loss, Schedule
@@ -60,7 +61,7 @@ def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = t
     cameras = labels(seed + 3, clips, 2, dtype=dtype)
     return Fakes(normal(seed, clips, options.generator.z_dim, dtype=dtype),
                  normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype), times, cameras,
-                 cameras.roll(1, dims=0))
+                 cameras.roll(1, dims=0), Streams.seeded((seed,), range(clips), torch.device("cpu")))
 
 
 def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = torch.float32) -> Frames:
@@ -70,7 +71,7 @@ def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = 
     return Frames(image, raw, torch.tensor([[0.1, 0.8]] * clips, dtype=dtype), labels(seed, clips * 2, dtype=dtype))
 
 
-def loss(nets: Networks, options: Config, seed: int = 0, **choices: Any) -> Loss:
+def loss(nets: Networks, options: Config, **choices: Any) -> Loss:
     """The phases, by default without randomness; `noise_mode` and `deterministic` may be chosen."""
     choices = {"noise_mode": "const", "deterministic": True} | choices
-    return Loss(nets.G, nets.D_img, nets.D_vid, options, torch.Generator().manual_seed(seed), **choices)
+    return Loss(nets.G, nets.D_img, nets.D_vid, options, **choices)

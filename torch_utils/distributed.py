@@ -161,17 +161,26 @@ def average_gradients(params: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     """
     grads = [param.grad for param in params if param.grad is not None]
     faults = torch.zeros([], dtype=torch.int64, device=grads[0].device if grads else None)
-    for bucket in _buckets(grads):
-        flat = torch.cat([grad.reshape(-1) for grad in bucket])
-        if world_size() > 1:
-            dist.all_reduce(flat)
-            flat /= world_size()
-        faults += flat.numel() - torch.isfinite(flat).sum()
+    for bucket, flat in _summed(grads):
+        flat /= world_size()
+        faults += torch.count_nonzero(flat - flat)       # NaN where one is not finite; a third of isfinite's time
         limit = min(GRADIENT_LIMIT, torch.finfo(flat.dtype).max)
         torch.nan_to_num(flat, nan=0.0, posinf=limit, neginf=-limit, out=flat)
         for grad, part in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
             grad.copy_(part.view(grad.shape))
     return faults
+
+
+def _summed(grads: list[torch.Tensor]) -> Iterator[tuple[list[torch.Tensor], torch.Tensor]]:
+    """Buckets with their sum over all processes, flat. While one is used the next ones are on their way."""
+    started = []
+    for bucket in _buckets(grads):
+        flat = torch.cat([grad.reshape(-1) for grad in bucket])
+        started.append((bucket, flat, dist.all_reduce(flat, async_op=True) if world_size() > 1 else None))
+    for bucket, flat, work in started:
+        if work is not None:
+            work.wait()
+        yield bucket, flat
 
 
 def _buckets(grads: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -2,6 +2,8 @@
 
 import torch
 
+from torch_utils.random_numbers import Random, uniform
+
 
 def condition_cameras(cameras: torch.Tensor, mode: str, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Cameras of clips [B, T, 25] -> (for the mapping network, for rendering), both [B, T, 25].
@@ -15,10 +17,10 @@ def condition_cameras(cameras: torch.Tensor, mode: str, training: bool) -> tuple
 
 
 def swap_cameras(cameras: torch.Tensor, others: torch.Tensor, probability: float,
-                 random: torch.Generator) -> torch.Tensor:
+                 random: Random) -> torch.Tensor:
     """Cameras [B, T, 25] with each clip's replaced by another clip's (`others`, alike) with a probability (A.1).
 
     Keeps the generator from reading the rendering camera's pose off its condition.
     """
-    swap = torch.rand([len(cameras), 1, 1], device=cameras.device, generator=random) < probability
+    swap = uniform([len(cameras), 1, 1], random, cameras.device) < probability
     return torch.where(swap, others, cameras)

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import softplus
 
 from torch_utils.ops.upfirdn2d import filter2d
+from torch_utils.random_numbers import Streams, normal, uniform
 from training.conditioning import condition_cameras, swap_cameras
 from training.config import FRAMES_PER_CLIP, Config
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
@@ -27,6 +28,11 @@ class Fakes:
     times: torch.Tensor          # [B, 2] in [0, 1]
     cameras: torch.Tensor        # [B, 2, 25]
     others: torch.Tensor         # [B, 2, 25], cameras of other clips: what the mapping network may see instead
+    random: Streams              # B: drives noise, ray jitter, camera swaps and regularisation points
+
+    def rows(self, rows: slice) -> "Fakes":
+        """Those of some of the clips."""
+        return Fakes(*(value[rows] for value in vars(self).values()))
 
 
 @dataclass
@@ -68,13 +74,12 @@ class Loss:
 
     Args:
         D_img, D_vid: None where the ablation leaves one out.
-        random: drives noise, ray jitter, camera swaps and regularisation points.
         noise_mode, deterministic: how fakes are synthesised ("random" and False in training).
     """
 
     def __init__(self, G: Generator, D_img: ImageDiscriminator | None, D_vid: VideoDiscriminator | None,
-                 config: Config, random: torch.Generator, noise_mode: str = "random", deterministic: bool = False):
-        self.G, self.D_img, self.D_vid, self.config, self.random = G, D_img, D_vid, config, random
+                 config: Config, noise_mode: str = "random", deterministic: bool = False):
+        self.G, self.D_img, self.D_vid, self.config = G, D_img, D_vid, config
         self.noise_mode, self.deterministic = noise_mode, deterministic
 
     def real_frames(self, images: torch.Tensor, times: torch.Tensor, cameras: torch.Tensor,
@@ -90,7 +95,7 @@ class Loss:
         mapped, rendered = condition_cameras(fakes.cameras, G.config.camera_mode, training=True)
         if schedule.swap_probability > 0:
             others, _ = condition_cameras(fakes.others, G.config.camera_mode, training=True)
-            mapped = swap_cameras(mapped, others, schedule.swap_probability, self.random)
+            mapped = swap_cameras(mapped, others, schedule.swap_probability, fakes.random)
         z = fakes.z.repeat_interleave(FRAMES_PER_CLIP, dim=0)
         z_motion = G.motion_code(fakes.z, fakes.z_motion).repeat_interleave(FRAMES_PER_CLIP, dim=0)
         t = fakes.times.reshape(-1, 1)
@@ -102,7 +107,7 @@ class Loss:
         if w_avg_beta is not None:
             self.G.backbone.mapping.update_w_avg(ws.detach(), w_avg_beta)
         out = self.G.synthesis(ws, cameras, z_motion, t, noise_mode=self.noise_mode,
-                               random=None if self.deterministic else self.random)
+                               random=None if self.deterministic else fakes.random)
         return Frames(out["image"], out["image_raw"], fakes.times, cameras)
 
     def judge(self, frames: Frames, schedule: Schedule) -> dict[str, torch.Tensor]:
@@ -132,16 +137,16 @@ class Loss:
         ws, z_motion, t, _ = self.latents(fakes, schedule)
         loss = self.config.loss
         shape = [len(ws), loss.reg_points, 3]
-        points = (torch.rand(shape, device=ws.device, generator=self.random) * 2 - 1) * BOX_REACH
-        near = points + torch.randn(shape, device=ws.device, generator=self.random) * loss.reg_perturbation
-        l1 = self.density_variation(points, near, ws, z_motion, t)
+        points = (uniform(shape, fakes.random, ws.device) * 2 - 1) * BOX_REACH
+        near = points + normal(shape, fakes.random, ws.device) * loss.reg_perturbation
+        l1 = self.density_variation(points, near, ws, z_motion, t, fakes.random)
         (l1 * (loss.lambda_reg * gain)).backward()
         return {"loss/g_reg": l1}
 
-    def density_variation(self, points, near, ws, z_motion, t) -> torch.Tensor:
+    def density_variation(self, points, near, ws, z_motion, t, random: Streams | None = None) -> torch.Tensor:
         """Mean |sigma(points) - sigma(near)| of raw densities at points, near [N, M, 3]."""
-        generator = None if self.deterministic else self.random
-        sigma = self.G.sample(torch.cat([points, near], dim=1), ws, z_motion, t, self.noise_mode, generator)["sigma"]
+        random = None if self.deterministic else random
+        sigma = self.G.sample(torch.cat([points, near], dim=1), ws, z_motion, t, self.noise_mode, random)["sigma"]
         first, second = sigma.chunk(2, dim=1)
         return (first - second).abs().mean()
 

@@ -11,8 +11,9 @@ from torch.nn.functional import softplus
 from tests import full, golden, kinks, tiny
 from tests.recording import spy
 from tests.tiny import CALM
+from torch_utils.random_numbers import Streams
 from training.config import Config, override
-from training.loss import Fakes, Loss, Schedule, blur, r1_image, schedule
+from training.loss import Loss, Schedule, blur, r1_image, schedule
 from training.networks.generator import Generator
 
 # --- the golden training step ----------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def check_density_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatc
 @pytest.fixture
 def full_loss(generator, image_discriminator, video_discriminator):
     wanted(generator)
-    yield Watched(generator, image_discriminator, video_discriminator, full.CONFIG, torch.Generator(), "const", True)
+    yield Watched(generator, image_discriminator, video_discriminator, full.CONFIG, "const", True)
     generator.requires_grad_(False).zero_grad(set_to_none=True)
 
 
@@ -100,7 +101,7 @@ def test_density_regularisation_matches_golden(full_loss, monkeypatch):
 def test_both_match_golden_in_float64(monkeypatch):
     networks = [make(torch.float64) for make in (full.generator, full.image_discriminator, full.video_discriminator)]
     wanted(networks[0])
-    loss = Watched(*networks, full.CONFIG, torch.Generator(), "const", True)
+    loss = Watched(*networks, full.CONFIG, "const", True)
     check_main_phase("training_step_f64", loss, torch.float64, monkeypatch)
     check_density_phase("training_step_f64", loss, torch.float64, monkeypatch)
 
@@ -268,11 +269,11 @@ def test_losses_are_what_the_paper_says(setting):
 
 @pytest.mark.parametrize("phase", ["g_main", "g_reg", "d_main", "d_reg"])
 def test_gain_scales_gradients_and_nothing_else(setting, phase):
-    nets, loss, fakes, reals = setting
-    args = {"g_main": (fakes,), "g_reg": (fakes,), "d_main": (reals, fakes), "d_reg": (reals,)}[phase]
+    nets, loss, _, reals = setting
     module, results = nets.G if phase.startswith("g") else nets.D_img, []
     for gain in (1.0, 4.0):
-        loss.random.manual_seed(0)
+        fakes = tiny.fakes(loss.config)
+        args = {"g_main": (fakes,), "g_reg": (fakes,), "d_main": (reals, fakes), "d_reg": (reals,)}[phase]
         report = getattr(loss, phase)(*args, CALM, gain)
         results.append(({name: value.item() for name, value in report.items()}, gradient_norms(module)))
     (report1, norms1), (report4, norms4) = results
@@ -290,7 +291,7 @@ def test_accumulated_passes_equal_one(setting):
     whole = {name: p.grad.clone() for name, p in nets.G.named_parameters() if p.grad is not None}
     nets.G.zero_grad(set_to_none=True)
     for rows in (slice(0, 2), slice(2, 4)):
-        loss.g_main(Fakes(*(value[rows] for value in vars(fakes).values())), CALM, 0.5)
+        loss.g_main(fakes.rows(rows), CALM, 0.5)
     for name, parameter in nets.G.named_parameters():
         if name in whole:
             torch.testing.assert_close(parameter.grad, whole[name], atol=1e-5, rtol=1e-3)
@@ -315,11 +316,12 @@ def test_frames_of_a_clip_share_codes_but_not_times(setting):
     torch.testing.assert_close(ws, expected)
 
 
-def test_training_draws_noise_and_jitter_from_its_own_generator():
+def test_training_draws_noise_and_jitter_from_the_streams_of_its_fakes():
     options = tiny.config()
-    nets, fakes = tiny.networks(options), tiny.fakes(tiny.config())
+    nets, fakes = tiny.networks(options), tiny.fakes(options)
     state = torch.random.get_rng_state()
-    images = [tiny.loss(nets, options, seed, noise_mode="random", deterministic=False).synthesise(fakes, CALM).image
-              for seed in (1, 1, 2)]
+    loss = tiny.loss(nets, options, noise_mode="random", deterministic=False)
+    seeded = [replace(fakes, random=Streams.seeded((seed,), range(2), torch.device("cpu"))) for seed in (1, 1, 2)]
+    images = [loss.synthesise(given, CALM).image for given in seeded]
     assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
     assert torch.equal(torch.random.get_rng_state(), state)

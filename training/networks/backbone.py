@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
+from torch_utils.random_numbers import Random
 from training.config import GeneratorConfig
 from training.networks.layers import RESAMPLE_TAPS, SynthesisLayer, ToRGBLayer
 from training.networks.mapping import MappingNetwork
@@ -37,7 +38,7 @@ class SynthesisBlock(nn.Module):
         self.num_convs = 1 if self.is_first else 2
 
     def forward(self, x: torch.Tensor | None, img: torch.Tensor | None, ws: torch.Tensor, z_motion=None, t=None,
-                noise_mode: str = "const", random: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+                noise_mode: str = "const", random: Random | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """x [N, in, H, W], img [N, img_channels, H, W] (None in the first block), ws [N or 1, convs + 1, w_dim]."""
         rows = iter(ws.unbind(dim=1))
         if self.is_first:
@@ -79,7 +80,7 @@ class SynthesisNetwork(nn.Module):
             in_channels = channels
 
     def forward(self, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, noise_mode: str = "const",
-                random: torch.Generator | None = None, dtype: torch.dtype | None = None) -> torch.Tensor:
+                random: Random | None = None, dtype: torch.dtype | None = None) -> torch.Tensor:
         """ws [N or 1, num_ws, w_dim], z_motion [N, D], t [N, 1] -> [N, 3 * plane_channels, R, R].
 
         The convolutions run in `dtype` (None: the parameters'). A block's to-RGB layer shares its row of ws with

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from torch_utils.random_numbers import Random
 from training.cameras import CAMERA_DIM
 from training.config import GeneratorConfig
 from training.networks.backbone import PLANES, Backbone
@@ -56,7 +57,7 @@ class Generator(nn.Module):
         return z if self.config.motion_code == "z_a" else z_motion
 
     def planes(self, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, noise_mode: str = "const",
-               random: torch.Generator | None = None) -> torch.Tensor:
+               random: Random | None = None) -> torch.Tensor:
         """Feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1]."""
         dtype = self.precision if self.half_backbone else None
         planes = self.backbone.synthesis(ws, z_motion, t, noise_mode, random, dtype)
@@ -64,26 +65,26 @@ class Generator(nn.Module):
 
     def synthesis(self, ws: torch.Tensor, camera: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, *,
                   neural_rendering_resolution: int | None = None, noise_mode: str = "const",
-                  random: torch.Generator | bool | None = None, with_points: bool = False) -> dict[str, torch.Tensor]:
+                  random: Random | bool | None = None, with_points: bool = False) -> dict[str, torch.Tensor]:
         """Frames of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1] in [0, 1] and camera [N, 25].
 
         Args:
             neural_rendering_resolution: side r of the ray grid; None: the configuration's.
             noise_mode: "const", "random" or "none", in the backbone.
-            random: None renders deterministically; a generator (or True: torch's own) jitters the samples along rays
-                and draws the noise of `noise_mode="random"`.
+            random: None renders deterministically; a generator or streams (True: torch's own) jitters the samples along
+                rays and draws the noise of `noise_mode="random"`.
             with_points: add `xyz` and `weight_total`.
 
         Returns:
             image [N, 3, R, R] and image_raw [N, 3, r, r] in about [-1, 1] (never clipped here), image_depth
             [N, 1, r, r] in world units, weight_total [N, r, r, 1] (opacity), xyz [N, r, r, 3] (mean surface points).
         """
-        generator = random if isinstance(random, torch.Generator) else None
-        planes = self.planes(ws, z_motion, t, noise_mode, generator)
+        own = None if random is True else random
+        planes = self.planes(ws, z_motion, t, noise_mode, own)
         return self.render_planes(planes, ws, camera, neural_rendering_resolution, random, with_points)
 
     def render_planes(self, planes: torch.Tensor, ws: torch.Tensor, camera: torch.Tensor,
-                      neural_rendering_resolution: int | None = None, random: torch.Generator | bool | None = None,
+                      neural_rendering_resolution: int | None = None, random: Random | bool | None = None,
                       with_points: bool = False) -> dict[str, torch.Tensor]:
         """Second half of `synthesis`: planes [N, 3, C, R, R] seen by camera [N, 25]. Same results."""
         rendering = self.config.rendering
@@ -105,7 +106,7 @@ class Generator(nn.Module):
         return self.superresolution(image_raw, features, ws[:, -1], dtype=self.precision)
 
     def sample(self, coordinates: torch.Tensor, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor,
-               noise_mode: str = "const", random: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+               noise_mode: str = "const", random: Random | None = None) -> dict[str, torch.Tensor]:
         """Raw density `sigma` [N, M, 1] and colours `rgb` [N, M, C] at world coordinates [N, M, 3]."""
         planes = self.planes(ws, z_motion, t, noise_mode, random)
         return self.sample_planes(planes, coordinates)

@@ -12,6 +12,7 @@ from torch import nn
 from torch_utils.ops.bias_act import activation_funcs, bias_act
 from torch_utils.ops.conv2d_resample import conv2d_resample
 from torch_utils.ops.upfirdn2d import setup_filter
+from torch_utils.random_numbers import Random, normal
 
 RESAMPLE_TAPS = (1, 3, 3, 1)          # StyleGAN2's up- and downsampling filter
 EPS = 1e-8                            # under every root of this file
@@ -155,21 +156,21 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
-    def _noise(self, x: torch.Tensor, mode: str, generator: torch.Generator | None) -> torch.Tensor | None:
+    def _noise(self, x: torch.Tensor, mode: str, random: Random | None) -> torch.Tensor | None:
         if not self.use_noise or mode == "none":
             return None
         if mode == "const":
             return self.noise_const * self.noise_strength
         shape = [x.shape[0], 1, self.resolution, self.resolution]
-        return torch.randn(shape, device=x.device, generator=generator) * self.noise_strength
+        return normal(shape, random, x.device) * self.noise_strength
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str = "const",
-                generator: torch.Generator | None = None) -> torch.Tensor:
+                random: Random | None = None) -> torch.Tensor:
         """x [N, in, H, W], w [N or 1, w_dim] -> [N, out, resolution, resolution].
 
-        noise_mode: "const" (the layer's own map), "random" (drawn from `generator`), "none".
+        noise_mode: "const" (the layer's own map), "random" (drawn from `random`), "none".
         """
-        x = modulated_conv2d(x, self.weight, self.affine(w), noise=self._noise(x, noise_mode, generator), up=self.up,
+        x = modulated_conv2d(x, self.weight, self.affine(w), noise=self._noise(x, noise_mode, random), up=self.up,
                              padding=self.padding, resample_filter=self.resample_filter, flip_weight=self.up == 1)
         return bias_act(x, self.bias.to(x.dtype), act="lrelu", clamp=self.conv_clamp, overwrite=True)
 

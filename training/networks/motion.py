@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from torch_utils.random_numbers import Random
 from training.networks.layers import FullyConnectedLayer, SynthesisLayer
 
 
@@ -30,7 +31,7 @@ class MotionLayer(nn.Module):
         return self.motion_mlp(self.affine((z_motion * t).to(self.affine.weight.dtype)))
 
     def forward(self, x: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, noise_mode: str = "const",
-                random: torch.Generator | None = None) -> torch.Tensor:
+                random: Random | None = None) -> torch.Tensor:
         """x [N, channels, H, W] -> the same shape (Eq. 2)."""
         style = self.style(z_motion, t)
         if self.conv is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from torch_utils.ops.plane_sampling import sample_planes_mean
+from torch_utils.random_numbers import Random, uniform
 from training.config import RenderingConfig
 from training.rendering import marching
 from training.rendering.decoder import Decoder
@@ -39,14 +40,14 @@ def decode(planes: torch.Tensor, decoder: Decoder, coordinates: torch.Tensor,
 
 
 def render(planes: torch.Tensor, decoder: Decoder, origins: torch.Tensor, directions: torch.Tensor,
-           config: RenderingConfig, random: torch.Generator | bool | None = None,
+           config: RenderingConfig, random: Random | bool | None = None,
            with_points: bool = False) -> Rendered:
     """Renders rays in two passes, coarse and fine; the samples of both count in the result.
 
     Args:
         planes: [N, 3, C, H, W]; origins, directions: [N, R, 3].
-        random: None for the deterministic mode (no jitter, evenly spaced importance samples); a generator, or True for
-            torch's own, to draw both.
+        random: None for the deterministic mode (no jitter, evenly spaced importance samples); a generator or streams,
+            or True for torch's own, to draw both.
         with_points: also return the mean surface points.
     """
     coarse = _coarse_depths(origins, config, random)
@@ -71,9 +72,8 @@ def render(planes: torch.Tensor, decoder: Decoder, origins: torch.Tensor, direct
                     marching.expected_depth(weights, depths), opacity, points)
 
 
-def _uniform(shape, like: torch.Tensor, random: torch.Generator | bool) -> torch.Tensor:
-    generator = random if isinstance(random, torch.Generator) else None
-    return torch.rand(shape, device=like.device, dtype=like.dtype, generator=generator)
+def _uniform(shape, like: torch.Tensor, random: Random | bool) -> torch.Tensor:
+    return uniform(shape, None if random is True else random, like.device, like.dtype)
 
 
 def _coarse_depths(origins: torch.Tensor, config: RenderingConfig, random) -> torch.Tensor:

@@ -1,0 +1,88 @@
+"""One model for any number of processes and passes: gradients, parameters, random numbers and groups do not depend on
+how a batch is divided, as long as a pass has a multiple of 4 clips."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import train
+from tests.training.gradient_recorder import record
+from torch_utils import checkpoint
+from training.training_loop import PHASES, Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = Path(__file__).parents[2]
+# With everything random on: noise, jitter, swapped cameras, blur, mirrored pairs.
+OPTIONS = ["--cfg=demo", "--img-resolution=32", "--plane-resolution=16", "--motion-blocks=2", "--cbase=128", "--cmax=8",
+           "--d-cbase=128", "--d-cmax=8", "--depth-samples=4", "--importance-samples=4", "--seed=3",
+           "--neural-rendering-resolution=8", "--batch=8", "--tick=1", "--workers=0", "--device=cpu"]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+
+
+def alone(outdir: Path, data: Path, *more: str) -> None:
+    """train.py in this process."""
+    result = CliRunner().invoke(train.main, [*OPTIONS, f"--outdir={outdir}", f"--data={data}", *more])
+    assert result.exit_code == 0, (result.output, result.exc_info)
+
+
+def together(program: list[str], outdir: Path, data: Path, *more: str) -> None:
+    """The program with train.py's arguments in two processes, four clips each."""
+    done = subprocess.run([*LAUNCH, *program, *OPTIONS, f"--outdir={outdir}", f"--data={data}", *more],
+                          env=ENVIRONMENT, text=True, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def gradients(heads, tmp_path_factory) -> dict[str, dict[str, list[torch.Tensor]]]:
+    """Of every phase: of one pass of 8 clips, of two passes of 4, and of two processes of 4."""
+    folder, found = tmp_path_factory.mktemp("gradients"), {}
+    for name, flags in (("whole", []), ("passes", ["--batch-gpu=4"])):
+        found[name] = {}
+        with pytest.MonkeyPatch.context() as patch:
+            record(Trainer, found[name].setdefault, patch.setattr)
+            alone(folder / name, heads, "--kimg=0.008", *flags)
+    recorder = str(Path(__file__).with_name("gradient_recorder.py"))
+    together([recorder, str(folder / "gradients.pt")], folder / "processes", heads, "--kimg=0.008")
+    found["processes"] = torch.load(folder / "gradients.pt", weights_only=True)
+    return found
+
+
+@pytest.mark.parametrize("division", ["passes", "processes"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_gradients(gradients, phase, division):
+    whole, divided = gradients["whole"][phase], gradients[division][phase]
+    assert len(whole) == len(divided) > 10
+    total = _norm(whole)
+    assert _norm([one - other for one, other in zip(whole, divided, strict=True)]) < 1e-5 * total
+    for one, other in zip(whole, divided, strict=True):      # small sums of large terms cancel: rounding weighs more
+        assert (one - other).norm() < max(1e-4 * one.norm(), 1e-6 * total), tuple(one.shape)
+
+
+def _norm(tensors: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack([tensor.double().norm() for tensor in tensors]).norm()
+
+
+@pytest.fixture(scope="module")
+def trained(heads, tmp_path_factory) -> dict[str, dict]:
+    """Training states after five iterations."""
+    folder = tmp_path_factory.mktemp("trained")
+    alone(folder / "whole", heads, "--kimg=0.04")
+    alone(folder / "passes", heads, "--kimg=0.04", "--batch-gpu=4")
+    together([str(ROOT / "train.py")], folder / "processes", heads, "--kimg=0.04")
+    return {path.name: checkpoint.load(next(path.glob("*/training-state*")), "state") for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("division", ["passes", "processes"])
+def test_parameters_after_five_iterations(trained, division):
+    whole, divided = trained["whole"]["networks"], trained[division]["networks"]
+    for network, weights in whole.items():
+        differences = {name: value - divided[network][name] for name, value in weights.items()}
+        assert _norm(list(differences.values())) < 1e-4 * _norm(list(weights.values())), network
+        # Adam makes steps of 0.002 of gradients of any size, also of those that are rounding errors.
+        assert [name for name, value in differences.items() if value.abs().max() > 5e-4] == []
