@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.parallel import dead_loader
 from dnnlib.video import require_ffmpeg
 from metrics.in_training import SnapshotScores
 from metrics.protocols import Request, parse_requests
@@ -27,6 +28,7 @@ from torch_utils import custom_ops, distributed, runtime
 from torch_utils.kernel_builder import cache_root
 from training import config as options
 from training.dataset import ClipDataset
+from training.run_choice import open_run
 from training.run_folder import RunFolder, RunOptions
 from training.snapshot_pictures import SnapshotPictures
 from training.training_loop import Hooks, Progress, Status, Trainer
@@ -84,6 +86,9 @@ ABLATIONS = [
     ("--video-cameras", "discriminator.video_cameras", bool, "Condition the video discriminator on cameras."),
     ("--video-dt", "discriminator.video_dt", bool, "Show the video discriminator the time between frames."),
 ]
+# How gloo and NCCL say that another process is gone.
+PEER_GONE = re.compile("closed by peer|reset by peer|Broken pipe|remote process exited")
+FLAGS = {key: flag for flag, key, _, _ in OVERRIDES + MODEL + ABLATIONS}
 
 
 def config_flags(function):
@@ -112,9 +117,11 @@ def resolve(cfg: str, flags: dict[str, Any]) -> options.Config:
 @click.option("--cfg", required=True, metavar="|".join(options.PRESETS), help="Preset.")
 @click.option("--data", type=click.Path(path_type=Path), required=True,
               help="Dataset: a folder or an uncompressed zip.")
-@click.option("--resume", metavar="auto|none|FOLDER", default="auto",
-              help="auto: go on with the newest run in --outdir with the same options, else start a new one; none: "
-                   "start a new one; a run's folder: go on with that one.")
+@click.option("--resume", metavar="auto|latest|none|FOLDER|FILE", default="auto",
+              help="auto: go on with the newest run in --outdir with the same name and options, else start a new one; "
+                   "latest: go on with the newest run in --outdir, and refuse if there is none or its options differ; "
+                   "none: start a new one; a run's folder: go on with that one; a training-state-*.pt in a run's "
+                   "folder: go on from there, in a new run if that one has later states, which stay.")
 @click.option("--init-from", type=click.Path(path_type=Path), help="Start a new run from the weights of a snapshot.")
 @click.option("--desc", default="", help="Added to the run's name.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
@@ -153,7 +160,7 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
         if dry_run:
             return _print_options(config, dataset)
         asked = RunOptions(config, str(data), dataset.fingerprint(), str(init_from) if init_from else None)
-        run = open_run(outdir, run_name(cfg, data, config, desc), asked, resume)
+        run = open_run(outdir, run_name(cfg, data, config, desc), asked, resume, FLAGS, _warn)
         with run if distributed.is_main() else contextlib.nullcontext():
             scoring = Setting(dataset, weights=detector, detectors=detectors, device=own_device,
                               cache=cache_root() / "metrics")
@@ -173,41 +180,6 @@ def run_name(cfg: str, data: Path, config: options.Config, desc: str) -> str:
     return re.sub(r"[^\w.\-]+", "_", "-".join(parts + ([desc] if desc else [])))
 
 
-def open_run(outdir: Path, name: str, asked: RunOptions, resume: str) -> RunFolder:
-    """The folder of the run to go on with or of a new one; the main process decides for all."""
-    with distributed.fail_together():
-        path = _choose_run(outdir, name, asked, resume) if distributed.is_main() else None
-    return RunFolder(Path(distributed.gather(str(path))[0]), asked.config.training.keep)
-
-
-def _choose_run(outdir: Path, name: str, asked: RunOptions, resume: str) -> Path:
-    found = None
-    if resume not in ("auto", "none"):
-        found = Path(resume)
-        asked = _same_options(found, asked)
-    elif resume == "auto":
-        found = RunFolder.find(outdir, name, asked)
-    if found is None:
-        return RunFolder.create(outdir, name, asked)
-    asked.save(found)            # --kimg and the like may be new
-    return found
-
-
-def _same_options(folder: Path, asked: RunOptions) -> RunOptions:
-    """`asked` if the run in `folder` can go on with it, else UserError. --init-from need not be repeated."""
-    if not RunFolder(folder).states():
-        raise UserError(f"--resume={folder} has no training-state-*.pt: give the folder of a run.")
-    saved = RunOptions.load(folder)
-    asked = replace(asked, init_from=asked.init_from or saved.init_from)
-    flags = {key: flag for flag, key, _, _ in OVERRIDES + MODEL + ABLATIONS}
-    changed = [f"{flags.get(key, key)} was {then}, not {now}" if key != "dataset" else "the dataset was another one"
-               for key, (then, now) in saved.differences(asked).items()]
-    if changed:
-        raise UserError(f"--resume={folder} was started with other options ({'; '.join(changed)}): repeat them, or "
-                        "start a new run from its snapshot with --resume=none --init-from.")
-    return asked
-
-
 def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: torch.device,
           init_from: Path | None, requests: list[Request], scoring: Setting, time_limit: float | None) -> None:
     """Runs the training loop under a progress bar; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
@@ -217,8 +189,8 @@ def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: 
     stop = StopFlag(time_limit)
     hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, device))
     trainer = Trainer(config, dataset, run, device, dtype, hooks)
+    resumed = trainer.restore(_warn)
     with distributed.fail_together():
-        resumed = trainer.restore()
         if init_from and not resumed:
             trainer.init_from(init_from)
     if requests:
@@ -228,13 +200,48 @@ def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: 
             click.echo(f"{'Continuing' if resumed else 'Starting'} {run.path} at {trainer.progress.kimg:.3f} kimg.")
             bar = stack.enter_context(Bar(config.training.kimg, trainer.progress))
             hooks.status, hooks.iteration = bar.status, bar.iteration
-        progress = trainer.train()
+        with _telling_what_is_kept(run), _dead_loaders_told():
+            progress = trainer.train()
         stopped = any(distributed.gather(stop.asked))
     if distributed.is_main():
         end = "Stopped; the same command continues." if stopped else "Done."
         click.echo(f"{end} {progress.kimg:.3f} kimg in {run.path}")
     if stopped:
         raise SystemExit(cli.INTERRUPTED_STATUS)
+
+
+def _warn(line: str) -> None:
+    if distributed.is_main():
+        click.echo(f"Warning: {line}", err=True)
+
+
+@contextlib.contextmanager
+def _telling_what_is_kept(run: RunFolder) -> Iterator[None]:
+    """When a mistake, or another process's end, ends training: says where the same command will go on."""
+    try:
+        yield
+    except UserError:
+        if run.states():
+            click.echo(f"\n{run.states()[-1]} is kept: the same command goes on there, when what follows is mended.",
+                       err=True)
+        raise
+    except RuntimeError as error:
+        if distributed.world_size() == 1 or not PEER_GONE.search(str(error)):
+            raise
+        click.echo(f"\nProcess {distributed.rank()} ends, because another one failed or was killed: what that one "
+                   "said is the reason; the same command goes on from the last training state.", err=True)
+        raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def _dead_loaders_told() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        mistake = dead_loader(error)
+        if mistake is None:
+            raise
+        raise mistake from error
 
 
 class StopFlag:

@@ -17,15 +17,12 @@ from click.testing import CliRunner, Result
 
 import train
 from dnnlib.files import read_json
+from tests.training.forks import ENVIRONMENT, TINY
 from torch_utils import checkpoint
 from training.snapshots import load_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[1]
-TINY = ["--cfg=demo", "--img-resolution=32", "--plane-resolution=16", "--motion-blocks=2", "--cbase=128", "--cmax=8",
-        "--d-cbase=128", "--d-cmax=8", "--depth-samples=4", "--importance-samples=4",
-        "--neural-rendering-resolution=8", "--batch=2", "--gamma=1", "--tick=0.002", "--workers=0", "--device=cpu"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def run(outdir: Path, data: Path, *more: object) -> Result:

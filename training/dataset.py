@@ -17,7 +17,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import shown
-from dnnlib.parallel import interrupts_held
+from dnnlib.parallel import dead_loader, interrupts_held
 from training.cameras import CAMERA_DIM, MIRROR_NEGATES
 from training.clip_files import (
     DAMAGE,
@@ -295,9 +295,10 @@ def _next_item(batches: Iterator) -> dict[str, torch.Tensor] | UserError:
     try:
         return next(batches)
     except RuntimeError as error:
-        if 'DataLoader worker' in str(error) and ('unexpectedly' in str(error) or 'signal' in str(error)):
-            return UserError('A loader worker died, probably for lack of memory: use fewer --workers.')
-        raise
+        mistake = dead_loader(error)
+        if mistake is None:
+            raise
+        return mistake
 
 
 def _collate(pairs: list) -> dict[str, torch.Tensor] | UserError:

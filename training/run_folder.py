@@ -7,8 +7,11 @@ installed), `network-snapshot-<kimg>.pkl`, `training-state-<kimg>.pt`, and at ea
 import contextlib
 import json
 import math
+import os
 import re
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,17 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, read_json, storage_error, write_json
+from dnnlib.folder_lock import FolderLock
 from torch_utils import checkpoint
 from training.config import Config, from_dict, to_dict
 from training.snapshots import Networks, save_snapshot
+from training.training_state import require_finite
 
 OPTIONS = "training_options.json"
 STATS = "stats.jsonl"
+# What `atomic_path` calls the files of a run while they are written.
+UNFINISHED = re.compile(r"\.(training-state-|network-snapshot-|fakes|training_options|stats|best-snapshot)"
+                        r".*\.[0-9a-f]{8}\.\w+")
 FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
 
 
@@ -74,11 +82,16 @@ class RunFolder:
     """The files of one run, written by the main process alone.
 
     As a context it closes its files at the end, and takes away the folder of a run that had nothing to show yet.
+
+    Args:
+        keep: how many training states to keep.
+        only: the one training state to go on from; None: the newest that can be used.
     """
 
-    def __init__(self, path: Path, keep: int = 3):
-        self.path, self.keep = path, keep
+    def __init__(self, path: Path, keep: int = 3, only: Path | None = None):
+        self.path, self.keep, self.only = path, keep, only
         self._events = None
+        self._lock = FolderLock(path)
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -89,6 +102,21 @@ class RunFolder:
         if {path.name for path in self.path.iterdir()} == {OPTIONS}:
             (self.path / OPTIONS).unlink()
             self.path.rmdir()
+        self._lock.drop()
+
+    def claim(self) -> None:
+        """Takes the folder for this process, and removes what a process that was killed left half-written.
+
+        UserError if another process trains this run. Without locks (some network file systems) nothing is removed.
+        """
+        taken = self._lock.take()
+        if taken is False:
+            raise UserError(f"Another process is training {self.path}: stop it or let it end, or start one more run "
+                            "with --resume=none.")
+        if taken:
+            for path in self.path.iterdir():
+                if UNFINISHED.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     @classmethod
     def create(cls, outdir: Path, name: str, options: RunOptions) -> Path:
@@ -107,12 +135,34 @@ class RunFolder:
 
     @classmethod
     def find(cls, outdir: Path, name: str, options: RunOptions) -> Path | None:
-        """The newest run under `outdir` with this name and these options that has a state to go on from."""
+        """The newest run under `outdir` with this name and these options that has a state to go on from; if there is
+        none, the newest that was killed before its first state, to start it again."""
+        same = []
         for path in sorted(outdir.glob(f"[0-9][0-9][0-9][0-9][0-9]-{name}"), reverse=True):
             with contextlib.suppress(UserError):         # of another version, or no run of ours: not the same options
-                if cls(path).states() and not options.differences(RunOptions.load(path)):
-                    return path
-        return None
+                if not options.differences(RunOptions.load(path)):
+                    same.append(path)
+        return next((path for path in same if cls(path).states()), same[0] if same else None)
+
+    @classmethod
+    def latest(cls, outdir: Path) -> Path | None:
+        """The run under `outdir` with the highest number that has a state to go on from, whatever its options."""
+        return next((path for path in sorted(outdir.glob("[0-9][0-9][0-9][0-9][0-9]-*"), reverse=True)
+                     if cls(path).states()), None)
+
+    @classmethod
+    def branch(cls, outdir: Path, name: str, options: RunOptions, state: Path) -> Path:
+        """A new run that starts with a training state of another one, and its statistics. That one stays as it is."""
+        path = cls.create(outdir, name, options)
+        if (stats := state.with_name(STATS)).exists():
+            with atomic_path(path / STATS) as temporary:
+                shutil.copyfile(stats, temporary)
+        try:
+            os.link(state, path / state.name)        # at once and whole; states are replaced, never changed
+        except OSError:                              # another file system
+            with atomic_path(path / state.name) as temporary:
+                shutil.copyfile(state, temporary)
+        return path
 
     def log(self, progress, stats: dict[str, float]) -> None:
         """Appends a line to stats.jsonl and, where TensorBoard is installed, its events.
@@ -166,10 +216,15 @@ class RunFolder:
         return self.path / f"network-snapshot-{stamp(progress.clips)}.pkl"
 
     def save_state(self, state: dict[str, Any], progress) -> Path:
-        """Writes `training-state-<kimg>.pt`, then drops the oldest beyond `keep`."""
+        """Writes `training-state-<kimg>.pt`, then drops the oldest beyond `keep`.
+
+        States of later moments do not count: this run did not go on from them, so they cannot be used.
+        UserError if the state holds NaN or infinity, or cannot be written; then all others stay.
+        """
         path = self.path / f"training-state-{stamp(progress.clips)}.pt"
+        require_finite(state, path)
         checkpoint.save(path, state, "state")
-        for old in self.states()[:-self.keep]:
+        for old in [other for other in self.states() if other <= path][:-self.keep]:
             old.unlink(missing_ok=True)
         return path
 
@@ -177,16 +232,30 @@ class RunFolder:
         """Training states, oldest first."""
         return sorted(self.path.glob("training-state-*.pt"))
 
-    def newest_state(self) -> dict[str, Any] | None:
-        """The newest training state that opens; None if there is none at all. UserError if none of them opens."""
-        problem = None
-        for path in reversed(self.states()):
+    def newest_state(self, check: Callable[[Any, Path], None] = lambda state, path: None,
+                     tell: Callable[[str], None] = lambda line: None) -> tuple[Path, dict[str, Any]] | None:
+        """The newest training state that opens and that `check` does not refuse; None if there is none at all.
+
+        Args:
+            check: raises UserError if the state of this path cannot be used.
+            tell: hears which newer states were passed over, and why.
+
+        Raises:
+            UserError: none can be used, or not the one that was asked for.
+        """
+        problems = []
+        for path in reversed(self.states()) if self.only is None else [self.only]:
             try:
-                return checkpoint.load(path, "state")
+                state = checkpoint.load(path, "state")
+                check(state, path)
             except UserError as error:
-                problem = problem or error
-        if problem is not None:
-            raise problem
+                problems.append(error)
+                continue
+            for problem in problems:
+                tell(f"{problem} Going on from the earlier {path.name}.")
+            return path, state
+        if problems:
+            raise problems[0]
         return None
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from dnnlib.errors import UserError
 from torch_utils import distributed
+from torch_utils.random_numbers import Streams, normal
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
 from training.config import Config, split_batch
@@ -19,6 +20,7 @@ from training.health import Health, probe
 from training.loss import Fakes, Loss, Schedule, schedule
 from training.run_folder import RunFolder
 from training.snapshots import Networks, Snapshot, build_networks, init_networks, set_precision
+from training.training_state import require_fit
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
 
@@ -96,27 +98,47 @@ class Trainer:
         self.networks = build_networks(config, config.training.seed, device)
         set_precision(self.networks, dtype)
         self.optimizers = Optimizers.build(self.networks, config)
-        self.random = torch.Generator(device)
         nets = self.networks
-        self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config, self.random)
+        self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config)
         self.cameras = CameraSampler(dataset, config.training.window, config.training.mirror)
         self.bank = camera_bank(dataset, seed=config.training.seed)
         self.progress = Progress()
         self.stats, self.health = Collector(), Health()
 
-    def restore(self) -> bool:
-        """Continues from the newest training state of the run's folder; False if there is none."""
-        state = self.run.newest_state()
-        if state is None:
+    def restore(self, tell: Callable[[str], None] = lambda line: None) -> bool:
+        """Continues from the newest training state of the run's folder that can be used; False if there is none.
+
+        Every process reads the file, and changes nothing before all of it is checked.
+
+        Args:
+            tell: hears which states were passed over.
+
+        Raises:
+            UserError: no state can be used, or the processes do not see the same one.
+        """
+        with distributed.fail_together():
+            found = self.run.newest_state(self._require_fit, tell)
+        names = distributed.gather(found and found[0].name)
+        with distributed.fail_together():
+            if len(set(names)) > 1:
+                raise UserError(f"The processes see different training states in {self.run.path} "
+                                f"({', '.join(map(str, names))}): give an --outdir that all machines share.")
+            if distributed.is_main():
+                self.run.rewind(found[1]["progress"]["iteration"] if found else 0)
+        if found is None:
             return False
+        state = found[1]
         for name, module in self.networks.items():
             module.load_state_dict(state["networks"][name])
         for name, optimizer in self.optimizers.by_name.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            # Learning rates and the like are the configuration's; how they are stored depends on torch's version.
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state["optimizers"][name]["state"], "param_groups": groups})
         self.progress = Progress(**state["progress"])
-        if distributed.is_main():
-            self.run.rewind(self.progress.iteration)
         return True
+
+    def _require_fit(self, state: Any, path: Path) -> None:
+        require_fit(state, path, self.networks, self.optimizers.by_name)
 
     def init_from(self, path: Path | str) -> None:
         """Starts from a snapshot's weights."""
@@ -174,7 +196,7 @@ class Trainer:
         for index, phase in enumerate(PHASES):
             interval = {"g_reg": t.g_reg_interval, "d_reg": t.d_reg_interval}.get(phase, 1)
             if self.progress.iteration % interval == 0:
-                key = (t.seed, self.progress.iteration, index, distributed.rank())
+                key = (t.seed, self.progress.iteration, index)
                 self._run_phase(phase, interval, batch, now, key)
         self.progress.clips += t.batch
         self.progress.iteration += 1
@@ -187,15 +209,13 @@ class Trainer:
         if phase == "g_reg" and self.config.loss.lambda_reg == 0 or phase == "d_reg" and self.config.loss.gamma == 0:
             return
         modules = [getattr(self.networks, name) for name in names]
-        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
-        self.random.manual_seed(seed)
         fakes = self._fakes(key) if phase != "d_reg" else None
         for module in modules:
             module.requires_grad_(True)
         passes = self.per_process // self.per_pass
         for i in range(passes):
-            rows = slice(i * self.per_pass, (i + 1) * self.per_pass)
-            self._accumulate(phase, _rows(batch, rows), fakes and _fake_rows(fakes, rows), now, interval / passes)
+            rows = slice(i, None, passes)
+            self._accumulate(phase, _rows(batch, rows), fakes and fakes.rows(rows), now, interval / passes)
         for module in modules:
             module.requires_grad_(False)
         bad = distributed.average_gradients(p for module in modules for p in module.parameters())
@@ -217,12 +237,14 @@ class Trainer:
             self.stats.report(name, value)
 
     def _fakes(self, key: tuple[int, ...]) -> Fakes:
-        g, n = self.config.generator, self.per_process
-        times, cameras = self.cameras.sample(key, n)
-        _, others = self.cameras.sample((*key, 1), n)
-        z, z_motion = (torch.randn([n, dim], device=self.device, generator=self.random)
-                       for dim in (g.z_dim, g.z_motion_dim))
-        return Fakes(z, z_motion, *(value.to(self.device) for value in (times, cameras, others)))
+        """This process's share of the fakes of one phase; the whole is the same for any number of processes."""
+        g, batch = self.config.generator, self.config.training.batch
+        own = slice(distributed.rank(), None, distributed.world_size())
+        random = Streams.seeded(key, range(batch)[own], self.device)
+        z, z_motion = (normal([len(random), dim], random, self.device) for dim in (g.z_dim, g.z_motion_dim))
+        times, cameras = self.cameras.sample(key, batch)
+        _, others = self.cameras.sample((*key, batch), batch)
+        return Fakes(z, z_motion, *(value[own].to(self.device) for value in (times, cameras, others)), random)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -273,7 +295,3 @@ def _clips(kimg: float) -> int:
 
 def _rows(batch: dict[str, torch.Tensor], rows: slice) -> dict[str, torch.Tensor]:
     return {name: value[rows] for name, value in batch.items()}
-
-
-def _fake_rows(fakes: Fakes, rows: slice) -> Fakes:
-    return Fakes(*(value[rows] for value in vars(fakes).values()))

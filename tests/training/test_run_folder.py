@@ -2,13 +2,16 @@
 
 import errno
 import json
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dnnlib import folder_lock
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_path
 from tests import tiny
 from training import run_folder
 from training.run_folder import RunFolder, RunOptions, next_number, stamp
@@ -88,8 +91,18 @@ def test_the_newest_run_with_the_same_options_is_found(tmp_path):
     (broken / "training_options.json").write_text("{")
     assert RunFolder.find(tmp_path, "demo", options()) == newest
     assert RunFolder.find(tmp_path, "demo", options(loss__gamma=1.0)) is None
+    assert RunFolder.latest(tmp_path) == broken and RunFolder.latest(tmp_path / "absent") is None
     (newest / "training_options.json").unlink()
     assert RunFolder.find(tmp_path, "demo", options()) == first
+
+
+def test_a_run_that_was_killed_before_its_first_state_is_found_if_no_other_is(tmp_path):
+    early = RunFolder.create(tmp_path, "demo", options())
+    assert RunFolder.find(tmp_path, "demo", options(training__kimg=5.0)) == early
+    assert RunFolder.find(tmp_path, "demo", options(training__seed=1)) is None and RunFolder.latest(tmp_path) is None
+    full = started(tmp_path, "demo", options())
+    RunFolder.create(tmp_path, "demo", options())
+    assert RunFolder.find(tmp_path, "demo", options()) == full
 
 
 def test_statistics_are_json_whatever_happens(run):
@@ -141,13 +154,107 @@ def test_the_last_states_are_kept(run):
 
 def test_the_newest_state_that_opens(run):
     assert run.newest_state() is None
-    state(run, 1000, 1.0)
+    good = state(run, 1000, 1.0)
     cut = state(run, 2000, 2.0)
     cut.write_bytes(cut.read_bytes()[:-200])
-    assert run.newest_state()["value"] == 1.0
-    run.states()[0].unlink()
+    told = []
+    path, found = run.newest_state(tell=told.append)
+    assert path == good and found["value"] == 1.0
+    assert len(told) == 1 and re.search(f"{cut.name} is damaged .* Going on from the earlier {good.name}", told[0])
+    with pytest.raises(UserError, match=f"{cut.name} is damaged or was cut short"):
+        RunFolder(run.path, only=cut).newest_state()
+    good.unlink()
     with pytest.raises(UserError, match="damaged or was cut short"):
-        run.newest_state()
+        run.newest_state(tell=told.append)
+    assert len(told) == 1
+
+
+def test_a_state_that_is_refused_is_passed_over(run):
+    good, refused = state(run, 1000, 1.0), state(run, 2000, 2.0)
+
+    def check(content, path):
+        if content["value"] == 2.0:
+            raise UserError(f"{path.name} does not fit.")
+    told = []
+    assert run.newest_state(check, told.append)[0] == good and told[0].startswith(f"{refused.name} does not fit. Going")
+
+
+def test_a_new_state_never_makes_way_for_one_that_cannot_be_used(tmp_path):
+    """The run went on from 1000, because 3000 was damaged: 3000 is not one of the last that are kept."""
+    run = RunFolder(tmp_path, keep=1)
+    state(run, 1000)
+    state(RunFolder(tmp_path, keep=2), 3000).write_bytes(b"PK")
+    new = state(run, 2000, 2.0)
+    assert [path.name[-11:-3] for path in run.states()] == ["0002.000", "0003.000"]
+    assert run.newest_state()[0] == new
+    state(run, 3000, 3.0)
+    assert run.newest_state()[1]["value"] == 3.0 and len(run.states()) == 1
+
+
+def test_a_state_that_is_not_finite_takes_no_good_one_s_place(tmp_path):
+    run = RunFolder(tmp_path, keep=1)
+    good = state(run, 1000, 1.0)
+    with pytest.raises(UserError, match="000002.000.pt was not written, because value is not finite: .* --resume=FILE"):
+        state(run, 2000, float("nan"))
+    assert [path.name for path in tmp_path.iterdir()] == [good.name]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(run):
+    unfinished, whole = [], []
+    for name in ("training-state-000001.000.pt", "network-snapshot-000001.000.pkl", "fakes000001.000.png",
+                 "fakes000001.000.mp4", "training_options.json", "stats.jsonl", "best-snapshot.pkl"):
+        with atomic_path(run.path / name) as temporary:
+            temporary.write_text("whole")
+            unfinished.append(temporary)
+        whole.append(run.path / name)
+    others = [run.path / ".seed0000.1a2b3c4d.mp4", run.path / ".notes", run.path / "metrics.jsonl"]
+    for path in (*unfinished, *others):
+        path.write_text("half")
+    with run:
+        run.claim()
+    assert set(run.path.iterdir()) == {*whole, *others}, "other commands may be writing here"
+
+
+def test_a_run_that_is_training_is_left_alone(run):
+    unfinished = run.path / ".training-state-000001.000.1a2b3c4d.pt"
+    other = RunFolder(run.path)
+    with run:
+        run.claim()
+        unfinished.write_text("half")
+        with pytest.raises(UserError, match="Another process is training .*run: stop it"):
+            other.claim()
+        assert unfinished.exists()
+    with other:
+        other.claim()
+        assert not unfinished.exists()
+
+
+def test_without_locks_nothing_is_removed(run, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+    monkeypatch.setattr(folder_lock.fcntl, "flock", no_locks)
+    unfinished = run.path / ".stats.1a2b3c4d.jsonl"
+    unfinished.write_text("half")
+    with run:
+        run.claim()
+    assert unfinished.exists()
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_branch_starts_with_a_state_and_the_statistics_of_another_run(tmp_path, monkeypatch, linked):
+    def another_file_system(source, dest):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+    if not linked:
+        monkeypatch.setattr(run_folder.os, "link", another_file_system)
+    old = started(tmp_path, "demo", options())
+    RunFolder(old).log(Progress(clips=8, iteration=4), {"x": 1.0})
+    source, = RunFolder(old).states()
+    new = RunFolder.branch(tmp_path, "demo", options(training__kimg=5.0), source)
+    assert new.name == "00001-demo" and RunOptions.load(new).config.training.kimg == 5.0
+    for name in (source.name, "stats.jsonl"):
+        assert (new / name).read_bytes() == (old / name).read_bytes()
+    state(RunFolder(new, keep=1), 10)
+    assert source.exists() and len(RunFolder(new).states()) == 1
 
 
 def test_a_false_start_leaves_nothing(tmp_path):

@@ -1,0 +1,22 @@
+"""train.py under torchrun, with something that befalls one of its processes.
+
+python torchrun_training.py RANK '["function of befalling", argument, ...]' arguments of train.py
+"""
+
+from dnnlib import openmp  # noqa: F401  (before torch)
+
+# isort: split
+import json
+import os
+import sys
+
+import train
+from tests.training import befalling
+
+if __name__ == "__main__":
+    rank, fault, *arguments = sys.argv[1:]
+    if os.environ["RANK"] == rank:
+        name, *rest = json.loads(fault)
+        getattr(befalling, name)(*rest)
+    train.SnapshotPictures.__call__ = lambda self, networks, folder, clips: None
+    train.main(arguments, prog_name="train.py")
