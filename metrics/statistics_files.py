@@ -1,12 +1,11 @@
 """Files of feature statistics: ours, and the reference implementation's, read without running what is in them."""
 
+import errno
 import io
 import json
+import math
 import os
-import pickle
-import pickletools
 import zipfile
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,16 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, require_file
+from dnnlib.files import atomic_path, parse_json, require_file, shown
 from metrics.frechet import FeatureMoments
+from torch_utils import inert_pickle
+from torch_utils.inert_machine import Record
 
 FORMAT = "pv3d-feature-statistics"
 VERSION = 1
 MAX_PICKLE_BYTES = 2 ** 28               # of a reference file; the official one has 1.3 MB
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")    # numpy 1, numpy 2
 PICKLE_KEYS = frozenset({"num_items", "num_features", "raw_mean", "raw_cov"})
 
 
@@ -71,15 +74,15 @@ def load_statistics(path: str | os.PathLike, detector: str, checksum: str, proto
     for field, needed in asdict(wanted).items():
         found = getattr(source, field)
         if found != needed:
-            raise UserError(f"The statistics {path} have the {field} {found}, but {needed} is needed: give another "
-                            "file, or have it made again.")
+            raise UserError(f"The statistics {path} have the {field} {shown(found)}, but {needed} is needed: give "
+                            "another file, or have it made again.")
     try:
-        moments = _moments(int(arrays["num"]), arrays["total"], arrays["outer"])
+        moments = _moments(_number(arrays["num"]), arrays["total"], arrays["outer"])
         features = torch.from_numpy(arrays["features"]) if "features" in arrays else None
         if features is not None and (features.shape != (moments.num, moments.dimension)
-                                     or not torch.isfinite(features).all()):
+                                     or not features.is_floating_point() or not torch.isfinite(features).all()):
             raise ValueError("features do not fit")
-    except (KeyError, ValueError, TypeError) as error:
+    except inert_pickle.FAULTS as error:
         raise _damaged(path) from error
     return Statistics(source, moments, features)
 
@@ -88,7 +91,7 @@ def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
     """Read the reference implementation's statistics: a pickled dictionary of numbers and float64 arrays.
 
     `raw_mean` is the sum of the features and `raw_cov` the sum of their outer products, despite their names. Nothing in
-    the file is run: the three names that it needs of numpy stand for the plain classes below, all others are refused.
+    the file is run: what it says of numpy's arrays is read as a record (`torch_utils.inert_pickle`).
 
     Raises:
         UserError: the file is missing, cut short, or holds anything else.
@@ -97,20 +100,12 @@ def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
     if path.stat().st_size > MAX_PICKLE_BYTES:
         raise UserError(f"{path} is far too large for statistics of features: give another file.")
     try:
-        data = path.read_bytes()
-        _check_memo(data)
-        return _moments_of_reference(_Unpickler(io.BytesIO(data)).load())
-    except _Forbidden as error:
-        raise UserError(f"{path} is not opened, since its pickle asks for {error}, which statistics of features do not "
-                        "need: give the file from the official repository.") from error
-    # A pickle can call the plain classes with anything, so nearly anything may be raised.
-    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, MemoryError,
-            OverflowError, RecursionError) as error:
+        return _moments_of_reference(inert_pickle.parse(path))
+    except inert_pickle.FAULTS as error:
         raise UserError(f"{path} does not hold statistics of features as the reference implementation writes them "
-                        f"({error}): give such a file, or one that this software wrote.") from error
+                        f"({shown(str(error))}): give such a file, or one that this software wrote.") from error
     except OSError as error:
-        raise UserError(f"Cannot read the statistics {path} ({error.strerror}): check the file and its permissions."
-                        ) from error
+        raise _unreadable(path, error) from error
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -118,31 +113,56 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with open(path, "rb") as file:
             if file.read(2) != b"PK":
                 raise UserError(f"{path} is no statistics file of this software: give one that it wrote.")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, NotImplementedError) as error:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy"): _npy(inert_pickle.stored(archive, info))
+                    for name, info in inert_pickle.index(archive).items()}
+    except inert_pickle.FAULTS as error:
         raise _damaged(path) from error
     except OSError as error:
-        raise UserError(f"Cannot read the statistics {path} ({error.strerror}): check the file and its permissions."
-                        ) from error
+        raise _damaged(path) if error.errno == errno.EINVAL else _unreadable(path, error) from error
+
+
+def _npy(data: bytes) -> np.ndarray:
+    """An array of plain numbers or text in numpy's format; ValueError and the like unless it has the size it says."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version not in HEADERS:
+        raise ValueError("another version of numpy's format")
+    shape, fortran_order, dtype = HEADERS[version](stream)
+    if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError("an array of objects, or of another size than is described")
+    flat = np.frombuffer(data, dtype, offset=stream.tell()).copy()
+    return flat.reshape(shape, order="F" if fortran_order else "C")
 
 
 def _read_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:
     try:
-        header = json.loads(str(arrays["header"]))
+        header = parse_json(str(arrays["header"]).encode())
         if header["format"] != FORMAT:
             raise ValueError("another format")
         version = header["version"]
         if version == VERSION:
+            if not all(type(value) is str for value in header["source"].values()):
+                raise ValueError("a source that is no text")
             return Source(**header["source"])
-    except (KeyError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no statistics file of this software: give one that it wrote.") from error
-    raise UserError(f"The statistics {path} have version {version}, but this code reads version {VERSION}: have them "
-                    "made again, or use the release that wrote them.")
+    raise UserError(f"The statistics {path} have version {shown(repr(version))}, but this code reads version "
+                    f"{VERSION}: have them made again, or use the release that wrote them.")
 
 
 def _damaged(path: Path) -> UserError:
     return UserError(f"The statistics {path} are damaged or were cut short: delete the file and have it made again.")
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"Cannot read the statistics {path} ({error.strerror}): check the file and its permissions.")
+
+
+def _number(array: np.ndarray) -> int:
+    if array.shape != () or array.dtype.kind != "i":
+        raise ValueError("a count that is no whole number")
+    return int(array)
 
 
 def _moments(num: int, total: np.ndarray, outer: np.ndarray) -> FeatureMoments:
@@ -176,68 +196,21 @@ def _moments_of_reference(content: Any) -> FeatureMoments:
 
 
 def _array(value: Any, name: str) -> np.ndarray:
-    if type(value) is not _PickledArray or value.content is None:
+    """The float64 array of a record of numpy's; ValueError and the like if it is none."""
+    if type(value) is not Record or value.name not in RECONSTRUCT or type(value.state) is not tuple:
         raise ValueError(f"no array as {name}")
-    return value.content
+    _, shape, dtype, fortran_order, data = value.state
+    if type(shape) is not tuple or type(data) is not bytes:
+        raise ValueError(f"an unusual array as {name}")
+    flat = np.frombuffer(data, _dtype(dtype)).astype(np.float64)
+    return flat.reshape(shape, order="F" if fortran_order is True else "C")
 
 
-def _check_memo(data: bytes) -> None:
-    """Refuse room for more remembered objects than the pickle can hold: unpickling would take it without asking."""
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument >= len(data):
-            raise _Forbidden("an unreasonable amount of memory")
-
-
-class _Forbidden(Exception):
-    """A pickle asks for something other than arrays."""
-
-
-class _NdarrayName:
-    """What `numpy.ndarray` becomes: a name to pass on, of which nothing can be made."""
-    __slots__ = ()
-
-    def __new__(cls, *arguments):
-        raise _Forbidden("a bare array")
-
-
-class _PickledDtype:
-    """What `numpy.dtype` becomes: 8-byte floats, little-endian or big-endian."""
-    __slots__ = ("code", "order")
-
-    def __init__(self, code: Any, *flags):
-        if code not in ("f8", "<f8", ">f8"):
-            raise _Forbidden(f"numbers of the type {code!r}")
-        self.code, self.order = "f8", code[0] if len(code) == 3 else "<"
-
-    def __setstate__(self, state: tuple):
-        if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">"):
-            raise _Forbidden("an unusual type of numbers")
-        self.order = state[1]
-
-
-class _PickledArray:
-    """What `numpy.core.multiarray._reconstruct` becomes: an empty array that its state fills."""
-    __slots__ = ("content",)
-
-    def __init__(self, *arguments):
-        self.content = None
-
-    def __setstate__(self, state: tuple):
-        _, shape, dtype, fortran_order, data = state
-        if type(dtype) is not _PickledDtype or type(data) is not bytes or type(shape) is not tuple:
-            raise _Forbidden("an unusual array")
-        flat = np.frombuffer(data, dtype.order + dtype.code).astype(np.float64)
-        self.content = flat.reshape(shape, order="F" if fortran_order is True else "C")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows three names, under both spellings of numpy's inner package, and gives stand-ins for them."""
-
-    STAND_INS = {("numpy.core.multiarray", "_reconstruct"): _PickledArray,
-                 ("numpy._core.multiarray", "_reconstruct"): _PickledArray,
-                 ("numpy", "ndarray"): _NdarrayName, ("numpy", "dtype"): _PickledDtype}
-
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) not in self.STAND_INS:
-            raise _Forbidden(f"{module}.{name}")
-        return self.STAND_INS[module, name]
+def _dtype(value: Any) -> str:
+    """Of 8-byte floats, little-endian or big-endian."""
+    if type(value) is not Record or value.name != "numpy.dtype" or value.arguments[:1] != ("f8",):
+        raise ValueError("numbers of another type than float64")
+    order = value.state[1] if type(value.state) is tuple else "<"
+    if order not in ("<", ">"):
+        raise ValueError("numbers in an unusual order")
+    return f"{order}f8"

@@ -5,10 +5,11 @@ values (None, bool, int, float, str; lists, tuples and dicts of them) and tensor
 anywhere.
 """
 
+import contextlib
+import errno
 import os
-import pickle
-import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ import torch
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, require_file, storage_error
+from torch_utils import inert_pickle, other_checkpoints
 from torch_utils.checkpoint_report import report, text
+from torch_utils.inert_machine import InertTensor, Malformed
 
 FORMAT = 'pv3d'
 VERSION = 1
 KINDS = {'snapshot': 'a network snapshot (network-snapshot-*.pkl)', 'state': 'a training state (training-state-*.pt)'}
+MAX_DEPTH = 64                           # of containers in containers; ours have 8
+# Texts and tensors of a file are together no larger than so many times the file: tensors may share a storage.
+MAX_GROWTH = 8
 
 
 def save(path: str | os.PathLike, payload: dict[str, Any], kind: str) -> None:
@@ -51,31 +57,106 @@ def save(path: str | os.PathLike, payload: dict[str, Any], kind: str) -> None:
 def load(path: str | os.PathLike, kind: str, map_location: str | torch.device = 'cpu') -> dict[str, Any]:
     """Read the payload that `save` wrote as this `kind`, with its tensors on `map_location`.
 
+    Whatever the file says, nothing in it is run, it costs memory in proportion to its size, and what comes back is a
+    tree of plain values and tensors that lie in memory.
+
     Raises:
         UserError: the file is missing, not a checkpoint, damaged, of another kind or of another version.
     """
     _check_kind(kind)
-    content = _read(Path(path), map_location)
-    if content.get('kind') != kind:
-        actual = KINDS.get(content.get('kind'), f'of the unknown kind {content.get("kind")!r}')
-        raise UserError(f'{path} is {actual}, but {KINDS[kind]} is needed: give the path of such a file.')
-    return content['payload']
-
-
-def _read(path: Path, map_location: str | torch.device) -> dict[str, Any]:
-    """What `save` wrote, of any kind, with its header."""
     path = require_file(path, 'checkpoint')
-    _check_container(path)
-    try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise _not_ours(path) from error
-    if not isinstance(content, dict) or content.get('format') != FORMAT or 'payload' not in content:
+    found, payload = _read(path)
+    if found != kind:
+        actual = KINDS.get(found, f'of the unknown kind {text(found)!r}')
+        raise UserError(f'{path} is {actual}, but {KINDS[kind]} is needed: give the path of such a file.')
+    return _on(payload, torch.device(map_location))
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Kind and payload of what `save` wrote, with tensors on the CPU."""
+    with _readable(path):
+        with open(path, 'rb') as file:
+            if (start := file.read(2)) != b'PK':
+                raise _not_ours(path) if start else _damaged(path)
+        return _unwrapped(inert_pickle.parse(path), path)
+
+
+def _unwrapped(content: Any, path: Path) -> tuple[str, dict[str, Any]]:
+    """Kind and payload, as `_read`, of what is in a file."""
+    if type(content) is not dict or content.get('format') != FORMAT or type(content.get('kind')) is not str:
         raise _not_ours(path)
     if content.get('version') != VERSION:
-        raise UserError(f'{path} has checkpoint version {content.get("version")}, but this code reads version '
-                        f'{VERSION}: use the release that wrote it, or make the checkpoint again.')
-    return content
+        raise UserError(f'{path} has checkpoint version {text(content.get("version"))}, but this code reads '
+                        f'version {VERSION}: use the release that wrote it, or make the checkpoint again.')
+    if type(content.get('payload')) is not dict:
+        raise _not_ours(path)
+    return content['kind'], _Payload(MAX_GROWTH * path.stat().st_size).plain(content['payload'])
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What goes wrong while a file is read becomes a UserError."""
+    try:
+        yield
+    except Malformed as error:
+        raise _not_ours(path) from error
+    except inert_pickle.FAULTS as error:
+        raise _damaged(path) from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:              # a seek to where a damaged file says
+            raise _damaged(path) from error
+        raise UserError(f'Cannot read the checkpoint {path} ({error.strerror}): check the file and its permissions.'
+                        ) from error
+
+
+class _Payload:
+    """Turns what `inert_pickle` read into plain values. Raises Malformed for what `save` does not write.
+
+    Args:
+        most: bytes of all texts and tensors together.
+    """
+
+    def __init__(self, most: int):
+        self.left = most
+        self.seen: set[int] = set()
+
+    def plain(self, value: Any, depth: int = 0) -> Any:
+        """The value, which holds no container twice, with tensors in place of inert ones."""
+        kind = type(value)
+        if value is None or kind in (bool, float):
+            return value
+        if kind in (int, str):
+            self.spend(value.bit_length() // 8 if kind is int else len(value))
+            return value
+        if kind is InertTensor:
+            self.spend(value.nbytes)
+            return value.tensor()
+        if kind not in (dict, list, tuple):
+            raise Malformed('an object')
+        if depth > MAX_DEPTH or id(value) in self.seen:
+            raise Malformed('containers without end')
+        if value:                                    # there is only one empty tuple
+            self.seen.add(id(value))
+        if kind is not dict:
+            return kind([self.plain(item, depth + 1) for item in value])
+        if any(type(key) not in (int, str) for key in value):
+            raise Malformed('an unusual key')
+        return {self.plain(key): self.plain(item, depth + 1) for key, item in value.items()}
+
+    def spend(self, size: int) -> None:
+        """Counts what is made, up to a limit."""
+        self.left -= size
+        if self.left < 0:
+            raise Malformed('more than the file can hold')
+
+
+def _on(value: Any, device: torch.device) -> Any:
+    """Nested containers with their tensors on a device."""
+    if isinstance(value, dict):
+        return {key: _on(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on(item, device) for item in value)
+    return value.to(device) if isinstance(value, torch.Tensor) else value
 
 
 def _check_kind(kind: str) -> None:
@@ -84,28 +165,11 @@ def _check_kind(kind: str) -> None:
 
 
 def _not_ours(path: Path) -> UserError:
-    return UserError(f'{path} is not a checkpoint of this software: give a file that train.py wrote.')
+    return UserError(f'{path} is not a checkpoint of this software, or it is damaged: give a file that train.py wrote.')
 
 
-def _check_container(path: Path) -> None:
-    """Raise UserError unless this is a file of torch.save with intact checksums, which torch does not check."""
-    damaged = UserError(f'The checkpoint {path} is damaged or was cut short: copy it again, or use an earlier one.')
-    try:
-        with open(path, 'rb') as file:
-            start = file.read(2)
-        if start not in (b'PK', b''):
-            raise _not_ours(path)
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise damaged
-            members = {name.rpartition('/')[2] for name in archive.namelist()}
-        if 'data.pkl' not in members or 'constants.pkl' in members:      # the latter marks TorchScript
-            raise _not_ours(path)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise damaged from error
-    except OSError as error:
-        raise UserError(f'Cannot read the checkpoint {path} ({error.strerror}): check the file and its permissions.'
-                        ) from error
+def _damaged(path: Path) -> UserError:
+    return UserError(f'The checkpoint {path} is damaged or was cut short: copy it again, or use an earlier one.')
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -141,14 +205,25 @@ def main() -> None:
 @main.command()
 @click.argument('path', metavar='FILE', type=click.Path(path_type=Path))
 def inspect(path: Path) -> None:
-    """Print what is inside a snapshot or a training state: header, options, every tensor, totals."""
-    content = _read(path, 'cpu')
-    if not isinstance(content['payload'], dict):
-        raise _not_ours(path)
-    kind = text(content.get('kind'))
-    click.echo(f'{path}: {kind}, checkpoint version {VERSION}, {path.stat().st_size:,} bytes')
-    for line in report(content['payload']):
-        click.echo(line)
+    """Print what is inside a checkpoint: header, options, every tensor, totals; nothing in it is run.
+
+    FILE is a snapshot, a training state, a safetensors export, a checkpoint of the official PV3D or a pickle of EG3D.
+    """
+    path = require_file(path, 'checkpoint')
+    with _readable(path):
+        kind, content, version = _looked_into(path)
+        size = path.stat().st_size
+        lines = [f'{path}: {text(kind)}{version}, {size:,} bytes', *report(content, MAX_GROWTH * size)]
+    click.echo('\n'.join(lines))             # all, or in case of damage none
+
+
+def _looked_into(path: Path) -> tuple[str, dict[str, Any], str]:
+    """What a file is, what it holds, and a note on its version."""
+    if path.suffix == other_checkpoints.SAFETENSORS:
+        return 'safetensors', other_checkpoints.read_safetensors(path), ''
+    content = inert_pickle.parse(path)
+    kind = other_checkpoints.origin(content)
+    return (kind, content, '') if kind else (*_unwrapped(content, path), f', checkpoint version {VERSION}')
 
 
 if __name__ == '__main__':

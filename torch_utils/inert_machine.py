@@ -7,6 +7,7 @@ Nothing recurses, and every instruction costs a step of a limited number.
 
 import math
 import pickletools
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +15,12 @@ from typing import Any
 
 import torch
 
-MAX_STEPS = 2 ** 21               # instructions of a pickle and items it copies; large checkpoints need about 2 ** 18
+MAX_STEPS = 2 ** 19               # instructions of a pickle and items it copies; large checkpoints need about 2 ** 17
 MAX_DIMENSIONS = 16
 KEY_TYPES = (str, int, float, bool, bytes, type(None))
+# Types that torch.save writes as bytes; releases differ in which they have.
+LATER_DTYPES = {f'torch.{name}': getattr(torch, name) for name in (
+    'uint16', 'uint32', 'uint64', 'float8_e4m3fn', 'float8_e5m2', 'float8_e4m3fnuz', 'float8_e5m2fnuz')}
 VALUES = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 EMPTY = {'EMPTY_LIST': list, 'EMPTY_DICT': dict, 'EMPTY_TUPLE': tuple, 'EMPTY_SET': list}
 LITERALS = frozenset(name + size for name, sizes in {
@@ -29,13 +33,13 @@ class Malformed(ValueError):
     """A pickle says something that no checkpoint needs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Name:
     """A global name of the file, such as `os.system`: never looked up."""
     text: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Record:
     """What the file would have had called: the name, its arguments, and what was to be done to the result."""
     name: str
@@ -61,7 +65,7 @@ class Storage:
         return torch.frombuffer(bytearray(data), dtype=self.dtype) if data else torch.empty(0, dtype=self.dtype)
 
 
-@dataclass(eq=False, frozen=True)
+@dataclass(eq=False, frozen=True, slots=True)
 class InertTensor:
     """A tensor of the file: known by shape and type, read on demand. It lies inside its storage."""
     storage: Storage
@@ -73,6 +77,11 @@ class InertTensor:
     def dtype(self) -> torch.dtype:
         """Of its numbers."""
         return self.storage.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Of its numbers, as they are in memory if they are by themselves."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def tensor(self) -> torch.Tensor:
         """The tensor [*shape], a view of its storage. Raises one of FAULTS: the file is damaged."""
@@ -105,7 +114,14 @@ class Machine:
         self.steps = 0
 
     def run(self, stream: Any) -> Any:
-        """The pickle's value; the stream then stands behind it."""
+        """The pickle's value; the stream then stands behind it. Raises Malformed, or MemoryError."""
+        try:
+            return self._run(stream)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, EOFError,
+                struct.error) as error:
+            raise Malformed(str(error) or type(error).__name__) from error
+
+    def _run(self, stream: Any) -> Any:
         for opcode, argument, _ in pickletools.genops(stream):
             self.spend(1)
             if opcode.name == 'STOP':
@@ -233,6 +249,8 @@ class Machine:
                 return {_key(key): value for key, value in pairs}
             case 'torch._utils._rebuild_tensor_v2', (storage, offset, shape, stride, *_):
                 return _tensor(storage, offset, shape, stride)
+            case 'torch._utils._rebuild_tensor_v3', (storage, offset, shape, stride, _, _, dtype, *_):
+                return _tensor(_retyped(storage, dtype), offset, shape, stride)
             case 'torch._utils._rebuild_parameter', (InertTensor() as tensor, *_):
                 return tensor
             case 'torch.Size', (sizes,):
@@ -251,6 +269,16 @@ def _name(module: Any, name: Any) -> Name:
 def _key(key: Any) -> Any:
     """A key whose hash costs nothing: others, such as nested tuples, may take for ever."""
     return key if type(key) in KEY_TYPES else Record('key', (key,))
+
+
+def _retyped(storage: Any, kind: Any) -> Storage:
+    """The bytes of a storage without a type, as numbers of a type that has no storage of its own."""
+    dtype = LATER_DTYPES.get(kind.text) if type(kind) is Name else None
+    if type(storage) is not Storage or storage.dtype is not torch.uint8 or dtype is None:
+        raise Malformed('numbers of an unknown type')
+    if storage.count % dtype.itemsize:
+        raise Malformed('a part of a number')
+    return Storage(dtype, storage.count // dtype.itemsize, storage.read)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any) -> InertTensor:

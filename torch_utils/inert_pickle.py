@@ -5,13 +5,15 @@ every storage is itself a file of torch.save. Tensors are read when they are ask
 time and memory in proportion to its size.
 """
 
+import contextlib
+import errno
 import io
 import mmap
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import require_file
+from torch_utils.checkpoint_report import text
 from torch_utils.inert_machine import Machine, Malformed, Name, Storage, is_whole, refuse
 
 LEGACY_MAGIC = 0x1950a86a20f9469cfc6c              # the first pickle in a file of torch.save before 1.6
@@ -26,7 +29,8 @@ LEGACY_PROTOCOL = 1001
 DTYPES = {'FloatStorage': torch.float32, 'DoubleStorage': torch.float64, 'HalfStorage': torch.float16,
           'BFloat16Storage': torch.bfloat16, 'LongStorage': torch.int64, 'IntStorage': torch.int32,
           'ShortStorage': torch.int16, 'CharStorage': torch.int8, 'ByteStorage': torch.uint8,
-          'BoolStorage': torch.bool}
+          'BoolStorage': torch.bool, 'ComplexFloatStorage': torch.complex64, 'ComplexDoubleStorage': torch.complex128,
+          'storage.UntypedStorage': torch.uint8}
 # What reading a damaged or hostile file raises.
 FAULTS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RecursionError, MemoryError,
           RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
@@ -41,45 +45,85 @@ def read(path: str | os.PathLike) -> Any:
         UserError: the file is missing, cannot be read, is damaged, or is none of these.
     """
     path = require_file(path, 'checkpoint')
+    with readable(path):
+        return parse(path)
+
+
+def parse(path: Path) -> Any:
+    """As `read`, of an existing file. Raises one of FAULTS or OSError in place of UserError."""
+    with open(path, 'rb') as file:
+        if file.read(2) == b'PK':
+            return _read_zip(path)
+        size = os.fstat(file.fileno()).st_size
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else io.BytesIO()
+        return _read_pickles(data, size)
+
+
+@contextlib.contextmanager
+def readable(path: str | os.PathLike) -> Iterator[None]:
+    """What goes wrong while a file or the tensors in it are read becomes a UserError."""
     try:
-        with open(path, 'rb') as file:
-            if file.read(2) == b'PK':
-                return _read_zip(path)
-            size = os.fstat(file.fileno()).st_size
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else io.BytesIO()
-            return _read_pickles(data, size)
+        yield
     except FAULTS as error:
         raise unreadable(path, error) from error
     except OSError as error:
+        if error.errno == errno.EINVAL:              # a seek to where a damaged file says
+            raise unreadable(path, error) from error
         raise UserError(f'Cannot read {path} ({error.strerror}): check the file and its permissions.') from error
 
 
 def unreadable(path: str | os.PathLike, error: Exception) -> UserError:
     """One sentence about a file whose pickle or tensors raised one of FAULTS."""
-    return UserError(f'{path} is no checkpoint that can be read, or it is damaged ({str(error) or type(error).__name__}'
-                     '): copy it again, or give another file.')
+    reason = text(str(error)) or type(error).__name__
+    return UserError(f'{path} is no checkpoint that can be read, or it is damaged ({reason}): copy it again, or give '
+                     'another file.')
 
 
 def _read_zip(path: Path) -> Any:
     archive = zipfile.ZipFile(path)                  # stays open for as long as a tensor wants it
-    members = {info.filename: info for info in archive.infolist()}
-    root = next((name for name in members if name.endswith('/data.pkl')), 'data.pkl').removesuffix('data.pkl')
+    members = index(archive)
+    root = root_of(members)
     order = members.get(f'{root}byteorder')
-    if order is not None and _member(archive, order) != b'little':
+    if order is not None and stored(archive, order) != b'little':
         raise Malformed('numbers in another byte order')
     storages = _Storages(path.stat().st_size)
 
     def resolve(pid: Any) -> Storage:
         dtype, key, count = _storage_id(pid)
         info = members[f'{root}data/{key}']
-        return storages.get(key, dtype, count, lambda: _member(archive, info), info.file_size)
+        return storages.get(key, dtype, count, lambda: stored(archive, info), info.file_size)
 
-    return Machine(resolve).run(io.BytesIO(_member(archive, members[f'{root}data.pkl'])))
+    return Machine(resolve).run(io.BytesIO(stored(archive, members[f'{root}data.pkl'])))
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:      # torch.save does not compress
-        raise Malformed(f'{info.filename} is compressed or encrypted')
+def index(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Members of a zip by name. Raises Malformed for what torch.save and numpy never write.
+
+    That is a name that comes twice, of which programs take one or the other, or that leads out of the archive; or
+    members that are together larger than the file.
+    """
+    members = {info.filename: info for info in archive.infolist()}
+    if len(members) != len(archive.infolist()):
+        raise Malformed('two members of one name')
+    if any(name.startswith('/') or '..' in name.split('/') for name in members):
+        raise Malformed('a member outside of the archive')
+    if sum(info.compress_size for info in members.values()) > os.path.getsize(archive.filename):
+        raise Malformed('members that lie in one another')
+    return members
+
+
+def root_of(members: dict[str, zipfile.ZipInfo]) -> str:
+    """What the names of all members of a file of torch.save begin with. Raises Malformed: it is none."""
+    name = next((name for name in members if name == 'data.pkl' or name.endswith('/data.pkl')), None)
+    if name is None:
+        raise Malformed('no file of torch.save')
+    return name.removesuffix('data.pkl')
+
+
+def stored(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The content of a member, of which torch.save compresses none, its checksum compared."""
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
+        raise Malformed(f'{text(info.filename)} is compressed or encrypted')
     return archive.read(info)
 
 

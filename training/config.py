@@ -6,11 +6,13 @@ plain dictionaries (`to_dict`) and read back with unknown keys refused (`from_di
 """
 
 import dataclasses
+import functools
 import math
 import typing
 from dataclasses import dataclass, field
 
 from dnnlib.errors import UserError
+from dnnlib.files import shown
 from training.cameras import CAMERA_DIM
 
 MOTION_GENERATORS = ("modconv", "mlp", "naive")       # PV3D T. 2: motion generator
@@ -19,6 +21,22 @@ CAMERA_MODES = ("MapT", "All", "Non", "Map")          # T. 3: camera mode
 PLANE_AXES = ("reference", "orthogonal")              # x-y x-z z-x, or x-y x-z y-z
 PRECISIONS = ("fp32", "bf16", "fp16")
 FRAMES_PER_CLIP = 2                                   # section 3.4: two frames of a clip per training sample
+MAX_SAMPLES = 2 ** 25                                 # along all rays of a frame; the paper's have 2 ** 18.6
+MAX_WHOLE = 2 ** 63 - 1                               # what other software takes for a whole number
+# Least and greatest of whole numbers, far around what is of use: a file must not make networks of any size.
+RANGES = {
+    "generator.z_dim": (1, 8192), "generator.z_motion_dim": (1, 8192), "generator.w_dim": (1, 8192),
+    "generator.mapping_layers": (1, 64), "generator.plane_channels": (1, 1024), "generator.sr_channels": (1, 8192),
+    "generator.channel_base": (1, 2 ** 22), "generator.channel_max": (1, 8192),
+    "generator.rendering.depth_samples": (1, 4096), "generator.rendering.importance_samples": (0, 4096),
+    "generator.rendering.decoder_hidden": (1, 8192),
+    "discriminator.channel_base": (1, 2 ** 22), "discriminator.channel_max": (1, 8192),
+    "discriminator.mapping_layers": (1, 64), "discriminator.mbstd_group": (1, 2 ** 20),
+    "discriminator.half_resolutions": (0, 16), "loss.reg_points": (1, 2 ** 22), "training.batch": (1, 2 ** 20),
+    "training.batch_gpu": (1, 2 ** 20), "training.g_reg_interval": (1, 2 ** 20),
+    "training.d_reg_interval": (1, 2 ** 20), "training.window": (1, 2 ** 20), "training.seed": (0, MAX_WHOLE),
+    "training.workers": (0, 1024), "training.snap": (0, 2 ** 31), "training.keep": (1, 2 ** 31),
+}
 
 
 @dataclass(frozen=True)
@@ -196,9 +214,9 @@ def from_dict(values: dict[str, typing.Any], kind: type = Config):
     if not isinstance(values, dict):
         raise UserError(f"The saved {kind.__name__} is damaged: expected a dictionary, found {type(values).__name__}.")
     hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
+    unknown = shown(", ".join(sorted(str(name) for name in values if name not in hints)))
     if unknown:
-        raise UserError(f"The saved {kind.__name__} has options this version does not know: {', '.join(unknown)}.")
+        raise UserError(f"The saved {kind.__name__} has options this version does not know: {unknown}.")
     return kind(**{name: _typed(value, hints[name], f"{kind.__name__}.{name}") for name, value in values.items()})
 
 
@@ -209,13 +227,23 @@ def _typed(value, hint, name: str):
     if value is None and type(None) in options:
         return None
     hint = next((h for h in options if h is not type(None)), hint)
-    if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
-        return tuple(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
+            raise UserError(f"{name} is {_said(value)}; expected {len(kinds)} numbers.")
+        return tuple(_typed(item, kind, name) for item, kind in zip(value, kinds, strict=True))
+    if type(value) is int and not -MAX_WHOLE <= value <= MAX_WHOLE:
+        raise UserError(f"{name} is a number of {value.bit_length()} bits, far out of range.")
+    if hint is float and type(value) is int:
         return float(value)
-    if typing.get_origin(hint) is None and type(value) is not hint:
-        raise UserError(f"{name} is {value!r}; expected {getattr(hint, '__name__', hint)}.")
+    if type(value) is not hint:
+        raise UserError(f"{name} is {_said(value)}; expected {hint.__name__}.")
     return value
+
+
+def _said(value) -> str:
+    """For a message: a short value as it is, else what it is."""
+    return f"a {type(value).__name__}" if isinstance(value, (dict, list, tuple)) else shown(repr(value))
 
 
 def validate(config: Config) -> Config:
@@ -242,6 +270,8 @@ def validate(config: Config) -> Config:
         raise UserError(f"--neural-rendering-resolution={g.rendering.resolution} is out of range; choose 4 to 512.")
     if not 0 < g.rendering.near < g.rendering.far:
         raise UserError(f"The rays' depths must satisfy 0 < near < far, not {g.rendering.near} and {g.rendering.far}.")
+    if g.rendering.box_side <= 0:
+        raise UserError(f"The side of the planes' cube must be above 0, not {g.rendering.box_side}.")
     if not (d.image or d.video):
         raise UserError("--image-discriminator and --video-discriminator are both off: "
                         "nothing is left to train against.")
@@ -251,7 +281,22 @@ def validate(config: Config) -> Config:
         raise UserError("--batch and --batch-gpu must be at least 1.")
     if t.window < 1:
         raise UserError("--window must be at least 1 frame.")
+    if min(t.kimg, t.tick, t.eps) <= 0 or not all(0 <= beta < 1 for beta in t.betas):
+        raise UserError("The length of training, --tick and eps must be above 0, and betas from 0 to below 1.")
+    _check_ranges(config)
+    samples = g.rendering.resolution ** 2 * (g.rendering.depth_samples + g.rendering.importance_samples)
+    if samples > MAX_SAMPLES:
+        raise UserError(f"A frame of {samples} samples along rays is too large: choose a lower --depth-samples, "
+                        "--importance-samples or --neural-rendering-resolution.")
     return config
+
+
+def _check_ranges(config: Config) -> None:
+    for key, (low, high) in RANGES.items():
+        value = functools.reduce(getattr, key.split("."), config)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not low <= number <= high:
+                raise UserError(f"{key} is {number}: choose {low} to {high}.")
 
 
 def _check_finite(node, path: str = "") -> None:
@@ -259,8 +304,9 @@ def _check_finite(node, path: str = "") -> None:
         value = getattr(node, f.name)
         if dataclasses.is_dataclass(value):
             _check_finite(value, f"{path}{f.name}.")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{path}{f.name} is {value}: give a finite number.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{path}{f.name} is {number}: give a finite number.")
 
 
 def split_batch(config: Config, processes: int) -> tuple[int, int]:
@@ -288,7 +334,7 @@ def video_camera_dim(config: DiscriminatorConfig) -> int:
 
 def _choose(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UserError(f"{flag}={value} is not one of {', '.join(choices)}.")
+        raise UserError(f"{flag}={shown(value)} is not one of {', '.join(choices)}.")
 
 
 def _power_of_two(what: str, value: int, low: int, high: int) -> None:

@@ -10,43 +10,45 @@ which leave every frame as EG3D renders it, and its raw image, the first three f
 
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch._subclasses import FakeTensorMode
 
 from dnnlib.errors import UserError
+from dnnlib.files import shown
 from torch_utils import inert_pickle
 from torch_utils.inert_machine import InertTensor, Record
 from torch_utils.ops.upfirdn2d import setup_filter
-from training.cameras import CAMERA_DIM, frontal_label
-from training.config import Config, DiscriminatorConfig, GeneratorConfig, RenderingConfig, to_dict, validate
-from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
+from training.cameras import frontal_label
+from training.config import Config, GeneratorConfig, RenderingConfig, to_dict
+from training.foreign_config import (
+    MOTION,
+    Unfit,
+    dictionary,
+    discriminator_config,
+    eg3d_options,
+    generator_config,
+    validated,
+)
+from training.network_shapes import Shapes, network_shapes
 from training.networks.generator import Generator
 from training.networks.layers import RESAMPLE_TAPS
 
 PV3D_NAMES = {"generator": "G", "generator_ema": "G_ema", "img_discriminator": "D_img", "vid_discriminator": "D_vid"}
 EG3D_NAMES = {"G": "G", "G_ema": "G_ema", "D": "D_img"}
+WRAPPER = "module."                      # what DistributedDataParallel puts in front of names
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
 PARAMETERS = ("weight", "bias", "const", "noise_strength")      # all others are buffers
 FILTER = "resample_filter"
-MOTION = ".motion_time_fuser."
 TO_RAW = "to_img_raw."
 MAX_MODULES = 10_000                     # of a network; EG3D's have about 150
+MAX_ENTRIES = 40_000                     # tensors of a network
+MAX_NAME = 100                           # characters of a module's or a tensor's own name
 MAX_DEPTH = 32                           # of modules inside modules
-MAX_LAYERS = 64                          # of a mapping network
-MAX_COUNT = 4096                         # of samples along a ray
 BANK_YAW = 0.3                           # radians to both sides that the cameras of a foreign checkpoint spread over
 BANK_CLIPS, BANK_FRAMES = 15, 16
-# EG3D's names of our rendering options.
-RENDERING = {"ray_start": "near", "ray_end": "far", "depth_resolution": "depth_samples", "box_warp": "box_side",
-             "depth_resolution_importance": "importance_samples", "disparity_space_sampling": "disparity",
-             "white_back": "white_background"}
-# What our networks do, and an EG3D checkpoint must not ask otherwise.
-FIXED = {"clamp_mode": "softplus", "superresolution_noise_mode": "none", "sr_antialias": True}
 
 Weights = dict[str, torch.Tensor]
 
@@ -58,6 +60,7 @@ class ForeignCheckpoint:
     config: Config
     weights: dict[str, Weights]          # of those of G, G_ema, D_img, D_vid that it holds
     missing: tuple[str, ...]             # entries of G that it lacks, made up to leave the frames unchanged
+    left_out: str = ""                   # why a discriminator that it holds is not among the weights
 
     @property
     def static(self) -> bool:
@@ -70,10 +73,6 @@ class ForeignCheckpoint:
         bank = frontal_label(yaws).unsqueeze(1).repeat(1, BANK_FRAMES, 1)
         return {"config": to_dict(self.config), "weights": self.weights, "camera_bank": bank,
                 "progress": {"kimg": 0.0}, "static": self.static}
-
-
-class _Unfit(Exception):
-    """Why a checkpoint does not fit our networks."""
 
 
 def read_foreign(path: str | os.PathLike) -> ForeignCheckpoint | None:
@@ -99,7 +98,7 @@ def read_foreign(path: str | os.PathLike) -> ForeignCheckpoint | None:
         return None
     try:
         return _convert(origin, networks, path)
-    except _Unfit as error:
+    except Unfit as error:
         raise UserError(f"The {origin} checkpoint {path} does not fit: {error}; give a checkpoint of the published "
                         "networks.") from error
     except inert_pickle.FAULTS as error:
@@ -117,8 +116,10 @@ def with_fresh_motion(weights: Weights, module: torch.nn.Module) -> Weights:
 
 
 def _start(path: Path) -> bytes:
-    """The first byte of a file; none if it cannot be read."""
+    """The first byte of a file; none if it cannot be read, or is a pipe, which might never have any."""
     try:
+        if not path.is_file():
+            return b""
         with open(path, "rb") as file:
             return file.read(1)
     except OSError:
@@ -132,9 +133,9 @@ def _networks(content: Any) -> tuple[str, dict[str, Any]]:
     if type(model := content.get("model")) is dict:
         parts: dict[str, Any] = {}
         for key, value in model.items():
-            prefix, _, name = key.partition(".") if type(key) is str else ("", "", "")
+            prefix, _, name = key.removeprefix(WRAPPER).partition(".") if type(key) is str else ("", "", "")
             if prefix in PV3D_NAMES:
-                parts.setdefault(PV3D_NAMES[prefix], {})[name] = value
+                parts.setdefault(PV3D_NAMES[prefix], {})[name.removeprefix(WRAPPER)] = value
         return "PV3D", parts
     if _state(content.get("G_ema")) is not None:
         return "EG3D", {ours: content[name] for name, ours in EG3D_NAMES.items() if content.get(name) is not None}
@@ -142,30 +143,58 @@ def _networks(content: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _convert(origin: str, networks: dict[str, Any], path: Path) -> ForeignCheckpoint:
-    found = {name: _inert(part) if origin == "PV3D" else _collect(part) for name, part in networks.items()}
-    for part in found.values():
-        if sum(math.prod(value.shape) * value.dtype.itemsize for value in part.values()) > path.stat().st_size:
-            raise _Unfit("its tensors are larger than the file")
-    if "G_ema" not in found:
-        raise _Unfit("it has no averaged generator")
+    if "G_ema" not in networks:
+        raise Unfit("it has no averaged generator")
+    if origin == "PV3D":
+        found = {name: _inside(_inert(part), path) for name, part in networks.items()}
+        config = _config(found, RenderingConfig(), origin)
+        return ForeignCheckpoint(origin, config, _fitted(found, config), ())
+    found = {name: _inside(_collect(part), path) for name, part in networks.items() if name != "D_img"}
+    rendering, options = eg3d_options(_state(networks["G_ema"]))
+    config = _config(found, rendering, origin, not options.get("c_gen_conditioning_zero", False))
+    fitted = _fitted(found, config, (MOTION, TO_RAW))
+    added = _static_parts(config.generator)
+    weights = {name: _folded(part, options) | added for name, part in fitted.items()}
+    try:
+        config, judge = _eg3d_discriminator(networks, config, path)
+    except Unfit as error:               # sampling does without, and training starts with a fresh one
+        return ForeignCheckpoint(origin, config, weights, tuple(added), str(error))
+    return ForeignCheckpoint(origin, config, weights | judge, tuple(added))
+
+
+def _config(found: dict[str, dict[str, InertTensor]], rendering: RenderingConfig, origin: str,
+            conditioning: bool = True) -> Config:
     shapes = {name: value.shape for name, value in found["G_ema"].items()}
-    rendering, options = (RenderingConfig(), {}) if origin == "PV3D" else _eg3d_options(networks["G_ema"])
-    generator = _generator_config(shapes, rendering, origin)
-    generator = replace(generator, camera_conditioning=not options.get("c_gen_conditioning_zero", False))
-    config = _validated(Config(generator, _discriminator_config(found)))
-    lacks = (MOTION, TO_RAW) if origin == "EG3D" else ()
-    own = _shapes(config, found)
-    weights = {name: _fit(_floats(part), own[name], name, lacks) for name, part in found.items()}
-    added = _static_parts(config.generator) if origin == "EG3D" else {}
-    for name in weights.keys() & {"G", "G_ema"}:
-        weights[name] = _folded(weights[name], options) | added
-    return ForeignCheckpoint(origin, config, weights, tuple(added))
+    generator = replace(generator_config(shapes, rendering, origin), camera_conditioning=conditioning)
+    return validated(Config(generator, discriminator_config(found)))
+
+
+def _eg3d_discriminator(networks: dict[str, Any], config: Config, path: Path) -> tuple[Config, dict[str, Weights]]:
+    """The configuration and the weights with those of EG3D's discriminator, if it has one."""
+    if "D_img" not in networks:
+        return config, {}
+    found = {"D_img": _inside(_collect(networks["D_img"]), path)}
+    config = validated(replace(config, discriminator=discriminator_config(found)))
+    return config, _fitted(found, config)
+
+
+def _fitted(found: dict[str, dict[str, InertTensor]], config: Config, lacks: tuple[str, ...] = ()
+            ) -> dict[str, Weights]:
+    own = network_shapes(config, found)
+    return {name: _fit(_floats(part), own[name], name, lacks) for name, part in found.items()}
+
+
+def _inside(part: dict[str, InertTensor], path: Path) -> dict[str, InertTensor]:
+    """The same tensors, which may share storages, but not so as to be larger than the file."""
+    if sum(value.nbytes for value in part.values()) > path.stat().st_size:
+        raise Unfit("its tensors are larger than the file")
+    return part
 
 
 def _inert(part: dict[str, Any]) -> dict[str, InertTensor]:
     for name, value in part.items():
         if type(value) is not InertTensor:
-            raise _Unfit(f"its entry {name} is no tensor")
+            raise Unfit(f"its entry {shown(str(name))} is no tensor")
     return part
 
 
@@ -175,115 +204,35 @@ def _state(record: Any) -> dict[str, Any] | None:
         return None
     state = record.state
     if record.name == PERSISTENT and len(record.arguments) == 1:
-        state = _dictionary(record.arguments[0]).get("state")
+        state = dictionary(record.arguments[0]).get("state")
     return state if type(state) is dict and type(state.get("_modules")) is dict else None
 
 
-def _dictionary(value: Any) -> dict[Any, Any]:
-    """A dictionary, also of a class of its own (EasyDict); {} for anything else."""
-    value = value.entries if type(value) is Record else value
-    return value if type(value) is dict else {}
-
-
-def _collect(record: Record) -> dict[str, InertTensor]:
+def _collect(record: Any) -> dict[str, InertTensor]:
     """All parameters and buffers under a module's record, by dotted name."""
     found: dict[str, InertTensor] = {}
     waiting, visited = [("", record, 0)], 0
     while waiting:
         prefix, module, depth = waiting.pop()
         state, visited = _state(module), visited + 1
-        if state is None or depth > MAX_DEPTH or visited > MAX_MODULES:
-            raise _Unfit(f"the module {prefix.rstrip('.') or 'G'} has no state, or modules are nested without end")
+        if state is None or depth > MAX_DEPTH:
+            raise Unfit(f"the module {prefix.rstrip('.') or 'G'} has no state, or modules are nested without end")
         for kind in ("_parameters", "_buffers"):
-            entries = _dictionary(state.get(kind))
-            found |= _inert({f"{prefix}{name}": value for name, value in entries.items() if value is not None})
-        waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in state["_modules"].items()
-                    if child is not None]
+            entries = _named(state.get(kind), MAX_ENTRIES - len(found))
+            found |= _inert({f"{prefix}{name}": value for name, value in entries.items()})
+        children = _named(state["_modules"], MAX_MODULES - visited - len(waiting))
+        waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in children.items()]
     return found
 
 
-def _eg3d_options(record: Record) -> tuple[RenderingConfig, dict[str, Any]]:
-    """Rendering, and all of a generator's rendering options as EG3D names them."""
-    state = _state(record)
-    arguments = _dictionary(state.get("_init_kwargs"))
-    options = _dictionary(state.get("rendering_kwargs") or arguments.get("rendering_kwargs"))
-    options = {name: value for name, value in options.items() if type(value) in (bool, int, float, str)}
-    for name, value in FIXED.items():
-        if options.get(name, value) != value:
-            raise _Unfit(f"its {name} is {options[name]!r}, where only {value!r} is known here")
-    chosen = {ours: options[name] for name, ours in RENDERING.items() if name in options}
-    if type(side := state.get("neural_rendering_resolution")) is int:
-        chosen["resolution"] = side
-    if not all(math.isfinite(options.get(name, 1)) for name in ("c_scale", "decoder_lr_mul")):
-        raise _Unfit("its factors of cameras or of the decoder are not finite")
-    default = RenderingConfig()
-    for name, value in chosen.items():
-        kind = type(getattr(default, name))
-        if (type(value) is not kind and not (kind is float and type(value) is int)) or value > MAX_COUNT:
-            raise _Unfit(f"its rendering option {name} is {value!r}")
-        chosen[name] = kind(value)
-    return replace(default, **chosen), options
-
-
-def _generator_config(shapes: dict[str, tuple], rendering: RenderingConfig, origin: str) -> GeneratorConfig:
-    """The configuration whose networks have these shapes, as far as shapes tell; `_fit` sees whether they all do."""
-    def size(name: str, axis: int = 0) -> int:
-        if len(shapes.get(name, ())) <= axis:
-            raise _Unfit(f"it lacks {name}")
-        return shapes[name][axis]
-
-    sides = [side for side in (2 ** i for i in range(2, 11)) if f"backbone.synthesis.b{side}.conv1.weight" in shapes]
-    channels = {side: size(f"backbone.synthesis.b{side}.conv1.weight") for side in sides}
-    fused = [side for side in sides if any(f"b{side}{MOTION}" in name for name in shapes)]
-    if not sides or (origin == "PV3D" and (not fused or fused != sides[:len(fused)])):
-        raise _Unfit("it has no backbone with motion layers from 4 x 4 up")
-    w_dim = size("backbone.mapping.embed.weight")
-    if size("backbone.mapping.embed.weight", 1) != CAMERA_DIM:
-        raise _Unfit(f"its cameras have {size('backbone.mapping.embed.weight', 1)} numbers, not {CAMERA_DIM}")
-    upscaled = "superresolution.block1.conv1.weight" in shapes
-    if origin == "EG3D" and not upscaled:
-        raise _Unfit("it has no super-resolution")
-    first = f"backbone.synthesis.b4{MOTION}"
-    return GeneratorConfig(
-        z_dim=size("backbone.mapping.fc0.weight", 1) - w_dim, w_dim=w_dim, mapping_layers=_layers(shapes, "backbone."),
-        z_motion_dim=size(f"{first}affine.weight", 1) if fused else GeneratorConfig.z_motion_dim,
-        plane_resolution=sides[-1], plane_channels=size("backbone.synthesis.b4.torgb.weight") // 3,
-        channel_base=max(side * count for side, count in channels.items()), channel_max=max(channels.values()),
-        img_resolution=size("superresolution.block1.conv1.noise_const") if upscaled else rendering.resolution,
-        sr_channels=tuple(size(f"superresolution.block{i}.conv1.weight") for i in (0, 1)) if upscaled else None,
-        motion_blocks=len(fused) or min(GeneratorConfig.motion_blocks, len(sides)),
-        motion_generator="modconv" if not fused or f"{first}conv.weight" in shapes else "mlp",
-        motion_weight=not fused or f"{first}weight" in shapes,
-        rendering=replace(rendering, decoder_hidden=size("decoder.net.0.weight")))
-
-
-def _layers(shapes: Any, prefix: str = "") -> int:
-    count = 0
-    while count < MAX_LAYERS and f"{prefix}mapping.fc{count}.weight" in shapes:
-        count += 1
-    return count
-
-
-def _discriminator_config(found: dict[str, dict[str, InertTensor]]) -> DiscriminatorConfig:
-    """Of the discriminators that there are; those that are not will be fresh."""
-    D = found.get("D_img") or found.get("D_vid") or {}
-    widths = {side: D[f"b{side}.conv0.weight"].shape[0] for side in (2 ** i for i in range(3, 11))
-              if f"b{side}.conv0.weight" in D}
-    if not widths:
-        return DiscriminatorConfig()
-    video = found.get("D_vid", {})
-    fromrgb = next((value.shape for name, value in video.items() if name.endswith("fromrgb.weight")), (0, 7))
-    return DiscriminatorConfig(
-        channel_base=max(side * width for side, width in widths.items()), channel_max=max(widths.values()),
-        mapping_layers=_layers(D) or DiscriminatorConfig.mapping_layers, video_dt=fromrgb[1] == 7,
-        video_cameras=not video or "mapping.embed.weight" in video)
-
-
-def _validated(config: Config) -> Config:
-    try:
-        return validate(config)
-    except UserError as error:
-        raise _Unfit(str(error).rstrip(".")) from error
+def _named(value: Any, most: int) -> dict[str, Any]:
+    """What a dictionary of a module's state has, but None. Unfit if that is more than a network can have."""
+    entries = {name: entry for name, entry in dictionary(value).items() if entry is not None}
+    if len(entries) > most:
+        raise Unfit("it has too many entries, or modules are nested without end")
+    if not all(type(name) is str and name.isprintable() and len(name) <= MAX_NAME for name in entries):
+        raise Unfit("it has entries without a proper name")
+    return entries
 
 
 def _floats(part: dict[str, InertTensor]) -> Weights:
@@ -293,9 +242,9 @@ def _floats(part: dict[str, InertTensor]) -> Weights:
         if inert.dtype.is_floating_point:
             weights[name] = inert.tensor().float()
             if not weights[name].isfinite().all():
-                raise _Unfit(f"{name} holds numbers that are not finite")
+                raise Unfit(f"{shown(name)} holds numbers that are not finite")
         elif _leaf(name) in PARAMETERS:
-            raise _Unfit(f"{name} holds no floating-point numbers")
+            raise Unfit(f"{shown(name)} holds no floating-point numbers")
     return weights
 
 
@@ -318,21 +267,8 @@ def _static_parts(config: GeneratorConfig) -> Weights:
                      f"{TO_RAW}affine.bias": torch.full([channels], math.sqrt(channels))}
 
 
-def _shapes(config: Config, names: Iterable[str]) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Shapes of the networks' entries, found without their memory: who knows what the file makes us build."""
-    side = config.generator.img_resolution
-    with FakeTensorMode():
-        modules = {"G_ema": Generator(config.generator)}
-        modules["G"] = modules["G_ema"]
-        for name, kind in (("D_img", ImageDiscriminator), ("D_vid", VideoDiscriminator)):
-            if name in names:
-                modules[name] = kind(side, config.discriminator)
-        return {key: {name: tuple(value.shape) for name, value in module.state_dict().items()}
-                for key, module in modules.items()}
-
-
-def _fit(found: Weights, own: dict[str, tuple[int, ...]], network: str, lacks: tuple[str, ...]) -> Weights:
-    """The entries of our network but those with a part of `lacks` in their names; _Unfit if others differ.
+def _fit(found: Weights, own: Shapes, network: str, lacks: tuple[str, ...]) -> Weights:
+    """The entries of our network but those with a part of `lacks` in their names; Unfit if others differ.
 
     Buffers that we do not have are left out; resampling filters, which are constants, may be missing.
     """
@@ -341,7 +277,7 @@ def _fit(found: Weights, own: dict[str, tuple[int, ...]], network: str, lacks: t
     wrong += [name for name in own if name not in found and _leaf(name) != FILTER]
     wrong += [name for name in own if name in found and tuple(found[name].shape) != own[name]]
     if wrong:
-        raise _Unfit(f"{len(wrong)} entries of {network} are not those of our networks, {min(wrong)} among them")
+        raise Unfit(f"{len(wrong)} entries of {network} are not those of our networks, {shown(min(wrong))} among them")
     return {name: found[name] if name in found else setup_filter(RESAMPLE_TAPS) for name in own}
 
 

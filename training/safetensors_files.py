@@ -6,7 +6,6 @@ not taken for one.
 """
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ import torch
 
 from dnnlib import cli
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, read_json, require_file, write_json
+from dnnlib.files import atomic_path, read_json, require_file, shown, write_json
 from torch_utils import checkpoint
-from torch_utils.checkpoint_report import is_plain
 from training.config import from_dict, validate
-from training.snapshots import NAMES
+from training.snapshots import NAMES, config_of, parts
 
 FORMAT = "pv3d-snapshot"
 VERSION = 1
@@ -35,17 +33,14 @@ def export_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
         UserError: the source is no snapshot; dest has another suffix; no space, no permission; no `safetensors`.
     """
     dest, library = _named(dest), _require_safetensors()
-    payload = checkpoint.load(source, "snapshot")
+    payload = parts(checkpoint.load(source, "snapshot"), source)
+    config_of(payload, source)
     tensors, rest = _split(payload, Path(source))
     try:
         content = library.save(tensors, metadata={"format": "pt"})            # what other readers ask for
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{source} holds tensors that safetensors cannot ({error}).") from error
+        raise UserError(f"{source} holds tensors that safetensors cannot ({shown(str(error))}).") from error
     header = {"format": FORMAT, "version": VERSION, "sha256": hashlib.sha256(content).hexdigest(), **rest}
-    try:
-        json.dumps(header, allow_nan=False)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{source} is a damaged snapshot: its options are not fit for JSON ({error}).") from error
     with atomic_path(dest) as temporary:                                      # here: its own writer hides a full disk
         temporary.write_bytes(content)
     write_json(dest.with_suffix(".json"), header)
@@ -64,7 +59,7 @@ def import_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
         tensors = library.load_file(source)
     except Exception as error:           # its own SafetensorError, and whatever damage leads torch to
         raise UserError(f"{source} is damaged, or no safetensors file: export the snapshot again.") from error
-    checkpoint.save(dest, _join(tensors, rest, source), "snapshot")
+    checkpoint.save(dest, parts(_join(tensors, rest, source), source), "snapshot")
 
 
 def _require_safetensors():
@@ -83,20 +78,18 @@ def _named(path: str | os.PathLike) -> Path:
     return Path(path)
 
 
-def _split(payload: Any, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _split(payload: dict[str, Any], path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """A snapshot's tensors by their names in the file, and the rest."""
-    if not isinstance(payload, dict) or not isinstance(payload.get("weights"), dict):
-        raise UserError(f"{path} is a damaged snapshot: it lacks weights.")
     named = dict(payload)
     for network, weights in named.pop("weights").items():
-        if network not in NAMES or not isinstance(weights, dict):
-            raise UserError(f"{path} is a damaged snapshot: its weights are those of {network!r}.")
+        if not isinstance(weights, dict):
+            raise UserError(f"{path} is a damaged snapshot: it holds no weights of {network}.")
         named |= {f"{network}.{name}": value for name, value in weights.items()}
     tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
     rest = {name: value for name, value in named.items() if name not in tensors}
-    wrong = [name for name in tensors if not is_plain(tensors[name])] + [name for name in rest if "." in str(name)]
+    wrong = [str(name) for name in rest if "." in str(name)]
     if wrong:
-        raise UserError(f"{path} is a damaged snapshot: {wrong[0]} is no usual tensor.")
+        raise UserError(f"{path} is a damaged snapshot: {shown(wrong[0])} is no tensor.")
     return {name: value.contiguous() for name, value in tensors.items()}, rest
 
 
@@ -106,7 +99,8 @@ def _join(tensors: dict[str, torch.Tensor], rest: dict[str, Any], path: Path) ->
     for name, value in tensors.items():
         network, dot, own = name.partition(".")
         if dot and network not in NAMES:
-            raise UserError(f"{path} holds {name}, which is of none of {', '.join(NAMES)}: export the snapshot again.")
+            raise UserError(f"{path} holds {shown(name)}, which is of none of {', '.join(NAMES)}: export the snapshot "
+                            "again.")
         if dot:
             payload["weights"].setdefault(network, {})[own] = value
         else:
@@ -121,8 +115,8 @@ def _read_header(tensors: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UserError(f"{path} does not describe a snapshot: give files that `export` wrote.")
     if header.get("version") != VERSION:
-        raise UserError(f"{path} has version {header.get('version')}, but this code reads version {VERSION}: export "
-                        "the snapshot again, or use the release that wrote it.")
+        raise UserError(f"{path} has version {shown(repr(header.get('version')))}, but this code reads version "
+                        f"{VERSION}: export the snapshot again, or use the release that wrote it.")
     if header.get("sha256") != checksum(tensors):
         raise UserError(f"{path} belongs to other tensors than those in {tensors}: copy both files again.")
     rest = {name: value for name, value in header.items() if name not in ("format", "version", "sha256")}

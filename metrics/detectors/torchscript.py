@@ -2,83 +2,28 @@
 
 `torch.jit.load` compiles and runs what a file says, and a checksum that would vouch for the one public file is not
 published. So the file is read as what it is on the disk: a zip of storages, and a pickle that says how they make up
-modules. The unpickler here knows modules (as plain records), tensors and lists, and refuses everything else; nothing
-that a file names is ever imported or called. The network is the one written here, and the file must have its layers:
-under its names, behind a common prefix if need be, or else under other names in its order; anything else is refused.
+modules, of which `torch_utils.inert_pickle` makes plain records. The network is the one written here, and the file must
+have its layers: under its names, behind a common prefix if need be, or else under other names in its order; anything
+else is refused.
 """
 
-import io
-import pickle
 import re
 import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from dnnlib.errors import UserError
-from metrics.detectors.weights import COUNTER, Source, readable
+from dnnlib.files import read_at_most
+from metrics.detectors.weights import COUNTER, Source, read_tensors, readable
+from torch_utils import inert_pickle
+from torch_utils.inert_machine import InertTensor, Record
 
-DTYPES = {"FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
-          "LongStorage": torch.int64, "IntStorage": torch.int32, "BoolStorage": torch.bool}
-EPSILON = re.compile(rb"\beps : Final\[float\] = ([0-9.e+-]+)")       # of a BatchNorm, in the text of its class
-
-
-class Record:
-    """A module of the file: its attributes by name."""
-
-    def __init__(self):
-        self.attributes: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise pickle.UnpicklingError("a module without attributes")
-        self.attributes = state
-
-    def tensors(self, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-        """All tensors under dotted names, in the file's order."""
-        for name, value in self.attributes.items():
-            if isinstance(value, torch.Tensor):
-                yield prefix + name, value
-            elif isinstance(value, Record):
-                yield from value.tensors(f"{prefix}{name}.")
-
-
-def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
-    return torch.as_strided(storage, size, stride, offset).clone()
-
-
-def _unchanged(value: Any) -> Any:
-    return value
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows what the pickle of a TorchScript file consists of."""
-
-    KNOWN = {("torch._utils", "_rebuild_tensor_v2"): _tensor, ("collections", "OrderedDict"): OrderedDict,
-             **{("torch.jit._pickle", f"build_{kind}list"): _unchanged for kind in ("int", "double", "bool", "tensor")},
-             **{("torch", name): dtype for name, dtype in DTYPES.items()}}
-
-    def __init__(self, archive: zipfile.ZipFile, root: str):
-        super().__init__(io.BytesIO(archive.read(f"{root}data.pkl")))
-        self.archive, self.root = archive, root
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "__torch__":
-            return Record
-        if (module, name) not in self.KNOWN:
-            raise pickle.UnpicklingError(f"{module}.{name} is not known")
-        return self.KNOWN[module, name]
-
-    def persistent_load(self, pid: Any) -> torch.Tensor:
-        kind, dtype, key, _, count = pid
-        if kind != "storage":
-            raise pickle.UnpicklingError(f"{kind!r} is not known")
-        values = torch.frombuffer(bytearray(self.archive.read(f"{self.root}data/{key}")), dtype=dtype)
-        return values[:count]
+EPSILON = re.compile(rb"\beps : Final\[float\] = ([0-9.e+-]{1,40})")  # of a BatchNorm, in the text of its class
+MODULES = "__torch__."                   # what the names of a file's classes begin with
+MAX_MODULES, MAX_DEPTH, MAX_NAME = 10_000, 32, 100            # I3D has about 300, 5 deep, of 20 characters
+MAX_CODE_BYTES = 2 ** 24                 # of all of a file's code, unpacked; I3D's has about 2 ** 17
 
 
 def read_script(source: Source, path: Path) -> tuple[dict[str, torch.Tensor], float | None]:
@@ -87,18 +32,50 @@ def read_script(source: Source, path: Path) -> tuple[dict[str, torch.Tensor], fl
     Raises:
         UserError: the file is damaged or no TorchScript.
     """
-    with readable(source, path), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        root = next((name for name in names if name.endswith("data.pkl")), "").removesuffix("data.pkl")
-        if f"{root}constants.pkl" not in names:
-            raise ValueError("not TorchScript")
-        module = _Unpickler(archive, root).load()
-        state = dict(module.tensors())
-        code = b"".join(archive.read(name) for name in names if name.endswith(".py"))
+    with readable(source, path):
+        with zipfile.ZipFile(path) as archive:
+            members = inert_pickle.index(archive)
+            if f"{inert_pickle.root_of(members)}constants.pkl" not in members:
+                raise ValueError("not TorchScript")
+            code = _code(archive, members)
+        state = read_tensors(_tensors(inert_pickle.parse(path)), path)
         stated = {float(number) for number in EPSILON.findall(code)}
-        if len(stated) > 1:
+        if len(stated) > 1 or not all(0 < number < 1 for number in stated):
             raise ValueError("BatchNorms differ")
     return state, stated.pop() if stated else None
+
+
+def _code(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> bytes:
+    """The text of all classes, of which the larger ones are compressed."""
+    texts: list[bytes] = []
+    for name, info in members.items():
+        if name.endswith(".py"):
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):       # others unpack without end
+                raise ValueError("an unusual compression")
+            with archive.open(info) as file:
+                texts.append(read_at_most(file, MAX_CODE_BYTES - sum(map(len, texts))))
+    return b"".join(texts)
+
+
+def _tensors(module: Record) -> dict[str, InertTensor]:
+    """All tensors under a module's record by dotted name, in the file's order."""
+    found: dict[str, InertTensor] = {}
+    waiting, visited = [("", module, 0)], 0
+    while waiting:
+        prefix, value, depth = waiting.pop()
+        if type(value) is InertTensor:
+            found[prefix.rstrip(".")] = value
+        elif type(value) is Record and value.name.startswith(MODULES):
+            children = value.state
+            visited += 1
+            if type(children) is not dict or depth > MAX_DEPTH or len(children) + visited + len(waiting) > MAX_MODULES:
+                raise ValueError("modules without attributes, or without end")
+            if not all(type(name) is str and len(name) <= MAX_NAME for name in children):
+                raise ValueError("attributes without a proper name")
+            waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children.items())]
+        elif not prefix:
+            raise ValueError("no module")
+    return found
 
 
 def rename(state: dict[str, torch.Tensor], network: nn.Module, source: Source, path: Path) -> dict[str, torch.Tensor]:

@@ -10,10 +10,7 @@ import errno
 import fcntl
 import hashlib
 import http.client
-import pickle
 import urllib.request
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +20,15 @@ from torch import nn
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, storage_error
+from dnnlib.files import atomic_path, require_file, shown, storage_error
+from torch_utils import inert_pickle
+from torch_utils.inert_machine import InertTensor
 from torch_utils.kernel_builder import cache_root
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT = 30                                               # seconds that a server may keep silent
 STARTS = (b"PK\x03\x04", b"\x80\x02")                      # of files by torch.save: a zip; before torch 1.6, a pickle
 COUNTER = "num_batches_tracked"                            # does not take part in inference, and may be missing
-# What reading a damaged file, or one of another kind, raises.
-UNREADABLE = (pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError,
-              AttributeError, ArithmeticError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -158,22 +154,32 @@ def _pieces(url: str, label: str) -> Iterator[bytes]:
 def read_state(source: Source, path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a state dict written by torch.save, read without running code from it. UserError if it is none."""
     with readable(source, path):
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:         # torch does not look at the checksums
-                if archive.testzip() is not None:
-                    raise zipfile.BadZipFile
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        state = inert_pickle.parse(path)
+        if type(state) is not dict:
             raise TypeError("not a state dict")
-    return dict(state)
+        return read_tensors(state, path)
+
+
+def read_tensors(state: dict[str, InertTensor], path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name, read from a file. They may share storages, but not so as to be larger than the file.
+
+    Raises:
+        one of `inert_pickle.FAULTS`: something is no tensor, has no proper name, or the file is damaged.
+    """
+    if not all(type(name) is str and type(value) is InertTensor for name, value in state.items()):
+        raise TypeError("not a state dict")
+    if sum(value.nbytes for value in state.values()) > path.stat().st_size:
+        raise ValueError("tensors that are larger than the file")
+    return {name: value.tensor() for name, value in state.items()}
 
 
 @contextlib.contextmanager
 def readable(source: Source, path: Path) -> Iterator[None]:
     """What goes wrong while reading `path` becomes a UserError."""
+    require_file(path, "file of weights")
     try:
         yield
-    except (OSError, *UNREADABLE) as error:
+    except (OSError, *inert_pickle.FAULTS) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:     # a seek to where a damaged file says
             raise UserError(f"Cannot read {path} ({error.strerror}): check the file and its permissions.") from error
         raise UserError(f"{path} is damaged, or not the file of {source.network}'s weights: replace it by "
@@ -181,12 +187,20 @@ def readable(source: Source, path: Path) -> Iterator[None]:
 
 
 def put_into(network: nn.Module, state: dict[str, torch.Tensor], source: Source, path: Path) -> None:
-    """Loads a state dict that has exactly the network's names (counters may be missing) and shapes, else UserError."""
+    """Loads a state dict that has exactly the network's names (counters may be missing) and shapes, else UserError.
+
+    Numbers must be floating-point and finite.
+    """
     own = network.state_dict()
     state = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
     wanted = {name: tensor for name, tensor in own.items() if not name.endswith(COUNTER)}
     wrong = sorted(wanted.keys() ^ state.keys()) or [name for name in wanted if wanted[name].shape != state[name].shape]
     if wrong:
-        raise UserError(f"{path} holds the weights of another network than {source.network} (see {wrong[0]!r}): "
-                        f"replace it by {source.file}, {source.origin}.")
+        raise UserError(f"{path} holds the weights of another network than {source.network} (see "
+                        f"{shown(repr(wrong[0]))}): replace it by {source.file}, {source.origin}.")
+    bad = [name for name, tensor in state.items()
+           if not tensor.is_floating_point() or not tensor.float().isfinite().all()]
+    if bad:
+        raise UserError(f"{path} holds something else than finite numbers (see {bad[0]!r}): replace it by "
+                        f"{source.file}, {source.origin}.")
     network.load_state_dict(own | state)

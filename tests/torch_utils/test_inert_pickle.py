@@ -147,10 +147,10 @@ def test_broken_pickles_get_a_sentence(here, kind):
 
 
 BOMBS = {
-    'deep lists': b'\x80\x02' + b']' * 300_000 + b'a' * 299_999 + b'.',
+    'deep lists': b'\x80\x02' + b']' * 200_000 + b'a' * 199_999 + b'.',
     'deep tuples as a key': b'\x80\x02})' + b'\x85' * 300_000 + b'K\x01s.',
     'tuples that double, as a key': b'\x80\x02})' + b'2\x86' * 200 + b'K\x01s.',
-    'deep calls': b'\x80\x02)' + b'cos\nf\nq\x000h\x00)R\x85' * 100_000 + b'.',
+    'deep calls': b'\x80\x02)' + b'cos\nf\nq\x000h\x00)R\x85' * 60_000 + b'.',
     'far memo': b'\x80\x02]r\xff\xff\xff\x7f.',
     'itself': b'\x80\x02]q\x00h\x00a.',
     'names': NAMES,

@@ -85,6 +85,13 @@ def test_unknown_names_are_refused(function):
     ({"training": {"batch": 2.0}}, "TrainingConfig.batch is 2.0; expected int"),
     ({"training": {"mirror": 1}}, "TrainingConfig.mirror is 1; expected bool"),
     ({"generator": {"rendering": []}}, "RenderingConfig is damaged.*list"),
+    ({3: 4, "hue\n": 1}, r"does not know: 3, hue\\n\.$"),
+    ({"generator": {"sr_channels": [8]}}, "a list; expected 2 num"),
+    ({"generator": {"sr_channels": [8, "x"]}}, "sr_channels is 'x'; expected int"),
+    ({"training": {"betas": 0.5}}, "betas is 0.5; expected 2 numbers"),
+    ({"loss": {"gamma": 10 ** 400}}, "a number of 1329 bits"),
+    ({"generator": {"z_dim": -10 ** 5000}}, "far out of range"),
+    ({"generator": {"z_dim": {"a": 1}}}, "z_dim is a dict; expected int"),
 ])
 def test_damaged_saved_configurations_are_refused(change, message):
     with pytest.raises(UserError, match=message):
@@ -124,6 +131,14 @@ def test_saved_numbers_may_lose_their_point():
     ("discriminator.channel_base", 8, "layers without channels"),
     ("loss.gamma", float("nan"), "loss.gamma is nan: give a finite number"),
     ("training.kimg", float("inf"), "training.kimg is inf"),
+    ("training.betas", (0.0, float("nan")), "training.betas is nan"), ("training.betas", (0.0, 1.0), "betas from 0 to"),
+    ("training.kimg", 0.0, "must be above 0"), ("training.tick", -1.0, "must be above 0"),
+    ("generator.z_dim", 0, "generator.z_dim is 0: choose 1 to 8192"), ("generator.w_dim", 10 ** 12, "choose 1 to 8192"),
+    ("generator.sr_channels", (8, 10 ** 9), "generator.sr_channels is 1000000000: choose"),
+    ("generator.mapping_layers", 10 ** 9, "choose 1 to 64"), ("training.g_reg_interval", 0, "choose 1 to"),
+    ("generator.rendering.box_side", 0.0, "cube must be above 0"),
+    ("generator.rendering.depth_samples", 2 ** 14, "depth_samples is 16384"),
+    ("generator.camera_mode", "a\nb", r"--camera-mode=a\\nb is not one of"),
 ])
 def test_impossible_options_are_refused(option, value, message):
     with pytest.raises(UserError, match=message):
@@ -136,6 +151,9 @@ def test_impossible_pairs_of_options_are_refused():
     with pytest.raises(UserError, match="--depth-samples must be at least 4"):
         validate(override(Config(), {"generator.rendering.depth_samples": 3}))
     validate(override(Config(), {"generator.rendering.depth_samples": 3, "generator.rendering.importance_samples": 0}))
+    validate(override(Config(), {"generator.rendering.resolution": 512}))
+    with pytest.raises(UserError, match="A frame of 46137344 samples along rays is too large"):
+        validate(override(Config(), {"generator.rendering.resolution": 512, "generator.rendering.depth_samples": 128}))
 
 
 @pytest.mark.parametrize("batch, batch_gpu, processes, expected", [

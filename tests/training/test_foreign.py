@@ -4,24 +4,21 @@ import copy
 import math
 import os
 import pickle
-import sys
-from collections import OrderedDict
 from dataclasses import replace
-from types import ModuleType
 
 import pytest
 import torch
 
 from dnnlib.errors import UserError
-from tests import golden, tiny
+from tests import foreign_files, golden, tiny
+from tests.foreign_files import MARKER, Persistent, pv3d, static
 from training.config import GeneratorConfig, from_dict
-from training.foreign import _generator_config, _shapes, read_foreign, with_fresh_motion
+from training.foreign import read_foreign, with_fresh_motion
+from training.foreign_config import generator_config
+from training.network_shapes import network_shapes
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
-
-MARKER = "was_run"
-SOURCE = f"open('{MARKER}', 'w')\n"        # in place of a class's source text
-PREFIXES = {"generator.": "G", "generator_ema.": "G_ema", "img_discriminator.": "D_img", "vid_discriminator.": "D_vid"}
+from training.snapshots import init_networks, load_generator
 
 
 @pytest.fixture
@@ -42,73 +39,12 @@ def nets():
     return networks
 
 
-def pv3d(networks, path, **changes):
-    """Writes a checkpoint as the official PV3D does."""
-    model = {prefix + name: value for prefix, key in PREFIXES.items()
-             for name, value in getattr(networks, key).state_dict().items()}
-    torch.save({"model": OrderedDict((model | changes).items())}, path)
-    return path
-
-
-class Persistent:
-    """Pickles as a record of a persistent class."""
-
-    def __init__(self, module, **attributes):
-        self.state = {"training": False, "_parameters": module._parameters, "_buffers": module._buffers,
-                      "_modules": records(module), "_init_args": (), "_init_kwargs": {}} | attributes
-        self.name = type(module).__name__
-
-    def __reduce__(self):
-        meta = {"type": "class", "version": 6, "module_src": SOURCE, "class_name": self.name, "state": self.state}
-        return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (meta,)
-
-
-def records(module) -> OrderedDict:
-    """A module's children: torch's own as they are, since these are no persistent classes."""
-    children = OrderedDict()
-    for name, child in module._modules.items():
-        if type(child) is torch.nn.Sequential:
-            children[name] = torch.nn.Sequential()
-            children[name].__dict__["_modules"] = records(child)
-        elif child is not None:
-            children[name] = child if type(child) is torch.nn.Softplus else Persistent(child)
-    return children
-
-
 @pytest.fixture
-def eg3d(nets, here, monkeypatch):
+def eg3d(nets, here):
     """Function that writes a pickle as EG3D does, from the tiny networks without motion and raw image layers."""
-    fake = ModuleType("torch_utils.persistence")
-    exec("def _reconstruct_persistent_obj(meta): raise AssertionError", fake.__dict__)
-    fake._reconstruct_persistent_obj.__module__ = fake.__name__
-    monkeypatch.setitem(sys.modules, fake.__name__, fake)
-
-    def write(name="eg3d.pkl", attributes=None, extra=None, **options):
-        rendering = {"ray_start": 2.25, "ray_end": 3.3, "depth_resolution": 6, "depth_resolution_importance": 6,
-                     "box_warp": 1, "clamp_mode": "softplus", "superresolution_noise_mode": "none",
-                     "c_gen_conditioning_zero": False, "density_reg": 0.25, "white_back": False} | options
-        attributes = {"rendering_kwargs": rendering, "neural_rendering_resolution": 8, "z_dim": 8} | (attributes or {})
-        content = {"training_set_kwargs": {"path": "x"}, "augment_pipe": None, "D": Persistent(nets.D_img),
-                   "G": Persistent(static(nets.G), **attributes), "G_ema": Persistent(static(nets.G_ema), **attributes)}
-        (here / name).write_bytes(pickle.dumps(content | (extra or {}), protocol=4))
-        return here / name
+    def write(name="eg3d.pkl", **choices):
+        return foreign_files.eg3d(nets, here / name, **choices)
     return write
-
-
-class FirstThree(torch.nn.Module):
-    """EG3D's raw image."""
-
-    def forward(self, x, w):
-        return x[:, :3]
-
-
-def static(G: Generator) -> Generator:
-    """A copy as EG3D has it: without motion layers, the raw image being the first three features."""
-    G = copy.deepcopy(G)
-    for side in G.backbone.synthesis.resolutions:
-        getattr(G.backbone.synthesis, f"b{side}").motion_time_fuser = None
-    G.to_img_raw = FirstThree()
-    return G
 
 
 def built(checkpoint, name="G_ema") -> Generator:
@@ -162,10 +98,10 @@ def test_the_papers_networks_are_recognised():
             name, shape = line.split()[:2]
             part[name] = () if shape == "scalar" else tuple(map(int, shape.split("x")))
     config = tiny.config()
-    found = _generator_config(parts["generator"], GeneratorConfig.__dataclass_fields__["rendering"].default_factory(),
+    found = generator_config(parts["generator"], GeneratorConfig.__dataclass_fields__["rendering"].default_factory(),
                               "PV3D")
     assert replace(found, sr_channels=None) == GeneratorConfig() and found.sr_channels == (256, 128)
-    assert _shapes(replace(config, generator=found), ())["G"] == parts["generator"]
+    assert network_shapes(replace(config, generator=found), ["G"])["G"] == parts["generator"]
 
 
 def test_buffers_that_we_lack_and_filters_that_they_lack(nets, here):
@@ -328,3 +264,30 @@ def test_ablations_of_the_discriminators_come_back(here):
     D_img, D_vid = (kind(32, checkpoint.config.discriminator) for kind in (ImageDiscriminator, VideoDiscriminator))
     D_img.load_state_dict(checkpoint.weights["D_img"])
     D_vid.load_state_dict(checkpoint.weights["D_vid"])
+
+
+def test_names_behind_a_parallel_wrapper(nets, here):
+    content = torch.load(pv3d(nets, here / "a.pt"), weights_only=True)
+    for wrapped in ({f"module.{name}": value for name, value in content["model"].items()},
+                    {name.replace(".", ".module.", 1): value for name, value in content["model"].items()}):
+        torch.save({"model": wrapped}, here / "b.pt")
+        checkpoint = read_foreign(here / "b.pt")
+        for name, module in nets.items():
+            same(checkpoint.weights[name], dict(module.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("judge, why", [
+    (lambda nets: Persistent(nets.D_vid), "entries of D_img are not those"),
+    (lambda nets: Call(os.system, f"touch {MARKER}"), "has no state")])
+def test_eg3d_with_another_discriminator_is_of_use(nets, eg3d, capsys, judge, why):
+    path = eg3d(extra={"D": judge(nets)})
+    checkpoint = read_foreign(path)
+    assert set(checkpoint.weights) == {"G", "G_ema"} and why in checkpoint.left_out
+    same(frames(load_generator(path).G), frames(static(nets.G_ema)), rtol=1e-5, atol=1e-5)
+    fresh, started = (tiny.networks(tiny.config(generator__motion_weight=True)) for _ in range(2))
+    assert init_networks(started, path) == 0
+    same(dict(started.D_img.state_dict()), dict(fresh.D_img.state_dict()), rtol=0, atol=0)
+    same(frames(started.G.eval()), frames(static(nets.G)), rtol=1e-5, atol=1e-5)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all("is left out, and training would begin with a fresh one" in line for line in lines)
+    assert read_foreign(eg3d()).left_out == ""

@@ -98,6 +98,31 @@ def test_compact_snapshots_start_training(snapshot, tmp_path):
         assert torch.equal(a, b)
 
 
+def test_what_cannot_be_made_compact(snapshot, tmp_path):
+    def fill(name, value):
+        return lambda payload: payload["weights"][name]["mapping.embed.bias"].fill_(value)
+
+    for edit, match in ((fill("D_vid", float("inf")), "weights of D_vid in .* not finite"),
+                        (fill("D_img", 1e5), "weights of D_img in .* too large for half precision"),
+                        (lambda payload: payload["weights"]["G"].popitem(), "weights of G in .* 1 entries differ")):
+        path = change(snapshot, tmp_path / "a.pkl", edit)
+        with pytest.raises(UserError, match=match):
+            compact_snapshot(path, tmp_path / "small.pkl")
+    assert not (tmp_path / "small.pkl").exists()
+
+
+def test_a_bad_network_changes_none(snapshot, tmp_path):
+    def spoil(payload):
+        payload["weights"]["D_vid"]["mapping.embed.bias"].fill_(float("nan"))
+
+    nets, fresh = (build_networks(tiny.config(), 5, CPU) for _ in range(2))
+    with pytest.raises(UserError, match="weights of D_vid"):
+        init_networks(nets, change(snapshot, tmp_path / "a.pkl", spoil))
+    for (_, module), (_, other) in zip(nets.items(), fresh.items(), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
+    assert load_generator(tmp_path / "a.pkl").progress == {"kimg": 2.0}, "the generator is of use"
+
+
 def test_compact_command(snapshot, tmp_path):
     result = CliRunner().invoke(snapshots.main, [str(snapshot), str(tmp_path / "small.pkl")])
     assert result.exit_code == 0 and load_generator(tmp_path / "small.pkl").progress == {"kimg": 2.0}
@@ -128,6 +153,14 @@ def narrower(payload):
 @pytest.mark.parametrize("edit, match", [
     (lambda payload: payload.pop("camera_bank"), "damaged snapshot: it lacks camera_bank"),
     (lambda payload: payload["weights"].pop("G_ema"), "holds no weights of G_ema"),
+    (lambda payload: payload["weights"].update(G_ema=[]), "holds no weights of G_ema"),
+    (lambda payload: payload["weights"].update(H={}), "damaged snapshot: its weights are not those of G, G_ema"),
+    (lambda payload: payload.update(camera_bank=torch.zeros(1, 16, 24)), r"the shape \[clips, frames, 25\]"),
+    (lambda payload: payload["camera_bank"].fill_(float("nan")), "numbers that no camera has"),
+    (lambda payload: payload.update(progress={"kimg": "2"}), "progress is not made of numbers"),
+    (lambda payload: payload.update(progress={}), "progress does not tell the kimg"),
+    (lambda payload: payload["weights"]["G_ema"]["decoder.net.0.bias"].fill_(float("nan")),
+     "weights of G_ema .* hold numbers that are not finite, in decoder.net.0.bias"),
     (lambda payload: payload["weights"]["G_ema"].popitem(), "do not fit this configuration: 1 entries differ"),
     (narrower, "do not fit this configuration"),
     (unknown_option, "does not fit this version: .* does not know: hue"),
