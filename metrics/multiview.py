@@ -4,7 +4,7 @@ Views, in order: 0 frontal at t0, 1 side at t1, 2 side at t0, 3 frontal at t1.
 """
 
 import hashlib
-import zipfile
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,10 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.files import require_file
+from metrics.arrays import read_arrays
 from metrics.video_sources import code_spec, folder_frames, to_uint8_pv3d
+from torch_utils.inert_pickle import FAULTS
 from training import videos
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.snapshots import Snapshot
@@ -119,16 +122,16 @@ class FolderViews:
         if len(images) != VIEWS or len({image.shape for image in images}) > 1:
             raise UserError(f"{path} needs {VIEWS} images of one size: frontal t0, side t1, side t0, frontal t1.")
         geometry = path / GEOMETRY_FILE
-        return Views(np.stack(images), *(_read_geometry(geometry) if geometry.exists() else ()))
+        return Views(np.stack(images), *(_read_geometry(geometry) if os.path.lexists(geometry) else ()))
 
 
 def _read_geometry(path: Path) -> list[np.ndarray]:
     """depth, points, opacity, cameras; UserError unless they fit together."""
     names = ("depth", "points", "opacity", "cameras")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[name].astype(np.float32) for name in names]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        found = read_arrays(require_file(path, "file of geometry"))
+        arrays = [found[name].astype(np.float32) for name in names]
+    except (*FAULTS, OSError) as error:
         raise UserError(f"{path} is unreadable or lacks one of {', '.join(names)} ({error}).") from error
     size = arrays[0].shape[1:]
     expected = [(VIEWS, *size), (VIEWS, *size, 3), (VIEWS, *size), (VIEWS, CAMERA_DIM)]

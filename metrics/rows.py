@@ -7,7 +7,6 @@ goes on and a repeated one has nothing to compute.
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,9 @@ from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, write_json
+from metrics.arrays import read_arrays
 from torch_utils import distributed
+from torch_utils.inert_pickle import FAULTS
 
 VERSION = 1                              # of the cache; another one is never read
 PIECE = 16                               # videos
@@ -74,9 +75,9 @@ class Cache:
         if path is None or not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
-                values, places, reasons = file["values"], file["skipped"], file["reasons"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            arrays = read_arrays(path)
+            values, places, reasons = arrays["values"], arrays["skipped"], arrays["reasons"]
+        except (*FAULTS, OSError):
             return None
         if values.shape != (len(piece), self.width) or values.dtype != np.float64:
             return None

@@ -1,11 +1,8 @@
 """Files of feature statistics: ours, and the reference implementation's, read without running what is in them."""
 
 import errno
-import io
 import json
-import math
 import os
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, parse_json, require_file, shown
+from metrics.arrays import read_arrays
 from metrics.frechet import FeatureMoments
 from torch_utils import inert_pickle
 from torch_utils.inert_machine import Record
@@ -22,7 +20,6 @@ from torch_utils.inert_machine import Record
 FORMAT = "pv3d-feature-statistics"
 VERSION = 1
 MAX_PICKLE_BYTES = 2 ** 28               # of a reference file; the official one has 1.3 MB
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")    # numpy 1, numpy 2
 PICKLE_KEYS = frozenset({"num_items", "num_features", "raw_mean", "raw_cov"})
 
@@ -68,7 +65,7 @@ def load_statistics(path: str | os.PathLike, detector: str, checksum: str, proto
         UserError: the file is missing, damaged, not ours, of another version, detector, protocol or data set.
     """
     path = require_file(path, "statistics file")
-    arrays = _read_arrays(path)
+    arrays = _arrays_of(path)
     source = _read_source(path, arrays)
     wanted = Source(detector, checksum, protocol, source.dataset if dataset is None else dataset)
     for field, needed in asdict(wanted).items():
@@ -108,31 +105,16 @@ def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
         raise _unreadable(path, error) from error
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _arrays_of(path: Path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file:
             if file.read(2) != b"PK":
                 raise UserError(f"{path} is no statistics file of this software: give one that it wrote.")
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy"): _npy(inert_pickle.stored(archive, info))
-                    for name, info in inert_pickle.index(archive).items()}
+        return read_arrays(path)
     except inert_pickle.FAULTS as error:
         raise _damaged(path) from error
     except OSError as error:
         raise _damaged(path) if error.errno == errno.EINVAL else _unreadable(path, error) from error
-
-
-def _npy(data: bytes) -> np.ndarray:
-    """An array of plain numbers or text in numpy's format; ValueError and the like unless it has the size it says."""
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    if version not in HEADERS:
-        raise ValueError("another version of numpy's format")
-    shape, fortran_order, dtype = HEADERS[version](stream)
-    if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError("an array of objects, or of another size than is described")
-    flat = np.frombuffer(data, dtype, offset=stream.tell()).copy()
-    return flat.reshape(shape, order="F" if fortran_order else "C")
 
 
 def _read_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:

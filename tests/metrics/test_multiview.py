@@ -1,5 +1,7 @@
 """The four views: order, times, cameras, one geometry for all; and folders of views made elsewhere."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,14 @@ def test_folders_made_elsewhere(tmp_path):
     {"points": np.ones([3, 6, 6, 3])}, {"opacity": None}])
 def test_geometry_that_does_not_fit_is_refused(tmp_path, change):
     write(tmp_path / "a", **{name: value for name, value in (GOOD | change).items() if value is not None})
+    with pytest.raises(UserError, match=GEOMETRY_FILE):
+        FolderViews(tmp_path).views(0)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("absent"), lambda path: path.mkdir()])
+def test_geometry_that_is_no_file_is_refused(tmp_path, make):
+    write(tmp_path / "a")
+    make(tmp_path / "a" / GEOMETRY_FILE)
     with pytest.raises(UserError, match=GEOMETRY_FILE):
         FolderViews(tmp_path).views(0)
 
