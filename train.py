@@ -145,6 +145,7 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
     python train.py --outdir=runs --cfg=demo --data=heads.zip
     torchrun --nproc-per-node=8 train.py --outdir=runs --cfg=voxceleb --data=voxceleb.zip
     """
+    cli.outlive_readers()
     config = resolve(cfg, flags)
     requests = parse_requests(metrics) if metrics else []
     runtime.tune_cpu_allocator()
@@ -157,6 +158,9 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
             require_ffmpeg()
             dataset = open_dataset(data, config)
             options.split_batch(config, distributed.world_size())
+        with distributed.fail_together():
+            if len(set(distributed.gather(dataset.fingerprint()))) > 1:
+                raise UserError(f"The processes see different datasets as {data}: give a path that all machines share.")
         if dry_run:
             return _print_options(config, dataset)
         asked = RunOptions(config, str(data), dataset.fingerprint(), str(init_from) if init_from else None)
@@ -254,8 +258,7 @@ class StopFlag:
     def __call__(self) -> bool:
         if self.deadline is not None and not self.asked and time.monotonic() > self.deadline:
             self.asked = True
-            if distributed.is_main():
-                os.write(2, b"\n--time-limit is over; saving.\n")
+            _tell(b"\n--time-limit is over; saving.\n")
         return self.asked
 
     def __enter__(self) -> "StopFlag":
@@ -269,10 +272,16 @@ class StopFlag:
     def _ask(self, number: int, frame) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if distributed.is_main() and not self.asked:
-            # Not through a Python stream: the signal may have come while one was writing.
-            os.write(2, b"\nStopping after this iteration; saving.\n")
+        if not self.asked:
+            _tell(b"\nStopping after this iteration; saving.\n")
         self.asked = True
+
+
+def _tell(line: bytes) -> None:
+    """From within a signal's handler: not through a Python stream, which may have been writing just then."""
+    if distributed.is_main():
+        with contextlib.suppress(OSError):           # a reader (`| tee log`) that the same Ctrl-C has ended
+            os.write(2, line)
 
 
 class Bar:

@@ -5,7 +5,10 @@ SIGTERM and --time-limit), 1 a fault of ours (with a traceback) or the end of an
 """
 
 import contextlib
+import io
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,6 +49,29 @@ def _friendly() -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo('\nInterrupted.', err=True)
         raise click.exceptions.Exit(INTERRUPTED_STATUS) from None
+
+
+class _Pipe(io.FileIO):
+    """Writes to a descriptor; from the moment that nobody reads it any more, to nowhere."""
+
+    def write(self, data: bytes) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """What is printed may get lost, but must not end the command: Ctrl-C on `train.py | tee log` also ends tee."""
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f'__{name}__'):        # nobody has replaced it
+            stream.flush()
+            pipe = io.BufferedWriter(_Pipe(stream.fileno(), 'wb', closefd=False))
+            setattr(sys, name, io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=True))
 
 
 class Command(click.Command):

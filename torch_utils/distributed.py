@@ -99,16 +99,6 @@ def barrier() -> None:
 
 
 @contextlib.contextmanager
-def main_first() -> Iterator[None]:
-    """Run the block on the main process while the others wait, then on the others: for files that all need."""
-    if not is_main():
-        barrier()
-    yield
-    if is_main():
-        barrier()
-
-
-@contextlib.contextmanager
 def fail_together() -> Iterator[None]:
     """A UserError that any process meets in the block ends all of them. Every process must enter the block.
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,7 @@ class Trainer:
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state["optimizers"][name]["state"], "param_groups": groups})
         self.progress = Progress(**state["progress"])
+        self.health = Health(**state.get("health", {}))
         return True
 
     def _require_fit(self, state: Any, path: Path) -> None:
@@ -152,6 +153,8 @@ class Trainer:
         """
         t = self.config.training
         stopped = False
+        if self.progress.clips and not distributed.gather(self.run.snapshot_path(self.progress).exists())[0]:
+            self._show()                 # what a kill behind the training state left out
         with contextlib.closing(self._batches()) as batches:
             while self.progress.clips < _clips(t.kimg) and not stopped:
                 tick = self._tick()
@@ -270,12 +273,18 @@ class Trainer:
                 self.hooks.status(Status(self.progress, stats, warnings, done))
 
     def save(self) -> None:
-        """Snapshot, training state and pictures, on the main process; the others wait."""
+        """Training state, pictures, snapshot, scores; the state first, for a signal may have left little time."""
         with distributed.fail_together():
             if distributed.is_main():
-                self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
                 self.run.save_state(self._state(), self.progress)
+        self._show()
+
+    def _show(self) -> None:
+        """All of a save but the state; the snapshot is the sign that it was done."""
+        with distributed.fail_together():
+            if distributed.is_main():
                 self.hooks.pictures(self.networks, self.run.path, self.progress.clips)
+                self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
         self.hooks.evaluate(self.snapshot(), self.run.snapshot_path(self.progress))
 
     def snapshot(self) -> Snapshot:
@@ -285,7 +294,7 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         return {"networks": {name: dict(module.state_dict()) for name, module in self.networks.items()},
                 "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.by_name.items()},
-                "progress": vars(self.progress).copy()}
+                "progress": vars(self.progress).copy(), "health": asdict(self.health)}
 
 
 def _clips(kimg: float) -> int:

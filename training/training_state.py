@@ -1,6 +1,7 @@
 """Whether a training state is whole, finite, and of the networks that shall go on from it.
 
-A state is {networks: {name: weights}, optimizers: {name: Adam's state_dict}, progress: {clips, iteration, ...}}.
+A state is {networks: {name: weights}, optimizers: {name: Adam's state_dict}, progress: {clips, iteration, ...}, health:
+{best, troubles}}; older ones have no health.
 """
 
 import math
@@ -22,8 +23,8 @@ def require_finite(state: dict[str, Any], path: Path) -> None:
     """UserError if some number of the state is NaN or infinite, so that no such state takes a good one's place."""
     bad = next(_non_finite(state, ""), None)
     if bad is not None:
-        raise UserError(f"{path} was not written, because {bad} is not finite: go on from an earlier training state "
-                        "with --resume=FILE, or start a new run with lower learning rates.")
+        raise UserError(f"{path} was not written, because {bad} is not finite: training has diverged; start a new run "
+                        "with lower --glr and --dlr, from an earlier snapshot (--init-from) if there is one.")
 
 
 def require_sound(state: Any, path: Path) -> None:
@@ -53,6 +54,7 @@ def _flaws(state: Any) -> Iterator[str]:
             yield f"it has no {part}"
             return
     yield from _wrong_counters(state["progress"])
+    yield from _wrong_health(state.get("health", {}))
     for name, weights in state["networks"].items():
         if not (isinstance(weights, dict) and all(isinstance(value, torch.Tensor) for value in weights.values())):
             yield f"networks.{name} is no table of tensors"
@@ -71,6 +73,12 @@ def _wrong_counters(progress: dict[str, Any]) -> Iterator[str]:
     for name in progress:
         if name not in {*COUNTERS, "seconds"}:
             yield f"progress.{name} is unknown"
+
+
+def _wrong_health(health: Any) -> Iterator[str]:
+    tables = list(health.values()) if isinstance(health, dict) and health.keys() <= {"best", "troubles"} else [None]
+    if not all(isinstance(table, dict) and all(type(value) is float for value in table.values()) for table in tables):
+        yield "its health is no table of numbers"
 
 
 def _misfits(state: dict[str, Any], networks: Networks, optimizers: dict[str, torch.optim.Adam]) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """What every process of test_distributed.py does under torchrun; rank k writes what it saw to <folder>/<k>.json."""
 
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,15 +43,6 @@ def statistics(rank: int) -> dict:
     return collector.collect()
 
 
-def order_of_arrival(rank: int, folder: Path) -> bool:
-    """Whether the main process's file was there when this process came to its turn."""
-    with distributed.main_first():
-        if distributed.is_main():
-            time.sleep(0.3)
-            (folder / 'made').write_text('')
-        return (folder / 'made').exists()
-
-
 def failures(rank: int) -> list[str]:
     """How a block ends that only the second process fails in, and one that nobody fails in."""
     ends = []
@@ -79,7 +69,7 @@ def main() -> None:
     seen = {
         'rank': rank, 'world': distributed.world_size(), 'main': distributed.is_main(), 'device': str(device),
         'gradients': averaged_gradients(rank), 'broadcast': broadcast_tensors(rank), 'statistics': statistics(rank),
-        'gather': distributed.gather({'rank': rank}), 'main_first': order_of_arrival(rank, folder),
+        'gather': distributed.gather({'rank': rank}),
         'failures': failures(rank)}
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])     # imports much of torch
     distributed.barrier()

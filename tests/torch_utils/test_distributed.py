@@ -53,10 +53,9 @@ def test_statistics_are_summed_over_processes(seen):
         assert s['statistics']['only_there'] == {'mean': 4.0, 'std': 0.0, 'num': 1}
 
 
-def test_gather_and_main_first(seen):
+def test_gather(seen):
     for s in seen:
         assert s['gather'] == [{'rank': 0}, {'rank': 1}]
-        assert s['main_first']
 
 
 def test_shutdown_ends_the_threads(seen):
@@ -83,8 +82,6 @@ def test_alone_everything_is_a_no_op():
     distributed.barrier()
     tensor = torch.ones(2)
     distributed.broadcast([tensor])
-    with distributed.main_first():
-        pass
     distributed.shutdown()
     assert torch.equal(tensor, torch.ones(2))
 
