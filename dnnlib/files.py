@@ -2,10 +2,14 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import re
 import secrets
+import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +24,10 @@ REFUSED_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDI
 # takes less than 200 MB.
 MAX_JSON_BYTES = 2 ** 23
 MAX_JSON_VALUES = 2 ** 20
+# What `atomic_path` calls a file while it is written: the machine and the process that write it, and a random part. No
+# process number of any system has ten digits.
+TEMPORARY = re.compile(r'\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>[1-9]\d{0,8})-[0-9a-f]{8}(\.[^.]*)?', re.DOTALL)
+ABANDONED_SECONDS = 24 * 3600            # a writer that lives writes more often
 MAX_SHOWN = 300                          # characters of a name or an error of unknown origin in a message
 
 
@@ -30,6 +38,15 @@ def storage_error(error: OSError, path: str | os.PathLike) -> UserError | None:
     if error.errno in REFUSED_ERRNOS:
         return UserError(f'Cannot write {path} ({os.strerror(error.errno)}): choose a folder that you may write to.')
     return None
+
+
+@contextlib.contextmanager
+def storage_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Raises what `storage_error` makes of an OSError in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) or error from error
 
 
 @contextlib.contextmanager
@@ -44,19 +61,58 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         UserError: the disk is full or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}{path.suffix}')
+    temporary = path.with_name(f'.{path.stem}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush_to_disk(temporary)
-        os.replace(temporary, path)
-        _flush_to_disk(path.parent)
-    except OSError as error:
-        raise storage_error(error, path) or error from error
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush_to_disk(temporary)
+            os.replace(temporary, path)
+            _flush_to_disk(path.parent)
     finally:
         # Absent after os.replace; a failed clean-up must not hide the error that led here.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the temporary files of `atomic_path` in a folder whose writers were killed.
+
+    Those of this machine, if the process is gone; of other machines, whose processes cannot be asked, if nobody wrote
+    for a day. This process must be writing none there: one of its own number is of an earlier process.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    for path in folder.iterdir():
+        match = TEMPORARY.fullmatch(path.name)
+        if match and _is_abandoned(path, match['machine'], int(match['process'])):
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, machine: str, process: int) -> bool:
+    if machine == _machine():
+        return process == os.getpid() or not _is_running(process)
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    except FileNotFoundError:            # its writer has just finished
+        return False
+
+
+def _machine() -> str:
+    """Eight characters for this machine in file names that other machines see."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)              # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:              # another user's
+        pass
+    return True
 
 
 def _flush_to_disk(path: Path) -> None:

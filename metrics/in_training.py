@@ -1,10 +1,11 @@
 """Metrics at every snapshot of a training run, and the best snapshot kept."""
 
-import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from dnnlib import json_lines
 from dnnlib.files import atomic_path
 from metrics.evaluation import evaluate, ready
 from metrics.protocols import Request
@@ -22,6 +23,10 @@ class SnapshotScores:
 
     The numbers are those of `calc_metrics.py` on the snapshot's file with the same data and seed.
 
+    Args:
+        first: the generator that training goes on with. Scores of later snapshots, which a run that was killed makes
+            again, are dropped.
+
     Raises:
         UserError: what a metric needs is missing; told before training starts.
     """
@@ -30,6 +35,9 @@ class SnapshotScores:
         self.requests, self.setting, self.folder = requests, setting, folder
         self.leading = next((request for request in requests if request.kind not in NO_BEST), None)
         ready(requests, Subject(first), setting)
+        with distributed.fail_together():
+            if distributed.is_main():
+                self._rewind(first.progress["kimg"])
 
     def __call__(self, snapshot: Snapshot, path: Path) -> None:
         """The snapshot that was written to `path`."""
@@ -37,16 +45,25 @@ class SnapshotScores:
         with distributed.fail_together():
             if distributed.is_main():
                 append_json(self.folder / LINES, results, file=path.name, kimg=snapshot.progress["kimg"])
-                if self.leading and self._best() in {r.value for r in results if r.metric == self.leading.metric}:
+                if self._best_file() == path.name:
                     self._keep(path)
 
-    def _best(self) -> float | None:
-        """The best value of the leading metric so far."""
-        lines = [json.loads(line) for line in (self.folder / LINES).read_text(encoding="utf-8").splitlines()]
-        values = [line["value"] for line in lines
-                  if line["metric"] == self.leading.metric and line["value"] is not None]
-        best = max if self.leading.kind in HIGHER_IS_BETTER else min
-        return best(values, default=None)
+    def _rewind(self, kimg: float) -> None:
+        """Drops what later snapshots scored; if one of them was the best, the best of the others takes its place."""
+        if json_lines.keep(self.folder / LINES, lambda line: json_lines.number(line, "kimg") <= kimg):
+            best = self._best_file()
+            if best and (self.folder / best).is_file():
+                self._keep(self.folder / best)
+
+    def _best_file(self) -> str | None:
+        """Name of the snapshot that is best so far by the leading metric."""
+        if self.leading is None:
+            return None
+        sign = -1 if self.leading.kind in HIGHER_IS_BETTER else 1
+        scores = [(sign * json_lines.number(line, "value"), Path(line["file"]).name)
+                  for line in json_lines.read(self.folder / LINES)
+                  if line.get("metric") == self.leading.metric and isinstance(line.get("file"), str)]
+        return min((score for score in scores if not math.isnan(score[0])), default=(None, None))[1]
 
     def _keep(self, path: Path) -> None:
         with atomic_path(self.folder / BEST) as temporary:

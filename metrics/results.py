@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnnlib.files import storage_error
+from dnnlib import json_lines
 
 HIGHER_IS_BETTER = frozenset({"id", "id-dlib"})
 NO_BEST = frozenset({"diversity", "motion"})             # as much as the real ones have is best
@@ -49,12 +49,7 @@ def append_json(path: Path, results: Sequence[Result], **more: Any) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written to.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{result.json(**more)}\n" for result in results))
-    except OSError as error:
-        raise storage_error(error, path) or error from error
+    json_lines.append(path, [result.json(**more) for result in results])
 
 
 def table(results: Sequence[Result]) -> str:

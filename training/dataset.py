@@ -6,9 +6,9 @@ resumed run goes on where it stopped.
 """
 
 import hashlib
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,6 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import shown
-from dnnlib.parallel import dead_loader, interrupts_held
 from training.cameras import CAMERA_DIM, MIRROR_NEGATES
 from training.clip_files import (
     DAMAGE,
@@ -29,11 +28,24 @@ from training.clip_files import (
     open_files,
     read_index,
 )
+from training.loader import endless_batches
 
 WINDOW = 16                              # frames of a clip that a pair is drawn from (section 3.4)
 DEFAULT_FPS, FPS_END = 25.0, 1000        # of a clip without a rate above 0 and below this one
 MIRROR_SIGN = np.ones(CAMERA_DIM, dtype=np.float32)
 MIRROR_SIGN[list(MIRROR_NEGATES)] = -1
+
+
+class Purpose(IntEnum):
+    """What random numbers are for: the beginning of their key, so that no two kinds of draws can be the same numbers.
+
+    NumPy takes keys as words of 32 bits; no seed (up to 2 ** 63 - 1) begins with two words of which the upper is full,
+    nor do seed and iteration. So these differ from the keys of `torch_utils.random_numbers`, too.
+    """
+    PAIRS = 2 ** 64 - 1
+    EPOCHS = 2 ** 64 - 2
+    CAMERAS = 2 ** 64 - 3
+    BANK = 2 ** 64 - 4
 
 
 @dataclass(frozen=True)
@@ -233,7 +245,7 @@ class PairStream(torch.utils.data.Dataset):
 
     def __getitem__(self, item: int) -> 'Pair | UserError':
         try:
-            rng = np.random.default_rng([self.seed, item, 1])
+            rng = np.random.default_rng([Purpose.PAIRS, self.seed, item])
             return draw_pair(rng, self.dataset, self.clip_index(item), self.window, self.mirror)
         except UserError as error:
             return error
@@ -241,20 +253,7 @@ class PairStream(torch.utils.data.Dataset):
 
 @lru_cache(maxsize=2)
 def _epoch_order(seed: int, epoch: int, clips: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch, 0]).permutation(clips)
-
-
-class _Items(torch.utils.data.Sampler):
-    """start, start + step, start + 2 step, ..."""
-
-    def __init__(self, start: int, step: int):
-        self.start, self.step = start, step
-
-    def __iter__(self) -> Iterator[int]:
-        item = self.start
-        while True:
-            yield item
-            item += self.step
+    return np.random.default_rng([Purpose.EPOCHS, seed, epoch]).permutation(clips)
 
 
 def training_batches(dataset: ClipDataset, batch: int, *, seed: int, start: int = 0, rank: int = 0, world: int = 1,
@@ -271,42 +270,10 @@ def training_batches(dataset: ClipDataset, batch: int, *, seed: int, start: int 
         frames uint8 [batch, 2, 3, R, R], times float32 [batch, 2], cameras float32 [batch, 2, 25].
 
     Raises:
-        UserError: a frame is missing or damaged, or a worker died.
+        UserError: a frame is missing or damaged; a worker died, hangs, or has no shared memory.
     """
-    loader = torch.utils.data.DataLoader(
-        PairStream(dataset, seed, window, mirror), batch, sampler=_Items(start + rank, world), num_workers=workers,
-        collate_fn=_collate, worker_init_fn=_outlive_termination)
-    with interrupts_held():              # iter() starts the workers
-        batches = iter(loader)
-    try:
-        while not isinstance(item := _next_item(batches), UserError):
-            yield item
-    finally:
-        del batches                      # stops the workers now; a traceback would hold them until garbage collection
-    raise item
-
-
-def _outlive_termination(worker: int) -> None:
-    """A cluster's SIGTERM reaches every process; only the main one shall answer it, by saving, and end the workers."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _next_item(batches: Iterator) -> dict[str, torch.Tensor] | UserError:
-    try:
-        return next(batches)
-    except RuntimeError as error:
-        mistake = dead_loader(error)
-        if mistake is None:
-            raise
-        return mistake
-
-
-def _collate(pairs: list) -> dict[str, torch.Tensor] | UserError:
-    for pair in pairs:
-        if isinstance(pair, UserError):
-            return pair
-    return {key: torch.from_numpy(np.stack([getattr(pair, key) for pair in pairs]))
-            for key in ('frames', 'times', 'cameras')}
+    return endless_batches(PairStream(dataset, seed, window, mirror), batch, start=start + rank, step=world,
+                           workers=workers)
 
 
 class CameraSampler:
@@ -323,7 +290,7 @@ class CameraSampler:
 
     def sample(self, key: int | tuple[int, ...], n: int) -> tuple[torch.Tensor, torch.Tensor]:
         """times float32 [n, 2] and cameras float32 [n, 2, 25]; a pure function of `key` (non-negative integers)."""
-        rng = np.random.default_rng(key)
+        rng = np.random.default_rng([Purpose.CAMERAS, *((key,) if isinstance(key, int) else key)])
         times, cameras = np.empty([n, 2], np.float32), np.empty([n, 2, CAMERA_DIM], np.float32)
         for row in range(n):
             sequence = self.sequences[rng.integers(len(self.sequences))]
@@ -334,7 +301,7 @@ class CameraSampler:
 
 def camera_bank(dataset: ClipDataset, clips: int = 256, frames: int = WINDOW, seed: int = 0) -> torch.Tensor:
     """Camera sequences float32 [M, frames, 25] of up to `clips` random clips, a random window each, for snapshots."""
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([Purpose.BANK, seed])
     chosen = rng.permutation(dataset.num_clips)[:clips]
     return torch.from_numpy(np.stack([camera_window(rng, dataset.clips[index].cameras, frames) for index in chosen]))
 
