@@ -2,8 +2,9 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dnnlib import json_lines
 from dnnlib.files import atomic_path
@@ -37,20 +38,21 @@ class SnapshotScores:
         ready(requests, Subject(first), setting)
         with distributed.fail_together():
             if distributed.is_main():
-                self._rewind(first.progress["kimg"])
+                self._drop_but(lambda line: json_lines.number(line, "kimg") <= first.progress["kimg"])
 
     def __call__(self, snapshot: Snapshot, path: Path) -> None:
         """The snapshot that was written to `path`."""
         results = list(evaluate(self.requests, Subject(snapshot), self.setting))
         with distributed.fail_together():
             if distributed.is_main():
+                self._drop_but(lambda line: line.get("file") != path.name)   # deleted since, so it was made again
                 append_json(self.folder / LINES, results, file=path.name, kimg=snapshot.progress["kimg"])
                 if self._best_file() == path.name:
                     self._keep(path)
 
-    def _rewind(self, kimg: float) -> None:
-        """Drops what later snapshots scored; if one of them was the best, the best of the others takes its place."""
-        if json_lines.keep(self.folder / LINES, lambda line: json_lines.number(line, "kimg") <= kimg):
+    def _drop_but(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Drops lines of earlier starts; if one of them was the best, the best of the others takes its place."""
+        if json_lines.keep(self.folder / LINES, wanted):
             best = self._best_file()
             if best and (self.folder / best).is_file():
                 self._keep(self.folder / best)

@@ -5,21 +5,23 @@ installed), `network-snapshot-<kimg>.pkl`, `training-state-<kimg>.pt`, and at ea
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dnnlib import json_lines
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, read_json, storage_error, write_json
+from dnnlib.files import atomic_path, read_json, remove_unfinished, storage_errors, write_json
 from dnnlib.folder_lock import FolderLock
 from torch_utils import checkpoint
 from training.config import Config, from_dict, to_dict
@@ -28,9 +30,7 @@ from training.training_state import require_finite
 
 OPTIONS = "training_options.json"
 STATS = "stats.jsonl"
-# What `atomic_path` calls the files of a run while they are written.
-UNFINISHED = re.compile(r"\.(training-state-|network-snapshot-|fakes|training_options|stats|best-snapshot)"
-                        r".*\.[0-9a-f]{8}\.\w+")
+EVENTS = "events.out.tfevents.*"
 FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
 
 
@@ -97,40 +97,38 @@ class RunFolder:
         return self
 
     def __exit__(self, *_) -> None:
-        if self._events:
-            self._events.close()
-        if {path.name for path in self.path.iterdir()} == {OPTIONS}:
-            (self.path / OPTIONS).unlink()
-            self.path.rmdir()
-        self._lock.drop()
+        try:
+            if self._events:
+                with storage_errors(self.path / EVENTS):
+                    self._events.close()
+            if {path.name for path in self.path.iterdir()} == {OPTIONS}:
+                (self.path / OPTIONS).unlink()
+                self.path.rmdir()
+        finally:
+            self._lock.drop()
 
     def claim(self) -> None:
         """Takes the folder for this process, and removes what a process that was killed left half-written.
 
-        UserError if another process trains this run. Without locks (some network file systems) nothing is removed.
+        UserError if another process trains this run, as far as the file system's locks tell.
         """
-        taken = self._lock.take()
-        if taken is False:
+        if self._lock.take() is False:
             raise UserError(f"Another process is training {self.path}: stop it or let it end, or start one more run "
                             "with --resume=none.")
-        if taken:
-            for path in self.path.iterdir():
-                if UNFINISHED.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+        remove_unfinished(self.path)
 
     @classmethod
     def create(cls, outdir: Path, name: str, options: RunOptions) -> Path:
         """The next free number under `outdir`, with the options written down."""
-        path = outdir / f"{next_number(outdir):05d}-{name}"
-        try:
-            path.mkdir(parents=True)
-        except OSError as error:
-            raise storage_error(error, path) or error from error
-        try:
+        with storage_errors(outdir):
+            outdir.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(next_number(outdir)):
+            path = outdir / f"{number:05d}-{name}"
+            with storage_errors(path), contextlib.suppress(FileExistsError):     # another start was faster
+                path.mkdir()
+                break
+        with _undone(path):
             options.save(path)
-        except BaseException:
-            path.rmdir()
-            raise
         return path
 
     @classmethod
@@ -154,14 +152,15 @@ class RunFolder:
     def branch(cls, outdir: Path, name: str, options: RunOptions, state: Path) -> Path:
         """A new run that starts with a training state of another one, and its statistics. That one stays as it is."""
         path = cls.create(outdir, name, options)
-        if (stats := state.with_name(STATS)).exists():
-            with atomic_path(path / STATS) as temporary:
-                shutil.copyfile(stats, temporary)
-        try:
-            os.link(state, path / state.name)        # at once and whole; states are replaced, never changed
-        except OSError:                              # another file system
-            with atomic_path(path / state.name) as temporary:
-                shutil.copyfile(state, temporary)
+        with _undone(path):
+            if (stats := state.with_name(STATS)).exists():
+                with atomic_path(path / STATS) as temporary:
+                    shutil.copyfile(stats, temporary)
+            try:
+                os.link(state, path / state.name)    # at once and whole; states are replaced, never changed
+            except OSError:                          # another file system
+                with atomic_path(path / state.name) as temporary:
+                    shutil.copyfile(state, temporary)
         return path
 
     def log(self, progress, stats: dict[str, float]) -> None:
@@ -172,27 +171,15 @@ class RunFolder:
         line = {"kimg": progress.kimg, "iteration": progress.iteration, "seconds": round(progress.seconds, 3),
                 "timestamp": time.time(),
                 **{name: value if math.isfinite(value) else None for name, value in stats.items()}}
-        path = self.path / STATS
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line, allow_nan=False) + "\n")
-        except OSError as error:
-            raise storage_error(error, path) or error from error
-        events = self._tensorboard(progress.clips)
-        if events:
-            for name, value in stats.items():
-                events.add_scalar(name, value, progress.clips)
+        json_lines.append(self.path / STATS, [json.dumps(line, allow_nan=False)])
+        with storage_errors(self.path / EVENTS):
+            if events := self._tensorboard(progress.clips):
+                for name, value in stats.items():
+                    events.add_scalar(name, value, progress.clips)
 
     def rewind(self, iteration: int) -> None:
         """Drops statistics of iterations beyond this one, which a run that was killed will do again."""
-        path = self.path / STATS
-        if not path.exists():
-            return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if _iteration(line) <= iteration]
-        if kept != lines:
-            with atomic_path(path) as temporary:
-                temporary.write_text("".join(kept), encoding="utf-8")
+        json_lines.keep(self.path / STATS, lambda line: json_lines.number(line, "iteration") <= iteration)
 
     def _tensorboard(self, clips: int):
         """TensorBoard's writer, False without TensorBoard; earlier events from `clips` on do not count any more."""
@@ -259,12 +246,14 @@ class RunFolder:
         return None
 
 
-def _iteration(line: str) -> float:
-    """Of a line of statistics; infinity if it was cut short."""
+@contextlib.contextmanager
+def _undone(path: Path) -> Iterator[None]:
+    """Takes a new run's folder away again if it cannot be filled."""
     try:
-        return json.loads(line)["iteration"]
-    except ValueError:
-        return math.inf
+        yield
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def stamp(clips: int) -> str:

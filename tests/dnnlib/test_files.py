@@ -2,6 +2,11 @@
 
 import errno
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +19,7 @@ from dnnlib.files import (
     parse_json,
     read_file,
     read_json,
+    remove_unfinished,
     require_file,
     shown,
     write_json,
@@ -63,6 +69,65 @@ def test_folder_that_is_a_file(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='Cannot write'), atomic_path(tmp_path / 'file' / 'a.bin'):
         pass
+
+
+WRITER = """
+import sys
+from dnnlib.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text('half')
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_writer_s_file_is_removed_once_it_was_killed(tmp_path):
+    (tmp_path / 'whole').write_text('')
+    with subprocess.Popen([sys.executable, '-c', WRITER, tmp_path / 'a.b.bin'], cwd=Path(__file__).parents[2],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        writer.stdout.readline()
+        unfinished, = set(tmp_path.iterdir()) - {tmp_path / 'whole'}
+        os.utime(unfinished, (0, 0))
+        remove_unfinished(tmp_path)
+        assert unfinished.exists(), 'its writer lives'
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    remove_unfinished(tmp_path)
+    assert entries(tmp_path) == ['whole']
+
+
+def test_a_file_of_another_machine_is_removed_after_a_day(tmp_path, monkeypatch):
+    """Its process has a number that here none, or this one, has."""
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, 'gethostname', lambda: 'elsewhere')
+        with atomic_path(tmp_path / 'a.bin') as unfinished:
+            unfinished.write_text('half')
+    unfinished.write_text('half')
+    for hours, there in ((0, True), (23, True), (25, False)):
+        os.utime(unfinished, (0, time.time() - hours * 3600))
+        remove_unfinished(tmp_path)
+        assert unfinished.exists() == there, hours
+
+
+def test_a_process_number_may_come_again(tmp_path):
+    """In a container the process that goes on often has the number of the one that was killed."""
+    for name in ('a.bin', 'a', 'two\nlines.pt'):
+        with atomic_path(tmp_path / name) as unfinished:
+            unfinished.write_text('half')
+        unfinished.write_text('half')
+    remove_unfinished(tmp_path)
+    assert entries(tmp_path) == ['a', 'a.bin', 'two\nlines.pt']
+
+
+def test_only_temporary_files_are_removed(tmp_path):
+    machine = '00000000'
+    names = ['.notes', f'.a.{machine}-0-00000000.pt', f'.a.{machine}-9999999999-00000000.pt', '.a.1a2b3c4d.pt',
+             f'a.{machine}-1-00000000.pt', f'.a.{machine}-1-00000000.pt.zip']
+    for name in names:
+        (tmp_path / name).write_text('')
+        os.utime(tmp_path / name, (0, 0))
+    remove_unfinished(tmp_path)
+    assert entries(tmp_path) == sorted(names)
 
 
 def test_json_round_trip(tmp_path):

@@ -15,9 +15,8 @@ from pathlib import Path
 from dnnlib.folder_lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 assert lock.take() is True
-child = os.fork()
-if child:
-    print(child, flush=True)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)       # after whatever happens to a child in a fork
 time.sleep(60)
 """
 

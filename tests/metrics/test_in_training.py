@@ -1,6 +1,7 @@
 """Metrics at every snapshot of a run: lines appended, the best snapshot kept, the same numbers as on the file."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -41,6 +42,51 @@ def test_the_best_snapshot_is_kept(snapshot, tmp_path, monkeypatch, metrics, bes
     assert (tmp_path / "best-snapshot.pkl").read_text() == str(best)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 10 and lines[0]["file"] == "network-snapshot-0.pkl" and lines[0]["kimg"] == 2.0
+
+
+def score(folder, shown, number, kimg):
+    """Of a start that goes on with `shown`, and comes to snapshot `number` at `kimg`."""
+    scores = SnapshotScores(parse_requests("cd2,we2"), Setting(), folder, shown)
+    path = folder / f"network-snapshot-{number}.pkl"
+    path.write_text(f"{number} at {kimg}")
+    scores(replace(shown, progress={"kimg": kimg}), path)
+
+
+def scored(folder):
+    return [line["file"][-5] for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+
+
+def test_a_line_that_was_cut_short_stops_no_later_snapshot(snapshot, tmp_path, monkeypatch):
+    scripted(monkeypatch, [3.0, 1.0, 2.0])
+    shown = load_generator(snapshot)
+    scores = SnapshotScores(parse_requests("cd2,we2"), Setting(), tmp_path, shown)
+    junk = ('{"metric": "cd2", "va', "5\n", '{"metric": "cd2", "value": "0"}\n', '{"metric": "cd2", "value": 0}\n')
+    for number, text in enumerate(junk[:3]):
+        path = tmp_path / f"network-snapshot-{number}.pkl"
+        path.write_text(str(number))
+        scores(shown, path)
+        with (tmp_path / "metrics.jsonl").open("a") as file:
+            file.write(text + junk[3] * (number == 2))
+    assert (tmp_path / "best-snapshot.pkl").read_text() == "1"
+    SnapshotScores(parse_requests("cd2,we2"), Setting(), tmp_path, shown)
+    assert scored(tmp_path) == ["0", "0", "1", "1", "2", "2"]
+
+
+def test_a_run_that_goes_on_from_an_earlier_state_scores_no_snapshot_twice(snapshot, tmp_path, monkeypatch):
+    scripted(monkeypatch, [3.0, 2.0, 1.0, 2.5, 4.0])
+    shown = load_generator(snapshot)
+    start = shown.progress["kimg"]
+    for number, steps in enumerate((0.0, 0.1, 0.2)):
+        score(tmp_path, replace(shown, progress={"kimg": start + steps}), number, start + steps)
+    assert scored(tmp_path) == list("001122") and (tmp_path / "best-snapshot.pkl").read_text()[0] == "2"
+    SnapshotScores(parse_requests("cd2,we2"), Setting(), tmp_path, replace(shown, progress={"kimg": start + 0.1}))
+    assert scored(tmp_path) == list("0011") and (tmp_path / "best-snapshot.pkl").read_text()[0] == "1"
+    score(tmp_path, shown, 1, start + 0.15)
+    assert scored(tmp_path) == list("0011")
+    assert (tmp_path / "best-snapshot.pkl").read_text() == f"1 at {start + 0.15}", "of the new one"
+    shown.progress["kimg"] = start + 0.15
+    score(tmp_path, shown, 1, start + 0.15)                            # its file was deleted, so it is made again
+    assert scored(tmp_path) == list("0011") and (tmp_path / "best-snapshot.pkl").read_text()[0] == "0"
 
 
 def test_nothing_is_best_by_motion(snapshot, tmp_path, monkeypatch):

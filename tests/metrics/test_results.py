@@ -30,5 +30,9 @@ def test_lines_are_appended(tmp_path):
     append_json(path, [RESULT])
     append_json(path, [RESULT, RESULT])
     assert [json.loads(line)["metric"] for line in path.read_text().splitlines()] == ["cd"] * 3
+    with path.open("a") as file:
+        file.write('{"metric": "cd", "val')                            # by a process that was killed
+    append_json(path, [RESULT], file="a.pkl")
+    assert json.loads(path.read_text().splitlines()[4])["file"] == "a.pkl"
     with pytest.raises(UserError, match="Cannot write"):
         append_json(path / "under-a-file", [RESULT])

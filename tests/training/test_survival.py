@@ -130,20 +130,20 @@ def test_a_run_that_is_stopped_saves_and_goes_on(forks, heads, tmp_path, unharme
     assert ended.statuses == [0] and lines(tmp_path / "record.0") == [unharmed[1][clips // 2]]
 
 
-@pytest.mark.parametrize("fault", [
-    ["files_limited", 3_000_000],                        # more than a snapshot has, less than a state
-    ["disk_full", "training-state", 700], ["disk_full", "network-snapshot", 1]])
-def test_a_full_disk_keeps_the_last_state(forks, heads, tmp_path, unharmed, fault):
+@pytest.mark.parametrize("fault, full, kept", [
+    (["files_limited", 3_000_000], "training-state-000000.006.pt", 4),       # enough for a snapshot, not for a state
+    (["disk_full", "training-state", 700], "training-state-000000.006.pt", 4),
+    (["disk_full", "network-snapshot", 1], "network-snapshot-000000.006.pkl", 6)])
+def test_a_full_disk_keeps_the_last_state(forks, heads, tmp_path, unharmed, fault, full, kept):
     runs = tmp_path / "runs"
     assert forks.start(runs, heads, "--kimg=0.004", "--snap=1").statuses == [0]
     ended = forks.start(runs, heads, "--kimg=0.008", "--snap=1", fault=fault)
-    name = "network-snapshot-000000.006.pkl" if "network-snapshot" in fault else "training-state-000000.006.pt"
     folder, = runs.iterdir()
-    assert ended.statuses == [2] and f"Error: No space left to write {folder / name}" in ended.text, ended.text
-    assert "training-state-000000.004.pt is kept: the same command goes on there" in ended.text
-    assert newest(runs)["progress"]["clips"] == 4 and unfinished(runs) == [] and "Traceback" not in ended.text
+    assert ended.statuses == [2] and f"Error: No space left to write {folder / full}" in ended.text, ended.text
+    assert f"training-state-000000.00{kept}.pt is kept: the same command goes on there" in ended.text
+    assert newest(runs)["progress"]["clips"] == kept and unfinished(runs) == [] and "Traceback" not in ended.text
     ended = forks.start(runs, heads, "--kimg=0.008", "--snap=1", record=str(tmp_path / "record"))
-    assert ended.statuses == [0] and lines(tmp_path / "record.0") == unharmed[1][2:4]
+    assert ended.statuses == [0] and lines(tmp_path / "record.0") == unharmed[1][kept // 2:4]
 
 
 @pytest.mark.parametrize("ranks", [(1, 2), (2, 1)])

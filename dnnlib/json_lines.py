@@ -1,0 +1,62 @@
+"""Files of one JSON object a line, which grow: a line that a killed process cut short counts as none."""
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from dnnlib.files import atomic_path, parse_json, storage_errors
+
+
+def append(path: Path, lines: Iterable[str]) -> None:
+    """Appends lines, which come without their ends, behind whole ones: it ends a last line that was cut short.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written to.
+    """
+    text = ''.join(f'{line}\n' for line in lines)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = '\n' if _is_torn(path) else ''
+        with open(path, 'a', encoding='utf-8') as file:
+            file.write(start + text)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file, without the lines that hold none."""
+    return [value for line in path.read_bytes().splitlines() if (value := _parse(line)) is not None]
+
+
+def keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> bool:
+    """Drops the lines that are not wanted or hold no object, if the file exists. True if there were any."""
+    if not path.exists():
+        return False
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if (value := _parse(line)) is not None and wanted(value)]
+    if kept != lines:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b''.join(kept))
+    return kept != lines
+
+
+def number(line: dict[str, Any], name: str) -> float:
+    """A value of a line; NaN, which compares with nothing, if it is no number."""
+    value = line.get(name)
+    return value if type(value) in (int, float) else math.nan
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = parse_json(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file ends within a line; what is no ordinary file, such as a pipe, has no end."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with open(path, 'rb') as file:
+        file.seek(-1, 2)
+        return file.read(1) != b'\n'
