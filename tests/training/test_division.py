@@ -17,9 +17,10 @@ from training.training_loop import PHASES, Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
-# With everything random on: noise, jitter, swapped cameras, blur, mirrored pairs.
+# With everything random on: noise, jitter, swapped cameras, blur, mirrored pairs. A seed without an activation or a ray
+# sample so near to a kink that the rounding of another batch size puts it on the other side: these differ by 1e-4.
 OPTIONS = ["--cfg=demo", "--img-resolution=32", "--plane-resolution=16", "--motion-blocks=2", "--cbase=128", "--cmax=8",
-           "--d-cbase=128", "--d-cmax=8", "--depth-samples=4", "--importance-samples=4", "--seed=3",
+           "--d-cbase=128", "--d-cmax=8", "--depth-samples=4", "--importance-samples=4", "--seed=2",
            "--neural-rendering-resolution=8", "--batch=8", "--tick=1", "--workers=0", "--device=cpu"]
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
