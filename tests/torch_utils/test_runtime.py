@@ -96,16 +96,15 @@ def test_threads_by_number(keep_threads):
         runtime.set_threads(0)
 
 
-def test_broken_matrix_units_are_avoided(monkeypatch):
-    monkeypatch.delenv('ONEDNN_MAX_CPU_ISA', raising=False)
-    monkeypatch.setattr(runtime, '_cpu_flags', lambda: {'amx_bf16', 'avx512_bf16'})
-    tried = []
-    monkeypatch.setattr(runtime, '_survives', lambda action: tried.append(os.environ.get('ONEDNN_MAX_CPU_ISA')) or
-                        len(tried) > 1)
-    assert runtime.avoid_broken_amx() and tried == [None, 'AVX512_CORE_FP16']
-    monkeypatch.setattr(runtime, '_survives', lambda action: False)
-    assert runtime.compute_dtype('bf16', torch.device('cpu')) == (None, 'This CPU has no fast bf16 arithmetic; '
-                                                                        'computing in fp32 instead.')
+@pytest.mark.parametrize('flags, survives, dtype', [
+    ({'amx_bf16', 'avx512_bf16'}, True, torch.bfloat16), ({'amx_bf16', 'avx512_bf16'}, False, None),
+    ({'avx512_bf16'}, True, None)])
+def test_bfloat16_only_on_matrix_units_that_work(monkeypatch, flags, survives, dtype):
+    monkeypatch.setattr(runtime, '_cpu_flags', lambda: flags)
+    monkeypatch.setattr(runtime, '_survives', lambda action: survives)
+    found, reason = runtime.compute_dtype('bf16', torch.device('cpu'))
+    assert found == dtype and (dtype is not None or reason == 'This CPU has no fast bf16 arithmetic; computing in fp32 '
+                                                              'instead.')
 
 
 @pytest.mark.parametrize('action, survives', [
