@@ -96,8 +96,8 @@ def peak_memory(device: torch.device) -> dict[str, float]:
 def compute_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:
     """The data type that 'fp32', 'fp16' or 'bf16' means on a device (None: plain fp32), and why if it is another.
 
-    Half precision on a CPU is worth it only where its matrix units (AMX) know bfloat16. AVX-512's bfloat16 is slower than
-    fp32 with Winograd's convolutions (a 512 x 512 frame: 2.4 s, not 1.7), anything else is emulated.
+    Half precision on a CPU is worth it only where its matrix units (AMX) know bfloat16. AVX-512's bfloat16 is slower
+    than fp32 with Winograd's convolutions (a 512 x 512 frame: 2.4 s, not 1.7), anything else is emulated.
     """
     if precision == 'fp32':
         return None, None
