@@ -107,11 +107,11 @@ def _machine() -> str:
 
 def _is_running(process: int) -> bool:
     try:
-        os.kill(process, 0)              # sends nothing
+        os.kill(process, 0)              # sends nothing; PermissionError: it runs, and is another user's
     except ProcessLookupError:
         return False
-    except PermissionError:              # another user's
-        pass
+    except PermissionError:
+        return True
     return True
 
 

@@ -112,6 +112,7 @@ def discriminator_config(found: dict[str, dict[str, InertTensor]]) -> Discrimina
 
 
 def validated(config: Config) -> Config:
+    """The configuration; Unfit if nobody could have trained it."""
     try:
         return validate(config)
     except UserError as error:

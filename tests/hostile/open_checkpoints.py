@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from click.testing import CliRunner
 
 import calc_metrics
 import gen_videos
@@ -29,7 +28,7 @@ from metrics.detectors import torchscript, weights
 from metrics.statistics_files import load_statistics, read_reference_pickle
 from tests.hostile import hostile_contents, hostile_others, hostile_pickles
 from tests.hostile.hostile_pickles import MARK, NAME
-from tests.hostile.open_data import TookTooLong, forget_peak, peak
+from tests.hostile.open_data import TookTooLong, forget_peak, invoke, peak
 from torch_utils import checkpoint
 from training import safetensors_files, snapshots
 from training.config import to_dict
@@ -62,15 +61,6 @@ class Place:
         checkpoint.save(self.good, content, 'snapshot')
         self.run = RunFolder.create(root / 'runs', train.run_name('demo', data, config, ''),
                                     RunOptions(config, str(data), dataset.fingerprint(), None))
-
-
-def invoke(command: Callable, *args: object) -> tuple[int, str, str]:
-    """Exit status, what was said, traceback."""
-    result = CliRunner().invoke(command, [str(arg) for arg in args])
-    trace = ''
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        trace = ''.join(traceback.format_exception(result.exception))
-    return result.exit_code, result.output, trace
 
 
 def inspect(path: Path, place: Place) -> tuple[int, str, str]:
