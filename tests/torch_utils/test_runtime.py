@@ -16,7 +16,8 @@ from torch_utils import runtime
 ROOT = Path(__file__).parents[2]
 
 # Counts page faults of one large tensor, and of the second of two equal smaller ones, in a process that has imported
-# everything that a command imports: a module that makes a tensor when imported would switch large pages off.
+# everything that a command imports: a module that makes a tensor when imported would switch large pages off. (The least
+# of three sizes: something small may come to lie behind a first one, whose place is then too short for the second.)
 FAULTS = '''
 import importlib, pathlib, resource
 import torch
@@ -27,8 +28,11 @@ from torch_utils.runtime import tune_cpu_allocator
 tune_cpu_allocator()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 start = faults(); big = torch.ones(64 * 2 ** 20 // 4); print(faults() - start)
-small = torch.ones(16 * 2 ** 20 // 4); del small
-start = faults(); small = torch.ones(16 * 2 ** 20 // 4); print(faults() - start)
+def second(megabytes):
+    small = torch.ones(megabytes * 2 ** 20 // 4); del small
+    start = faults(); small = torch.ones(megabytes * 2 ** 20 // 4)
+    return faults() - start
+print(min(map(second, (8, 16, 31))))
 '''
 
 
@@ -60,7 +64,7 @@ def test_memory_is_reused():
     assert done.returncode == 0, done.stderr[-2000:]
     big, again = map(int, done.stdout.split())
     # Far above what is seen on a quiet machine (32 and 0): one short of memory takes pages back, or has no large ones.
-    assert again < 2000, 'a freed 16 MB tensor (4,096 pages) is used again'
+    assert again < 1000, 'a freed tensor of 8 MB or more (2,048 pages) is used again'
     assert big < 17_000, 'a 64 MB tensor has 16,384 small pages, 32 large ones'
 
 
