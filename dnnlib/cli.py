@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from dnnlib.errors import UserError
-from dnnlib.files import FULL_ERRNOS
+from dnnlib.files import FULL_ERRNOS, printable
 
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130                 # 128 + SIGINT, as shells report it
@@ -29,7 +29,7 @@ class _Failure(click.ClickException):
     exit_code = USAGE_STATUS
 
     def __init__(self, message: str):
-        super().__init__(''.join(c if c.isprintable() or c == '\n' else ascii(c)[1:-1] for c in message))
+        super().__init__('\n'.join(map(printable, message.split('\n'))))
 
 
 @contextlib.contextmanager

@@ -107,11 +107,9 @@ def _machine() -> str:
 
 def _is_running(process: int) -> bool:
     try:
-        os.kill(process, 0)              # sends nothing; PermissionError: it runs, and is another user's
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+        os.kill(process, 0)              # sends nothing
+    except OSError as error:
+        return error.errno != errno.ESRCH            # EPERM: it runs, and is another user's
     return True
 
 
@@ -199,5 +197,9 @@ def require_file(path: str | os.PathLike, what: str) -> Path:
 def shown(text: str) -> str:
     """Text of unknown origin, such as a name in an archive, as it may stand in a message: one line that no terminal
     takes for commands, of at most MAX_SHOWN characters."""
-    text = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN - 3] + '...'
+    return printable(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN - 3] + '...')
+
+
+def printable(text: str) -> str:
+    """Text in which what a terminal might take for commands, and every other unprintable character, is spelled out."""
     return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -10,9 +10,7 @@ import json
 import os
 import resource
 import shutil
-import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,7 +26,7 @@ from metrics.detectors import torchscript, weights
 from metrics.statistics_files import load_statistics, read_reference_pickle
 from tests.hostile import hostile_contents, hostile_others, hostile_pickles
 from tests.hostile.hostile_pickles import MARK, NAME
-from tests.hostile.open_data import TookTooLong, forget_peak, invoke, peak
+from tests.hostile.open_data import invoke, watched
 from torch_utils import checkpoint
 from training import safetensors_files, snapshots
 from training.config import to_dict
@@ -37,7 +35,6 @@ from training.run_folder import RunFolder, RunOptions
 
 SECONDS = 20
 ADDRESSES = 2 ** 32                      # what a runaway may take more than the process has at first
-MOST_SAID = 2000                         # characters of what was said that are handed on
 OPTIONS = ['--cfg=demo', '--img-resolution=32', '--plane-resolution=16', '--motion-blocks=2', '--cbase=128', '--cmax=8',
            '--d-cbase=128', '--d-cmax=8', '--depth-samples=4', '--importance-samples=4',
            '--neural-rendering-resolution=8', '--batch=2', '--workers=0', '--device=cpu', '--kimg=0.002']
@@ -175,29 +172,14 @@ def cases(place: Place) -> Iterator[tuple[str, Callable[[Path], Path], tuple[Cal
 def judge(command: Callable, path: Path, place: Place) -> dict:
     """Opens a case, and says what happened."""
     place.out.mkdir()
-    forget_peak()
-    memory, started = peak(), time.perf_counter()
-    signal.alarm(SECONDS)
-    try:
-        status, said, trace = command(path, place)
-    except TookTooLong:
-        status, said, trace = -1, '', f'took more than {SECONDS} s\n{traceback.format_exc()}'
-    finally:
-        signal.alarm(0)
-    found = {'command': command.__name__, 'status': status, 'said': said[-MOST_SAID:], 'trace': trace[-MOST_SAID:],
-             'seconds': time.perf_counter() - started, 'grown': peak() - memory, 'ran': (place.given / MARK).exists(),
+    found = {**watched(SECONDS, command, path, place), 'ran': (place.given / MARK).exists(),
              'left': sorted(str(path.relative_to(place.out)) for path in place.out.rglob('*') if not path.is_dir())}
     shutil.rmtree(place.out)
     return found
 
 
-def _late(number: int, frame: object) -> None:
-    raise TookTooLong
-
-
 def main(root: Path, data: Path, wanted: list[str]) -> None:
     """Every command on all cases, or on those whose names begin so."""
-    signal.signal(signal.SIGALRM, _late)
     torch.set_num_threads(1)
     os.chdir(root)
     place = Place(root, data)

@@ -137,22 +137,28 @@ def listing(root: Path) -> dict[str, tuple]:
     return found
 
 
+def watched(limit: int, command: Callable, *args: object) -> dict:
+    """How a command ends that has `limit` seconds, what it said, how long it took and by how much memory grew."""
+    forget_peak()
+    memory, started = peak(), time.perf_counter()
+    signal.signal(signal.SIGALRM, _alarm)
+    signal.alarm(limit)
+    try:
+        status, said, trace = command(*args)
+    except TookTooLong:
+        status, said, trace = -1, '', f'took more than {limit} s\n{traceback.format_exc()}'
+    finally:
+        signal.alarm(0)
+    return {'command': command.__name__, 'status': status, 'said': said[-MOST_SAID:], 'trace': trace[-MOST_SAID:],
+            'seconds': time.perf_counter() - started, 'grown': peak() - memory}
+
+
 def judge(command: Callable, path: Path, root: Path) -> dict:
     """Opens a case, and says what happened."""
     out = root / 'out'
     out.mkdir()
-    forget_peak()
-    before, memory = listing(root / 'given'), peak()
-    started = time.perf_counter()
-    signal.alarm(SECONDS)
-    try:
-        status, said, trace = command(path, out)
-    except TookTooLong:
-        status, said, trace = -1, '', f'took more than {SECONDS} s\n{traceback.format_exc()}'
-    finally:
-        signal.alarm(0)
-    result = {'command': command.__name__, 'status': status, 'said': said[-MOST_SAID:], 'trace': trace[-MOST_SAID:],
-              'seconds': time.perf_counter() - started, 'grown': peak() - memory,
+    before = listing(root / 'given')
+    result = {**watched(SECONDS, command, path, out),
               'ffmpeg': resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
               'changed': sorted(set(before.items()) ^ set(listing(root / 'given').items())),
               'left': sorted(os.listdir(out)), 'callers': hostile_sources.callers()}
@@ -162,7 +168,6 @@ def judge(command: Callable, path: Path, root: Path) -> dict:
 
 def main(kind: str, root: Path, names: list[str]) -> None:
     """Every command on all cases (or those named)."""
-    signal.signal(signal.SIGALRM, _alarm)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     os.chdir(root)
     commands, cases = KINDS[kind]
