@@ -32,21 +32,45 @@ PATH = click.Path(path_type=Path)
 @click.option("--data", type=PATH, help="Dataset of real videos: a folder or an uncompressed zip.")
 @click.option("--real-stats", type=PATH, help="fvd, kvd: statistics in place of --data; also the reference's .pkl.")
 @click.option("--save-real-stats", type=PATH, help="Write the real videos' statistics for --real-stats.")
-@click.option("--detector", type=click.Choice(["public", "random"]), default="public",
-              help="Networks that look at the videos: those of the papers, or seeded random ones for smoke tests.")
+@click.option(
+    "--detector",
+    type=click.Choice(["public", "random"]),
+    default="public",
+    help="Networks that look at the videos: those of the papers, or seeded random ones for smoke tests.",
+)
 @click.option("--detectors", type=PATH, help="Folder with the public detectors' files.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of codes, cameras and times.")
 @click.option("--batch", type=click.IntRange(1), default=2, help="Videos at a time through a detector.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32",
-              help="Of the generator, as in gen_videos.py.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    help="Of the generator, as in gen_videos.py.",
+)
 @click.option("--cache", type=PATH, help="Folder for finished work. [default: ~/.cache/pv3d/metrics]")
 @click.option("--no-cache", is_flag=True, help="Keep and use no finished work.")
 @click.option("--out", type=PATH, help="Append a line of JSON per result to this file.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
 @click.option("--ops", type=click.Choice(["auto", "native", "cuda"]), default="auto", help="Custom CUDA operations.")
-def main(metrics: str, network: Path | None, videos: Path | None, multiview: Path | None, data: Path | None,
-         real_stats: Path | None, save_real_stats: Path | None, detector: str, detectors: Path | None, seed: int,
-         batch: int, precision: str, cache: Path | None, no_cache: bool, out: Path | None, device: str, ops: str):
+def main(
+    metrics: str,
+    network: Path | None,
+    videos: Path | None,
+    multiview: Path | None,
+    data: Path | None,
+    real_stats: Path | None,
+    save_real_stats: Path | None,
+    detector: str,
+    detectors: Path | None,
+    seed: int,
+    batch: int,
+    precision: str,
+    cache: Path | None,
+    no_cache: bool,
+    out: Path | None,
+    device: str,
+    ops: str,
+):
     """Score a generator, or videos made elsewhere.
 
     \b
@@ -67,15 +91,25 @@ def main(metrics: str, network: Path | None, videos: Path | None, multiview: Pat
         with distributed.fail_together():
             require_ffmpeg()
             subject = open_subject(network, videos, multiview, precision, place)
-            setting = Setting(open_dataset(data, subject), real_stats, save_real_stats, detector, detectors, seed,
-                              place, None if no_cache else cache or cache_root() / "metrics", batch)
+            setting = Setting(
+                open_dataset(data, subject),
+                real_stats,
+                save_real_stats,
+                detector,
+                detectors,
+                seed,
+                place,
+                None if no_cache else cache or cache_root() / "metrics",
+                batch,
+            )
         report(requests, subject, setting, out)
     finally:
         distributed.shutdown()
 
 
-def open_subject(network: Path | None, videos: Path | None, multiview: Path | None, precision: str,
-                 place: torch.device) -> Subject:
+def open_subject(
+    network: Path | None, videos: Path | None, multiview: Path | None, precision: str, place: torch.device
+) -> Subject:
     """What is scored; the snapshot in its precision."""
     if network is None:
         return Subject(None, "", videos, multiview)
@@ -94,6 +128,7 @@ def open_dataset(path: Path | None, subject: Subject) -> ClipDataset | None:
     if path is None:
         return None
     return ClipDataset(path, subject.snapshot and subject.snapshot.config.generator.img_resolution)
+
 
 def report(requests: Sequence[Request], subject: Subject, setting: Setting, out: Path | None) -> None:
     """Evaluates on every process; the main one prints and writes."""

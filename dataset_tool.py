@@ -19,10 +19,11 @@ from training.clip_writer import ClipRecord, refuse_existing, write_dataset
 from training.dataset import ClipDataset
 from training.dataset_check import check_dataset, summary
 
-CPUS = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-workers_option = click.option('--workers', type=click.IntRange(1), default=CPUS, help='Processes at work.')
-dest_option = click.option('--dest', type=click.Path(path_type=Path), required=True,
-                           help='Dataset to make: a .zip, or a folder.')
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+workers_option = click.option("--workers", type=click.IntRange(1), default=CPUS, help="Processes at work.")
+dest_option = click.option(
+    "--dest", type=click.Path(path_type=Path), required=True, help="Dataset to make: a .zip, or a folder."
+)
 
 
 @cli.group()
@@ -31,16 +32,27 @@ def main() -> None:
 
 
 @main.command()
-@click.option('--source', type=click.Path(path_type=Path), required=True,
-              help='Folder with recrop_faces/*.mp4, smoothed_camera2world/*.json and, if wanted, a *.list of clips.')
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder with recrop_faces/*.mp4, smoothed_camera2world/*.json and, if wanted, a *.list of clips.",
+)
 @dest_option
-@click.option('--resolution', type=click.IntRange(4, 4096), help='Resize frames to this side; default: as they are.')
-@click.option('--max-frames', type=click.IntRange(1), help='Take at most this many frames of a clip, from its start.')
-@click.option('--clips', type=click.IntRange(1), help='Take at most this many clips, from the start of the list.')
-@click.option('--skip-broken', is_flag=True, help='Name clips that cannot be read and leave them out; default: stop.')
+@click.option("--resolution", type=click.IntRange(4, 4096), help="Resize frames to this side; default: as they are.")
+@click.option("--max-frames", type=click.IntRange(1), help="Take at most this many frames of a clip, from its start.")
+@click.option("--clips", type=click.IntRange(1), help="Take at most this many clips, from the start of the list.")
+@click.option("--skip-broken", is_flag=True, help="Name clips that cannot be read and leave them out; default: stop.")
 @workers_option
-def convert(source: Path, dest: Path, resolution: int | None, max_frames: int | None, clips: int | None,
-            skip_broken: bool, workers: int) -> None:
+def convert(
+    source: Path,
+    dest: Path,
+    resolution: int | None,
+    max_frames: int | None,
+    clips: int | None,
+    skip_broken: bool,
+    workers: int,
+) -> None:
     """Make a dataset from the published PV3D layout (videos, cameras, list)."""
     refuse_existing(dest)
     jobs = clip_jobs.convert_jobs(source, resolution, max_frames, skip_broken)[:clips]
@@ -49,15 +61,16 @@ def convert(source: Path, dest: Path, resolution: int | None, max_frames: int | 
 
 @main.command()
 @dest_option
-@click.option('--clips', type=click.IntRange(1), default=200, help='Clips, each of a person of its own.')
-@click.option('--frames', type=click.IntRange(1), default=24, help='Frames a clip.')
-@click.option('--resolution', type=click.IntRange(16, 1024), default=64, help='Side of the frames in pixels.')
-@click.option('--fps', type=click.FloatRange(1, 240), default=25.0, help='Frames a second.')
-@click.option('--seed', type=click.IntRange(0), default=0, help='Another seed gives other people.')
-@click.option('--depth', is_flag=True, help='Store the true depth beside every frame (16-bit PNG, docs/data.md).')
+@click.option("--clips", type=click.IntRange(1), default=200, help="Clips, each of a person of its own.")
+@click.option("--frames", type=click.IntRange(1), default=24, help="Frames a clip.")
+@click.option("--resolution", type=click.IntRange(16, 1024), default=64, help="Side of the frames in pixels.")
+@click.option("--fps", type=click.FloatRange(1, 240), default=25.0, help="Frames a second.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Another seed gives other people.")
+@click.option("--depth", is_flag=True, help="Store the true depth beside every frame (16-bit PNG, docs/data.md).")
 @workers_option
-def synth(dest: Path, clips: int, frames: int, resolution: int, fps: float, seed: int, depth: bool,
-          workers: int) -> None:
+def synth(
+    dest: Path, clips: int, frames: int, resolution: int, fps: float, seed: int, depth: bool, workers: int
+) -> None:
     """Make a dataset of procedural talking heads with exact cameras."""
     refuse_existing(dest)
     jobs = [clip_jobs.SynthJob(seed, index, frames, resolution, fps, depth) for index in range(clips)]
@@ -65,16 +78,16 @@ def synth(dest: Path, clips: int, frames: int, resolution: int, fps: float, seed
 
 
 @main.command()
-@click.argument('path', type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
 @workers_option
 def check(path: Path, workers: int) -> None:
     """Name everything that is broken in a dataset, a line each; exit status 1 if there is anything."""
-    findings = list(check_dataset(path, workers, lambda items, total: _progress(items, total, 'frame')))
-    for finding in findings:             # after the progress bar, which would run into them
+    findings = list(check_dataset(path, workers, lambda items, total: _progress(items, total, "frame")))
+    for finding in findings:  # after the progress bar, which would run into them
         click.echo(finding)
     problems = sum(finding.broken for finding in findings)
     if problems:
-        click.echo(f'{path}: {problems} problem{"s" * (problems != 1)} found.')
+        click.echo(f"{path}: {problems} problem{'s' * (problems != 1)} found.")
         raise click.exceptions.Exit(1)
     click.echo(summary(ClipDataset(path)))
 
@@ -83,15 +96,15 @@ def _write(dest: Path, records: Generator[ClipRecord | str], total: int, skip_br
     """Write clips as they come; a text instead of a clip says why it was left out."""
     left_out = 0
     with contextlib.closing(records), write_dataset(dest) as writer:
-        for record in _progress(records, total, 'clip'):
+        for record in _progress(records, total, "clip"):
             if isinstance(record, str):
                 left_out += 1
-                tqdm.write(f'Left out: {record}', file=sys.stderr)
+                tqdm.write(f"Left out: {record}", file=sys.stderr)
             else:
                 writer.add(record)
     click.echo(summary(ClipDataset(dest)))
     if left_out:
-        click.echo(f'Left out {left_out} of {total} clips, named above.', err=True)
+        click.echo(f"Left out {left_out} of {total} clips, named above.", err=True)
 
 
 def _progress(items: Iterable, total: int, unit: str) -> Iterator:
@@ -99,5 +112,5 @@ def _progress(items: Iterable, total: int, unit: str) -> Iterator:
         yield from bar
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

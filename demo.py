@@ -18,10 +18,15 @@ MODEL = ROOT / "models" / "heads.pkl"
 
 
 @cli.command()
-@click.option("--outdir", type=click.Path(path_type=Path), default=ROOT / "demo-out",
-              help="Where everything is written.")
-@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), default=0.4,
-              help="Thousand clips to train on for; 0.4 is about a minute on 2 cores.")
+@click.option(
+    "--outdir", type=click.Path(path_type=Path), default=ROOT / "demo-out", help="Where everything is written."
+)
+@click.option(
+    "--kimg",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.4,
+    help="Thousand clips to train on for; 0.4 is about a minute on 2 cores.",
+)
 @click.option("--clips", type=click.IntRange(2), default=96, help="Procedural clips to train on.")
 def main(outdir: Path, kimg: float, clips: int):
     """Sample the shipped model, train it on for a minute, and write a page with both."""
@@ -43,7 +48,7 @@ def run_command(*arguments: str) -> None:
         try:
             status = process.wait()
         except KeyboardInterrupt:
-            process.wait()       # Ctrl-C reached it too: it tidies up and ends by itself
+            process.wait()  # Ctrl-C reached it too: it tidies up and ends by itself
             raise
     if status:
         raise UserError(f"{arguments[0]} stopped with status {status}; its message is above.")
@@ -61,16 +66,46 @@ def sample(page: Page, model: Path, outdir: Path) -> None:
     """Videos of the model: depth and normals, an orbit, one face with several motions and the reverse."""
     page.heading("Frames, depth and normals", "Sampled from the shipped model: six appearances, real camera paths.")
     layers = ("--layers", "rgb,depth,normals", "--neural-rendering-resolution", "64")
-    page.videos([(video(model, outdir / "layers", "--seeds", "0-5", "--grid", "2x3", "--frames", "32", *layers),
-                  "Each cell: frame, depth, surface normals.")])
+    page.videos(
+        [
+            (
+                video(model, outdir / "layers", "--seeds", "0-5", "--grid", "2x3", "--frames", "32", *layers),
+                "Each cell: frame, depth, surface normals.",
+            )
+        ]
+    )
     page.heading("Turn the camera", "The same heads on an orbit: one temporal tri-plane each, any viewpoint.")
     orbit = video(model, outdir / "orbit", "--seeds", "0-11", "--grid", "6x2", "--cameras", "orbit", "--frames", "32")
     page.videos([(orbit, "Twelve appearances.")])
     page.heading("Appearance and motion are separate codes")
-    one_face = video(model, outdir / "motions", "--seeds", "1", "--motion-seeds", "0-5", "--grid", "6x1",
-                     "--cameras", "frontal", "--frames", "32")
-    one_motion = video(model, outdir / "faces", "--seeds", "0-5", "--motion-seeds", "3", "--grid", "6x1",
-                       "--cameras", "frontal", "--frames", "32")
+    one_face = video(
+        model,
+        outdir / "motions",
+        "--seeds",
+        "1",
+        "--motion-seeds",
+        "0-5",
+        "--grid",
+        "6x1",
+        "--cameras",
+        "frontal",
+        "--frames",
+        "32",
+    )
+    one_motion = video(
+        model,
+        outdir / "faces",
+        "--seeds",
+        "0-5",
+        "--motion-seeds",
+        "3",
+        "--grid",
+        "6x1",
+        "--cameras",
+        "frontal",
+        "--frames",
+        "32",
+    )
     page.videos([(one_face, "One appearance, six motions."), (one_motion, "One motion, six appearances.")])
 
 
@@ -82,8 +117,25 @@ def video(model: Path, outdir: Path, *arguments: str) -> Path:
 
 def train_on(page: Page, data: Path, outdir: Path, kimg: float) -> Path:
     """A new run from the model's weights; returns its folder."""
-    command = ["train.py", "--outdir", outdir, "--cfg", "demo", "--data", data, "--init-from", MODEL,
-               "--resume", "none", "--kimg", kimg, "--tick", kimg / 10, "--snap", "0"]
+    command = [
+        "train.py",
+        "--outdir",
+        outdir,
+        "--cfg",
+        "demo",
+        "--data",
+        data,
+        "--init-from",
+        MODEL,
+        "--resume",
+        "none",
+        "--kimg",
+        kimg,
+        "--tick",
+        kimg / 10,
+        "--snap",
+        "0",
+    ]
     run_command(*command)
     page.heading("Trained on", f"{kimg:g} thousand more clips of procedural heads, on this machine.")
     page.code("python " + shlex.join(str(a).removeprefix(str(ROOT) + "/") for a in command))
@@ -97,8 +149,12 @@ def show_training(page: Page, run: Path) -> None:
     rows = [json.loads(line) for line in (run / "stats.jsonl").read_text(encoding="utf-8").splitlines()]
     x = [row["kimg"] for row in rows]
     scores = ("scores/real_img", "scores/fake_img", "scores/real_vid", "scores/fake_vid")
-    page.charts([("Losses of generator and discriminators.", x, lines(rows, "loss/g", "loss/d")),
-                 ("Mean scores of real and fake clips.", x, lines(rows, *scores))])
+    page.charts(
+        [
+            ("Losses of generator and discriminators.", x, lines(rows, "loss/g", "loss/d")),
+            ("Mean scores of real and fake clips.", x, lines(rows, *scores)),
+        ]
+    )
 
 
 def lines(rows: list[dict], *names: str) -> Lines:

@@ -30,6 +30,7 @@ LAYERS = ("rgb", "depth", "normals")
 @dataclass(frozen=True)
 class Clip:
     """One clip that was asked for."""
+
     seed: int
     motion_seed: int
     spec: videos.ClipSpec
@@ -43,6 +44,7 @@ class Clip:
 
 class GridSize(click.ParamType):
     """`4x3`: columns x rows."""
+
     name = "WxH"
 
     def convert(self, value, param, ctx):
@@ -57,6 +59,7 @@ class GridSize(click.ParamType):
 
 class LayerList(click.ParamType):
     """`rgb,depth,normals`."""
+
     name = "LAYERS"
 
     def convert(self, value, param, ctx):
@@ -72,31 +75,61 @@ class LayerList(click.ParamType):
 @click.option("--network", type=click.Path(path_type=Path), required=True, help="network-snapshot-*.pkl")
 @click.option("--outdir", type=click.Path(path_type=Path), required=True, help="Where files are written.")
 @click.option("--seeds", type=cli.IntList(), default="0-3", help="Appearances, such as 0-15,20.")
-@click.option("--motion-seeds", type=cli.IntList(),
-              help="Motions; every appearance gets each of them. [default: each appearance its own]")
+@click.option(
+    "--motion-seeds",
+    type=cli.IntList(),
+    help="Motions; every appearance gets each of them. [default: each appearance its own]",
+)
 @click.option("--trunc", type=float, default=1.0, help="Truncation psi; 1: none, 0: the mean appearance.")
 @click.option("--trunc-cutoff", type=click.IntRange(0), help="Rows of latents that are truncated. [default: all]")
 @click.option("--frames", type=click.IntRange(1), default=videos.PAPER_FRAMES, help="Frames of each video.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=25.0, help="Frames per second.")
-@click.option("--cameras", default="dataset", metavar="dataset|frontal|orbit|FILE",
-              help="Camera path: real ones kept in the snapshot, frontal, around the head, or a JSON list of labels.")
+@click.option(
+    "--cameras",
+    default="dataset",
+    metavar="dataset|frontal|orbit|FILE",
+    help="Camera path: real ones kept in the snapshot, frontal, around the head, or a JSON list of labels.",
+)
 @click.option("--layers", type=LayerList(), default="rgb", help="Pictures side by side: rgb,depth,normals.")
 @click.option("--grid", type=GridSize(), help="One video of columns x rows clips instead of one video each.")
 @click.option("--shapes", is_flag=True, help="Also a mesh (PLY) of each frame.")
-@click.option("--shape-resolution", type=click.IntRange(8, 1024), default=128,
-              help="Points of the mesh's lattice a side.")
+@click.option(
+    "--shape-resolution", type=click.IntRange(8, 1024), default=128, help="Points of the mesh's lattice a side."
+)
 @click.option("--shape-level", type=float, default=10.0, help="Raw density at the mesh's surface.")
-@click.option("--neural-rendering-resolution", type=click.IntRange(4, 512),
-              help="Side of the ray grid. [default: as trained]")
+@click.option(
+    "--neural-rendering-resolution", type=click.IntRange(4, 512), help="Side of the ray grid. [default: as trained]"
+)
 @click.option("--batch", type=click.IntRange(1), default=1, help="Frames per forward pass.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32",
-              help="Of the super-resolution's convolutions; bf16: of the backbone's too.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    help="Of the super-resolution's convolutions; bf16: of the backbone's too.",
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
 @click.option("--ops", type=click.Choice(["auto", "native", "cuda"]), default="auto", help="Custom CUDA operations.")
-def main(network: Path, outdir: Path, seeds: list[int], motion_seeds: list[int] | None, trunc: float,
-         trunc_cutoff: int | None, frames: int, fps: float, cameras: str, layers: tuple[str, ...],
-         grid: tuple[int, int] | None, shapes: bool, shape_resolution: int, shape_level: float,
-         neural_rendering_resolution: int | None, batch: int, precision: str, device: str, ops: str):
+def main(
+    network: Path,
+    outdir: Path,
+    seeds: list[int],
+    motion_seeds: list[int] | None,
+    trunc: float,
+    trunc_cutoff: int | None,
+    frames: int,
+    fps: float,
+    cameras: str,
+    layers: tuple[str, ...],
+    grid: tuple[int, int] | None,
+    shapes: bool,
+    shape_resolution: int,
+    shape_level: float,
+    neural_rendering_resolution: int | None,
+    batch: int,
+    precision: str,
+    device: str,
+    ops: str,
+):
     """Make videos of a trained generator.
 
     \b
@@ -107,13 +140,17 @@ def main(network: Path, outdir: Path, seeds: list[int], motion_seeds: list[int] 
     if not math.isfinite(trunc):
         raise UserError(f"--trunc={trunc} is no finite number.")
     if shapes:
-        mesh.require_marching_cubes()        # before the videos, not after
+        mesh.require_marching_cubes()  # before the videos, not after
     snapshot = load(network, device, precision, ops)
-    clips = [Clip(seed, motion, spec(snapshot, seed, motion, cameras, frames))
-             for seed, motion in pairs(seeds, motion_seeds)]
+    clips = [
+        Clip(seed, motion, spec(snapshot, seed, motion, cameras, frames)) for seed, motion in pairs(seeds, motion_seeds)
+    ]
     options = videos.SamplingOptions(trunc, trunc_cutoff, neural_rendering_resolution, batch)
-    paths = write_grid(snapshot, clips, grid, options, layers, fps, outdir) if grid else \
-        write_each(snapshot, clips, options, layers, fps, outdir)
+    paths = (
+        write_grid(snapshot, clips, grid, options, layers, fps, outdir)
+        if grid
+        else write_each(snapshot, clips, options, layers, fps, outdir)
+    )
     if shapes:
         paths += write_shapes(snapshot, clips, options, shape_resolution, shape_level, outdir)
     for path in paths:
@@ -171,16 +208,23 @@ def read_cameras(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(labels))
 
 
-def cells(snapshot: Snapshot, clip: Clip, options: videos.SamplingOptions,
-          layers: tuple[str, ...]) -> Iterator[torch.Tensor]:
+def cells(
+    snapshot: Snapshot, clip: Clip, options: videos.SamplingOptions, layers: tuple[str, ...]
+) -> Iterator[torch.Tensor]:
     """Frames uint8 [3, R, R * len(layers)] of a clip, one at a time."""
     for out in videos.generate(snapshot.G, clip.spec, options):
         drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, snapshot.G.config)}
         yield from torch.cat([drawn[layer].cpu() for layer in layers], dim=3)
 
 
-def write_each(snapshot: Snapshot, clips: list[Clip], options: videos.SamplingOptions, layers: tuple[str, ...],
-               fps: float, outdir: Path) -> list[Path]:
+def write_each(
+    snapshot: Snapshot,
+    clips: list[Clip],
+    options: videos.SamplingOptions,
+    layers: tuple[str, ...],
+    fps: float,
+    outdir: Path,
+) -> list[Path]:
     """One video per clip."""
     paths = [outdir / f"{clip.name}.mp4" for clip in clips]
     with tqdm(total=sum(len(clip.spec.times) for clip in clips), unit="frame", dynamic_ncols=True) as bar:
@@ -190,13 +234,22 @@ def write_each(snapshot: Snapshot, clips: list[Clip], options: videos.SamplingOp
     return paths
 
 
-def write_grid(snapshot: Snapshot, clips: list[Clip], size: tuple[int, int], options: videos.SamplingOptions,
-               layers: tuple[str, ...], fps: float, outdir: Path) -> list[Path]:
+def write_grid(
+    snapshot: Snapshot,
+    clips: list[Clip],
+    size: tuple[int, int],
+    options: videos.SamplingOptions,
+    layers: tuple[str, ...],
+    fps: float,
+    outdir: Path,
+) -> list[Path]:
     """One video of all clips."""
     columns, rows = size
     if len(clips) != columns * rows:
-        raise UserError(f"--grid={columns}x{rows} has {columns * rows} places but there are {len(clips)} clips: "
-                        "change --grid, --seeds or --motion-seeds.")
+        raise UserError(
+            f"--grid={columns}x{rows} has {columns * rows} places but there are {len(clips)} clips: "
+            "change --grid, --seeds or --motion-seeds."
+        )
     runs = [cells(snapshot, clip, replace(options, frames_per_batch=1), layers) for clip in clips]
     with tqdm(total=len(clips) * len(clips[0].spec.times), unit="frame", dynamic_ncols=True) as bar:
         together = zip(*(counted(run, bar) for run in runs), strict=True)
@@ -206,8 +259,9 @@ def write_grid(snapshot: Snapshot, clips: list[Clip], size: tuple[int, int], opt
     return [path]
 
 
-def write_shapes(snapshot: Snapshot, clips: list[Clip], options: videos.SamplingOptions, resolution: int, level: float,
-                 outdir: Path) -> list[Path]:
+def write_shapes(
+    snapshot: Snapshot, clips: list[Clip], options: videos.SamplingOptions, resolution: int, level: float, outdir: Path
+) -> list[Path]:
     """A mesh for every frame of every clip, in world units: shapes/<clip>/frame000.ply."""
     paths = []
     for clip in clips:

@@ -47,8 +47,12 @@ OVERRIDES = [
     ("--workers", "training.workers", click.IntRange(0), "Processes that load data; 0 loads in the main process."),
     ("--window", "training.window", COUNT, "Frames of a clip from which a pair is drawn."),
     ("--mirror", "training.mirror", bool, "Mirror clips at random."),
-    ("--precision", "training.precision", click.Choice(options.PRECISIONS),
-     "Of the super-resolution and the discriminators' highest resolutions."),
+    (
+        "--precision",
+        "training.precision",
+        click.Choice(options.PRECISIONS),
+        "Of the super-resolution and the discriminators' highest resolutions.",
+    ),
     ("--glr", "training.glr", AMOUNT, "Learning rate of the generator."),
     ("--dlr", "training.dlr", AMOUNT, "Learning rate of the discriminators."),
     ("--gamma", "loss.gamma", float, "R1 weight."),
@@ -71,16 +75,28 @@ MODEL = [
 ]
 ABLATIONS = [
     ("--motion-blocks", "generator.motion_blocks", int, "K, fused blocks from 4 x 4 up: early 2, middle 4, late 7."),
-    ("--motion-generator", "generator.motion_generator", click.Choice(options.MOTION_GENERATORS),
-     "How motion enters: a modulated convolution, a vector that is added, or codes fed to the mapping network."),
+    (
+        "--motion-generator",
+        "generator.motion_generator",
+        click.Choice(options.MOTION_GENERATORS),
+        "How motion enters: a modulated convolution, a vector that is added, or codes fed to the mapping network.",
+    ),
     ("--motion-code", "generator.motion_code", click.Choice(options.MOTION_CODES), "The code that drives motion."),
     ("--motion-weight", "generator.motion_weight", bool, "A learned scalar weight per motion layer."),
-    ("--camera-mode", "generator.camera_mode", click.Choice(options.CAMERA_MODES),
-     "Which camera mapping and rendering see."),
+    (
+        "--camera-mode",
+        "generator.camera_mode",
+        click.Choice(options.CAMERA_MODES),
+        "Which camera mapping and rendering see.",
+    ),
     ("--camera-conditioning", "generator.camera_conditioning", bool, "Condition the generator on cameras."),
     ("--neural-rendering-resolution", "generator.rendering.resolution", int, "Side of the ray grid."),
-    ("--plane-axes", "generator.rendering.plane_axes", click.Choice(options.PLANE_AXES),
-     "What the planes see: the reference's x-y x-z z-x, or x-y x-z y-z."),
+    (
+        "--plane-axes",
+        "generator.rendering.plane_axes",
+        click.Choice(options.PLANE_AXES),
+        "What the planes see: the reference's x-y x-z z-x, or x-y x-z y-z.",
+    ),
     ("--image-discriminator", "discriminator.image", bool, "Train against the image discriminator."),
     ("--video-discriminator", "discriminator.video", bool, "Train against the video discriminator."),
     ("--video-cameras", "discriminator.video_cameras", bool, "Condition the video discriminator on cameras."),
@@ -96,8 +112,9 @@ def config_flags(function):
     for flag, key, kind, text in reversed(OVERRIDES + MODEL + ABLATIONS):
         name = _parameter(key)
         spelled = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-        function = click.option(spelled, name, type=None if kind is bool else kind, default=None,
-                                help=text + " [default: of the preset]")(function)
+        function = click.option(
+            spelled, name, type=None if kind is bool else kind, default=None, help=text + " [default: of the preset]"
+        )(function)
     return function
 
 
@@ -115,27 +132,53 @@ def resolve(cfg: str, flags: dict[str, Any]) -> options.Config:
 @cli.command()
 @click.option("--outdir", type=click.Path(path_type=Path), required=True, help="Where runs are kept.")
 @click.option("--cfg", required=True, metavar="|".join(options.PRESETS), help="Preset.")
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help="Dataset: a folder or an uncompressed zip.")
-@click.option("--resume", metavar="auto|latest|none|FOLDER|FILE", default="auto",
-              help="auto: go on with the newest run in --outdir with the same name and options, else start a new one; "
-                   "latest: go on with the newest run in --outdir, and refuse if there is none or its options differ; "
-                   "none: start a new one; a run's folder: go on with that one; a training-state-*.pt in a run's "
-                   "folder: go on from there, in a new run if that one has later states, which stay.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="Dataset: a folder or an uncompressed zip."
+)
+@click.option(
+    "--resume",
+    metavar="auto|latest|none|FOLDER|FILE",
+    default="auto",
+    help="auto: go on with the newest run in --outdir with the same name and options, else start a new one; "
+    "latest: go on with the newest run in --outdir, and refuse if there is none or its options differ; "
+    "none: start a new one; a run's folder: go on with that one; a training-state-*.pt in a run's "
+    "folder: go on from there, in a new run if that one has later states, which stay.",
+)
 @click.option("--init-from", type=click.Path(path_type=Path), help="Start a new run from the weights of a snapshot.")
 @click.option("--desc", default="", help="Added to the run's name.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
 @click.option("--ops", type=click.Choice(["auto", "native", "cuda"]), default="auto", help="Custom CUDA operations.")
 @click.option("--metrics", default="", help="Scores at every snapshot, such as fvd512_16f,cd100 (docs/metrics.md).")
-@click.option("--detector", type=click.Choice(["public", "random"]), default="public",
-              help="--metrics: networks of the papers, or seeded random ones for smoke tests.")
+@click.option(
+    "--detector",
+    type=click.Choice(["public", "random"]),
+    default="public",
+    help="--metrics: networks of the papers, or seeded random ones for smoke tests.",
+)
 @click.option("--detectors", type=click.Path(path_type=Path), help="--metrics: folder with the public networks' files.")
-@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True),
-              help="Save and stop after so many minutes, for slots of a queue; the same command continues.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Save and stop after so many minutes, for slots of a queue; the same command continues.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved options and stop.")
 @config_flags
-def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None, desc: str, device: str, ops: str,
-         metrics: str, detector: str, detectors: Path | None, time_limit: float | None, dry_run: bool, **flags):
+def main(
+    outdir: Path,
+    cfg: str,
+    data: Path,
+    resume: str,
+    init_from: Path | None,
+    desc: str,
+    device: str,
+    ops: str,
+    metrics: str,
+    detector: str,
+    detectors: Path | None,
+    time_limit: float | None,
+    dry_run: bool,
+    **flags,
+):
     """Train PV3D on a dataset of clips with cameras.
 
     The same command again continues its run; --kimg, --tick, --snap, --keep, --batch-gpu and --workers may change. On
@@ -166,8 +209,9 @@ def main(outdir: Path, cfg: str, data: Path, resume: str, init_from: Path | None
         asked = RunOptions(config, str(data), dataset.fingerprint(), str(init_from) if init_from else None)
         run = open_run(outdir, run_name(cfg, data, config, desc), asked, resume, FLAGS, _warn)
         with run if distributed.is_main() else contextlib.nullcontext():
-            scoring = Setting(dataset, weights=detector, detectors=detectors, device=own_device,
-                              cache=cache_root() / "metrics")
+            scoring = Setting(
+                dataset, weights=detector, detectors=detectors, device=own_device, cache=cache_root() / "metrics"
+            )
             train(config, dataset, run, own_device, init_from, requests, scoring, time_limit)
     finally:
         distributed.shutdown()
@@ -184,8 +228,16 @@ def run_name(cfg: str, data: Path, config: options.Config, desc: str) -> str:
     return re.sub(r"[^\w.\-]+", "_", "-".join(parts + ([desc] if desc else [])))
 
 
-def train(config: options.Config, dataset: ClipDataset, run: RunFolder, device: torch.device,
-          init_from: Path | None, requests: list[Request], scoring: Setting, time_limit: float | None) -> None:
+def train(
+    config: options.Config,
+    dataset: ClipDataset,
+    run: RunFolder,
+    device: torch.device,
+    init_from: Path | None,
+    requests: list[Request],
+    scoring: Setting,
+    time_limit: float | None,
+) -> None:
     """Runs the training loop under a progress bar; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
     dtype, reason = runtime.compute_dtype(config.training.precision, device)
     if reason and distributed.is_main():
@@ -226,14 +278,18 @@ def _telling_what_is_kept(run: RunFolder) -> Iterator[None]:
         yield
     except UserError:
         if run.states():
-            click.echo(f"\n{run.states()[-1]} is kept: the same command goes on there, when what follows is mended.",
-                       err=True)
+            click.echo(
+                f"\n{run.states()[-1]} is kept: the same command goes on there, when what follows is mended.", err=True
+            )
         raise
     except RuntimeError as error:
         if distributed.world_size() == 1 or not PEER_GONE.search(str(error)):
             raise
-        click.echo(f"\nProcess {distributed.rank()} ends, because another one failed or was killed: what that one "
-                   "said is the reason; the same command goes on from the last training state.", err=True)
+        click.echo(
+            f"\nProcess {distributed.rank()} ends, because another one failed or was killed: what that one "
+            "said is the reason; the same command goes on from the last training state.",
+            err=True,
+        )
         raise SystemExit(1) from None
 
 
@@ -280,7 +336,7 @@ class StopFlag:
 def _tell(line: bytes) -> None:
     """From within a signal's handler: not through a Python stream, which may have been writing just then."""
     if distributed.is_main():
-        with contextlib.suppress(OSError):           # a reader (`| tee log`) that the same Ctrl-C has ended
+        with contextlib.suppress(OSError):  # a reader (`| tee log`) that the same Ctrl-C has ended
             os.write(2, line)
 
 
@@ -288,8 +344,14 @@ class Bar:
     """Progress bar: kimg, seconds per kimg, losses, memory, ETA. What earlier starts did counts not into the speed."""
 
     def __init__(self, total: float, progress: Progress):
-        self.bar = tqdm(total=total, initial=min(progress.kimg, total), unit="kimg", dynamic_ncols=True, smoothing=0.05,
-                        bar_format="{l_bar}{bar}| {n:.2f}/{total:g} kimg [{elapsed}<{remaining}] {postfix}")
+        self.bar = tqdm(
+            total=total,
+            initial=min(progress.kimg, total),
+            unit="kimg",
+            dynamic_ncols=True,
+            smoothing=0.05,
+            bar_format="{l_bar}{bar}| {n:.2f}/{total:g} kimg [{elapsed}<{remaining}] {postfix}",
+        )
 
     def __enter__(self) -> "Bar":
         return self

@@ -1,6 +1,6 @@
 """Time and FLOPs of the metrics' networks, against this machine's matrix-multiply peak, measured in the same run.
 
-    python benchmarks/detectors.py --batches 1,2,4
+python benchmarks/detectors.py --batches 1,2,4
 """
 
 import sys
@@ -15,7 +15,7 @@ from dnnlib import cli  # noqa: E402
 from metrics.detectors import load_face_embedder, load_video_detector  # noqa: E402
 from torch_utils import runtime  # noqa: E402
 
-CLIP_FRAMES, FACES = 16, 4            # of a clip of FVD, and views of a video for ID
+CLIP_FRAMES, FACES = 16, 4  # of a clip of FVD, and views of a video for ID
 
 
 @cli.command()

@@ -25,8 +25,8 @@ from torch_utils import runtime  # noqa: E402
 from training.cameras import canonical_label, frontal_label  # noqa: E402
 from training.rendering.rays import camera_rays  # noqa: E402
 
-MAP, IMAGE, FEATURES = 64, 512, 400      # sides of depth maps and images; logits of the detector
-HEAD, WALL = 0.28, -0.35                 # radius, and z of what lies behind, world units
+MAP, IMAGE, FEATURES = 64, 512, 400  # sides of depth maps and images; logits of the detector
+HEAD, WALL = 0.28, -0.35  # radius, and z of what lies behind, world units
 BIN = 1.05 / 48
 PEAK_SIDE = 1024
 
@@ -35,7 +35,7 @@ def head_map(camera: torch.Tensor, random: torch.Generator) -> tuple[torch.Tenso
     """Depth [64, 64], points [64, 64, 3] and opacity [64, 64] of a noisy ball before a transparent wall."""
     origins, directions = (rays[0] for rays in camera_rays(camera[None], MAP))
     along = (origins * directions).sum(dim=1)
-    inside = along.square() - origins.square().sum(dim=1) + HEAD ** 2
+    inside = along.square() - origins.square().sum(dim=1) + HEAD**2
     depth = torch.where(inside > 0, -along - inside.clamp(min=0).sqrt(), (WALL - origins[:, 2]) / directions[:, 2])
     depth = depth + 0.002 * torch.randn(len(depth), generator=random)
     points = origins + directions * depth[:, None]
@@ -46,8 +46,9 @@ def workloads(videos: int) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     random = torch.Generator().manual_seed(0)
     cameras = canonical_label(), frontal_label(np.deg2rad(30.0))
-    depths, points, opacities = (torch.stack(maps) for maps in zip(*(head_map(camera, random) for camera in cameras),
-                                                                   strict=True))
+    depths, points, opacities = (
+        torch.stack(maps) for maps in zip(*(head_map(camera, random) for camera in cameras), strict=True)
+    )
     images = torch.randint(0, 256, [2, 3, IMAGE, IMAGE], dtype=torch.uint8, generator=random)
     a, b = (torch.randn(videos, FEATURES, generator=random) for _ in range(2))
     moments = FeatureMoments.of(a), FeatureMoments.of(b)

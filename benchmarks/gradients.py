@@ -48,8 +48,9 @@ def main(cfg: str, device: str, repeats: int):
                 p.grad = torch.ones_like(p)
             spent, size = seconds(parameters, place, repeats), sum(p.grad.nbytes for p in parameters)
             if distributed.is_main():
-                click.echo(f"{name}: {spent * 1000:.1f} ms for {size / 2 ** 20:.0f} MB in "
-                           f"{distributed.world_size()} processes")
+                click.echo(
+                    f"{name}: {spent * 1000:.1f} ms for {size / 2**20:.0f} MB in {distributed.world_size()} processes"
+                )
     finally:
         distributed.shutdown()
 

@@ -30,7 +30,7 @@ from training.snapshots import Networks, build_networks, set_precision  # noqa: 
 from training.videos import ClipSpec, SamplingOptions, generate, times  # noqa: E402
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg", "frame")
-PEAK_SIDE = {"cpu": 2048, "cuda": 8192}       # of the square matrices whose product measures the peak
+PEAK_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product measures the peak
 VIDEO_FRAMES = 16
 
 
@@ -45,7 +45,7 @@ class FlopCount(TorchDispatchMode):
         kwargs = kwargs or {}
         count = flop_registry.get(func._overloadpacket)
         if count is None:
-            with self:        # in inference mode operations arrive whole, with the products inside
+            with self:  # in inference mode operations arrive whole, with the products inside
                 parts = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if parts is NotImplemented else parts
         out = func(*args, **kwargs)
@@ -56,15 +56,18 @@ class FlopCount(TorchDispatchMode):
 @dataclass
 class Measured:
     """One phase's best time and what it did."""
+
     seconds: float
     flops: float
-    peak: float                  # FLOP/s of the matrix product, best of those around the phase
+    peak: float  # FLOP/s of the matrix product, best of those around the phase
 
     def row(self, name: str, items: int, memory: float) -> str:
         """A line of the table."""
-        return (f"{name:8s} {self.seconds / items:9.3f} s {self.flops / items / 1e9:10.0f} GFLOP "
-                f"{self.flops / self.seconds / 1e9:9.0f} GFLOP/s {self.flops / self.seconds / self.peak:6.2f} of peak "
-                f"{memory:6.1f} GB")
+        return (
+            f"{name:8s} {self.seconds / items:9.3f} s {self.flops / items / 1e9:10.0f} GFLOP "
+            f"{self.flops / self.seconds / 1e9:9.0f} GFLOP/s {self.flops / self.seconds / self.peak:6.2f} of peak "
+            f"{memory:6.1f} GB"
+        )
 
 
 def synchronise(device: torch.device) -> None:
@@ -85,7 +88,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, repeats: int = 3) -> f
         torch.mm(a, b, out=out)
         synchronise(device)
         best = min(best, time.perf_counter() - started)
-    return 2 * side ** 3 / best
+    return 2 * side**3 / best
 
 
 def measure(work, device: torch.device, repeats: int) -> Measured:
@@ -135,8 +138,12 @@ class Bench:
         modules = [self.networks.G] if phase.startswith("g") else self.networks.discriminators()
         for module in modules:
             module.requires_grad_(True)
-        arguments = {"g_main": (self.fakes,), "g_reg": (self.fakes,), "d_main": (self.reals, self.fakes),
-                     "d_reg": (self.reals,)}[phase]
+        arguments = {
+            "g_main": (self.fakes,),
+            "g_reg": (self.fakes,),
+            "d_main": (self.reals, self.fakes),
+            "d_reg": (self.reals,),
+        }[phase]
         getattr(self.loss, phase)(*arguments, self.schedule)
         for module in modules:
             module.requires_grad_(False)
@@ -144,8 +151,9 @@ class Bench:
 
     def _frame(self) -> None:
         g = self.config.generator
-        clip = ClipSpec(torch.ones(g.z_dim), torch.ones(g.z_motion_dim), frontal_label().expand(1, -1),
-                        times(VIDEO_FRAMES)[5:6])
+        clip = ClipSpec(
+            torch.ones(g.z_dim), torch.ones(g.z_motion_dim), frontal_label().expand(1, -1), times(VIDEO_FRAMES)[5:6]
+        )
         for _ in generate(self.networks.G_ema, clip, SamplingOptions(frames_per_batch=1)):
             pass
 

@@ -18,9 +18,9 @@ from dnnlib.errors import UserError
 from dnnlib.files import FULL_ERRNOS, printable
 
 USAGE_STATUS = 2
-INTERRUPTED_STATUS = 130                 # 128 + SIGINT, as shells report it
-MAX_LIST = 1_000_000                     # numbers in one IntList; more is a slip of the finger
-CONTEXT_SETTINGS = {'help_option_names': ['-h', '--help'], 'show_default': True, 'max_content_width': 120}
+INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
+MAX_LIST = 1_000_000  # numbers in one IntList; more is a slip of the finger
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
 class _Failure(click.ClickException):
@@ -29,7 +29,7 @@ class _Failure(click.ClickException):
     exit_code = USAGE_STATUS
 
     def __init__(self, message: str):
-        super().__init__('\n'.join(map(printable, message.split('\n'))))
+        super().__init__("\n".join(map(printable, message.split("\n"))))
 
 
 @contextlib.contextmanager
@@ -43,11 +43,11 @@ def _friendly() -> Iterator[None]:
         if error.errno not in FULL_ERRNOS:
             if error.filename is None:
                 raise
-            raise _Failure(f'{error.filename}: {error.strerror}; choose another path, or mend this one.') from error
-        where = f' to write {error.filename}' if error.filename else ''
-        raise _Failure(f'No space left{where}: free some space or choose another folder.') from error
+            raise _Failure(f"{error.filename}: {error.strerror}; choose another path, or mend this one.") from error
+        where = f" to write {error.filename}" if error.filename else ""
+        raise _Failure(f"No space left{where}: free some space or choose another folder.") from error
     except KeyboardInterrupt:
-        click.echo('\nInterrupted.', err=True)
+        click.echo("\nInterrupted.", err=True)
         raise click.exceptions.Exit(INTERRUPTED_STATUS) from None
 
 
@@ -66,11 +66,11 @@ class _Pipe(io.FileIO):
 
 def outlive_readers() -> None:
     """What is printed may get lost, but must not end the command: Ctrl-C on `train.py | tee log` also ends tee."""
-    for name in ('stdout', 'stderr'):
+    for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is getattr(sys, f'__{name}__'):        # nobody has replaced it
+        if stream is getattr(sys, f"__{name}__"):  # nobody has replaced it
             stream.flush()
-            pipe = io.BufferedWriter(_Pipe(stream.fileno(), 'wb', closefd=False))
+            pipe = io.BufferedWriter(_Pipe(stream.fileno(), "wb", closefd=False))
             setattr(sys, name, io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=True))
 
 
@@ -94,33 +94,33 @@ class Group(click.Group):
 
 def command(name: str | None = None, **attrs: Any) -> Callable[[Callable], Command]:
     """`@command()`: like `@click.command()`, with `-h`, defaults shown, and the exit statuses above."""
-    attrs.setdefault('context_settings', CONTEXT_SETTINGS)
+    attrs.setdefault("context_settings", CONTEXT_SETTINGS)
     return click.command(name, cls=Command, **attrs)
 
 
 def group(name: str | None = None, **attrs: Any) -> Callable[[Callable], Group]:
     """`@group()`: like `@click.group()`, whose `@tool.command()`s are the commands of this module."""
-    attrs.setdefault('context_settings', CONTEXT_SETTINGS)
+    attrs.setdefault("context_settings", CONTEXT_SETTINGS)
     return click.group(name, cls=Group, **attrs)
 
 
 class IntList(click.ParamType):
     """Numbers and inclusive ranges of non-negative integers: `0-3,20` -> [0, 1, 2, 3, 20], in that order."""
 
-    name = 'list'
+    name = "list"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
         if not isinstance(value, str):
-            return list(value)           # click converts defaults too
+            return list(value)  # click converts defaults too
         numbers: list[int] = []
-        for part in value.split(','):
-            match = re.fullmatch(r'\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?', part, re.ASCII)
+        for part in value.split(","):
+            match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part, re.ASCII)
             if match is None:
-                self.fail(f'{value!r} is not a list like 0-15,20 (wrong at {part!r}).', param, ctx)
+                self.fail(f"{value!r} is not a list like 0-15,20 (wrong at {part!r}).", param, ctx)
             first, last = int(match[1]), int(match[2] or match[1])
             if last < first:
-                self.fail(f'{value!r} has a range that runs backwards: {part.strip()}.', param, ctx)
+                self.fail(f"{value!r} has a range that runs backwards: {part.strip()}.", param, ctx)
             if last - first + len(numbers) >= MAX_LIST:
-                self.fail(f'{value!r} is more than {MAX_LIST} numbers.', param, ctx)
+                self.fail(f"{value!r} is more than {MAX_LIST} numbers.", param, ctx)
             numbers.extend(range(first, last + 1))
         return numbers

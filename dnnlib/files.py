@@ -22,21 +22,21 @@ REFUSED_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDI
 
 # Bounds of a JSON file: of about 15000 cameras, those of 10 minutes at 25 frames a second. Whatever they let through
 # takes less than 200 MB.
-MAX_JSON_BYTES = 2 ** 23
-MAX_JSON_VALUES = 2 ** 20
+MAX_JSON_BYTES = 2**23
+MAX_JSON_VALUES = 2**20
 # What `atomic_path` calls a file while it is written: the machine and the process that write it, and a random part. No
 # process number of any system has ten digits.
-TEMPORARY = re.compile(r'\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>[1-9]\d{0,8})-[0-9a-f]{8}(\.[^.]*)?', re.DOTALL)
-ABANDONED_SECONDS = 24 * 3600            # a writer that lives writes more often
-MAX_SHOWN = 300                          # characters of a name or an error of unknown origin in a message
+TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>[1-9]\d{0,8})-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
+ABANDONED_SECONDS = 24 * 3600  # a writer that lives writes more often
+MAX_SHOWN = 300  # characters of a name or an error of unknown origin in a message
 
 
 def storage_error(error: OSError, path: str | os.PathLike) -> UserError | None:
     """The user's version of an OSError met while writing `path`: full disk, no permission; None if it is neither."""
     if error.errno in FULL_ERRNOS:
-        return UserError(f'No space left to write {path}: free some space or choose another folder.')
+        return UserError(f"No space left to write {path}: free some space or choose another folder.")
     if error.errno in REFUSED_ERRNOS:
-        return UserError(f'Cannot write {path} ({os.strerror(error.errno)}): choose a folder that you may write to.')
+        return UserError(f"Cannot write {path} ({os.strerror(error.errno)}): choose a folder that you may write to.")
     return None
 
 
@@ -61,7 +61,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         UserError: the disk is full or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.stem}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}')
+    temporary = path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def remove_unfinished(folder: Path) -> None:
     """
     for path in folder.iterdir():
         match = TEMPORARY.fullmatch(path.name)
-        if match and _is_abandoned(path, match['machine'], int(match['process'])):
+        if match and _is_abandoned(path, match["machine"], int(match["process"])):
             with storage_errors(path):
                 path.unlink(missing_ok=True)
 
@@ -96,7 +96,7 @@ def _is_abandoned(path: Path, machine: str, process: int) -> bool:
         return process == os.getpid() or not _is_running(process)
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
-    except FileNotFoundError:            # its writer has just finished
+    except FileNotFoundError:  # its writer has just finished
         return False
 
 
@@ -107,9 +107,9 @@ def _machine() -> str:
 
 def _is_running(process: int) -> bool:
     try:
-        os.kill(process, 0)              # sends nothing
+        os.kill(process, 0)  # sends nothing
     except OSError as error:
-        return error.errno != errno.ESRCH            # EPERM: it runs, and is another user's
+        return error.errno != errno.ESRCH  # EPERM: it runs, and is another user's
     return True
 
 
@@ -128,19 +128,19 @@ def _flush_to_disk(path: Path) -> None:
 
 def write_json(path: str | os.PathLike, obj: Any) -> None:
     """Write `obj` as indented JSON, atomically. Raises ValueError for NaN and infinity, which are not JSON."""
-    text = json.dumps(obj, indent=2, allow_nan=False) + '\n'
+    text = json.dumps(obj, indent=2, allow_nan=False) + "\n"
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding='utf-8')
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike) -> Any:
     """Read a JSON file. Raises UserError if it is missing, unreadable, too large (MAX_JSON_BYTES) or not JSON."""
     try:
-        return parse_json(read_file(path, 'JSON file', MAX_JSON_BYTES))
+        return parse_json(read_file(path, "JSON file", MAX_JSON_BYTES))
     except ValueError as error:
-        raise UserError(f'{path} is not valid JSON ({error}): write it again or restore it.') from error
+        raise UserError(f"{path} is not valid JSON ({error}): write it again or restore it.") from error
     except OSError as error:
-        raise UserError(f'Cannot read {path} ({error.strerror}): check its permissions.') from error
+        raise UserError(f"Cannot read {path} ({error.strerror}): check its permissions.") from error
 
 
 def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_JSON_VALUES) -> Any:
@@ -150,18 +150,18 @@ def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = M
     takes up to 30 times the room of its text.
     """
     if len(data) > max_bytes:
-        raise ValueError(f'more than {max_bytes} bytes')
-    if sum(map(data.count, (b',', b':', b'[', b'{'))) > max_values:
-        raise ValueError(f'more than {max_values} values')
+        raise ValueError(f"more than {max_bytes} bytes")
+    if sum(map(data.count, (b",", b":", b"[", b"{"))) > max_values:
+        raise ValueError(f"more than {max_values} values")
     try:
-        return json.loads(data.decode('utf-8-sig'))  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        return json.loads(data.decode("utf-8-sig"))  # UnicodeDecodeError and JSONDecodeError are ValueErrors
     except RecursionError:
-        raise ValueError('nested too deeply') from None
+        raise ValueError("nested too deeply") from None
 
 
 def read_file(path: str | os.PathLike, what: str, most: int) -> bytes:
     """A file's bytes. UserError as of `require_file`; ValueError if there are more than `most`, which are not read."""
-    with open(require_file(path, what), 'rb') as file:
+    with open(require_file(path, what), "rb") as file:
         return read_at_most(file, most)
 
 
@@ -169,7 +169,7 @@ def read_at_most(file: IO[bytes], most: int) -> bytes:
     """The rest of a file. ValueError if it is longer than `most` bytes, whatever any header says."""
     data = file.read(most + 1)
     if len(data) > most:
-        raise ValueError(f'more than {most} bytes')
+        raise ValueError(f"more than {most} bytes")
     return data
 
 
@@ -181,25 +181,25 @@ def require_file(path: str | os.PathLike, what: str) -> Path:
     path = Path(path)
     try:
         mode = path.stat().st_mode
-    except ValueError:                   # a zero byte in the name
-        raise UserError(f'The {what} {str(path)!r} does not exist: check the path.') from None
+    except ValueError:  # a zero byte in the name
+        raise UserError(f"The {what} {str(path)!r} does not exist: check the path.") from None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise UserError(f'The {what} {path} does not exist: check the path.') from error
-        raise UserError(f'The {what} {path} cannot be reached ({error.strerror}): check the path.') from error
+            raise UserError(f"The {what} {path} does not exist: check the path.") from error
+        raise UserError(f"The {what} {path} cannot be reached ({error.strerror}): check the path.") from error
     if stat.S_ISDIR(mode):
-        raise UserError(f'The {what} {path} is a folder: give the path of a file in it.')
+        raise UserError(f"The {what} {path} is a folder: give the path of a file in it.")
     if not stat.S_ISREG(mode):
-        raise UserError(f'The {what} {path} is a pipe, a socket or a device: give the path of an ordinary file.')
+        raise UserError(f"The {what} {path} is a pipe, a socket or a device: give the path of an ordinary file.")
     return path
 
 
 def shown(text: str) -> str:
     """Text of unknown origin, such as a name in an archive, as it may stand in a message: one line that no terminal
     takes for commands, of at most MAX_SHOWN characters."""
-    return printable(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN - 3] + '...')
+    return printable(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
 
 
 def printable(text: str) -> str:
     """Text in which what a terminal might take for commands, and every other unprintable character, is spelled out."""
-    return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

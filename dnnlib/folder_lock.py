@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-_held: set[int] = set()                  # descriptors of folders that are ours
+_held: set[int] = set()  # descriptors of folders that are ours
 
 
 def _let_go() -> None:

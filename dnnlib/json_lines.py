@@ -14,11 +14,11 @@ def append(path: Path, lines: Iterable[str]) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written to.
     """
-    text = ''.join(f'{line}\n' for line in lines)
+    text = "".join(f"{line}\n" for line in lines)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        start = '\n' if _is_torn(path) else ''
-        with open(path, 'a', encoding='utf-8') as file:
+        start = "\n" if _is_torn(path) else ""
+        with open(path, "a", encoding="utf-8") as file:
             file.write(start + text)
 
 
@@ -35,7 +35,7 @@ def keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> bool:
     kept = [line for line in lines if (value := _parse(line)) is not None and wanted(value)]
     if kept != lines:
         with atomic_path(path) as temporary:
-            temporary.write_bytes(b''.join(kept))
+            temporary.write_bytes(b"".join(kept))
     return kept != lines
 
 
@@ -57,6 +57,6 @@ def _is_torn(path: Path) -> bool:
     """Whether a file ends within a line; what is no ordinary file, such as a pipe, has no end."""
     if not path.is_file() or path.stat().st_size == 0:
         return False
-    with open(path, 'rb') as file:
+    with open(path, "rb") as file:
         file.seek(-1, 2)
-        return file.read(1) != b'\n'
+        return file.read(1) != b"\n"

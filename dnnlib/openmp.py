@@ -9,5 +9,5 @@ import os
 
 SPIN_COUNT = 10_000
 
-if "OMP_WAIT_POLICY" not in os.environ:          # the user's own choice
+if "OMP_WAIT_POLICY" not in os.environ:  # the user's own choice
     os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))

@@ -27,13 +27,14 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
   overflow-x: auto; }
 """
 COLOURS = ("#3b76d9", "#d9603b", "#3a9e62", "#9a57c9", "#b98b1d")
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 460, 220, 44, 26, 12        # of a chart, in pixels
-Lines = dict[str, Sequence[float | None]]       # by name; None where there is no value
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 460, 220, 44, 26, 12  # of a chart, in pixels
+Lines = dict[str, Sequence[float | None]]  # by name; None where there is no value
 
 
 @dataclass
 class Page:
     """A page built top to bottom, then written."""
+
     title: str
     parts: list[str] = field(default_factory=list)
 
@@ -49,8 +50,10 @@ class Page:
 
     def videos(self, items: Sequence[tuple[Path, str]]) -> None:
         """A row of looping H.264 videos with captions."""
-        cells = [f'<video autoplay loop muted playsinline controls src="data:video/mp4;base64,{_base64(path)}"></video>'
-                 for path, _ in items]
+        cells = [
+            f'<video autoplay loop muted playsinline controls src="data:video/mp4;base64,{_base64(path)}"></video>'
+            for path, _ in items
+        ]
         self._row(cells, [caption for _, caption in items])
 
     def charts(self, items: Sequence[tuple[str, Sequence[float], Lines]]) -> None:
@@ -58,16 +61,20 @@ class Page:
         self._row([line_chart(x, lines) for _, x, lines in items], [caption for caption, _, _ in items])
 
     def _row(self, cells: Sequence[str], captions: Sequence[str]) -> None:
-        figures = (f"<figure>{cell}<figcaption>{html.escape(caption)}</figcaption></figure>"
-                   for cell, caption in zip(cells, captions, strict=True))
+        figures = (
+            f"<figure>{cell}<figcaption>{html.escape(caption)}</figcaption></figure>"
+            for cell, caption in zip(cells, captions, strict=True)
+        )
         self.parts.append(f'<div class="row">{"".join(figures)}</div>')
 
     def write(self, path: Path) -> None:
         """Writes the page atomically."""
         title = html.escape(self.title)
-        text = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-                f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style>'
-                f"<h1>{title}</h1>{''.join(self.parts)}</html>")
+        text = (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style>'
+            f"<h1>{title}</h1>{''.join(self.parts)}</html>"
+        )
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -81,15 +88,21 @@ def line_chart(x: Sequence[float], lines: Lines) -> str:
     high = high if high > low else low + 1
 
     def place(a: float, b: float) -> str:
-        return (f"{LEFT + (a - x[0]) / (x[-1] - x[0]) * (WIDTH - LEFT - 8):.1f},"
-                f"{HEIGHT - BOTTOM - (b - low) / (high - low) * (HEIGHT - BOTTOM - TOP):.1f}")
-    drawn = [f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - 8}" height="{HEIGHT - BOTTOM - TOP}" fill="none" '
-             'stroke="var(--line)"/>']
+        return (
+            f"{LEFT + (a - x[0]) / (x[-1] - x[0]) * (WIDTH - LEFT - 8):.1f},"
+            f"{HEIGHT - BOTTOM - (b - low) / (high - low) * (HEIGHT - BOTTOM - TOP):.1f}"
+        )
+
+    drawn = [
+        f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - 8}" height="{HEIGHT - BOTTOM - TOP}" fill="none" '
+        'stroke="var(--line)"/>'
+    ]
     for index, ((name, line), colour) in enumerate(zip(lines.items(), itertools.cycle(COLOURS), strict=False)):
         points = " ".join(place(a, b) for a, b in zip(x, line, strict=True) if _known(b))
         drawn.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        drawn.append(f'<text x="{LEFT + 8 + 104 * index}" y="{TOP + 14}" style="fill:{colour}">'
-                     f'{html.escape(name)}</text>')
+        drawn.append(
+            f'<text x="{LEFT + 8 + 104 * index}" y="{TOP + 14}" style="fill:{colour}">{html.escape(name)}</text>'
+        )
     for a, anchor in ((x[0], "start"), (x[-1], "end")):
         left = LEFT if anchor == "start" else WIDTH - 8
         drawn.append(f'<text x="{left}" y="{HEIGHT - 8}" text-anchor="{anchor}">{a:.3g} kimg</text>')

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from dnnlib.errors import UserError
 
-Job = TypeVar('Job')
-Result = TypeVar('Result')
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 def parallel_map(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
@@ -30,19 +30,19 @@ def parallel_map(function: Callable[[Job], Result], jobs: Iterable[Job], workers
     if workers <= 1:
         yield from map(function, jobs)
         return
-    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method))
     under_way: deque = deque()
     try:
         for job in jobs:
-            with interrupts_held():      # the first submissions start the workers
+            with interrupts_held():  # the first submissions start the workers
                 under_way.append(pool.submit(function, job))
             if len(under_way) >= 2 * workers:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
     except BrokenProcessPool as error:
-        raise UserError('A worker process died, probably for lack of memory: use fewer --workers.') from error
+        raise UserError("A worker process died, probably for lack of memory: use fewer --workers.") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -53,14 +53,16 @@ def dead_loader(error: RuntimeError) -> UserError | None:
 
     Torch hears of a death by a signal, and so raises it wherever the main thread is just then.
     """
-    if late := re.search(r'DataLoader timed out after [\d.]+ seconds', str(error)):
+    if late := re.search(r"DataLoader timed out after [\d.]+ seconds", str(error)):
         return UserError(
-            f'The processes that load data deliver nothing ({late[0]}): see whether the disk of --data answers, and '
-            'start the same command again, with fewer --workers or --workers=0 if need be.')
-    news = re.search(r'DataLoader worker[^.\n]*(unexpectedly|signal)[^.\n]*', str(error))
+            f"The processes that load data deliver nothing ({late[0]}): see whether the disk of --data answers, and "
+            "start the same command again, with fewer --workers or --workers=0 if need be."
+        )
+    news = re.search(r"DataLoader worker[^.\n]*(unexpectedly|signal)[^.\n]*", str(error))
     return news and UserError(
-        f'A process that loads data died ({news[0]}), probably for lack of memory or shared memory: start the same '
-        'command again, with fewer --workers if need be.')
+        f"A process that loads data died ({news[0]}), probably for lack of memory or shared memory: start the same "
+        "command again, with fewer --workers if need be."
+    )
 
 
 @contextlib.contextmanager

@@ -17,16 +17,24 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, require_file, shown
 
 # Rec. 709, and tagged as such: players take untagged files for 601 or 709 depending on their size, and tint them.
-COLOUR_IN = ['-vf', 'scale=out_color_matrix=bt709:out_range=tv']
-COLOUR_TAGS = ['-colorspace', 'bt709', '-color_primaries', 'bt709', '-color_trc', 'bt709', '-color_range', 'tv']
+COLOUR_IN = ["-vf", "scale=out_color_matrix=bt709:out_range=tv"]
+COLOUR_TAGS = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
 # Of strangers' files, only containers that hold their pixels themselves are opened: a playlist (HLS, concat) named .mp4
 # would have ffmpeg read other files, or addresses. Larger frames than 8K, and what asks for more memory, are refused.
-CONTAINERS = 'mov,matroska,avi,gif'
-MAX_PIXELS, MAX_BLOCK_BYTES = 2 ** 25, 2 ** 28
-CAUTION = ['-max_alloc', str(MAX_BLOCK_BYTES), '-protocol_whitelist', 'file', '-format_whitelist', CONTAINERS,
-           '-max_pixels', str(MAX_PIXELS)]
-STREAM_LINE = re.compile(r'^ *Stream #0.*?: Video: .*?(\d{2,5})x(\d{2,5}).*? (\d+(?:\.\d+)?)(k?) fps', re.MULTILINE)
-COUNT_LINE = re.compile(r'frame=\s*(\d+)')
+CONTAINERS = "mov,matroska,avi,gif"
+MAX_PIXELS, MAX_BLOCK_BYTES = 2**25, 2**28
+CAUTION = [
+    "-max_alloc",
+    str(MAX_BLOCK_BYTES),
+    "-protocol_whitelist",
+    "file",
+    "-format_whitelist",
+    CONTAINERS,
+    "-max_pixels",
+    str(MAX_PIXELS),
+]
+STREAM_LINE = re.compile(r"^ *Stream #0.*?: Video: .*?(\d{2,5})x(\d{2,5}).*? (\d+(?:\.\d+)?)(k?) fps", re.MULTILINE)
+COUNT_LINE = re.compile(r"frame=\s*(\d+)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
             if not _feed(encoder, frame):
                 break
         if encoder is None:
-            raise ValueError(f'No frames to write to {path}.')
+            raise ValueError(f"No frames to write to {path}.")
         if _close(encoder) != 0:
             raise _encoder_failure(path, log)
 
@@ -73,9 +81,9 @@ def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
     Raises:
         UserError: the file is missing, not a video, or broken before its end; ffmpeg is missing.
     """
-    path = require_file(path, 'video')
+    path = require_file(path, "video")
     # Each PPM image carries its own size, so rotated videos need no special case.
-    args = [*_decode_args(path), '-pix_fmt', 'rgb24', '-c:v', 'ppm', '-f', 'image2pipe', '-']
+    args = [*_decode_args(path), "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
     with _ffmpeg(args, stdout=True) as (decoder, log):
         count = 0
         while (frame := _read_ppm(decoder.stdout)) is not None:
@@ -87,35 +95,35 @@ def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
 
 def video_info(path: str | os.PathLike, max_frames: int | None = None) -> VideoInfo:
     """Decode a video, or its first `max_frames` frames, and say what is in it. UserError as of `read_frames`."""
-    path = require_file(path, 'video')
-    stop = [] if max_frames is None else ['-frames:v', str(max_frames)]
-    with _ffmpeg([*_decode_args(path), *stop, '-f', 'null', '-'], level='info') as (decoder, log):
+    path = require_file(path, "video")
+    stop = [] if max_frames is None else ["-frames:v", str(max_frames)]
+    with _ffmpeg([*_decode_args(path), *stop, "-f", "null", "-"], level="info") as (decoder, log):
         status = decoder.wait()
         text = _text(log)
         streams, counts = STREAM_LINE.findall(text), COUNT_LINE.findall(text)
         if status != 0 or not streams or not counts or int(counts[-1]) == 0:
             raise _decoder_failure(path, log)
-    width, height, rate, thousand = streams[-1]      # of the output: after any rotation
+    width, height, rate, thousand = streams[-1]  # of the output: after any rotation
     return VideoInfo(int(counts[-1]), float(rate) * (1000 if thousand else 1), int(width), int(height))
 
 
 def require_ffmpeg() -> None:
     """Raises UserError unless ffmpeg runs: for work that makes its first video only after hours."""
-    with _ffmpeg(['-version']) as (process, _):
+    with _ffmpeg(["-version"]) as (process, _):
         if (status := process.wait()) != 0:
-            raise _unusable(f'it ended with status {status}')
+            raise _unusable(f"it ended with status {status}")
 
 
 def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int) -> list[str]:
-    size = f'{_even(shape[1])}x{_even(shape[0])}'
-    source = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-r', f'{fps:.6g}', '-i', '-']
-    codec = ['-c:v', 'libx264', '-profile:v', 'high', '-pix_fmt', 'yuv420p', '-crf', str(crf)]
-    return [*source, '-an', *COLOUR_IN, *codec, *COLOUR_TAGS, '-movflags', '+faststart', f'file:{path}']
+    size = f"{_even(shape[1])}x{_even(shape[0])}"
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{fps:.6g}", "-i", "-"]
+    codec = ["-c:v", "libx264", "-profile:v", "high", "-pix_fmt", "yuv420p", "-crf", str(crf)]
+    return [*source, "-an", *COLOUR_IN, *codec, *COLOUR_TAGS, "-movflags", "+faststart", f"file:{path}"]
 
 
 def _decode_args(path: Path) -> list[str]:
     """-xerror: a damaged file is an error, not a shorter video; passthrough: no frame is dropped or repeated."""
-    return [*CAUTION, '-xerror', '-i', f'file:{path}', '-map', '0:v:0', '-fps_mode', 'passthrough']
+    return [*CAUTION, "-xerror", "-i", f"file:{path}", "-map", "0:v:0", "-fps_mode", "passthrough"]
 
 
 def _even(size: int) -> int:
@@ -124,14 +132,14 @@ def _even(size: int) -> int:
 
 def _check_frame(frame: np.ndarray, shape: tuple[int, ...]) -> None:
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != shape:
-        raise ValueError(f'Expected uint8 frames [H, W, 3] of one size {shape}, got {frame.dtype} {frame.shape}.')
+        raise ValueError(f"Expected uint8 frames [H, W, 3] of one size {shape}, got {frame.dtype} {frame.shape}.")
 
 
 def _feed(encoder: subprocess.Popen, frame: np.ndarray) -> bool:
     """Hand over one frame, padded to even size; False if the encoder is gone."""
     height, width = frame.shape[:2]
     if height % 2 or width % 2:
-        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     try:
         encoder.stdin.write(np.ascontiguousarray(frame).data)
     except BrokenPipeError:
@@ -149,7 +157,7 @@ def _close(encoder: subprocess.Popen) -> int:
 def _read_ppm(stream: IO[bytes]) -> np.ndarray | None:
     """The next image of a stream of binary PPMs, or None at its end."""
     magic, size, limit = stream.readline(), stream.readline(), stream.readline()
-    if magic != b'P6\n' or limit != b'255\n':
+    if magic != b"P6\n" or limit != b"255\n":
         return None
     width, height = map(int, size.split())
     pixels = stream.read(width * height * 3)
@@ -159,16 +167,19 @@ def _read_ppm(stream: IO[bytes]) -> np.ndarray | None:
 
 
 @contextlib.contextmanager
-def _ffmpeg(args: list[str], stdin: bool = False, stdout: bool = False,
-            level: str = 'error') -> Iterator[tuple[subprocess.Popen, IO[bytes]]]:
+def _ffmpeg(
+    args: list[str], stdin: bool = False, stdout: bool = False, level: str = "error"
+) -> Iterator[tuple[subprocess.Popen, IO[bytes]]]:
     """Run ffmpeg with its messages in a temporary file (a full pipe would block it); stopped on the way out."""
     with tempfile.TemporaryFile() as log:
         try:
             process = subprocess.Popen(
-                [imageio_ffmpeg.get_ffmpeg_exe(), '-hide_banner', '-nostdin', '-y', '-loglevel', level, *args],
+                [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-y", "-loglevel", level, *args],
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL, stderr=log,
-                start_new_session=True)      # Ctrl-C is for us: we decide what becomes of the file
+                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )  # Ctrl-C is for us: we decide what becomes of the file
         except (RuntimeError, OSError) as error:
             raise _unusable(error) from error
         try:
@@ -183,29 +194,34 @@ def _ffmpeg(args: list[str], stdin: bool = False, stdout: bool = False,
 
 
 def _unusable(reason: object) -> UserError:
-    return UserError('ffmpeg does not run: install it with `pip install imageio-ffmpeg`, or set IMAGEIO_FFMPEG_EXE to '
-                     f'a working one ({reason}).')
+    return UserError(
+        "ffmpeg does not run: install it with `pip install imageio-ffmpeg`, or set IMAGEIO_FFMPEG_EXE to "
+        f"a working one ({reason})."
+    )
 
 
 def _text(log: IO[bytes]) -> str:
     log.seek(0)
-    return log.read().decode('utf-8', 'replace')
+    return log.read().decode("utf-8", "replace")
 
 
 def _last_words(log: IO[bytes]) -> str:
     """ffmpeg's last message, without the `[part @ address]` before it."""
-    lines = _text(log).strip().splitlines() or ['no message']
-    return shown(re.sub(r'^(\[[^]]*\] *)+', '', lines[-1]))
+    lines = _text(log).strip().splitlines() or ["no message"]
+    return shown(re.sub(r"^(\[[^]]*\] *)+", "", lines[-1]))
 
 
 def _encoder_failure(path: str | os.PathLike, log: IO[bytes]) -> UserError:
     text = _text(log)
-    if 'No space left' in text or 'File too large' in text or 'quota exceeded' in text:
-        return UserError(f'No space left to write {path}: free some space or choose another folder.')
-    return UserError(f'ffmpeg could not write {path}: install a build with libx264 '
-                     f'(`pip install imageio-ffmpeg`); it said: {_last_words(log)}')
+    if "No space left" in text or "File too large" in text or "quota exceeded" in text:
+        return UserError(f"No space left to write {path}: free some space or choose another folder.")
+    return UserError(
+        f"ffmpeg could not write {path}: install a build with libx264 "
+        f"(`pip install imageio-ffmpeg`); it said: {_last_words(log)}"
+    )
 
 
 def _decoder_failure(path: Path, log: IO[bytes]) -> UserError:
-    return UserError(f'Cannot read the video {path} to its end: copy or download it again '
-                     f'(ffmpeg: {_last_words(log)}).')
+    return UserError(
+        f"Cannot read the video {path} to its end: copy or download it again (ffmpeg: {_last_words(log)})."
+    )

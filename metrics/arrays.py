@@ -10,7 +10,7 @@ import numpy as np
 from dnnlib.files import read_at_most
 from torch_utils import inert_pickle
 
-MAX_BYTES = 2 ** 30                      # of all arrays of a file together
+MAX_BYTES = 2**30  # of all arrays of a file together
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 

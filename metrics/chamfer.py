@@ -9,8 +9,8 @@ from scipy.spatial import KDTree
 
 from dnnlib.errors import UserError
 
-OPAQUE = 0.5                 # a point belongs to the surface where the opacity of its ray is above this
-BLOCK = 512                  # rows of the distance matrix in a GPU's memory at a time
+OPAQUE = 0.5  # a point belongs to the surface where the opacity of its ray is above this
+BLOCK = 512  # rows of the distance matrix in a GPU's memory at a time
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,18 @@ class ChamferDistances:
 
     NaN where a view of the pair has no opaque point; such pairs are left out of the mean over pairs.
     """
-    paper: np.ndarray        # float64 [P], in squared sampling bins: transparent points are in neither cloud
-    reference: np.ndarray    # float64 [P], in squared world units: transparent points are neighbours, too
-    directions: np.ndarray   # float64 [P, 2]: the reference's medians from the first view to the second, and back
+
+    paper: np.ndarray  # float64 [P], in squared sampling bins: transparent points are in neither cloud
+    reference: np.ndarray  # float64 [P], in squared world units: transparent points are neighbours, too
+    directions: np.ndarray  # float64 [P, 2]: the reference's medians from the first view to the second, and back
 
 
-def chamfer_distances(points: torch.Tensor | np.ndarray, opacity: torch.Tensor | np.ndarray,
-                      pairs: Sequence[tuple[int, int]], bin_size: float) -> ChamferDistances:
+def chamfer_distances(
+    points: torch.Tensor | np.ndarray,
+    opacity: torch.Tensor | np.ndarray,
+    pairs: Sequence[tuple[int, int]],
+    bin_size: float,
+) -> ChamferDistances:
     """Compare views of one video.
 
     Where the paper and the reference implementation differ, the fields of the result do: the paper removes points of
@@ -50,7 +55,7 @@ def chamfer_distances(points: torch.Tensor | np.ndarray, opacity: torch.Tensor |
     masked = _directions(surfaces, surfaces, pairs)
     # Opaque maps are all surface, so that there is only one answer.
     directions = masked if opaque.all() else _directions(surfaces, list(points), pairs)
-    return ChamferDistances(masked.sum(axis=1) / bin_size ** 2, directions.sum(axis=1), directions)
+    return ChamferDistances(masked.sum(axis=1) / bin_size**2, directions.sum(axis=1), directions)
 
 
 def nearest_squared(queries: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -67,16 +72,19 @@ def nearest_squared(queries: torch.Tensor, points: torch.Tensor) -> torch.Tensor
 
 def _nearest_squared_by_blocks(queries: torch.Tensor, points: torch.Tensor, block: int = BLOCK) -> torch.Tensor:
     """The same without a tree, on any device."""
-    mode = "donot_use_mm_for_euclid_dist"        # a * a + b * b - 2 a b cancels where points are close
-    return torch.cat([torch.cdist(rows, points, compute_mode=mode).amin(dim=1).square()
-                      for rows in queries.split(block)])
+    mode = "donot_use_mm_for_euclid_dist"  # a * a + b * b - 2 a b cancels where points are close
+    return torch.cat(
+        [torch.cdist(rows, points, compute_mode=mode).amin(dim=1).square() for rows in queries.split(block)]
+    )
 
 
-def _directions(surfaces: list[torch.Tensor], clouds: list[torch.Tensor],
-                pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+def _directions(
+    surfaces: list[torch.Tensor], clouds: list[torch.Tensor], pairs: Sequence[tuple[int, int]]
+) -> np.ndarray:
     """Medians [P, 2] of squared distances from surface a to cloud b, and from surface b to cloud a."""
-    return np.array([[_median_distance(surfaces[a], clouds[b]), _median_distance(surfaces[b], clouds[a])]
-                     for a, b in pairs])
+    return np.array(
+        [[_median_distance(surfaces[a], clouds[b]), _median_distance(surfaces[b], clouds[a])] for a, b in pairs]
+    )
 
 
 def _median_distance(queries: torch.Tensor, points: torch.Tensor) -> float:

@@ -17,7 +17,7 @@ from metrics.setting import Setting, Subject
 from torch_utils import distributed
 from training.dataset import DEFAULT_FPS
 
-PROCEDURAL_VIDEOS = 64           # whose own diversity and motion are reported beside the generator's
+PROCEDURAL_VIDEOS = 64  # whose own diversity and motion are reported beside the generator's
 
 
 class Controls:
@@ -47,10 +47,15 @@ class Controls:
         row = partial(pose.pose_row, snapshot, regressor, seed)
         found = pose.pose_errors(self._rows(request, row, pose.WIDTH, {"regressor": checksum}))
         floor = regressor.floor
-        details = {**found.details, "floor": floor.value, "floor_error": floor.standard_error,
-                   **{f"floor_{name}": value for name, value in floor.details.items()}}
-        return self._result(request, found, started, details, {"cameras": pose.CAMERAS},
-                            f"pose-regressor-{regressor.side}", checksum)
+        details = {
+            **found.details,
+            "floor": floor.value,
+            "floor_error": floor.standard_error,
+            **{f"floor_{name}": value for name, value in floor.details.items()},
+        }
+        return self._result(
+            request, found, started, details, {"cameras": pose.CAMERAS}, f"pose-regressor-{regressor.side}", checksum
+        )
 
     def _variety(self, request: Request) -> Result:
         started, seed, dataset = time.perf_counter(), self.setting.seed, self.setting.dataset
@@ -60,8 +65,14 @@ class Controls:
             "motion": (variety.motion_row, partial(variety.procedural_motion_row, fps)),
         }[request.kind]
         rows = self._rows(request, partial(generated, self.subject.snapshot, seed), variety.WIDTH, {})
-        own = Job(f"{request.kind}, procedural heads", {"control": request.kind, "seed": seed, "fps": fps},
-                  PROCEDURAL_VIDEOS, variety.WIDTH, partial(procedural, seed), np.stack)
+        own = Job(
+            f"{request.kind}, procedural heads",
+            {"control": request.kind, "seed": seed, "fps": fps},
+            PROCEDURAL_VIDEOS,
+            variety.WIDTH,
+            partial(procedural, seed),
+            np.stack,
+        )
         level = variety.mean_estimate(compute_rows(own, self.setting.cache).values)
         details = {"procedural": level.value, "procedural_error": level.standard_error}
         feature = f"CIELAB, {variety.FEATURE_SIDE} x {variety.FEATURE_SIDE}"
@@ -73,20 +84,37 @@ class Controls:
         job = Job(request.metric, key, request.videos, width, row, np.stack)
         return compute_rows(job, self.setting.cache_for(self.subject)).values
 
-    def _result(self, request: Request, found: variety.Estimate, started: float, details: dict[str, float],
-                protocol: dict[str, Any], detector: str | None = None, checksum: str | None = None) -> Result:
+    def _result(
+        self,
+        request: Request,
+        found: variety.Estimate,
+        started: float,
+        details: dict[str, float],
+        protocol: dict[str, Any],
+        detector: str | None = None,
+        checksum: str | None = None,
+    ) -> Result:
         dataset = self.setting.dataset
-        return Result(request.metric, found.value, found.standard_error, request.videos, time.perf_counter() - started,
-                      {"videos": request.videos, "seed": self.setting.seed, **protocol},
-                      {"source": "generator", "snapshot": self.subject.checksum}, dataset and dataset.fingerprint(),
-                      detector, checksum, details=details)
+        return Result(
+            request.metric,
+            found.value,
+            found.standard_error,
+            request.videos,
+            time.perf_counter() - started,
+            {"videos": request.videos, "seed": self.setting.seed, **protocol},
+            {"source": "generator", "snapshot": self.subject.checksum},
+            dataset and dataset.fingerprint(),
+            detector,
+            checksum,
+            details=details,
+        )
 
 
 @lru_cache(maxsize=1)
 def _regressor(side: int) -> pose.PoseRegressor:
     """Trained once, however many snapshots a training run scores; the instrument is the same for every seed."""
     regressor = pose.train_pose_regressor(side, progress=distributed.is_main())
-    distributed.broadcast(regressor.state_dict().values())       # processes may run on different processors
+    distributed.broadcast(regressor.state_dict().values())  # processes may run on different processors
     return regressor
 
 

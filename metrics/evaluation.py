@@ -25,8 +25,10 @@ def evaluate(requests: Sequence[Request], subject: Subject, setting: Setting) ->
 
 def ready(requests: Sequence[Request], subject: Subject, setting: Setting):
     """Families with what is asked of each, their detectors loaded. UserError where something is missing."""
-    work = [(family(subject, setting), [request for request in requests if request.kind in kinds])
-            for kinds, family in FAMILIES]
+    work = [
+        (family(subject, setting), [request for request in requests if request.kind in kinds])
+        for kinds, family in FAMILIES
+    ]
     with distributed.fail_together():
         for scorer, wanted in work:
             scorer.check(wanted)

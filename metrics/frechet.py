@@ -6,8 +6,8 @@ import torch
 
 from dnnlib.errors import UserError
 
-JACKKNIFE_GROUPS = 20        # a standard error from 20 groups is itself known to about 16 %
-KERNEL_BLOCK = 1024          # rows of the kernel matrix in memory at a time, and columns
+JACKKNIFE_GROUPS = 20  # a standard error from 20 groups is itself known to about 16 %
+KERNEL_BLOCK = 1024  # rows of the kernel matrix in memory at a time, and columns
 
 
 class FeatureMoments:
@@ -80,38 +80,44 @@ class FeatureMoments:
         """A warning where there are too few items for a covariance of full rank, else None."""
         if self.num > self.dimension:
             return None
-        return (f"{self.num} videos are too few for a covariance of {self.dimension} features (more than "
-                f"{self.dimension} are needed), so the Frechet distance is biased upwards: compare it only with "
-                "distances of equally many videos, or use the kernel distance.")
+        return (
+            f"{self.num} videos are too few for a covariance of {self.dimension} features (more than "
+            f"{self.dimension} are needed), so the Frechet distance is biased upwards: compare it only with "
+            "distances of equally many videos, or use the kernel distance."
+        )
 
     def _require(self, items: int, what: str) -> None:
         if self.num < items:
-            raise UserError(f"A {what} of features needs at least {items} video{'s' if items > 1 else ''}, "
-                            f"but there {'is' if self.num == 1 else 'are'} {self.num}: give more videos.")
+            raise UserError(
+                f"A {what} of features needs at least {items} video{'s' if items > 1 else ''}, "
+                f"but there {'is' if self.num == 1 else 'are'} {self.num}: give more videos."
+            )
 
 
 @dataclass(frozen=True)
 class Frechet:
     """A Frechet distance and its parts: value = mean_term + trace_a + trace_b - 2 trace_root."""
+
     value: float
-    mean_term: float         # |m_a - m_b|^2
+    mean_term: float  # |m_a - m_b|^2
     trace_a: float
     trace_b: float
-    trace_root: float        # tr sqrt(C_a C_b)
+    trace_root: float  # tr sqrt(C_a C_b)
 
 
 @dataclass(frozen=True)
 class KernelDistance:
     """An unbiased squared maximum mean discrepancy: near zero, also below it, for two samples of one distribution."""
+
     value: float
-    standard_error: float    # NaN where a set has fewer than 3 items
+    standard_error: float  # NaN where a set has fewer than 3 items
 
 
 @dataclass(frozen=True)
 class _Gaussian:
-    mean: torch.Tensor       # [D]
-    trace: torch.Tensor      # of the covariance
-    factor: torch.Tensor     # F [D, rank] with F F^T = covariance
+    mean: torch.Tensor  # [D]
+    trace: torch.Tensor  # of the covariance
+    factor: torch.Tensor  # F [D, rank] with F F^T = covariance
 
 
 def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> Frechet:
@@ -145,7 +151,7 @@ def frechet_standard_error(a: torch.Tensor, b: torch.Tensor | FeatureMoments, gr
     variance = _jackknife_variance(a, _gaussian(known), groups)
     if not isinstance(b, FeatureMoments):
         variance += _jackknife_variance(b, _gaussian(FeatureMoments.of(a)), groups)
-    return variance ** 0.5
+    return variance**0.5
 
 
 def kernel_distance(a: torch.Tensor, b: torch.Tensor, block: int = KERNEL_BLOCK) -> KernelDistance:
@@ -165,8 +171,10 @@ def kernel_distance(a: torch.Tensor, b: torch.Tensor, block: int = KERNEL_BLOCK)
     if a.shape[1] != b.shape[1]:
         raise _other_dimension(a.shape[1], b.shape[1])
     if min(len(a), len(b)) < 2:
-        raise UserError(f"A kernel distance needs at least 2 videos on both sides, but there are {len(a)} and {len(b)}"
-                        ": give more videos.")
+        raise UserError(
+            f"A kernel distance needs at least 2 videos on both sides, but there are {len(a)} and {len(b)}"
+            ": give more videos."
+        )
     a, b = a.detach().double(), b.detach().double()
     n, m = len(a), len(b)
     within_a, within_b = _sums_within(a, block), _sums_within(b, block)
@@ -204,14 +212,17 @@ def _between(a: _Gaussian, b: _Gaussian) -> Frechet:
 def _jackknife_variance(features: torch.Tensor, other: _Gaussian, groups: int) -> float:
     """Variance of the distance to `other` over draws of features [N, D]."""
     if len(features) < 3:
-        raise UserError(f"A standard error of the Frechet distance needs at least 3 videos, but there are "
-                        f"{len(features)}: give more videos.")
+        raise UserError(
+            f"A standard error of the Frechet distance needs at least 3 videos, but there are "
+            f"{len(features)}: give more videos."
+        )
     parts = [FeatureMoments.of(part) for part in features.tensor_split(min(groups, len(features)))]
     whole = FeatureMoments(features.shape[1])
     for part in parts:
         whole.merge(part)
-    values = torch.tensor([_between(_gaussian(whole.without(part)), other).value for part in parts],
-                          dtype=torch.float64)
+    values = torch.tensor(
+        [_between(_gaussian(whole.without(part)), other).value for part in parts], dtype=torch.float64
+    )
     return float((len(parts) - 1) * values.var(correction=0))
 
 
@@ -220,9 +231,9 @@ def _kernel_sums(a: torch.Tensor, b: torch.Tensor, block: int) -> tuple[torch.Te
     rows, columns = a.new_zeros(len(a)), b.new_zeros(len(b))
     for i in range(0, len(a), block):
         for j in range(0, len(b), block):
-            kernel = _kernel(a[i:i + block] @ b[j:j + block].T, a.shape[1])
-            rows[i:i + block] += kernel.sum(dim=1)
-            columns[j:j + block] += kernel.sum(dim=0)
+            kernel = _kernel(a[i : i + block] @ b[j : j + block].T, a.shape[1])
+            rows[i : i + block] += kernel.sum(dim=1)
+            columns[j : j + block] += kernel.sum(dim=0)
     return rows, columns
 
 

@@ -20,16 +20,17 @@ from metrics.statistics_files import Source, Statistics, load_statistics, read_r
 from metrics.video_sources import DatasetVideos, FolderVideos, GeneratedVideos, VideoSource
 from torch_utils import distributed
 
-LEAST_FOR_ERROR = 3              # videos on each side
+LEAST_FOR_ERROR = 3  # videos on each side
 
 
 @dataclass(frozen=True)
 class Features:
     """Features of one side: of each video, or (statistics made elsewhere) their moments alone."""
+
     moments: FeatureMoments
-    each: torch.Tensor | None            # float64 [N, D]
+    each: torch.Tensor | None  # float64 [N, D]
     source: dict[str, Any]
-    skipped: tuple[str, ...] = ()        # why videos could not be had
+    skipped: tuple[str, ...] = ()  # why videos could not be had
 
 
 class Distances:
@@ -69,8 +70,9 @@ class Distances:
     def _detector(self, request: Request) -> VideoFeatures:
         if request.style not in self._detectors:
             setting = self.setting
-            self._detectors[request.style] = load_video_detector(request.style, setting.weights, setting.detectors,
-                                                                 setting.device)
+            self._detectors[request.style] = load_video_detector(
+                request.style, setting.weights, setting.detectors, setting.device
+            )
         return self._detectors[request.style]
 
     def _of(self, request: Request, side: str, source: VideoSource) -> Features:
@@ -78,8 +80,9 @@ class Distances:
         if key not in self._features:
             label = f"{request.metric}, {side} videos"
             cache = self.setting.cache_for(self.subject) if side == "scored" else self.setting.cache
-            self._features[key] = video_features(source, request, self._detector(request), label, cache,
-                                                 self.setting.batch)
+            self._features[key] = video_features(
+                source, request, self._detector(request), label, cache, self.setting.batch
+            )
         return self._features[key]
 
     def _fake(self, request: Request) -> VideoSource:
@@ -87,8 +90,9 @@ class Distances:
         if snapshot is None:
             return FolderVideos(self.subject.videos, request.window)
         cameras = [clip.cameras for clip in dataset.clips] if dataset else list(snapshot.camera_bank.numpy())
-        return GeneratedVideos(snapshot, self.subject.checksum, cameras, request.window, self.setting.seed,
-                               request.style)
+        return GeneratedVideos(
+            snapshot, self.subject.checksum, cameras, request.window, self.setting.seed, request.style
+        )
 
     def _real(self, request: Request) -> VideoSource | Features:
         if self.setting.real_stats:
@@ -106,8 +110,9 @@ class Distances:
     def _save(self, request: Request, real: Features) -> None:
         if self.setting.save_real_stats and distributed.is_main():
             detector = self._detector(request)
-            source = Source(detector.name, detector.checksum, protocol_name(request),
-                            self.setting.dataset.fingerprint())
+            source = Source(
+                detector.name, detector.checksum, protocol_name(request), self.setting.dataset.fingerprint()
+            )
             save_statistics(self.setting.save_real_stats, Statistics(source, real.moments, real.each))
 
 
@@ -117,8 +122,9 @@ def protocol_name(request: Request) -> str:
     return f"{request.style}, {request.videos} videos of {window.frames} frames, stride {window.stride}"
 
 
-def video_features(source: VideoSource, request: Request, detector: VideoFeatures, label: str, cache: Path | None,
-                   batch: int) -> Features:
+def video_features(
+    source: VideoSource, request: Request, detector: VideoFeatures, label: str, cache: Path | None, batch: int
+) -> Features:
     """Features of the first `request.videos` videos of a source, or of all where it has fewer."""
     count = request.videos if source.count is None else min(request.videos, source.count)
     key = {"detector": detector.name, "checksum": detector.checksum, "style": request.style, **source.identity}
@@ -130,15 +136,18 @@ def video_features(source: VideoSource, request: Request, detector: VideoFeature
 
 def _in_batches(detector: VideoFeatures) -> Callable[[list[np.ndarray]], np.ndarray]:
     """Videos of one size go through the detector together."""
+
     def compute(clips: list[np.ndarray]) -> np.ndarray:
         if len({clip.shape for clip in clips}) > 1:
             return np.concatenate([compute([clip]) for clip in clips])
         return detector(torch.from_numpy(np.stack(clips))).double().cpu().numpy()
+
     return compute
 
 
-def compare(request: Request, fake: Features, real: Features, detector: VideoFeatures, started: float,
-            dataset: str | None) -> Result:
+def compare(
+    request: Request, fake: Features, real: Features, detector: VideoFeatures, started: float, dataset: str | None
+) -> Result:
     """The distance asked for. UserError where there are too few videos, or KVD has moments alone."""
     value, error, details, warnings = (_frechet if request.kind == "fvd" else _kernel)(fake, real)
     for features, side in ((fake, "scored"), (real, "real")):
@@ -147,9 +156,21 @@ def compare(request: Request, fake: Features, real: Features, detector: VideoFea
         warnings += features.skipped
     window = request.window
     protocol = {"style": request.style, "videos": request.videos, "frames": window.frames, "stride": window.stride}
-    return Result(request.metric, value, error, fake.moments.num, time.perf_counter() - started, protocol, fake.source,
-                  dataset, detector.name, detector.checksum, len(fake.skipped) + len(real.skipped),
-                  {**details, "real_videos": real.moments.num}, tuple(warnings))
+    return Result(
+        request.metric,
+        value,
+        error,
+        fake.moments.num,
+        time.perf_counter() - started,
+        protocol,
+        fake.source,
+        dataset,
+        detector.name,
+        detector.checksum,
+        len(fake.skipped) + len(real.skipped),
+        {**details, "real_videos": real.moments.num},
+        tuple(warnings),
+    )
 
 
 def _frechet(fake: Features, real: Features):

@@ -45,7 +45,7 @@ class SnapshotScores:
         results = list(evaluate(self.requests, Subject(snapshot), self.setting))
         with distributed.fail_together():
             if distributed.is_main():
-                self._drop_but(lambda line: line.get("file") != path.name)   # deleted since, so it was made again
+                self._drop_but(lambda line: line.get("file") != path.name)  # deleted since, so it was made again
                 append_json(self.folder / LINES, results, file=path.name, kimg=snapshot.progress["kimg"])
                 if self._best_file() == path.name:
                     self._keep(path)
@@ -62,9 +62,11 @@ class SnapshotScores:
         if self.leading is None:
             return None
         sign = -1 if self.leading.kind in HIGHER_IS_BETTER else 1
-        scores = [(sign * json_lines.number(line, "value"), Path(line["file"]).name)
-                  for line in json_lines.read(self.folder / LINES)
-                  if line.get("metric") == self.leading.metric and isinstance(line.get("file"), str)]
+        scores = [
+            (sign * json_lines.number(line, "value"), Path(line["file"]).name)
+            for line in json_lines.read(self.folder / LINES)
+            if line.get("metric") == self.leading.metric and isinstance(line.get("file"), str)
+        ]
         return min((score for score in scores if not math.isnan(score[0])), default=(None, None))[1]
 
     def _keep(self, path: Path) -> None:

@@ -21,24 +21,25 @@ from training import videos
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.snapshots import Snapshot
 
-SIDE_YAW = np.deg2rad(30)                         # asked for; by the formula it is seen as 32.27 degrees
-TIMES = videos.times(videos.PAPER_FRAMES)         # t0 and t1 are two of these, drawn with replacement
-IS_SIDE, TIME_SLOT = (0, 1, 1, 0), (0, 1, 0, 1)   # of the four views
-PAIRS_GEOMETRY = ((0, 2), (3, 1), (0, 1), (3, 2))             # CD and WE: (frontal, side), same time first
+SIDE_YAW = np.deg2rad(30)  # asked for; by the formula it is seen as 32.27 degrees
+TIMES = videos.times(videos.PAPER_FRAMES)  # t0 and t1 are two of these, drawn with replacement
+IS_SIDE, TIME_SLOT = (0, 1, 1, 0), (0, 1, 0, 1)  # of the four views
+PAIRS_GEOMETRY = ((0, 2), (3, 1), (0, 1), (3, 2))  # CD and WE: (frontal, side), same time first
 PAIRS_IDENTITY = (*PAIRS_GEOMETRY, (0, 3), (2, 1))
 VIEWS = len(IS_SIDE)
-DRAW = 4                                          # stream of random numbers
+DRAW = 4  # stream of random numbers
 GEOMETRY_FILE = "geometry.npz"
 
 
 @dataclass(frozen=True)
 class Views:
     """Four renders of one video; the geometry is None where it is not known (files made elsewhere)."""
-    images: np.ndarray                   # uint8 [4, 3, R, R]
-    depth: np.ndarray | None = None      # float32 [4, r, r], along the unit ray, world units
-    points: np.ndarray | None = None     # float32 [4, r, r, 3], world
-    opacity: np.ndarray | None = None    # float32 [4, r, r], 0 to 1
-    cameras: np.ndarray | None = None    # float32 [4, 25]
+
+    images: np.ndarray  # uint8 [4, 3, R, R]
+    depth: np.ndarray | None = None  # float32 [4, r, r], along the unit ray, world units
+    points: np.ndarray | None = None  # float32 [4, r, r, 3], world
+    opacity: np.ndarray | None = None  # float32 [4, r, r], 0 to 1
+    cameras: np.ndarray | None = None  # float32 [4, 25]
 
     def geometry(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """depth, points, opacity, cameras; UserError where they are not known."""
@@ -50,7 +51,8 @@ class Views:
 
 class ViewSource(Protocol):
     """A numbered set of four-view samples."""
-    count: int | None                    # None: as many as one likes
+
+    count: int | None  # None: as many as one likes
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -85,12 +87,18 @@ class GeneratedViews:
         spec = code_spec(self.snapshot, self.seed, index, front.expand(2, -1))
         spec = videos.ClipSpec(spec.z, spec.z_motion, spec.cameras, self.times(index))
         paths = [front.expand(2, -1), side.expand(2, -1)]
-        (seen,) = videos.generate_views(self.snapshot.G, spec, paths, videos.SamplingOptions(frames_per_batch=2),
-                                        with_points=True)
+        (seen,) = videos.generate_views(
+            self.snapshot.G, spec, paths, videos.SamplingOptions(frames_per_batch=2), with_points=True
+        )
         pick = [(seen[view], slot) for view, slot in zip(IS_SIDE, TIME_SLOT, strict=True)]
         stack = lambda name: torch.stack([out[name][slot] for out, slot in pick]).float().cpu()  # noqa: E731
-        return Views(to_uint8_pv3d(stack("image")).numpy(), stack("image_depth")[:, 0].numpy(), stack("xyz").numpy(),
-                     stack("weight_total")[..., 0].numpy(), stack("camera").numpy())
+        return Views(
+            to_uint8_pv3d(stack("image")).numpy(),
+            stack("image_depth")[:, 0].numpy(),
+            stack("xyz").numpy(),
+            stack("weight_total")[..., 0].numpy(),
+            stack("camera").numpy(),
+        )
 
 
 class FolderViews:
@@ -136,6 +144,7 @@ def _read_geometry(path: Path) -> list[np.ndarray]:
     size = arrays[0].shape[1:]
     expected = [(VIEWS, *size), (VIEWS, *size, 3), (VIEWS, *size), (VIEWS, CAMERA_DIM)]
     if len(size) != 2 or [array.shape for array in arrays] != expected or not all(np.isfinite(a).all() for a in arrays):
-        raise UserError(f"{path} needs finite depth [4, r, r], points [4, r, r, 3], opacity [4, r, r], "
-                        "cameras [4, 25].")
+        raise UserError(
+            f"{path} needs finite depth [4, r, r], points [4, r, r, 3], opacity [4, r, r], cameras [4, 25]."
+        )
     return arrays

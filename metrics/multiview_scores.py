@@ -26,7 +26,7 @@ from metrics.rows import Job, Rows, compute_rows
 from metrics.setting import Setting, Subject
 from metrics.warping import warping_errors
 
-PAPER_BIN = 1.05 / 48            # world units between samples along a ray, at the published configuration
+PAPER_BIN = 1.05 / 48  # world units between samples along a ray, at the published configuration
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Score:
         key: plain values that they depend on, beside the views.
         measure: the numbers of one video.
     """
+
     kind: str
     columns: tuple[str, ...]
     key: dict[str, Any]
@@ -51,20 +52,26 @@ def _per_pair(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[s
 
 def chamfer_score(bin_size: float) -> Score:
     """CD by the paper's definition, and the reference's."""
+
     def measure(views: Views) -> np.ndarray:
         _, points, opacity, _ = views.geometry()
         found = chamfer_distances(points, opacity, PAIRS_GEOMETRY, bin_size)
         return np.concatenate([found.paper, found.reference])
+
     return Score("cd", _per_pair(("cd", "reference"), PAIRS_GEOMETRY), {"bin": bin_size}, measure)
 
 
 def warping_score() -> Score:
     """WE by the paper's definition, the reference's, with a z-buffer, and without any warp."""
+
     def measure(views: Views) -> np.ndarray:
         depth, _, _, cameras = views.geometry()
-        found = [warping_errors(views.images[a], views.images[b], depth[b], cameras[a], cameras[b])
-                 for a, b in PAIRS_GEOMETRY]
+        found = [
+            warping_errors(views.images[a], views.images[b], depth[b], cameras[a], cameras[b])
+            for a, b in PAIRS_GEOMETRY
+        ]
         return np.array([[getattr(errors, name) for errors in found] for name in names]).reshape(-1)
+
     names = ("paper", "reference", "zbuffer", "no_warp")
     return Score("we", _per_pair(("we", *names[1:]), PAIRS_GEOMETRY), {}, measure)
 
@@ -82,6 +89,7 @@ def identity_score(kind: str, embedder: FaceEmbedder) -> Score:
         faces = faces.double().cpu().numpy()
         scores = [faces[a] @ faces[b] for a, b in PAIRS_IDENTITY]
         return np.array(scores + [len(images) - int(found.sum())] if looks else scores)
+
     columns = _per_pair((kind,), PAIRS_IDENTITY) + (("views_without_face/all",) if looks else ())
     return Score(kind, columns, {"detector": embedder.name, "checksum": embedder.checksum}, measure, embedder)
 
@@ -89,6 +97,7 @@ def identity_score(kind: str, embedder: FaceEmbedder) -> Score:
 @dataclass(frozen=True)
 class Mean:
     """Mean over all pairs that have a value, its standard error over videos, and how many pairs and videos count."""
+
     value: float
     standard_error: float | None
     pairs: int
@@ -109,7 +118,7 @@ def mean_over_pairs(values: np.ndarray) -> Mean:
         return Mean(float("nan"), None, 0, 0)
     value = sums.sum() / pairs
     residuals = (sums - value * counts)[counted]
-    error = np.sqrt((residuals ** 2).sum() * videos / (videos - 1)) / pairs if videos > 1 else None
+    error = np.sqrt((residuals**2).sum() * videos / (videos - 1)) / pairs if videos > 1 else None
     return Mean(float(value), None if error is None else float(error), pairs, videos)
 
 
@@ -152,8 +161,14 @@ class MultiviewScores:
         count = videos if self._source.count is None else min(videos, self._source.count)
         key = {"views": self._source.identity, "scores": [[score.kind, score.key] for score in scores]}
         measure = lambda views: np.concatenate([score.measure(views) for score in scores])  # noqa: E731
-        job = Job(" ".join(score.kind for score in scores), key, count, sum(len(score.columns) for score in scores),
-                  lambda index: measure(self._source.views(index)), lambda rows: np.stack(rows))
+        job = Job(
+            " ".join(score.kind for score in scores),
+            key,
+            count,
+            sum(len(score.columns) for score in scores),
+            lambda index: measure(self._source.views(index)),
+            lambda rows: np.stack(rows),
+        )
         return compute_rows(job, self.setting.cache_for(self.subject))
 
     @cached_property
@@ -174,21 +189,36 @@ class MultiviewScores:
             snapshot = self.subject.snapshot
             rendering = snapshot and snapshot.config.generator.rendering
             return chamfer_score((rendering.far - rendering.near) / rendering.depth_samples if rendering else PAPER_BIN)
-        return identity_score(kind, load_face_embedder(kind, self.setting.weights, self.setting.detectors,
-                                                       self.setting.device))
+        return identity_score(
+            kind, load_face_embedder(kind, self.setting.weights, self.setting.detectors, self.setting.device)
+        )
 
     def _result(self, request: Request, score: Score, rows: Rows, columns: slice, seconds: float) -> Result:
-        within = rows.values[:request.videos, columns]
+        within = rows.values[: request.videos, columns]
         skipped = [reason for index, reason in rows.skipped.items() if index < request.videos]
         own, *others = column_means(score, within).items()
         mean = own[1]
-        warnings = skipped if mean.videos == request.videos else \
-            [f"{mean.videos} videos in place of {request.videos}.", *skipped]
+        warnings = (
+            skipped
+            if mean.videos == request.videos
+            else [f"{mean.videos} videos in place of {request.videos}.", *skipped]
+        )
         details = {"pairs": float(mean.pairs), **{name: other.value for name, other in others}}
         if score.kind == "cd":
             details |= {"reference_sum": others[0][1].value * others[0][1].pairs}
         detector = score.detector
-        return Result(request.metric, mean.value, mean.standard_error, mean.videos, seconds,
-                      {"videos": request.videos, "pairs": len(PAIRS_IDENTITY if detector else PAIRS_GEOMETRY),
-                       **score.key}, self._source.identity, None, detector and detector.name,
-                      detector and detector.checksum, len(skipped), details, tuple(warnings))
+        return Result(
+            request.metric,
+            mean.value,
+            mean.standard_error,
+            mean.videos,
+            seconds,
+            {"videos": request.videos, "pairs": len(PAIRS_IDENTITY if detector else PAIRS_GEOMETRY), **score.key},
+            self._source.identity,
+            None,
+            detector and detector.name,
+            detector and detector.checksum,
+            len(skipped),
+            details,
+            tuple(warnings),
+        )

@@ -24,21 +24,22 @@ from training.cameras import LOOK_AT, canonical_label, frontal_label
 from training.snapshots import Snapshot
 from training.synthetic.motion import PITCH_RANGE, YAW_RANGE
 
-POSE, LEARNING, HELD_OUT = 2, 3, 4       # streams of random numbers, beside those of metrics.variety
-SIDE = 64                                # of the largest frames that the network sees, pixels
-CAMERAS = 4                              # asked of each video
-WIDTH = CAMERAS * 4                      # numbers in a row: yaw and elevation asked for, yaw and elevation seen
-STRETCH = 1.2                            # cameras to learn from: beyond those asked for, so that no edge attracts
+POSE, LEARNING, HELD_OUT = 2, 3, 4  # streams of random numbers, beside those of metrics.variety
+SIDE = 64  # of the largest frames that the network sees, pixels
+CAMERAS = 4  # asked of each video
+WIDTH = CAMERAS * 4  # numbers in a row: yaw and elevation asked for, yaw and elevation seen
+STRETCH = 1.2  # cameras to learn from: beyond those asked for, so that no edge attracts
 CHANNELS = 16
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 0.05
 BATCH = 32
-GAIN, SHIFT, NOISE = 0.3, 0.2, 0.05      # standard deviations of changes to each colour, for frames in [-1, 1]
-COARSE = (2, 7)                          # every other batch is blurred: averaged over 2 to 6 pixels
+GAIN, SHIFT, NOISE = 0.3, 0.2, 0.05  # standard deviations of changes to each colour, for frames in [-1, 1]
+COARSE = (2, 7)  # every other batch is blurred: averaged over 2 to 6 pixels
 
 
 @dataclass(frozen=True)
 class Effort:
     """How long to learn: frames to learn from, steps, and people (of CAMERAS frames each) to be tested on."""
+
     frames: int = 1500
     steps: int = 800
     people: int = 64
@@ -56,12 +57,15 @@ class PoseRegressor(nn.Module):
         super().__init__()
         self.side = side
         widths = (3, CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 4 * CHANNELS)
-        layers = [layer for before, after in zip(widths, widths[1:], strict=False) for layer in
-                  (nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU())]
+        layers = [
+            layer
+            for before, after in zip(widths, widths[1:], strict=False)
+            for layer in (nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU())
+        ]
         self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, 2))
         self.register_buffer("centre", torch.zeros(2))
         self.register_buffer("spread", torch.ones(2))
-        self.trunk(torch.zeros(2, 3, side, side))        # gives the lazy layer its size
+        self.trunk(torch.zeros(2, 3, side, side))  # gives the lazy layer its size
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """float32 [N, 3, side, side] in [-1, 1] -> yaw and elevation [N, 2], in units of `spread` about `centre`."""
@@ -124,12 +128,14 @@ def pose_errors(rows: np.ndarray) -> Estimate:
     """
     asked, seen = np.moveaxis(rows.reshape(len(rows), CAMERAS, 2, 2), 2, 0)
     slopes = [float(np.polyfit(asked[..., k].ravel(), seen[..., k].ravel(), 1)[0]) for k in range(2)]
-    return mean_estimate(np.rad2deg(angle_between(asked, seen)).mean(axis=1), yaw_slope=slopes[0],
-                      elevation_slope=slopes[1])
+    return mean_estimate(
+        np.rad2deg(angle_between(asked, seen)).mean(axis=1), yaw_slope=slopes[0], elevation_slope=slopes[1]
+    )
 
 
-def train_pose_regressor(resolution: int, seed: int = 0, effort: Effort = Effort(),
-                         progress: bool = False) -> PoseRegressor:
+def train_pose_regressor(
+    resolution: int, seed: int = 0, effort: Effort = Effort(), progress: bool = False
+) -> PoseRegressor:
     """A regressor that has learned from procedural frames; about a minute.
 
     It learns on the CPU, on one thread, whatever runs elsewhere: so it is the same for the same arguments.
@@ -163,13 +169,14 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _procedural_frames(side: int, seed: int, stream: int, people: int, stretch: float, progress: bool,
-                       cameras: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def _procedural_frames(
+    side: int, seed: int, stream: int, people: int, stretch: float, progress: bool, cameras: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 [people * cameras, 3, side, side], somebody else each time, and their cameras."""
     frames, labels = [], []
     for index in tqdm(range(people), desc="procedural heads", dynamic_ncols=True, leave=False, disable=not progress):
         rng = random_stream(seed, index, stream)
-        person, motion = (int(number) for number in rng.integers(2 ** 32, size=2))
+        person, motion = (int(number) for number in rng.integers(2**32, size=2))
         identity, expression = synthetic.random_identity(person), synthetic.random_motion(motion, 1).expressions[0]
         for camera in draw_cameras(rng, cameras, stretch).numpy():
             frames.append(synthetic.render_frame(identity, expression, camera, side)[0])

@@ -6,24 +6,36 @@ from dataclasses import dataclass
 from dnnlib.errors import UserError
 from metrics.video_sources import Window
 
-PAPER_VIDEOS = {"fvd": 5000, "kvd": 5000, "id": 1000, "id-dlib": 1000, "cd": 1000, "we": 1000, "pose": 256,
-                "diversity": 256, "motion": 256}
-DISTRIBUTION = ("fvd", "kvd")                # compare two sets of videos through I3D features
-MULTIVIEW = ("id", "id-dlib", "cd", "we")    # look at four renders of each video
-CONTROLS = ("pose", "diversity", "motion")   # watch over generators of procedural heads
-STYLEGAN_V_VIDEOS = 2048                     # this number means StyleGAN-V's protocol, as in its names
-_PATTERN = re.compile(r"(?P<name>[a-z-]+?)(?:(?P<count>[1-9]\d*)(?P<kilo>k)?)?"
-                      r"(?:_(?P<frames>[1-9]\d*)f)?(?:_subsample(?P<stride>[1-9]\d*)f)?")
+PAPER_VIDEOS = {
+    "fvd": 5000,
+    "kvd": 5000,
+    "id": 1000,
+    "id-dlib": 1000,
+    "cd": 1000,
+    "we": 1000,
+    "pose": 256,
+    "diversity": 256,
+    "motion": 256,
+}
+DISTRIBUTION = ("fvd", "kvd")  # compare two sets of videos through I3D features
+MULTIVIEW = ("id", "id-dlib", "cd", "we")  # look at four renders of each video
+CONTROLS = ("pose", "diversity", "motion")  # watch over generators of procedural heads
+STYLEGAN_V_VIDEOS = 2048  # this number means StyleGAN-V's protocol, as in its names
+_PATTERN = re.compile(
+    r"(?P<name>[a-z-]+?)(?:(?P<count>[1-9]\d*)(?P<kilo>k)?)?"
+    r"(?:_(?P<frames>[1-9]\d*)f)?(?:_subsample(?P<stride>[1-9]\d*)f)?"
+)
 
 
 @dataclass(frozen=True)
 class Request:
     """One metric asked for: its kind, number of videos, and (FVD, KVD) frames of each and the protocol's style."""
-    metric: str                      # as asked for
-    kind: str                        # fvd, kvd, id, ...
+
+    metric: str  # as asked for
+    kind: str  # fvd, kvd, id, ...
     videos: int
     window: Window = Window()
-    style: str = "pv3d"              # or stylegan-v
+    style: str = "pv3d"  # or stylegan-v
 
     @property
     def stretches(self) -> bool:
@@ -40,8 +52,10 @@ def parse_request(text: str) -> Request:
     """
     match = _PATTERN.fullmatch(text)
     if not match or match["name"] not in PAPER_VIDEOS:
-        raise UserError(f"--metrics: {text!r} is unknown; there are {', '.join(PAPER_VIDEOS)}, with a number of videos "
-                        "as in cd200, and fvd and kvd also as in fvd2048_16f.")
+        raise UserError(
+            f"--metrics: {text!r} is unknown; there are {', '.join(PAPER_VIDEOS)}, with a number of videos "
+            "as in cd200, and fvd and kvd also as in fvd2048_16f."
+        )
     kind = match["name"]
     count = int(match["count"]) * (1000 if match["kilo"] else 1) if match["count"] else PAPER_VIDEOS[kind]
     if kind not in DISTRIBUTION:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-WEIGHT_BITS = 11             # of the fixed-point weights
-ROW_SHIFT = 4                # bits dropped of a row's sum before its weight comes in
-KEPT_BITS = 2                # fraction bits that the two rows' products keep until they are added
+WEIGHT_BITS = 11  # of the fixed-point weights
+ROW_SHIFT = 4  # bits dropped of a row's sum before its weight comes in
+KEPT_BITS = 2  # fraction bits that the two rows' products keep until they are added
 
 
 def resize_bytes(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -26,8 +26,9 @@ def resize_bytes(image: np.ndarray, height: int, width: int) -> np.ndarray:
     # Columns that need a neighbour outside take the outermost pixel alone, with all the weight: one product, not two.
     outside = left == right
     weight_left, weight_right = np.where(outside, 1 << WEIGHT_BITS, weight_left), np.where(outside, 0, weight_right)
-    upper, lower, weight_upper, weight_lower = (taps[:, None] if k > 1 else taps
-                                                for k, taps in enumerate(_taps(old_height, height)))
+    upper, lower, weight_upper, weight_lower = (
+        taps[:, None] if k > 1 else taps for k, taps in enumerate(_taps(old_height, height))
+    )
     rows = (levels[..., left] * weight_left + levels[..., right] * weight_right) >> ROW_SHIFT
     shift = 2 * WEIGHT_BITS - ROW_SHIFT - KEPT_BITS
     parts = (rows[..., upper, :] * weight_upper >> shift) + (rows[..., lower, :] * weight_lower >> shift)

@@ -10,24 +10,25 @@ from typing import Any
 from dnnlib import json_lines
 
 HIGHER_IS_BETTER = frozenset({"id", "id-dlib"})
-NO_BEST = frozenset({"diversity", "motion"})             # as much as the real ones have is best
+NO_BEST = frozenset({"diversity", "motion"})  # as much as the real ones have is best
 
 
 @dataclass(frozen=True)
 class Result:
     """One number, and what it takes to repeat it."""
+
     metric: str
     value: float
-    standard_error: float | None         # over draws of as many videos; None: unknown
-    samples: int                         # videos that count
+    standard_error: float | None  # over draws of as many videos; None: unknown
+    samples: int  # videos that count
     seconds: float
-    protocol: dict[str, Any]             # how the videos were made and looked at
-    source: dict[str, Any]               # what was scored
-    dataset: str | None = None           # fingerprint of the real videos
+    protocol: dict[str, Any]  # how the videos were made and looked at
+    source: dict[str, Any]  # what was scored
+    dataset: str | None = None  # fingerprint of the real videos
     detector: str | None = None
     detector_checksum: str | None = None
-    skipped: int = 0                     # videos that could not be had
-    details: dict[str, float] = field(default_factory=dict)      # other definitions of the number, its parts
+    skipped: int = 0  # videos that could not be had
+    details: dict[str, float] = field(default_factory=dict)  # other definitions of the number, its parts
     warnings: tuple[str, ...] = ()
 
     def json(self, **more: Any) -> str:
@@ -60,9 +61,16 @@ def table(results: Sequence[Result]) -> str:
         rows.append((result.metric, _number(result.value), error, str(result.samples), result.detector or ""))
         rows += [(f"  {name}", _number(value), "", "", "") for name, value in result.details.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in
-                                                  zip(row[1:4], widths[1:4], strict=True)), row[4]]).rstrip()
-             for row in rows]
+    lines = [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:4], widths[1:4], strict=True)),
+                row[4],
+            ]
+        ).rstrip()
+        for row in rows
+    ]
     return "\n".join(lines)
 
 

@@ -21,8 +21,8 @@ from metrics.arrays import read_arrays
 from torch_utils import distributed
 from torch_utils.inert_pickle import FAULTS
 
-VERSION = 1                              # of the cache; another one is never read
-PIECE = 16                               # videos
+VERSION = 1  # of the cache; another one is never read
+PIECE = 16  # videos
 KEY = "key.json"
 
 
@@ -38,6 +38,7 @@ class Job:
         compute: numbers [n, width] of n loaded videos.
         batch: the largest n.
     """
+
     label: str
     key: dict[str, Any]
     count: int
@@ -50,6 +51,7 @@ class Job:
 @dataclass
 class Rows:
     """values float64 [count, width], NaN for skipped videos; `skipped` gives the reason by index."""
+
     values: np.ndarray
     skipped: dict[int, str] = field(default_factory=dict)
 
@@ -88,8 +90,12 @@ class Cache:
         if self.folder is None:
             return
         with atomic_path(self.folder / _name(piece)) as temporary, temporary.open("wb") as file:
-            np.savez(file, values=rows.values, skipped=np.array(sorted(rows.skipped), dtype=np.int64),
-                     reasons=np.array([rows.skipped[place] for place in sorted(rows.skipped)], dtype=np.str_))
+            np.savez(
+                file,
+                values=rows.values,
+                skipped=np.array(sorted(rows.skipped), dtype=np.int64),
+                reasons=np.array([rows.skipped[place] for place in sorted(rows.skipped)], dtype=np.str_),
+            )
 
 
 def _name(piece: range) -> str:
@@ -110,7 +116,7 @@ def compute_rows(job: Job, cache: Path | None = None) -> Rows:
     rows = Rows(np.empty([job.count, job.width]))
     for part in distributed.gather(mine):
         for start, piece in part.items():
-            rows.values[start:start + len(piece.values)] = piece.values
+            rows.values[start : start + len(piece.values)] = piece.values
             rows.skipped |= {start + place: reason for place, reason in piece.skipped.items()}
     return rows
 
@@ -119,10 +125,16 @@ def _own_pieces(job: Job, root: Path | None) -> dict[int, Rows]:
     """This process's pieces by their first index."""
     cache = Cache(root, job)
     pieces = [range(start, min(start + PIECE, job.count)) for start in range(0, job.count, PIECE)]
-    own = pieces[distributed.rank()::distributed.world_size()]
+    own = pieces[distributed.rank() :: distributed.world_size()]
     done = {}
-    with tqdm(total=sum(map(len, own)), desc=job.label, unit="video", dynamic_ncols=True, leave=False,
-              disable=not distributed.is_main()) as bar:
+    with tqdm(
+        total=sum(map(len, own)),
+        desc=job.label,
+        unit="video",
+        dynamic_ncols=True,
+        leave=False,
+        disable=not distributed.is_main(),
+    ) as bar:
         for piece in own:
             rows = cache.load(piece)
             if rows is None:

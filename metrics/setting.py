@@ -15,6 +15,7 @@ class Subject:
 
     A snapshot that is no file has no checksum; then nothing about it is kept in the cache.
     """
+
     snapshot: Snapshot | None = None
     checksum: str = ""
     videos: Path | None = None
@@ -33,6 +34,7 @@ class Setting:
         cache: folder for finished pieces; None: nothing is kept.
         batch: videos at a time through a detector.
     """
+
     dataset: ClipDataset | None = None
     real_stats: Path | None = None
     save_real_stats: Path | None = None

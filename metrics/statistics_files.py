@@ -19,23 +19,25 @@ from torch_utils.inert_machine import Record
 
 FORMAT = "pv3d-feature-statistics"
 VERSION = 1
-MAX_PICKLE_BYTES = 2 ** 28               # of a reference file; the official one has 1.3 MB
-RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")    # numpy 1, numpy 2
+MAX_PICKLE_BYTES = 2**28  # of a reference file; the official one has 1.3 MB
+RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # numpy 1, numpy 2
 PICKLE_KEYS = frozenset({"num_items", "num_features", "raw_mean", "raw_cov"})
 
 
 @dataclass(frozen=True)
 class Source:
     """What features were computed from, and how: statistics of different detectors or protocols cannot be compared."""
-    detector: str            # name, such as i3d or random
-    checksum: str            # of the detector's weights
-    protocol: str            # name, such as fvd5k_16f
-    dataset: str             # fingerprint
+
+    detector: str  # name, such as i3d or random
+    checksum: str  # of the detector's weights
+    protocol: str  # name, such as fvd5k_16f
+    dataset: str  # fingerprint
 
 
 @dataclass(frozen=True)
 class Statistics:
     """Moments of a set of features, and the features [N, D] themselves where they were kept."""
+
     source: Source
     moments: FeatureMoments
     features: torch.Tensor | None = None
@@ -45,16 +47,21 @@ def save_statistics(path: str | os.PathLike, statistics: Statistics) -> None:
     """Write an npz file of plain arrays, atomically. Raises UserError: no space, no permission."""
     moments = statistics.moments
     header = {"format": FORMAT, "version": VERSION, "source": asdict(statistics.source)}
-    arrays = {"header": np.array(json.dumps(header)), "num": np.array(moments.num, np.int64),
-              "total": moments.total.numpy(), "outer": moments.outer.numpy()}
+    arrays = {
+        "header": np.array(json.dumps(header)),
+        "num": np.array(moments.num, np.int64),
+        "total": moments.total.numpy(),
+        "outer": moments.outer.numpy(),
+    }
     if statistics.features is not None:
         arrays["features"] = statistics.features.detach().cpu().numpy()
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 
-def load_statistics(path: str | os.PathLike, detector: str, checksum: str, protocol: str,
-                    dataset: str | None = None) -> Statistics:
+def load_statistics(
+    path: str | os.PathLike, detector: str, checksum: str, protocol: str, dataset: str | None = None
+) -> Statistics:
     """Read what `save_statistics` wrote.
 
     Args:
@@ -71,13 +78,18 @@ def load_statistics(path: str | os.PathLike, detector: str, checksum: str, proto
     for field, needed in asdict(wanted).items():
         found = getattr(source, field)
         if found != needed:
-            raise UserError(f"The statistics {path} have the {field} {shown(found)}, but {needed} is needed: give "
-                            "another file, or have it made again.")
+            raise UserError(
+                f"The statistics {path} have the {field} {shown(found)}, but {needed} is needed: give "
+                "another file, or have it made again."
+            )
     try:
         moments = _moments(_number(arrays["num"]), arrays["total"], arrays["outer"])
         features = torch.from_numpy(arrays["features"]) if "features" in arrays else None
-        if features is not None and (features.shape != (moments.num, moments.dimension)
-                                     or not features.is_floating_point() or not torch.isfinite(features).all()):
+        if features is not None and (
+            features.shape != (moments.num, moments.dimension)
+            or not features.is_floating_point()
+            or not torch.isfinite(features).all()
+        ):
             raise ValueError("features do not fit")
     except inert_pickle.FAULTS as error:
         raise _damaged(path) from error
@@ -99,8 +111,10 @@ def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
     try:
         return _moments_of_reference(inert_pickle.parse(path))
     except inert_pickle.FAULTS as error:
-        raise UserError(f"{path} does not hold statistics of features as the reference implementation writes them "
-                        f"({shown(str(error))}): give such a file, or one that this software wrote.") from error
+        raise UserError(
+            f"{path} does not hold statistics of features as the reference implementation writes them "
+            f"({shown(str(error))}): give such a file, or one that this software wrote."
+        ) from error
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -129,8 +143,10 @@ def _read_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:
             return Source(**header["source"])
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no statistics file of this software: give one that it wrote.") from error
-    raise UserError(f"The statistics {path} have version {shown(repr(version))}, but this code reads version "
-                    f"{VERSION}: have them made again, or use the release that wrote them.")
+    raise UserError(
+        f"The statistics {path} have version {shown(repr(version))}, but this code reads version "
+        f"{VERSION}: have them made again, or use the release that wrote them."
+    )
 
 
 def _damaged(path: Path) -> UserError:

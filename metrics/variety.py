@@ -20,16 +20,17 @@ from training import synthetic, videos
 from training.cameras import canonical_label
 from training.snapshots import Snapshot
 
-FEATURE_SIDE = 16                        # pixels: a mouth is three of them wide; half as much noise as with 32
-RENDER_SIDE = 64                         # of procedural frames: enough for such features
+FEATURE_SIDE = 16  # pixels: a mouth is three of them wide; half as much noise as with 32
+RENDER_SIDE = 64  # of procedural frames: enough for such features
 TIMES = videos.times(videos.PAPER_FRAMES)
-MOMENTS = range(0, videos.PAPER_FRAMES, 5)           # frames of a video that `motion` compares with one another
-STREAM = 5                               # of random numbers, beside those of metrics.multiview; a control adds its own
+MOMENTS = range(0, videos.PAPER_FRAMES, 5)  # frames of a video that `motion` compares with one another
+STREAM = 5  # of random numbers, beside those of metrics.multiview; a control adds its own
 DIVERSITY, MOTION = 0, 1
-WIDTH = 1                                # numbers in a row
+WIDTH = 1  # numbers in a row
 # sRGB (IEC 61966-2-1) to XYZ, divided by the white point D65; then CIE L*a*b*.
-XYZ_OF_RGB = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
-                       [0.0193339, 0.1191920, 0.9503041]])
+XYZ_OF_RGB = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 LAB_OF_ROOTS = np.array([[0, 116, 0], [500, -500, 0], [0, 200, -200]])
 LAB_KNEE = 6 / 29
 
@@ -37,6 +38,7 @@ LAB_KNEE = 6 / 29
 @dataclass(frozen=True)
 class Estimate:
     """A mean over videos, its standard error (None for one video), and other numbers that belong to it by name."""
+
     value: float
     standard_error: float | None
     details: dict[str, float] = field(default_factory=dict)
@@ -98,7 +100,7 @@ def lab_features(frames: np.ndarray) -> np.ndarray:
     small = adaptive_avg_pool2d(torch.from_numpy(frames).double() / 255, FEATURE_SIDE).numpy()
     linear = np.where(small <= 0.04045, small / 12.92, ((small + 0.055) / 1.055) ** 2.4)
     relative = np.einsum("ij,njhw->nihw", XYZ_OF_RGB / XYZ_OF_RGB.sum(axis=1, keepdims=True), linear)
-    roots = np.where(relative > LAB_KNEE ** 3, np.cbrt(relative), relative / (3 * LAB_KNEE ** 2) + 4 / 29)
+    roots = np.where(relative > LAB_KNEE**3, np.cbrt(relative), relative / (3 * LAB_KNEE**2) + 4 / 29)
     lab = np.einsum("ij,njhw->nihw", LAB_OF_ROOTS, roots)
     lab[:, 0] -= 16
     return lab
@@ -121,8 +123,8 @@ def _moment(seed: int, index: int) -> int:
 
 def _seeds(seed: int, index: int, control: int, count: int) -> Sequence[int]:
     """Seeds of procedural people and motions, none of them a clip's of a dataset but by chance."""
-    numbers = random_stream(seed, index, control).integers(2 ** 32, size=1 + count)
-    return [int(number) for number in numbers[1:]]       # the first one is the moment's
+    numbers = random_stream(seed, index, control).integers(2**32, size=1 + count)
+    return [int(number) for number in numbers[1:]]  # the first one is the moment's
 
 
 def _procedural_frame(person: int, expression: synthetic.Expression) -> np.ndarray:

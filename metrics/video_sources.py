@@ -25,12 +25,13 @@ from training.snapshots import Snapshot
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 ROUND_TRIP_FPS = 25
-CAMERAS, CLIPS = 2, 3            # streams of random numbers beside those of codes (training.videos)
+CAMERAS, CLIPS = 2, 3  # streams of random numbers beside those of codes (training.videos)
 
 
 @dataclass(frozen=True)
 class Window:
     """Which frames of a longer video: `frames` of them, every `stride`-th."""
+
     frames: int = videos.PAPER_FRAMES
     stride: int = 1
 
@@ -42,7 +43,8 @@ class Window:
 
 class VideoSource(Protocol):
     """A numbered set of videos."""
-    count: int | None            # None: as many as one likes
+
+    count: int | None  # None: as many as one likes
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -73,13 +75,21 @@ class DatasetVideos:
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"source": "dataset", "fingerprint": self.dataset.fingerprint(), "seed": self.seed,
-                "window": vars(self.window).copy(), "once": self.once}
+        return {
+            "source": "dataset",
+            "fingerprint": self.dataset.fingerprint(),
+            "seed": self.seed,
+            "window": vars(self.window).copy(),
+            "once": self.once,
+        }
 
     def video(self, index: int) -> np.ndarray:
         turn, place = divmod(index, len(self.clips))
-        order = np.arange(len(self.clips)) if self.once else \
-            np.random.default_rng([self.seed, turn, CLIPS]).permutation(len(self.clips))
+        order = (
+            np.arange(len(self.clips))
+            if self.once
+            else np.random.default_rng([self.seed, turn, CLIPS]).permutation(len(self.clips))
+        )
         clip = self.clips[order[place]]
         rng = np.random.default_rng([self.seed, index, CLIPS, 1])
         start = int(rng.integers(len(self.dataset.clips[clip].frames) - self.window.span + 1))
@@ -114,7 +124,7 @@ class FolderVideos:
             raise UserError(f"{path} has {len(frames)} frames: the protocol needs {span}.")
         if len({frame.shape for frame in frames}) > 1:
             raise UserError(f"The frames of {path} have different sizes.")
-        return np.stack(frames[::self.window.stride])
+        return np.stack(frames[:: self.window.stride])
 
 
 def _size(file: Path) -> int:
@@ -162,21 +172,35 @@ class GeneratedVideos:
         storage: how frames become uint8, and whether they pass through H.264: see STORAGE.
     """
 
-    def __init__(self, snapshot: Snapshot, checksum: str, cameras: list[np.ndarray], window: Window, seed: int = 0,
-                 storage: str = "pv3d", batch: int = 4):
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        checksum: str,
+        cameras: list[np.ndarray],
+        window: Window,
+        seed: int = 0,
+        storage: str = "pv3d",
+        batch: int = 4,
+    ):
         self.snapshot, self.checksum, self.cameras, self.seed = snapshot, checksum, cameras, seed
         self.window, self.storage, self.batch, self.count = window, storage, batch, None
 
     @property
     def identity(self) -> dict[str, Any]:
         digest = hashlib.sha256(b"".join(np.ascontiguousarray(path).tobytes() for path in self.cameras)).hexdigest()
-        return {"source": "generator", "snapshot": self.checksum, "cameras": digest, "seed": self.seed,
-                "window": vars(self.window).copy(), "storage": self.storage}
+        return {
+            "source": "generator",
+            "snapshot": self.checksum,
+            "cameras": digest,
+            "seed": self.seed,
+            "window": vars(self.window).copy(),
+            "storage": self.storage,
+        }
 
     def video(self, index: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, index, CAMERAS])
         path = self.cameras[rng.integers(len(self.cameras))]
-        cameras = torch.from_numpy(camera_window(rng, path, self.window.span))[::self.window.stride]
+        cameras = torch.from_numpy(camera_window(rng, path, self.window.span))[:: self.window.stride]
         spec = code_spec(self.snapshot, self.seed, index, cameras)
         batches = videos.generate(self.snapshot.G, spec, videos.SamplingOptions(frames_per_batch=self.batch))
         convert, round_trip = STORAGE[self.storage]
@@ -201,8 +225,11 @@ def to_uint8_stylegan(images: torch.Tensor) -> torch.Tensor:
 
 
 # How frames become uint8, and whether they are stored as H.264 in between.
-STORAGE = {"pv3d": (to_uint8_pv3d, True), "pv3d-frames": (to_uint8_pv3d, False),
-           "stylegan-v": (to_uint8_stylegan, False)}
+STORAGE = {
+    "pv3d": (to_uint8_pv3d, True),
+    "pv3d-frames": (to_uint8_pv3d, False),
+    "stylegan-v": (to_uint8_stylegan, False),
+}
 
 
 def through_h264(frames: np.ndarray) -> np.ndarray:

@@ -11,14 +11,15 @@ from metrics.resize import resize_bytes
 from training.cameras import split_label
 from training.rendering.rays import camera_rays
 
-SIZE = 256                   # of the images that are compared
+SIZE = 256  # of the images that are compared
 
 
 @dataclass(frozen=True)
 class Warp:
     """The side view where it lands in the frontal view."""
-    image: torch.Tensor      # uint8 [3, S, S], zero where not counted
-    mask: torch.Tensor       # bool [S, S], the pixels that count
+
+    image: torch.Tensor  # uint8 [3, S, S], zero where not counted
+    mask: torch.Tensor  # bool [S, S], the pixels that count
 
     def error(self, front: torch.Tensor) -> float:
         """Mean absolute difference to the frontal image uint8 [3, S, S], 0 to 255; NaN where no pixel counts."""
@@ -28,15 +29,20 @@ class Warp:
 @dataclass(frozen=True)
 class WarpingErrors:
     """Warping errors of one pair of views, 0 to 255; NaN where no pixel counts: left out of the mean over pairs."""
-    paper: float             # all pixels that land inside the frontal view
-    reference: float         # the reference implementation's choice of pixels
-    zbuffer: float           # the paper's, and where several pixels land on one, the nearest is seen
-    no_warp: float           # the images as they are, for scale
+
+    paper: float  # all pixels that land inside the frontal view
+    reference: float  # the reference implementation's choice of pixels
+    zbuffer: float  # the paper's, and where several pixels land on one, the nearest is seen
+    no_warp: float  # the images as they are, for scale
 
 
-def warping_errors(front: np.ndarray | torch.Tensor, side: np.ndarray | torch.Tensor,
-                   side_depth: np.ndarray | torch.Tensor, front_camera: np.ndarray | torch.Tensor,
-                   side_camera: np.ndarray | torch.Tensor) -> WarpingErrors:
+def warping_errors(
+    front: np.ndarray | torch.Tensor,
+    side: np.ndarray | torch.Tensor,
+    side_depth: np.ndarray | torch.Tensor,
+    front_camera: np.ndarray | torch.Tensor,
+    side_camera: np.ndarray | torch.Tensor,
+) -> WarpingErrors:
     """Compare two views.
 
     Args:
@@ -47,12 +53,17 @@ def warping_errors(front: np.ndarray | torch.Tensor, side: np.ndarray | torch.Te
     front, side = (torch.from_numpy(resize_bytes(np.asarray(image), SIZE, SIZE)) for image in (front, side))
     landing = land(torch.as_tensor(side_depth), torch.as_tensor(side_camera), torch.as_tensor(front_camera))
     unwarped = float(_differences(front, side).sum().double() / side.numel())
-    return WarpingErrors(landing.warp(side).error(front), landing.warp_like_reference(side).error(front),
-                         landing.warp(side, nearest_wins=True).error(front), unwarped)
+    return WarpingErrors(
+        landing.warp(side).error(front),
+        landing.warp_like_reference(side).error(front),
+        landing.warp(side, nearest_wins=True).error(front),
+        unwarped,
+    )
 
 
-def land(side_depth: torch.Tensor, side_camera: torch.Tensor, front_camera: torch.Tensor,
-         size: int = SIZE) -> "Landing":
+def land(
+    side_depth: torch.Tensor, side_camera: torch.Tensor, front_camera: torch.Tensor, size: int = SIZE
+) -> "Landing":
     """Where the pixels of a side view [size, size] come to lie in the frontal view; in float64.
 
     `side_depth` [r, r] is a length along the unit ray, as our renderer and the reference give it (the paper's Eq. 7
@@ -67,7 +78,7 @@ def land(side_depth: torch.Tensor, side_camera: torch.Tensor, front_camera: torc
     return Landing(u, v, seen, size)
 
 
-@functools.lru_cache(maxsize=4)      # all videos are seen by the protocol's two cameras
+@functools.lru_cache(maxsize=4)  # all videos are seen by the protocol's two cameras
 def _rays(camera: tuple[float, ...], size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Origin [3, 1] and unit directions [3, size * size] of a camera's rays, float64."""
     origins, directions = camera_rays(torch.tensor([camera], dtype=torch.float64), size)
@@ -102,7 +113,7 @@ class Landing:
         kept = (self.inside & (self.points[2] > 0)).nonzero().squeeze(1)
         if nearest_wins:
             distance = self.points[:, kept].square().sum(dim=0)
-            nearest = distance.new_full([self.size ** 2], torch.inf)
+            nearest = distance.new_full([self.size**2], torch.inf)
             nearest.scatter_reduce_(0, self.target[kept], distance, "amin")
             kept = kept[distance == nearest[self.target[kept]]]
         winner = self._last(kept)
@@ -111,12 +122,12 @@ class Landing:
     def warp_like_reference(self, side: torch.Tensor) -> Warp:
         """The reference implementation's: pixels outside are moved to the border, and whether a frontal pixel counts is
         asked of the side pixel with the same row and column, not of the one that landed there."""
-        winner = self._last(torch.arange(self.size ** 2))
+        winner = self._last(torch.arange(self.size**2))
         return self._gather(side, winner, (winner >= 0) & self.inside)
 
     def _last(self, kept: torch.Tensor) -> torch.Tensor:
         """For each frontal pixel [S * S] the last of the side pixels `kept` (flat indices) that landed on it, or -1."""
-        winner = torch.full([self.size ** 2], -1)
+        winner = torch.full([self.size**2], -1)
         return winner.scatter_reduce_(0, self.target[kept], kept, "amax")
 
     def _gather(self, side: torch.Tensor, winner: torch.Tensor, mask: torch.Tensor) -> Warp:

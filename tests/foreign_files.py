@@ -15,14 +15,17 @@ from training.networks.generator import Generator
 from training.snapshots import Networks
 
 MARKER = "was_run"
-SOURCE = f"open('{MARKER}', 'w')\n"        # in place of a class's source text
+SOURCE = f"open('{MARKER}', 'w')\n"  # in place of a class's source text
 PREFIXES = {"generator.": "G", "generator_ema.": "G_ema", "img_discriminator.": "D_img", "vid_discriminator.": "D_vid"}
 
 
 def pv3d(networks, path, **changes):
     """Writes a checkpoint as the official PV3D does."""
-    model = {prefix + name: value for prefix, key in PREFIXES.items()
-             for name, value in getattr(networks, key).state_dict().items()}
+    model = {
+        prefix + name: value
+        for prefix, key in PREFIXES.items()
+        for name, value in getattr(networks, key).state_dict().items()
+    }
     torch.save({"model": OrderedDict((model | changes).items())}, path)
     return path
 
@@ -31,8 +34,14 @@ class Persistent:
     """Pickles as a record of a persistent class."""
 
     def __init__(self, module, **attributes):
-        self.state = {"training": False, "_parameters": module._parameters, "_buffers": module._buffers,
-                      "_modules": records(module), "_init_args": (), "_init_kwargs": {}} | attributes
+        self.state = {
+            "training": False,
+            "_parameters": module._parameters,
+            "_buffers": module._buffers,
+            "_modules": records(module),
+            "_init_args": (),
+            "_init_kwargs": {},
+        } | attributes
         self.name = type(module).__name__
 
     def __reduce__(self):
@@ -68,19 +77,33 @@ def static(G: Generator) -> Generator:
     return G
 
 
-def eg3d(networks: Networks, path: Path, attributes: dict | None = None, extra: dict | None = None, **options: Any
-         ) -> Path:
+def eg3d(
+    networks: Networks, path: Path, attributes: dict | None = None, extra: dict | None = None, **options: Any
+) -> Path:
     """Writes a pickle as EG3D does, of the networks without motion and raw image layers.
 
     `attributes` are the generators' own; `extra` is beside the networks; `options` are of the rendering.
     """
-    rendering = {"ray_start": 2.25, "ray_end": 3.3, "depth_resolution": 6, "depth_resolution_importance": 6,
-                 "box_warp": 1, "clamp_mode": "softplus", "superresolution_noise_mode": "none",
-                 "c_gen_conditioning_zero": False, "density_reg": 0.25, "white_back": False} | options
+    rendering = {
+        "ray_start": 2.25,
+        "ray_end": 3.3,
+        "depth_resolution": 6,
+        "depth_resolution_importance": 6,
+        "box_warp": 1,
+        "clamp_mode": "softplus",
+        "superresolution_noise_mode": "none",
+        "c_gen_conditioning_zero": False,
+        "density_reg": 0.25,
+        "white_back": False,
+    } | options
     attributes = {"rendering_kwargs": rendering, "neural_rendering_resolution": 8, "z_dim": 8} | (attributes or {})
-    content = {"training_set_kwargs": {"path": "x"}, "augment_pipe": None, "D": Persistent(networks.D_img),
-               "G": Persistent(static(networks.G), **attributes),
-               "G_ema": Persistent(static(networks.G_ema), **attributes)}
+    content = {
+        "training_set_kwargs": {"path": "x"},
+        "augment_pipe": None,
+        "D": Persistent(networks.D_img),
+        "G": Persistent(static(networks.G), **attributes),
+        "G_ema": Persistent(static(networks.G_ema), **attributes),
+    }
     fake = ModuleType("torch_utils.persistence")
     exec("def _reconstruct_persistent_obj(meta): raise AssertionError", fake.__dict__)
     fake._reconstruct_persistent_obj.__module__ = fake.__name__

@@ -46,5 +46,6 @@ def training_fakes(dtype: torch.dtype) -> Fakes:
     """The training step's clip of two frames, whose rows share z and z_motion."""
     z, z_motion, t, camera = (golden.tensor("training_step", name, dtype) for name in ("z", "z_motion", "t", "camera"))
     assert torch.equal(z[:1], z[1:]) and torch.equal(z_motion[:1], z_motion[1:])
-    return Fakes(z[:1], z_motion[:1], t, camera.unsqueeze(0), camera.unsqueeze(0),
-                 Streams.seeded((0,), [0], torch.device("cpu")))
+    return Fakes(
+        z[:1], z_motion[:1], t, camera.unsqueeze(0), camera.unsqueeze(0), Streams.seeded((0,), [0], torch.device("cpu"))
+    )

@@ -20,8 +20,8 @@ from training.loss import Loss
 from training.networks import layers
 
 FILE = Path(__file__).parent / "data" / "kinks.npz"
-NEAR = 2e-5                  # of the activations' rms: 10 to 50 times float32's error
-APART = 1e-6                 # where undecided activations are put, on either side of zero
+NEAR = 2e-5  # of the activations' rms: 10 to 50 times float32's error
+APART = 1e-6  # where undecided activations are put, on either side of zero
 # One activation lies on the other side in the reference's float32 (frame 3, channel 275, row 20, column 56 of
 # b64.conv0): exactly its flip is what img_dimage_raw_s7 and its fellows have more than float64's sides explain.
 REFERENCE_DIFFERS = {"img_where7": np.ravel_multi_index((3, 275, 20, 56), (4, 512, 64, 64))}
@@ -57,7 +57,7 @@ def near_zero(case: str, forward: Callable[[], object]) -> dict[str, np.ndarray]
 @contextmanager
 def decided(case: str) -> Iterator[None]:
     """Leaky ReLUs of one forward pass see the listed activations of a case on the listed side."""
-    listed, calls, original = np.load(FILE), iter(range(10 ** 6)), layers.bias_act
+    listed, calls, original = np.load(FILE), iter(range(10**6)), layers.bias_act
 
     def decide(x, b=None, dim=1, act="linear", **options):
         if act == "lrelu":

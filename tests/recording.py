@@ -12,6 +12,7 @@ import torch
 @dataclass
 class Call:
     """One call: its positional arguments and its result."""
+
     inputs: tuple[Any, ...]
     output: Any
 
@@ -22,8 +23,10 @@ def recorded(module: torch.nn.Module, *names: str) -> Iterator[dict[str, list[Ca
     calls: dict[str, list[Call]] = {name: [] for name in names}
     handles = []
     for name in names:
+
         def note(_, inputs, output, name=name):
             calls[name].append(Call(inputs, output))
+
         handles.append(module.get_submodule(name).register_forward_hook(note))
     try:
         yield calls

@@ -25,12 +25,21 @@ def lines(result: Result) -> list[dict]:
 
 
 def test_one_command_scores_a_snapshot_and_repeats_itself(snapshot, heads, tmp_path):
-    command = ["--network", snapshot, "--data", heads, "--detector=random", f"--metrics={ALL},fvd2_9f,kvd2_9f",
-               "--no-cache", "--device=cpu"]
+    command = [
+        "--network",
+        snapshot,
+        "--data",
+        heads,
+        "--detector=random",
+        f"--metrics={ALL},fvd2_9f,kvd2_9f",
+        "--no-cache",
+        "--device=cpu",
+    ]
     first, second = run(*command, "--out", tmp_path / "out.jsonl"), run(*command)
     assert first.exit_code == 0, first.output
-    numbers = [{name: line["value"] for name, line in ((line["metric"], line) for line in lines(r))}
-               for r in (first, second)]
+    numbers = [
+        {name: line["value"] for name, line in ((line["metric"], line) for line in lines(r))} for r in (first, second)
+    ]
     assert numbers[0] == numbers[1] and set(numbers[0]) == {*ALL.split(","), "fvd2_9f", "kvd2_9f"}
     assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == lines(first)
     assert "metric" in first.stdout.splitlines()[len(lines(first))], "then a table"
@@ -39,25 +48,49 @@ def test_one_command_scores_a_snapshot_and_repeats_itself(snapshot, heads, tmp_p
 
 
 def test_two_processes_find_the_same_digits(snapshot, heads, tmp_path):
-    command = ["calc_metrics.py", f"--metrics={ALL}20".replace("3,", "20,"), f"--network={snapshot}", "--no-cache",
-               "--device=cpu"]
+    command = [
+        "calc_metrics.py",
+        f"--metrics={ALL}20".replace("3,", "20,"),
+        f"--network={snapshot}",
+        "--no-cache",
+        "--device=cpu",
+    ]
     found = []
-    for starter in ([sys.executable], [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                                       "--nproc-per-node=2"]):
-        done = subprocess.run([*starter, *command], cwd=ROOT, capture_output=True, text=True, timeout=300,
-                              env=os.environ | {"OMP_NUM_THREADS": "1"})
+    for starter in (
+        [sys.executable],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
+    ):
+        done = subprocess.run(
+            [*starter, *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
         assert done.returncode == 0, done.stderr
-        found.append({line["metric"]: line["value"] for line in map(json.loads, (
-            line for line in done.stdout.splitlines() if line.startswith("{")))})
+        found.append(
+            {
+                line["metric"]: line["value"]
+                for line in map(json.loads, (line for line in done.stdout.splitlines() if line.startswith("{")))
+            }
+        )
     assert found[0] == found[1] and len(found[0]) == 4
 
 
-@pytest.mark.parametrize("args, told", [
-    (["--metrics=fid"], "unknown"), (["--metrics=cd"], "--network or --multiview"),
-    (["--metrics=fvd2_9f"], "--network or --videos"), (["--metrics=pose"], "--network"),
-    (["--metrics=cd", "--multiview=nowhere"], "no folder"), (["--metrics=fvd", "--network=nothing.pkl"], "nothing.pkl"),
-    (["--metrics=fvd", "--videos=nowhere", "--real-stats=none.npz"], "i3d_pretrained_400.pt"),
-    (["--metrics=id", "--multiview=nowhere"], "model_ir_se50.pth")])
+@pytest.mark.parametrize(
+    "args, told",
+    [
+        (["--metrics=fid"], "unknown"),
+        (["--metrics=cd"], "--network or --multiview"),
+        (["--metrics=fvd2_9f"], "--network or --videos"),
+        (["--metrics=pose"], "--network"),
+        (["--metrics=cd", "--multiview=nowhere"], "no folder"),
+        (["--metrics=fvd", "--network=nothing.pkl"], "nothing.pkl"),
+        (["--metrics=fvd", "--videos=nowhere", "--real-stats=none.npz"], "i3d_pretrained_400.pt"),
+        (["--metrics=id", "--multiview=nowhere"], "model_ir_se50.pth"),
+    ],
+)
 def test_mistakes_are_one_sentence(args, told, tmp_path, monkeypatch):
     monkeypatch.setenv("PV3D_CACHE_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)

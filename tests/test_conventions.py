@@ -49,6 +49,7 @@ def G():
 
 # ---- cameras
 
+
 def test_label_layout():
     pose, k = torch.arange(16.0).reshape(4, 4), torch.arange(16.0, 25.0).reshape(3, 3)
     label = cameras.make_label(pose, k)
@@ -76,7 +77,7 @@ def test_intrinsics_are_in_image_sizes():
     assert k.tolist() == cameras.intrinsics_matrix().tolist() and k[0, 2] == k[1, 2] == 0.5
     for side in (4, 64):
         left, right = (ray(cameras.make_label(torch.eye(4)), u, 0, side) for u in (0, side - 1))
-        width = (right[0] / right[2] - left[0] / left[2]) * side / (side - 1)      # of whole pixels
+        width = (right[0] / right[2] - left[0] / left[2]) * side / (side - 1)  # of whole pixels
         torch.testing.assert_close(width, torch.tensor(1 / 4.2647))
 
 
@@ -141,6 +142,7 @@ def test_cameras_of_mapping_and_rendering():
 
 # ---- time
 
+
 def test_times_of_pairs(clips):
     batch = next(training_batches(clips, 32, seed=0, workers=0))
     fakes, _ = CameraSampler(clips).sample(0, 32)
@@ -151,13 +153,13 @@ def test_times_of_pairs(clips):
 
 
 def test_times_of_real_frames(clips):
-    pair = draw_pair(np.random.default_rng(0), clips, 1, mirror=0)           # 16 frames: the clip is the window
+    pair = draw_pair(np.random.default_rng(0), clips, 1, mirror=0)  # 16 frames: the clip is the window
     torch.testing.assert_close(pair.times, (pair.frames[:, 0, 0, 0] / 15).astype(np.float32))
     assert draw_pair(np.random.default_rng(0), clips, 2).times.tolist() == [0, 0]
 
 
 def test_times_of_fake_frames(clips):
-    path = torch.arange(16.0).reshape(1, 16, 1).expand(1, 16, 25)            # camera number i is i everywhere
+    path = torch.arange(16.0).reshape(1, 16, 1).expand(1, 16, 25)  # camera number i is i everywhere
     times, labels = CameraSampler(path, mirror=False).sample(0, 50)
     assert torch.equal(labels[..., 0], (times * 16).floor()) and (times * 15 % 1 != 0).all()
 
@@ -168,13 +170,19 @@ def test_times_of_videos(G):
 
 
 def test_motion_starts_at_time_zero(G):
-    first, last = ([list(videos.generate(G, videos.clip_spec(G, 0, motion, turned().expand(2, -1))))[0]["image"][i]
-                    for motion in (0, 1)] for i in (0, 1))
+    first, last = (
+        [
+            list(videos.generate(G, videos.clip_spec(G, 0, motion, turned().expand(2, -1))))[0]["image"][i]
+            for motion in (0, 1)
+        ]
+        for i in (0, 1)
+    )
     torch.testing.assert_close(*first)
     assert not torch.allclose(*last)
 
 
 # ---- counting and chance
+
 
 def test_frames_are_folded_clip_by_clip():
     options = tiny.config()
@@ -236,9 +244,10 @@ def test_training_seed(clips, tmp_path):
 
 # ---- the page
 
+
 def lines_of(page: str) -> list[str]:
     """Every line that states something: below the first heading, each bullet with its continuation."""
-    body = page[page.index("\n## "):]
+    body = page[page.index("\n## ") :]
     parts = re.split(r"\n(?=\* |## )|\n\n", body)
     return [" ".join(part.split()) for part in parts if part.strip() and not re.fullmatch(r"## .*", part.strip())]
 
@@ -273,9 +282,16 @@ def test_every_test_holds_a_line_of_the_page():
         assert tests == set(re.findall(rf"\[(test_\w+)\]\(\.\./tests/{file.name}\)", page))
 
 
-@pytest.mark.parametrize("line", [
-    "* Free-floating.", '* <a id="x"></a>No test.', '* <a id="x"></a>Gone. [test_gone](../tests/test_conventions.py)',
-    '* <a id="x"></a>Elsewhere. [test_label_layout](../tests/test_gone.py)', "A line that is no bullet."])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "* Free-floating.",
+        '* <a id="x"></a>No test.',
+        '* <a id="x"></a>Gone. [test_gone](../tests/test_conventions.py)',
+        '* <a id="x"></a>Elsewhere. [test_label_layout](../tests/test_gone.py)',
+        "A line that is no bullet.",
+    ],
+)
 def test_a_line_without_a_test_is_noticed_on_the_page(line):
     sound = '\n## Part\n* <a id="fine"></a>Fine. [test_label_layout](../tests/test_conventions.py)\n'
     assert faults(sound) == [] and len(faults(f"{sound}\n## More\n{line}\n")) == 1

@@ -27,6 +27,7 @@ def G():
 
 # ---- pixels and rays
 
+
 def test_rows_run_down_and_columns_right():
     grid = pictures.image_grid(torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 2, 2), 2)
     assert grid[0, :, 0].tolist() == [0, 0, 1, 1] and grid[:, 0, 0].tolist() == [0, 0, 2, 2]
@@ -57,10 +58,10 @@ def wall(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def test_depth_is_distance_along_the_ray():
     options = config.RenderingConfig(plane_axes="orthogonal", depth_samples=200, importance_samples=50)
     planes = torch.zeros(1, 3, 1, 64, 64)
-    planes[:, 1:, :, :32], planes[:, 1:, :, 32:] = 1, -1         # of the planes x-z and y-z: solid where z < 0
+    planes[:, 1:, :, :32], planes[:, 1:, :, 32:] = 1, -1  # of the planes x-z and y-z: solid where z < 0
     origins, directions = camera_rays(cameras.canonical_label()[None], 9)
     seen = render(planes, wall, origins, directions, options, with_points=True)
-    expected = 2.7 / -directions[..., 2]         # where the ray meets z = 0: longer than 2.7 off the centre
+    expected = 2.7 / -directions[..., 2]  # where the ray meets z = 0: longer than 2.7 off the centre
     torch.testing.assert_close(seen.depth, expected, atol=0.004, rtol=0)
     torch.testing.assert_close((seen.points - origins).norm(dim=-1), seen.depth)
     assert expected.max() - expected.min() > 0.015 and (options.near, options.far) == (2.25, 3.3)
@@ -74,6 +75,7 @@ def test_resizing_keeps_the_edges():
 
 
 # ---- planes
+
 
 def test_channels_of_the_planes(G):
     assert config.Config().generator.plane_channels * 3 == 96
@@ -111,8 +113,10 @@ def test_mean_over_planes():
 
 def fog(density: float) -> Rendered:
     """What a ray sees in a constant raw density."""
+
     def decoder(features):
         return torch.full_like(features[..., 0], density), torch.full_like(features, 0.25)
+
     origins, directions = camera_rays(cameras.canonical_label()[None], 1)
     return render(torch.zeros(1, 3, 2, 4, 4), decoder, origins, directions, config.RenderingConfig())
 
@@ -128,12 +132,13 @@ def test_raw_density(G):
 
 def test_meshes_are_in_world_units():
     sigma = mesh.density_lattice(lambda points: 10 - points[:, 0] * 100, 11, 1.0)
-    vertices, _ = mesh.density_grid_to_mesh(sigma, 0.0, 1.0)         # the plane x = 0.1
+    vertices, _ = mesh.density_grid_to_mesh(sigma, 0.0, 1.0)  # the plane x = 0.1
     np.testing.assert_allclose(vertices.min(axis=0), [0.1, -0.5, -0.5], atol=1e-6)
     np.testing.assert_allclose(vertices.max(axis=0), [0.1, 0.5, 0.5], atol=1e-6)
 
 
 # ---- values
+
 
 def test_range_of_real_frames():
     options = tiny.config()
@@ -170,7 +175,7 @@ def test_normals():
     normals = pictures.normals_from_depth(torch.full([1, 1, 8, 8], 2.7), turned()[None])
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 8, 8))
     assert (normals[:, 2] < 0).all(), "towards the camera"
-    axes = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]).reshape(3, 3, 1, 1)     # right, up, to the camera
+    axes = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]).reshape(3, 3, 1, 1)  # right, up, to the camera
     assert pictures.normals_to_rgb(axes).argmax(dim=1).flatten().tolist() == [0, 1, 2]
 
 

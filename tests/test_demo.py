@@ -15,12 +15,21 @@ from training.cameras import orbit_labels
 from training.config import override, preset
 from training.snapshots import build_networks, init_networks, load_generator, save_snapshot
 
-SIZES = {"generator.img_resolution": 32, "generator.plane_resolution": 16, "generator.motion_blocks": 2,
-         "generator.channel_base": 128, "generator.channel_max": 8, "discriminator.channel_base": 128,
-         "discriminator.channel_max": 8, "generator.rendering.depth_samples": 4,
-         "generator.rendering.importance_samples": 4, "generator.rendering.resolution": 8, "training.batch": 2}
+SIZES = {
+    "generator.img_resolution": 32,
+    "generator.plane_resolution": 16,
+    "generator.motion_blocks": 2,
+    "generator.channel_base": 128,
+    "generator.channel_max": 8,
+    "discriminator.channel_base": 128,
+    "discriminator.channel_max": 8,
+    "generator.rendering.depth_samples": 4,
+    "generator.rendering.importance_samples": 4,
+    "generator.rendering.resolution": 8,
+    "training.batch": 2,
+}
 COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main}
-MAX_MODEL_BYTES = 8 * 10 ** 6
+MAX_MODEL_BYTES = 8 * 10**6
 
 
 def tiny_flags() -> list[str]:
@@ -32,8 +41,10 @@ def tiny_flags() -> list[str]:
 def in_process(*arguments: object) -> None:
     """One of the demo's commands, with few frames and a tiny model."""
     script, *given = map(str, arguments)
-    given = [{"32": "2", "64": "16"}.get(value, value) if before in ("--frames", "--neural-rendering-resolution")
-             else value for before, value in zip([None, *given], given, strict=False)]
+    given = [
+        {"32": "2", "64": "16"}.get(value, value) if before in ("--frames", "--neural-rendering-resolution") else value
+        for before, value in zip([None, *given], given, strict=False)
+    ]
     result = CliRunner().invoke(COMMANDS[script], given + (tiny_flags() if script == "train.py" else []))
     assert result.exit_code == 0, (arguments, result.output)
 

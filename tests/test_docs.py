@@ -18,12 +18,19 @@ from training import config, safetensors_files, snapshots
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main,
-            "calc_metrics.py": calc_metrics.main, "benchmarks/phases.py": phases.main,
-            "benchmarks/detectors.py": detectors.main, "benchmarks/geometry.py": geometry.main,
-            "benchmarks/gradients.py": gradients.main,
-            "training.snapshots": snapshots.main, "training.safetensors_files": safetensors_files.main,
-            "torch_utils.checkpoint": checkpoint.main}
+COMMANDS = {
+    "train.py": train.main,
+    "gen_videos.py": gen_videos.main,
+    "dataset_tool.py": dataset_tool.main,
+    "calc_metrics.py": calc_metrics.main,
+    "benchmarks/phases.py": phases.main,
+    "benchmarks/detectors.py": detectors.main,
+    "benchmarks/geometry.py": geometry.main,
+    "benchmarks/gradients.py": gradients.main,
+    "training.snapshots": snapshots.main,
+    "training.safetensors_files": safetensors_files.main,
+    "torch_utils.checkpoint": checkpoint.main,
+}
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BASE = re.compile(r'^PV3D="(.*)"$', re.MULTILINE)
 
@@ -46,7 +53,7 @@ def parse(line: str) -> click.Context | None:
     place = next((i for i, word in enumerate(words) if word in COMMANDS), None)
     if place is None:
         return None
-    command, rest = COMMANDS[words[place]], words[place + 1:]
+    command, rest = COMMANDS[words[place]], words[place + 1 :]
     if isinstance(command, click.Group):
         command, rest = command.commands[rest[0]], rest[1:]
     return command.make_context(words[place], rest)
@@ -86,7 +93,7 @@ def anchors(text: str) -> set[str]:
 
 def rows(text: str, first: str) -> list[list[str]]:
     """Cells of the table whose heading row begins with `first`."""
-    block = text[text.index(first):].split("\n\n")[0]
+    block = text[text.index(first) :].split("\n\n")[0]
     return [[cell.strip(" `") for cell in re.split(r"\|", line)[1:-1]] for line in block.splitlines()]
 
 

@@ -54,8 +54,9 @@ def expected(snapshot: Path, seed: int, motion_seed: int, cameras: torch.Tensor,
 def written(monkeypatch) -> dict[str, np.ndarray]:
     """Frames handed to the encoder by file name, in place of encoding them."""
     frames: dict[str, np.ndarray] = {}
-    monkeypatch.setattr(gen_videos, "write_video",
-                        lambda path, items, fps: frames.update({path.name: np.stack(list(items))}))
+    monkeypatch.setattr(
+        gen_videos, "write_video", lambda path, items, fps: frames.update({path.name: np.stack(list(items))})
+    )
     return frames
 
 
@@ -92,29 +93,47 @@ def test_camera_paths(snapshot, tmp_path, written):
     (tmp_path / "path.json").write_text(json.dumps(labels.tolist()))
     named = [[f"{index}.png", label] for index, label in enumerate(labels.tolist())]
     (tmp_path / "published.json").write_text(json.dumps(named))
-    for name, path in (("frontal", frontal), ("orbit", orbit_labels(3)), (tmp_path / "path.json", labels[::2]),
-                       (tmp_path / "published.json", labels[::2])):
+    for name, path in (
+        ("frontal", frontal),
+        ("orbit", orbit_labels(3)),
+        (tmp_path / "path.json", labels[::2]),
+        (tmp_path / "published.json", labels[::2]),
+    ):
         done(run(snapshot, tmp_path, "--seeds=0", f"--cameras={name}"))
         assert_close(written["seed0000.mp4"], expected(snapshot, 0, 0, path))
 
 
 def test_appearances_by_motions(snapshot, tmp_path, written):
     done(run(snapshot, tmp_path, "--seeds=1-2", "--motion-seeds=2-3", "--cameras=frontal"))
-    assert sorted(written) == ["seed0001-motion0002.mp4", "seed0001-motion0003.mp4", "seed0002-motion0003.mp4",
-                               "seed0002.mp4"]
+    assert sorted(written) == [
+        "seed0001-motion0002.mp4",
+        "seed0001-motion0003.mp4",
+        "seed0002-motion0003.mp4",
+        "seed0002.mp4",
+    ]
     front = frontal_label().expand(3, -1)
     assert_close(written["seed0001-motion0003.mp4"], expected(snapshot, 1, 3, front))
     assert_close(written["seed0002.mp4"], expected(snapshot, 2, 2, front))
 
 
 def test_a_grid_of_layers(snapshot, tmp_path, written):
-    done(run(snapshot, tmp_path, "--seeds=0-1", "--motion-seeds=3", "--grid=1x2", "--layers=rgb,depth,normals",
-             "--cameras=frontal", "--neural-rendering-resolution=16"))
+    done(
+        run(
+            snapshot,
+            tmp_path,
+            "--seeds=0-1",
+            "--motion-seeds=3",
+            "--grid=1x2",
+            "--layers=rgb,depth,normals",
+            "--cameras=frontal",
+            "--neural-rendering-resolution=16",
+        )
+    )
     grid = written["grid.mp4"]
     assert grid.shape == (3, 2 * SIZE, 3 * SIZE, 3)
     front = frontal_label().expand(3, -1)
     assert_close(grid[:, SIZE:, :SIZE], expected(snapshot, 1, 3, front, neural_rendering_resolution=16))
-    rgb, depth, normals = (grid[:, :SIZE, i * SIZE:(i + 1) * SIZE].astype(int) for i in range(3))
+    rgb, depth, normals = (grid[:, :SIZE, i * SIZE : (i + 1) * SIZE].astype(int) for i in range(3))
     assert np.abs(rgb - depth).mean() > 1 and np.abs(depth - normals).mean() > 1
 
 
@@ -136,13 +155,24 @@ def test_shapes(snapshot, tmp_path, written):
     spec = videos.clip_spec(snap.G, 0, 0, frontal_label().expand(2, -1))
     points = tiny.normal(0, 500, 3) * 0.2
     level = next(videos.densities(snap.G, spec))(points).median().item()
-    paths = done(run(snapshot, tmp_path, "--seeds=0", "--frames=2", "--cameras=frontal", "--shapes",
-                     "--shape-resolution=8", f"--shape-level={level}"))
+    paths = done(
+        run(
+            snapshot,
+            tmp_path,
+            "--seeds=0",
+            "--frames=2",
+            "--cameras=frontal",
+            "--shapes",
+            "--shape-resolution=8",
+            f"--shape-level={level}",
+        )
+    )
     meshes = [tmp_path / "shapes" / "seed0000" / f"frame{index:03d}.ply" for index in (0, 1)]
     assert paths[1:] == meshes and all(path.read_bytes().startswith(b"ply\n") for path in meshes)
     assert meshes[0].read_bytes() != meshes[1].read_bytes()
-    assert "no surface at density 1e+06" in refused(run(snapshot, tmp_path, "--seeds=0", "--shapes",
-                                                        "--shape-resolution=8", "--shape-level=1e6"))
+    assert "no surface at density 1e+06" in refused(
+        run(snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=1e6")
+    )
 
 
 def bad_file(tmp_path: Path, content: str) -> Path:
@@ -151,21 +181,37 @@ def bad_file(tmp_path: Path, content: str) -> Path:
     return tmp_path / "bad" / "cameras.json"
 
 
-@pytest.mark.parametrize("content, sentence", [
-    ("[]", "no camera path"), ("{}", "no camera path"), ("[[1, 2]]", "25 finite numbers"), ("{", "not valid JSON"),
-    (json.dumps([[float("nan")] * 25]), "25 finite numbers"), (json.dumps([[10 ** 400] * 25]), "25 finite numbers"),
-    (json.dumps([["x"] * 25]), "25 finite numbers")])
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        ("[]", "no camera path"),
+        ("{}", "no camera path"),
+        ("[[1, 2]]", "25 finite numbers"),
+        ("{", "not valid JSON"),
+        (json.dumps([[float("nan")] * 25]), "25 finite numbers"),
+        (json.dumps([[10**400] * 25]), "25 finite numbers"),
+        (json.dumps([["x"] * 25]), "25 finite numbers"),
+    ],
+)
 def test_bad_cameras(snapshot, tmp_path, content, sentence):
     path = bad_file(tmp_path, content)
     assert sentence in refused(run(snapshot, tmp_path / "out", f"--cameras={path}")) and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("options, sentence", [
-    (["--seeds=0-3", "--grid=2x3"], "--grid=2x3 has 6 places but there are 4 clips"),
-    (["--grid=2"], "no grid; write columns x rows"), (["--grid=0x4"], "no grid"),
-    (["--layers=rgb,heat"], "heat is no layer; choose from rgb, depth, normals"),
-    (["--seeds=3-1"], "runs backwards"), (["--frames=0"], "'--frames'"), (["--fps=0"], "'--fps'"),
-    (["--cameras=orbits"], "--cameras=orbits is neither"), (["--device=tpu"], "Unknown device 'tpu'")])
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--seeds=0-3", "--grid=2x3"], "--grid=2x3 has 6 places but there are 4 clips"),
+        (["--grid=2"], "no grid; write columns x rows"),
+        (["--grid=0x4"], "no grid"),
+        (["--layers=rgb,heat"], "heat is no layer; choose from rgb, depth, normals"),
+        (["--seeds=3-1"], "runs backwards"),
+        (["--frames=0"], "'--frames'"),
+        (["--fps=0"], "'--fps'"),
+        (["--cameras=orbits"], "--cameras=orbits is neither"),
+        (["--device=tpu"], "Unknown device 'tpu'"),
+    ],
+)
 def test_bad_options(snapshot, tmp_path, options, sentence):
     assert sentence in refused(run(snapshot, tmp_path / "out", *options)) and not (tmp_path / "out").exists()
 
@@ -176,8 +222,14 @@ def test_files_that_are_no_snapshots(snapshot, tmp_path):
     cut.write_bytes(snapshot.read_bytes()[:-300])
     torch.save(torch.load(snapshot, weights_only=True) | {"version": 99}, new)
     checkpoint.save(state, {}, "state")
-    for path, sentence in ((text, "not a checkpoint"), (cut, "damaged"), (new, "version 99, .* reads version 1"),
-                           (state, "training state"), (tmp_path / "absent", "does not exist"), (tmp_path, "folder")):
+    for path, sentence in (
+        (text, "not a checkpoint"),
+        (cut, "damaged"),
+        (new, "version 99, .* reads version 1"),
+        (state, "training state"),
+        (tmp_path / "absent", "does not exist"),
+        (tmp_path, "folder"),
+    ):
         assert re.search(sentence, refused(run(path, tmp_path / "out")))
     assert not (tmp_path / "out").exists()
 
@@ -197,6 +249,7 @@ def test_no_ffmpeg(snapshot, tmp_path, monkeypatch, program):
 def test_no_space_left(snapshot, tmp_path, monkeypatch):
     def full(encoder, frame):
         raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(video, "_feed", full)
     said = refused(run(snapshot, tmp_path, "--seeds=0"))
     assert "No space left to write" in said and "seed0000.mp4" in said and list(tmp_path.iterdir()) == []

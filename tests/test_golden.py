@@ -9,26 +9,39 @@ OPS, NETWORKS = "tests/torch_utils/ops/test_", "tests/training/networks/test_"
 RENDERING = "tests/training/rendering/test_"
 # Which tests hold which file; the slow ones hold some of the float64 twins.
 HOLDERS = {
-    "ops": [*(f"{OPS}{name}" for name in ("upfirdn2d", "bias_act", "conv2d_resample")),
-            *(f"{NETWORKS}{name}" for name in ("layers", "superresolution", "discriminators"))],
-    "rendering": [f"{OPS}plane_sampling", "tests/training/test_cameras",
-                  *(f"{RENDERING}{name}" for name in ("rays", "sampling", "marching", "decoder", "renderer"))],
+    "ops": [
+        *(f"{OPS}{name}" for name in ("upfirdn2d", "bias_act", "conv2d_resample")),
+        *(f"{NETWORKS}{name}" for name in ("layers", "superresolution", "discriminators")),
+    ],
+    "rendering": [
+        f"{OPS}plane_sampling",
+        "tests/training/test_cameras",
+        *(f"{RENDERING}{name}" for name in ("rays", "sampling", "marching", "decoder", "renderer")),
+    ],
     "superresolution": [f"{NETWORKS}superresolution"],
     "generator": [f"{NETWORKS}{name}" for name in ("mapping", "motion", "backbone", "generator")],
     "discriminators": [f"{NETWORKS}discriminators"],
     "training_step": ["tests/training/test_loss"],
     "weights_check": ["tests/training/test_weights"],
 }
-SLOW = {"generator_f64": {"image_stat"}, "training_step_f64": golden.outputs("training_step_f64"),
-        "discriminators_f64": {array for array in golden.outputs("discriminators_f64") if array.startswith("vid_")}}
-NORMAL = {file: golden.outputs(file) - SLOW.get(file, set())
-          for file in [*HOLDERS, "rendering_f64", "generator_f64", "discriminators_f64"]}
+SLOW = {
+    "generator_f64": {"image_stat"},
+    "training_step_f64": golden.outputs("training_step_f64"),
+    "discriminators_f64": {array for array in golden.outputs("discriminators_f64") if array.startswith("vid_")},
+}
+NORMAL = {
+    file: golden.outputs(file) - SLOW.get(file, set())
+    for file in [*HOLDERS, "rendering_f64", "generator_f64", "discriminators_f64"]
+}
 
 
 def check_held(request, file: str, arrays: set[str], slow: bool) -> None:
     """Skips where only a part of the tests was asked for."""
-    ran = {item.nodeid.split(".py")[0] for item in request.session.items
-           if (item.get_closest_marker("slow") is not None) == slow}
+    ran = {
+        item.nodeid.split(".py")[0]
+        for item in request.session.items
+        if (item.get_closest_marker("slow") is not None) == slow
+    }
     holders = HOLDERS[file.removesuffix("_f64")]
     if request.config.getoption("keyword") or not (ran >= set(holders) or slow and ran & set(holders)):
         pytest.skip("needs the whole suite")

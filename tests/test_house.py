@@ -9,11 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # A package may import from lower floors and from itself. Scripts at the root and benchmarks live on the top floor.
-FLOORS = {'dnnlib': 0, 'torch_utils': 1, 'training': 2, 'metrics': 3, 'preprocessing': 3, 'applications': 3}
+FLOORS = {"dnnlib": 0, "torch_utils": 1, "training": 2, "metrics": 3, "preprocessing": 3, "applications": 3}
 TOP_FLOOR = 4
 MAX_LINES = 350
-COMMUNICATOR = 'torch_utils/distributed.py'      # the one file that may use torch.distributed
-NOT_OURS = {'build', 'dist', 'node_modules', '__pycache__'}
+COMMUNICATOR = "torch_utils/distributed.py"  # the one file that may use torch.distributed
+NOT_OURS = {"build", "dist", "node_modules", "__pycache__"}
 
 
 class Module:
@@ -21,12 +21,12 @@ class Module:
 
     def __init__(self, root: Path, path: Path) -> None:
         self.path = path.relative_to(root)
-        parts = self.path.with_suffix('').parts
-        self.name = '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
-        self.package = '.'.join(parts[:-1])
-        source = path.read_text(encoding='utf-8')
+        parts = self.path.with_suffix("").parts
+        self.name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        self.package = ".".join(parts[:-1])
+        source = path.read_text(encoding="utf-8")
         self.tree = ast.parse(source, str(path))
-        self.lines = source.count('\n')
+        self.lines = source.count("\n")
 
     @property
     def floor(self) -> int:
@@ -38,32 +38,35 @@ class Module:
             if isinstance(node, ast.Import):
                 yield from ((alias.name, node.lineno) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                base = self.package.split('.')[:1 - node.level or None] if node.level else []
-                start = '.'.join([*base, *([node.module] if node.module else [])])
-                yield from ((f'{start}.{alias.name}', node.lineno) for alias in node.names)
+                base = self.package.split(".")[: 1 - node.level or None] if node.level else []
+                start = ".".join([*base, *([node.module] if node.module else [])])
+                yield from ((f"{start}.{alias.name}", node.lineno) for alias in node.names)
 
 
 def modules(root: Path) -> list[Module]:
-    paths = [path for path in sorted(root.rglob('*.py'))
-             if not any(part.startswith('.') or part in NOT_OURS for part in path.relative_to(root).parts)]
+    paths = [
+        path
+        for path in sorted(root.rglob("*.py"))
+        if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(root).parts)
+    ]
     return [Module(root, path) for path in paths]
 
 
 def wrong_directions(house: list[Module]) -> Iterator[str]:
     """Imports that run uphill, or sideways between the packages of one floor."""
-    rooms = {module.path.with_suffix('').parts[0] for module in house}
+    rooms = {module.path.with_suffix("").parts[0] for module in house}
     for module in house:
-        if module.path.parts[0] == 'tests':
+        if module.path.parts[0] == "tests":
             continue
         for name, line in module.imports():
-            room = name.split('.')[0]
+            room = name.split(".")[0]
             if room not in rooms or room == module.path.parts[0]:
                 continue
             floor = FLOORS.get(room, TOP_FLOOR)
-            if floor > module.floor or room == 'tests':
-                yield f'{module.path}:{line} imports uphill: {name}'
+            if floor > module.floor or room == "tests":
+                yield f"{module.path}:{line} imports uphill: {name}"
             elif floor == module.floor < TOP_FLOOR:
-                yield f'{module.path}:{line} imports sideways: {name}'
+                yield f"{module.path}:{line} imports sideways: {name}"
 
 
 def circles(house: list[Module]) -> Iterator[str]:
@@ -71,7 +74,7 @@ def circles(house: list[Module]) -> Iterator[str]:
     names = {module.name for module in house}
 
     def target(name: str) -> str | None:
-        return name if name in names else name.rpartition('.')[0] if name.rpartition('.')[0] in names else None
+        return name if name in names else name.rpartition(".")[0] if name.rpartition(".")[0] in names else None
 
     graph = {module.name: {target(name) for name, _ in module.imports()} - {None, module.name} for module in house}
     done: set[str] = set()
@@ -79,7 +82,7 @@ def circles(house: list[Module]) -> Iterator[str]:
 
     def visit(name: str) -> Iterator[str]:
         if name in trail:
-            yield 'circle: ' + ' -> '.join([*trail[trail.index(name):], name])
+            yield "circle: " + " -> ".join([*trail[trail.index(name) :], name])
         elif name not in done:
             trail.append(name)
             for other in sorted(graph[name]):
@@ -94,72 +97,86 @@ def circles(house: list[Module]) -> Iterator[str]:
 def asks_torch_distributed(house: list[Module]) -> Iterator[str]:
     """Uses of torch.distributed outside the one file for it."""
     for module in house:
-        if module.path.as_posix() == COMMUNICATOR or module.path.parts[0] == 'tests':
+        if module.path.as_posix() == COMMUNICATOR or module.path.parts[0] == "tests":
             continue
-        lines = [line for name, line in module.imports() if f'{name}.'.startswith('torch.distributed.')]
-        lines += [node.lineno for node in ast.walk(module.tree)
-                  if isinstance(node, ast.Attribute) and ast.unparse(node) == 'torch.distributed']
-        yield from (f'{module.path}:{line} uses torch.distributed' for line in sorted(set(lines)))
+        lines = [line for name, line in module.imports() if f"{name}.".startswith("torch.distributed.")]
+        lines += [
+            node.lineno
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.distributed"
+        ]
+        yield from (f"{module.path}:{line} uses torch.distributed" for line in sorted(set(lines)))
 
 
 def torch_below_its_floor(house: list[Module]) -> Iterator[str]:
     """dnnlib knows nothing of torch."""
     for module in house:
-        if module.path.parts[0] == 'dnnlib':
-            yield from (f'{module.path}:{line} imports {name}' for name, line in module.imports()
-                        if name.split('.')[0] == 'torch')
+        if module.path.parts[0] == "dnnlib":
+            yield from (
+                f"{module.path}:{line} imports {name}"
+                for name, line in module.imports()
+                if name.split(".")[0] == "torch"
+            )
 
 
 def fixed_devices(house: list[Module]) -> Iterator[str]:
     """`.cuda()`: devices are passed in."""
     for module in house:
-        yield from (f'{module.path}:{node.lineno} calls .cuda()' for node in ast.walk(module.tree)
-                    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == 'cuda')
+        yield from (
+            f"{module.path}:{node.lineno} calls .cuda()"
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cuda"
+        )
 
 
 def long_files(house: list[Module]) -> Iterator[str]:
-    yield from (f'{module.path} has {module.lines} lines' for module in house if module.lines > MAX_LINES)
+    yield from (f"{module.path} has {module.lines} lines" for module in house if module.lines > MAX_LINES)
 
 
 RULES = [wrong_directions, circles, asks_torch_distributed, torch_below_its_floor, fixed_devices, long_files]
 
 
-@pytest.mark.parametrize('rule', RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_the_house_keeps(rule):
     assert list(rule(modules(ROOT))) == []
 
 
 BROKEN_HOUSES = [
-    (wrong_directions, {'training/a.py': 'def f():\n    from metrics import f', 'metrics/f.py': ''}, 'a.py:2 .*uphill'),
-    (wrong_directions, {'dnnlib/a.py': 'import torch_utils.b', 'torch_utils/b.py': ''}, 'uphill'),
-    (wrong_directions, {'training/a.py': 'import train', 'train.py': ''}, 'uphill'),
-    (wrong_directions, {'train.py': 'from tests import golden', 'tests/golden.py': ''}, 'uphill'),
-    (wrong_directions, {'metrics/a.py': 'from preprocessing.b import c', 'preprocessing/b.py': ''}, 'sideways'),
-    (circles, {'training/a.py': 'from training import b', 'training/b.py': 'from . import a'}, 'a -> .*b -> .*a'),
-    (circles, {'a/__init__.py': 'from .b import x', 'a/b.py': 'from .c import y', 'a/c.py': 'import a'}, 'a -> a.b'),
-    (circles, {'a/b/c.py': 'from ..d import x', 'a/d.py': 'from .b.c import x'}, 'a.b.c -> a.d -> a.b.c'),
-    (asks_torch_distributed, {'training/a.py': 'from torch import distributed as d'}, 'a.py:1 uses'),
-    (asks_torch_distributed, {'training/a.py': 'import torch\ntorch.distributed.barrier()'}, 'a.py:2 uses'),
-    (asks_torch_distributed, {'training/a.py': 'import torch.distributed.checkpoint'}, 'a.py:1 uses'),
-    (torch_below_its_floor, {'dnnlib/a.py': 'from torch import nn'}, 'a.py:1 imports torch.nn'),
-    (fixed_devices, {'tests/a.py': 'x.cuda(0)'}, 'a.py:1 calls'),
-    (long_files, {'a.py': 'x = 1\n' * 351}, '351 lines')]
+    (wrong_directions, {"training/a.py": "def f():\n    from metrics import f", "metrics/f.py": ""}, "a.py:2 .*uphill"),
+    (wrong_directions, {"dnnlib/a.py": "import torch_utils.b", "torch_utils/b.py": ""}, "uphill"),
+    (wrong_directions, {"training/a.py": "import train", "train.py": ""}, "uphill"),
+    (wrong_directions, {"train.py": "from tests import golden", "tests/golden.py": ""}, "uphill"),
+    (wrong_directions, {"metrics/a.py": "from preprocessing.b import c", "preprocessing/b.py": ""}, "sideways"),
+    (circles, {"training/a.py": "from training import b", "training/b.py": "from . import a"}, "a -> .*b -> .*a"),
+    (circles, {"a/__init__.py": "from .b import x", "a/b.py": "from .c import y", "a/c.py": "import a"}, "a -> a.b"),
+    (circles, {"a/b/c.py": "from ..d import x", "a/d.py": "from .b.c import x"}, "a.b.c -> a.d -> a.b.c"),
+    (asks_torch_distributed, {"training/a.py": "from torch import distributed as d"}, "a.py:1 uses"),
+    (asks_torch_distributed, {"training/a.py": "import torch\ntorch.distributed.barrier()"}, "a.py:2 uses"),
+    (asks_torch_distributed, {"training/a.py": "import torch.distributed.checkpoint"}, "a.py:1 uses"),
+    (torch_below_its_floor, {"dnnlib/a.py": "from torch import nn"}, "a.py:1 imports torch.nn"),
+    (fixed_devices, {"tests/a.py": "x.cuda(0)"}, "a.py:1 calls"),
+    (long_files, {"a.py": "x = 1\n" * 351}, "351 lines"),
+]
 
 
-@pytest.mark.parametrize('rule, files, message', BROKEN_HOUSES)
+@pytest.mark.parametrize("rule, files, message", BROKEN_HOUSES)
 def test_a_broken_house_is_noticed(tmp_path, rule, files, message):
     for name, content in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    assert re.search(message, '\n'.join(rule(modules(tmp_path))))
+    assert re.search(message, "\n".join(rule(modules(tmp_path))))
 
 
 def test_a_sound_house_is_quiet(tmp_path):
     sound = {
-        'train.py': 'import training.a\nfrom metrics import m', 'metrics/m.py': 'import training.a',
-        'training/a.py': 'from torch_utils.distributed import rank\nimport dnnlib', 'dnnlib/__init__.py': '',
-        'torch_utils/distributed.py': 'import torch.distributed as dist', 'tests/test_a.py': 'import training.a, train'}
+        "train.py": "import training.a\nfrom metrics import m",
+        "metrics/m.py": "import training.a",
+        "training/a.py": "from torch_utils.distributed import rank\nimport dnnlib",
+        "dnnlib/__init__.py": "",
+        "torch_utils/distributed.py": "import torch.distributed as dist",
+        "tests/test_a.py": "import training.a, train",
+    }
     for name, content in sound.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)

@@ -77,8 +77,13 @@ def test_a_run_leaves_its_options_statistics_snapshot_state_and_pictures(finishe
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [f"Starting {folder} at 0.000 kimg.", f"Done. 0.004 kimg in {folder}"]
     assert {path.name for path in folder.iterdir() if "tfevents" not in path.name} == {
-        "training_options.json", "stats.jsonl", "network-snapshot-000000.004.pkl", "training-state-000000.004.pt",
-        "fakes000000.004.png", "fakes000000.004.mp4"}
+        "training_options.json",
+        "stats.jsonl",
+        "network-snapshot-000000.004.pkl",
+        "training-state-000000.004.pt",
+        "fakes000000.004.png",
+        "fakes000000.004.mp4",
+    }
     saved = read_json(folder / "training_options.json")
     assert saved["config"]["generator"]["plane_resolution"] == 16 and saved["config"]["training"]["kimg"] == 0.004
     assert [json.loads(line)["iteration"] for line in (folder / "stats.jsonl").read_text().splitlines()] == [1, 2]
@@ -151,7 +156,8 @@ def test_resuming_a_folder_asks_for_the_same_options(old, heads, tmp_path):
     assert "--seed was 0, not 1" in sentence and "--cmax was 8, not 4" in sentence and "--init-from" in sentence
     assert run(tmp_path / "runs", heads, f"--resume={elsewhere}", "--kimg=0.004").exit_code == 0
     assert "the dataset was another one" in refused(
-        run(tmp_path / "runs", clip_less(heads, tmp_path / "less"), f"--resume={elsewhere}"))
+        run(tmp_path / "runs", clip_less(heads, tmp_path / "less"), f"--resume={elsewhere}")
+    )
     (elsewhere / "training_options.json").unlink()
     assert "training_options.json does not exist" in refused(run(tmp_path / "runs", heads, f"--resume={elsewhere}"))
     assert "has no training-state-*.pt" in refused(run(tmp_path / "runs", heads, f"--resume={tmp_path}"))
@@ -215,31 +221,45 @@ def later_frames_cut(heads: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("spoil, sentence", [
-    (lambda heads, folder: folder, "does not exist"), (empty, "dataset.json"), (without_cameras, "dataset.json"),
-    (cut_zip, "zip"), (first_frame_cut, "00000.png .* unreadable or truncated"),
-    (later_frames_cut, r"Frame \S+.png .* unreadable or truncated")])
+@pytest.mark.parametrize(
+    "spoil, sentence",
+    [
+        (lambda heads, folder: folder, "does not exist"),
+        (empty, "dataset.json"),
+        (without_cameras, "dataset.json"),
+        (cut_zip, "zip"),
+        (first_frame_cut, "00000.png .* unreadable or truncated"),
+        (later_frames_cut, r"Frame \S+.png .* unreadable or truncated"),
+    ],
+)
 def test_bad_datasets(heads, tmp_path, spoil, sentence):
     said = refused(run(tmp_path / "runs", spoil(heads, tmp_path / "bad"), "--kimg=0.1"))
     assert re.search(sentence, said), said
     assert nothing_in(tmp_path / "runs")
 
 
-@pytest.mark.parametrize("options, sentence", [
-    (["--cfg=vox"], "--cfg=vox is no preset; choose one of voxceleb"),
-    (["--img-resolution=64"], "frames of 32 pixels, which do not shrink to 64"),
-    (["--batch=6", "--batch-gpu=4"], "--batch-gpu=4 does not divide the 6 clips"),
-    (["--batch=3"], "3 clips per forward pass"),
-    (["--motion-blocks=4"], "--motion-blocks=4 is out of range: .* choose 1 to 3"),
-    (["--plane-resolution=24"], "power of two"),
-    (["--no-image-discriminator", "--no-video-discriminator"], "both off"),
-    (["--device=gpu"], "Unknown device 'gpu'"),
-    (["--ops=cuda"], "--ops=cuda needs a CUDA GPU"),
-    (["--kimg=0"], "'--kimg'"), (["--keep=0"], "'--keep'"), (["--workers=-1"], "'--workers'"),
-    (["--seed=-1"], "'--seed'"), (["--camera-mode=Mapt"], "'--camera-mode'"),
-    (["--init-from=absent.pkl"], "absent.pkl does not exist"),
-    (["--init-from=train.py"], "train.py is not a checkpoint"),
-    (["--resume=absent"], "--resume=absent has no training-state")])
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--cfg=vox"], "--cfg=vox is no preset; choose one of voxceleb"),
+        (["--img-resolution=64"], "frames of 32 pixels, which do not shrink to 64"),
+        (["--batch=6", "--batch-gpu=4"], "--batch-gpu=4 does not divide the 6 clips"),
+        (["--batch=3"], "3 clips per forward pass"),
+        (["--motion-blocks=4"], "--motion-blocks=4 is out of range: .* choose 1 to 3"),
+        (["--plane-resolution=24"], "power of two"),
+        (["--no-image-discriminator", "--no-video-discriminator"], "both off"),
+        (["--device=gpu"], "Unknown device 'gpu'"),
+        (["--ops=cuda"], "--ops=cuda needs a CUDA GPU"),
+        (["--kimg=0"], "'--kimg'"),
+        (["--keep=0"], "'--keep'"),
+        (["--workers=-1"], "'--workers'"),
+        (["--seed=-1"], "'--seed'"),
+        (["--camera-mode=Mapt"], "'--camera-mode'"),
+        (["--init-from=absent.pkl"], "absent.pkl does not exist"),
+        (["--init-from=train.py"], "train.py is not a checkpoint"),
+        (["--resume=absent"], "--resume=absent has no training-state"),
+    ],
+)
 def test_bad_options(heads, tmp_path, monkeypatch, options, sentence):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -265,11 +285,14 @@ def test_no_space_left_for_the_first_snapshot(heads, tmp_path, monkeypatch):
     def full(content, file):
         file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(checkpoint.torch, "save", full)
     assert "No space left to write" in refused(run(tmp_path / "runs", heads, "--kimg=0.002"))
     folder = next((tmp_path / "runs").iterdir())
     assert {path.name for path in folder.iterdir() if "tfevents" not in path.name} == {
-        "training_options.json", "stats.jsonl"}
+        "training_options.json",
+        "stats.jsonl",
+    }
 
 
 def test_an_outdir_that_cannot_be_written(heads, tmp_path):
@@ -286,10 +309,16 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 60) -> None:
 
 def test_ctrl_c_leaves_a_run_that_the_same_command_continues(heads, tmp_path, monkeypatch):
     arguments = ["--kimg=50", "--workers=1"]
-    process = subprocess.Popen([sys.executable, *command(tmp_path, heads, *arguments)], env=ENVIRONMENT, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, *command(tmp_path, heads, *arguments)],
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     wait_for(lambda: list(tmp_path.glob("*/stats.jsonl")), process)
-    os.killpg(process.pid, signal.SIGINT)              # as a terminal does: the loader's worker gets it too
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader's worker gets it too
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr, stderr
     assert "Stopping after this iteration; saving." in stderr and "Stopped; the same command continues." in stdout
@@ -305,14 +334,20 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_continues(heads, tmp_path, mo
 def torchrun(outdir: Path, data: Path, *more: str) -> subprocess.CompletedProcess:
     """train.py in two processes."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.run([*launch, *command(outdir, data, *more)], env=ENVIRONMENT, text=True, capture_output=True,
-                          timeout=120, check=False)
+    return subprocess.run(
+        [*launch, *command(outdir, data, *more)],
+        env=ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_two_processes_train_one_run(heads, tmp_path):
     done = torchrun(tmp_path, heads, "--kimg=0.004")
     assert done.returncode == 0, done.stderr[-3000:]
-    folder, = tmp_path.iterdir()
+    (folder,) = tmp_path.iterdir()
     assert done.stdout.count("Starting") == done.stdout.count("Done.") == 1
     assert len(list(folder.glob("training-state*"))) == 1
     assert len((folder / "stats.jsonl").read_text().splitlines()) == 2

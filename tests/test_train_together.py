@@ -20,11 +20,12 @@ from training.clip_writer import ClipRecord, write_dataset
 def test_ctrl_c_saves_though_it_ends_the_reader_too(heads, tmp_path, gone):
     """`train.py 2>&1 | tee log`."""
     reading, writing = os.pipe()
-    process = subprocess.Popen([sys.executable, *command(tmp_path, heads, "--kimg=50")], env=ENVIRONMENT,
-                               stdout=writing, stderr=writing)
+    process = subprocess.Popen(
+        [sys.executable, *command(tmp_path, heads, "--kimg=50")], env=ENVIRONMENT, stdout=writing, stderr=writing
+    )
     os.close(writing)
     if gone == "before":
-        os.read(reading, 1)                  # it has begun to print
+        os.read(reading, 1)  # it has begun to print
         os.close(reading)
     until = time.monotonic() + 60
     while not list(tmp_path.glob("*/stats.jsonl")) and time.monotonic() < until:
@@ -33,7 +34,7 @@ def test_ctrl_c_saves_though_it_ends_the_reader_too(heads, tmp_path, gone):
         os.close(reading)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    state, = tmp_path.glob("*/training-state-*.pt")
+    (state,) = tmp_path.glob("*/training-state-*.pt")
     assert checkpoint.load(state, "state")["progress"]["clips"] > 0
 
 
@@ -54,9 +55,22 @@ def test_processes_with_different_data_do_not_train(heads, tmp_path):
     script = tmp_path / "different.py"
     script.write_text(DIFFERENT)
     arguments = command(tmp_path / "runs", Path("unused"))[1:]
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-                           str(script), *arguments, f"--data={tmp_path / 'heads'}"],
-                          env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
-                          check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            str(script),
+            *arguments,
+            f"--data={tmp_path / 'heads'}",
+        ],
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode != 0 and done.stderr.count("The processes see different datasets") == 1, done.stderr
     assert not (tmp_path / "runs").exists()

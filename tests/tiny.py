@@ -12,15 +12,29 @@ from training.networks.generator import Generator
 from training.snapshots import Networks, build_networks
 
 SIZES = {
-    "generator.z_dim": 8, "generator.z_motion_dim": 8, "generator.w_dim": 8, "generator.plane_resolution": 16,
-    "generator.plane_channels": 4, "generator.channel_base": 128, "generator.channel_max": 8,
-    "generator.img_resolution": 32, "generator.sr_channels": (6, 5), "generator.motion_blocks": 2,
-    "generator.rendering.resolution": 8, "generator.rendering.depth_samples": 6,
-    "generator.rendering.importance_samples": 6, "generator.rendering.decoder_hidden": 8,
-    "discriminator.channel_base": 128, "discriminator.channel_max": 8, "discriminator.mapping_layers": 2,
-    "loss.reg_points": 20, "training.batch": 2, "training.precision": "fp32", "training.workers": 0,
+    "generator.z_dim": 8,
+    "generator.z_motion_dim": 8,
+    "generator.w_dim": 8,
+    "generator.plane_resolution": 16,
+    "generator.plane_channels": 4,
+    "generator.channel_base": 128,
+    "generator.channel_max": 8,
+    "generator.img_resolution": 32,
+    "generator.sr_channels": (6, 5),
+    "generator.motion_blocks": 2,
+    "generator.rendering.resolution": 8,
+    "generator.rendering.depth_samples": 6,
+    "generator.rendering.importance_samples": 6,
+    "generator.rendering.decoder_hidden": 8,
+    "discriminator.channel_base": 128,
+    "discriminator.channel_max": 8,
+    "discriminator.mapping_layers": 2,
+    "loss.reg_points": 20,
+    "training.batch": 2,
+    "training.precision": "fp32",
+    "training.workers": 0,
 }
-CALM = Schedule(blur_sigma=0.0, swap_probability=0.0)      # neither blur nor swapped cameras
+CALM = Schedule(blur_sigma=0.0, swap_probability=0.0)  # neither blur nor swapped cameras
 
 
 def config(**changes: Any) -> Config:
@@ -59,9 +73,14 @@ def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = t
     """What `clips` fake clips are made from; t differs between the frames of a clip."""
     times = torch.sigmoid(normal(seed + 2, clips, 2, dtype=dtype)).sort(dim=1).values
     cameras = labels(seed + 3, clips, 2, dtype=dtype)
-    return Fakes(normal(seed, clips, options.generator.z_dim, dtype=dtype),
-                 normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype), times, cameras,
-                 cameras.roll(1, dims=0), Streams.seeded((seed,), range(clips), torch.device("cpu")))
+    return Fakes(
+        normal(seed, clips, options.generator.z_dim, dtype=dtype),
+        normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype),
+        times,
+        cameras,
+        cameras.roll(1, dims=0),
+        Streams.seeded((seed,), range(clips), torch.device("cpu")),
+    )
 
 
 def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = torch.float32) -> Frames:

@@ -9,16 +9,17 @@ import torch
 
 from torch_utils.inert_machine import InertTensor, Name, Record
 
-MAX_DEPTH = 16                           # of containers in containers; ours have 5, EG3D's 8
-MAX_TEXT = 100                           # characters of a value or name; a file may hold anything
-LONGEST_LIST = 12                        # plain values that are shown of a list
-PERSISTENT = 'torch_utils.persistence._reconstruct_persistent_obj'      # EG3D's classes, which bring their source text
-MODULE_PARTS = ('_parameters', '_buffers', '_modules')                  # of a torch module's attributes
+MAX_DEPTH = 16  # of containers in containers; ours have 5, EG3D's 8
+MAX_TEXT = 100  # characters of a value or name; a file may hold anything
+LONGEST_LIST = 12  # plain values that are shown of a list
+PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"  # EG3D's classes, which bring their source text
+MODULE_PARTS = ("_parameters", "_buffers", "_modules")  # of a torch module's attributes
 
 
 @dataclass
 class Totals:
     """Counted while lines are made; `look` bytes of values may still be looked at."""
+
     look: int
     tensors: int = 0
     values: int = 0
@@ -28,9 +29,11 @@ class Totals:
     dtypes: Counter = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        kinds = ', '.join(f'{count} {dtype}' for dtype, count in self.dtypes.most_common())
-        return (f'total: {self.tensors} tensors ({kinds or "none"}), {self.values:,} values, {self.bytes:,} bytes, '
-                f'{self.nan:,} NaN, {self.infinite:,} infinite')
+        kinds = ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.most_common())
+        return (
+            f"total: {self.tensors} tensors ({kinds or 'none'}), {self.values:,} values, {self.bytes:,} bytes, "
+            f"{self.nan:,} NaN, {self.infinite:,} infinite"
+        )
 
 
 def report(payload: dict[str, Any], look: int) -> Iterator[str]:
@@ -44,7 +47,7 @@ def report(payload: dict[str, Any], look: int) -> Iterator[str]:
         one of `inert_pickle.FAULTS`: an inert tensor's file is damaged.
     """
     totals = Totals(look)
-    yield from _tree(payload, '', totals, set())
+    yield from _tree(payload, "", totals, set())
     yield str(totals)
 
 
@@ -53,18 +56,18 @@ def _tree(node: dict | list | tuple | Record, indent: str, totals: Totals, seen:
     for key, value in _entries(node):
         name = indent + text(key)
         if isinstance(value, (torch.Tensor, InertTensor)):
-            yield f'{name}  {_tensor(value, totals)}'
+            yield f"{name}  {_tensor(value, totals)}"
         elif not isinstance(value, (dict, list, tuple, Record)):
-            yield f'{name}: {text(value)}'
+            yield f"{name}: {text(value)}"
         elif isinstance(value, (list, tuple)) and all(_is_number_or_text(item) for item in value):
-            yield f'{name}: {_list(value)}'
+            yield f"{name}: {_list(value)}"
         elif not isinstance(value, Record) and not value:
-            yield f'{name}: empty'
+            yield f"{name}: empty"
         elif id(value) in seen or len(indent) > 2 * MAX_DEPTH:
-            yield f'{name}: not shown {"again" if id(value) in seen else "so deep down"}'
+            yield f"{name}: not shown {'again' if id(value) in seen else 'so deep down'}"
         else:
-            yield f'{name}{_summary(value)}'
-            yield from _tree(value, indent + '  ', totals, seen)
+            yield f"{name}{_summary(value)}"
+            yield from _tree(value, indent + "  ", totals, seen)
 
 
 def _entries(node: dict | list | tuple | Record) -> list[tuple[Any, Any]]:
@@ -75,7 +78,7 @@ def _entries(node: dict | list | tuple | Record) -> list[tuple[Any, Any]]:
         return list(enumerate(node))
     state = _state(node)
     if not isinstance(state, dict):
-        parts = {'arguments': node.arguments, 'state': state, 'items': node.items, 'entries': node.entries}
+        parts = {"arguments": node.arguments, "state": state, "items": node.items, "entries": node.entries}
         return [(key, value) for key, value in parts.items() if value not in (None, (), [], {})]
     found: list[tuple[Any, Any]] = []
     for key, value in [*state.items(), *node.entries.items()]:
@@ -94,7 +97,7 @@ def _meta(record: Record) -> dict[Any, Any]:
 
 
 def _state(record: Record) -> Any:
-    return _meta(record).get('state', record.state)
+    return _meta(record).get("state", record.state)
 
 
 def _is_number_or_text(value: Any) -> bool:
@@ -102,23 +105,26 @@ def _is_number_or_text(value: Any) -> bool:
 
 
 def _list(values: list | tuple) -> str:
-    shown = ', '.join(text(value) for value in values[:LONGEST_LIST])
-    return f'[{shown}, ... {len(values):,} in all]' if len(values) > LONGEST_LIST else f'[{shown}]'
+    shown = ", ".join(text(value) for value in values[:LONGEST_LIST])
+    return f"[{shown}, ... {len(values):,} in all]" if len(values) > LONGEST_LIST else f"[{shown}]"
 
 
 def _summary(node: dict | list | tuple | Record) -> str:
     """Of a record, what it would be; of the tensors that are right in a container: `: 61 tensors, 12,345 values`."""
     if isinstance(node, Record):
-        source = _meta(node).get('module_src')
+        source = _meta(node).get("module_src")
         if isinstance(source, str):
-            return f': class {text(_meta(node).get("class_name"))}, source text of {len(source):,} characters'
-        return f': {text(node.name)}, not called'
-    tensors = [value for value in (node.values() if isinstance(node, dict) else node)
-               if isinstance(value, (torch.Tensor, InertTensor))]
+            return f": class {text(_meta(node).get('class_name'))}, source text of {len(source):,} characters"
+        return f": {text(node.name)}, not called"
+    tensors = [
+        value
+        for value in (node.values() if isinstance(node, dict) else node)
+        if isinstance(value, (torch.Tensor, InertTensor))
+    ]
     if not tensors:
-        return ':'
+        return ":"
     sizes = [_size(tensor) for tensor in tensors]
-    return f': {len(tensors)} tensors, {sum(n for n, _ in sizes):,} values, {sum(n for _, n in sizes):,} bytes'
+    return f": {len(tensors)} tensors, {sum(n for n, _ in sizes):,} values, {sum(n for _, n in sizes):,} bytes"
 
 
 def _size(tensor: torch.Tensor | InertTensor) -> tuple[int, int]:
@@ -130,37 +136,41 @@ def _size(tensor: torch.Tensor | InertTensor) -> tuple[int, int]:
 
 def _tensor(tensor: torch.Tensor | InertTensor, totals: Totals) -> str:
     """`float32 [512, 3]  6,144 bytes`, and what is not finite."""
-    dtype = str(tensor.dtype).removeprefix('torch.')
+    dtype = str(tensor.dtype).removeprefix("torch.")
     count, size = _size(tensor)
     totals.tensors += 1
     totals.values += count
     totals.bytes += size
     totals.dtypes[dtype] += 1
-    said = f'{dtype} {list(tensor.shape)}  {size:,} bytes'
+    said = f"{dtype} {list(tensor.shape)}  {size:,} bytes"
     if size > totals.look:
-        return f'{said}, values not looked at'
+        return f"{said}, values not looked at"
     totals.look -= size
     tensor = tensor.tensor() if isinstance(tensor, InertTensor) else tensor
     if not is_plain(tensor):
-        return f'{said}, values not looked at'
+        return f"{said}, values not looked at"
     nan, infinite = non_finite(tensor)
     totals.nan += nan
     totals.infinite += infinite
-    return said + (f', {nan:,} NaN' if nan else '') + (f', {infinite:,} infinite' if infinite else '')
+    return said + (f", {nan:,} NaN" if nan else "") + (f", {infinite:,} infinite" if infinite else "")
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether every value of a tensor lies in memory once: not sparse, quantised or a small storage seen as a large."""
-    return (type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
-            and tensor.device.type != 'meta' and not tensor.is_quantized
-            and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes())
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.layout == torch.strided
+        and tensor.device.type != "meta"
+        and not tensor.is_quantized
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
 
 
 def non_finite(tensor: torch.Tensor) -> tuple[int, int]:
     """Number of NaNs and of infinities."""
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return 0, 0
-    if tensor.element_size() == 1:       # 8-bit floats know few operations
+    if tensor.element_size() == 1:  # 8-bit floats know few operations
         tensor = tensor.float()
     return int(tensor.isnan().sum()), int(tensor.isinf().sum())
 
@@ -168,13 +178,13 @@ def non_finite(tensor: torch.Tensor) -> tuple[int, int]:
 def text(value: Any) -> str:
     """A value in one line of printable characters, cut where it is long."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4 * MAX_TEXT:
-        return f'a whole number of {value.bit_length():,} bits'
+        return f"a whole number of {value.bit_length():,} bits"
     if isinstance(value, Name):
-        return f'the name {text(value.text)}'
-    if isinstance(value, (dict, list, tuple, set, Record)):      # whose repr may be endless
-        return f'a {type(value).__name__.lower()}'
+        return f"the name {text(value.text)}"
+    if isinstance(value, (dict, list, tuple, set, Record)):  # whose repr may be endless
+        return f"a {type(value).__name__.lower()}"
     if isinstance(value, (bytes, bytearray)):
-        return f'{len(value):,} bytes'
+        return f"{len(value):,} bytes"
     shown = value if isinstance(value, str) else repr(value)
-    shown = shown[:MAX_TEXT] + (f'... ({len(shown):,} characters)' if len(shown) > MAX_TEXT else '')
+    shown = shown[:MAX_TEXT] + (f"... ({len(shown):,} characters)" if len(shown) > MAX_TEXT else "")
     return shown if shown.isprintable() else ascii(shown)

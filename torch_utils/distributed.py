@@ -15,11 +15,11 @@ import torch.distributed as dist
 from dnnlib.cli import USAGE_STATUS
 from dnnlib.errors import UserError
 
-TIME_LIMIT = timedelta(minutes=20)       # longest wait for another process, which may be building ops
-BUCKET_BYTES = 64 * 2 ** 20              # of one all-reduce: large enough to fill the link, small beside activations
-GRADIENT_LIMIT = 1e5                     # what +-infinity becomes in a gradient (PV3D section 4)
+TIME_LIMIT = timedelta(minutes=20)  # longest wait for another process, which may be building ops
+BUCKET_BYTES = 64 * 2**20  # of one all-reduce: large enough to fill the link, small beside activations
+GRADIENT_LIMIT = 1e5  # what +-infinity becomes in a gradient (PV3D section 4)
 
-Value = TypeVar('Value')
+Value = TypeVar("Value")
 
 
 def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.device:
@@ -35,38 +35,41 @@ def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.devi
     Raises:
         UserError: torchrun's environment is incomplete, or this machine has fewer GPUs than processes.
     """
-    if _environment('WORLD_SIZE', 1) == 1 or dist.is_initialized():
+    if _environment("WORLD_SIZE", 1) == 1 or dist.is_initialized():
         return device
     device = _own_device(device)
     # Small CPU tensors and objects go over gloo, so that they never wait for the GPU.
-    backend = 'cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo'
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     # This module, which torch.optim imports, keeps the group there is at its import as default arguments. It would
     # outlive `shutdown`, and its threads abort Python's exit now and then: so let it be imported while there is none.
     from torch.distributed.nn import functional  # noqa: F401
+
     try:
         dist.init_process_group(backend, timeout=time_limit)
     except ValueError as error:
-        raise UserError(f'The distributed environment is incomplete ({error}): start with torchrun.') from error
+        raise UserError(f"The distributed environment is incomplete ({error}): start with torchrun.") from error
     return device
 
 
 def _environment(name: str, default: int) -> int:
     text = os.environ.get(name, str(default))
     if not text.isdecimal():
-        raise UserError(f'{name}={text} in the environment is not a number: start with torchrun, or unset it.')
+        raise UserError(f"{name}={text} in the environment is not a number: start with torchrun, or unset it.")
     return int(text)
 
 
 def _own_device(device: torch.device) -> torch.device:
-    if device.type != 'cuda':
+    if device.type != "cuda":
         return device
-    local_rank, count = _environment('LOCAL_RANK', 0), torch.cuda.device_count()
-    if device.index is not None and _environment('LOCAL_WORLD_SIZE', 1) > 1:
-        raise UserError(f'--device={device} names one GPU for several processes: use --device=cuda under torchrun.')
+    local_rank, count = _environment("LOCAL_RANK", 0), torch.cuda.device_count()
+    if device.index is not None and _environment("LOCAL_WORLD_SIZE", 1) > 1:
+        raise UserError(f"--device={device} names one GPU for several processes: use --device=cuda under torchrun.")
     if local_rank >= count:
-        raise UserError(f'Process {local_rank} of this machine has no GPU (there are {count}): '
-                        f'start torchrun with --nproc_per_node={count} or less.')
-    device = torch.device('cuda', local_rank)
+        raise UserError(
+            f"Process {local_rank} of this machine has no GPU (there are {count}): "
+            f"start torchrun with --nproc_per_node={count} or less."
+        )
+    device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
 
@@ -153,7 +156,7 @@ def average_gradients(params: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     faults = torch.zeros([], dtype=torch.int64, device=grads[0].device if grads else None)
     for bucket, flat in _summed(grads):
         flat /= world_size()
-        faults += torch.count_nonzero(flat - flat)       # NaN where one is not finite; a third of isfinite's time
+        faults += torch.count_nonzero(flat - flat)  # NaN where one is not finite; a third of isfinite's time
         limit = min(GRADIENT_LIMIT, torch.finfo(flat.dtype).max)
         torch.nan_to_num(flat, nan=0.0, posinf=limit, neginf=-limit, out=flat)
         for grad, part in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):

@@ -24,132 +24,157 @@ import torch
 
 from dnnlib.errors import UserError
 
-SOURCES = Path(__file__).parent / 'ops'
-OPS = ('upfirdn2d', 'bias_act')
-FLAGS = ('-O3', '-std=c++17', '-Xcompiler', '-fPIC', '-shared')
-BUILD_SECONDS = 600.0                   # default time limit for compiling, or for waiting for who compiles
-_FIRST_RANK_GRACE = 2.0                 # seconds for which other ranks leave the compiling to rank 0 of their machine
+SOURCES = Path(__file__).parent / "ops"
+OPS = ("upfirdn2d", "bias_act")
+FLAGS = ("-O3", "-std=c++17", "-Xcompiler", "-fPIC", "-shared")
+BUILD_SECONDS = 600.0  # default time limit for compiling, or for waiting for who compiles
+_FIRST_RANK_GRACE = 2.0  # seconds for which other ranks leave the compiling to rank 0 of their machine
 
 
 class BuildProblem(Exception):
     """The kernels cannot be had here: `reason` says why, `fix` what to do about it. Both are sentences."""
 
     def __init__(self, reason: str, fix: str):
-        super().__init__(f'{reason} {fix}')
+        super().__init__(f"{reason} {fix}")
         self.reason, self.fix = reason, fix
 
 
 # Known complaints of nvcc, as patterns over its output, and what helps.
 _REMEDIES = (
-    (r'unsupported GNU version|unsupported clang version',
-     'Install an older g++ and name it in the environment variable CXX, or install a newer CUDA toolkit.'),
-    (r'Unsupported gpu architecture|is not defined for option .gpu-architecture',
-     'Install a CUDA toolkit that supports this GPU and name its folder in CUDA_HOME.'),
-    (r'No space left on device|Disk quota exceeded',
-     'Free some space, or name a folder on another disk in PV3D_CACHE_DIR.'),
-    (r'cannot find .*(cudart|cudadevrt)|cuda_runtime\.h: No such file|cuda_fp16\.h: No such file',
-     'The CUDA toolkit is incomplete: install its development files (cudart), or name a whole one in CUDA_HOME.'),
+    (
+        r"unsupported GNU version|unsupported clang version",
+        "Install an older g++ and name it in the environment variable CXX, or install a newer CUDA toolkit.",
+    ),
+    (
+        r"Unsupported gpu architecture|is not defined for option .gpu-architecture",
+        "Install a CUDA toolkit that supports this GPU and name its folder in CUDA_HOME.",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "Free some space, or name a folder on another disk in PV3D_CACHE_DIR.",
+    ),
+    (
+        r"cannot find .*(cudart|cudadevrt)|cuda_runtime\.h: No such file|cuda_fp16\.h: No such file",
+        "The CUDA toolkit is incomplete: install its development files (cudart), or name a whole one in CUDA_HOME.",
+    ),
 )
 
 
 def cache_root() -> Path:
     """Folder of everything that is compiled: PV3D_CACHE_DIR or ~/.cache/pv3d."""
-    return Path(os.environ.get('PV3D_CACHE_DIR') or Path.home() / '.cache' / 'pv3d')
+    return Path(os.environ.get("PV3D_CACHE_DIR") or Path.home() / ".cache" / "pv3d")
 
 
 def architectures() -> tuple[str, ...]:
     """Compute capabilities of the visible GPUs, such as ('80', '90'), sorted."""
     found = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
-    return tuple(f'{major}{minor}' for major, minor in sorted(found))
+    return tuple(f"{major}{minor}" for major, minor in sorted(found))
 
 
 def source_files() -> list[Path]:
     """The CUDA sources of all ops, sorted."""
-    return sorted(path for path in SOURCES.iterdir() if path.suffix in ('.cu', '.cuh', '.h'))
+    return sorted(path for path in SOURCES.iterdir() if path.suffix in (".cu", ".cuh", ".h"))
 
 
 def library_folder(archs: Iterable[str]) -> Path:
     """Cache folder of this torch, CUDA, set of architectures and state of the sources."""
-    digest = hashlib.sha256(' '.join(FLAGS).encode())
+    digest = hashlib.sha256(" ".join(FLAGS).encode())
     for path in source_files():
-        digest.update(path.name.encode() + b'\0' + path.read_bytes())
-    key = f'torch{torch.__version__}-cuda{torch.version.cuda}-sm{"_".join(archs)}-{digest.hexdigest()[:12]}'
-    return cache_root() / 'ops' / re.sub(r'[^\w.+-]', '_', key)
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    key = f"torch{torch.__version__}-cuda{torch.version.cuda}-sm{'_'.join(archs)}-{digest.hexdigest()[:12]}"
+    return cache_root() / "ops" / re.sub(r"[^\w.+-]", "_", key)
 
 
 def build_limit() -> float:
     """Seconds of PV3D_BUILD_TIMEOUT, default 600."""
-    text = os.environ.get('PV3D_BUILD_TIMEOUT', '')
+    text = os.environ.get("PV3D_BUILD_TIMEOUT", "")
     try:
         return float(text) if text else BUILD_SECONDS
     except ValueError:
-        raise UserError(f'PV3D_BUILD_TIMEOUT={text!r} is not a number of seconds.') from None
+        raise UserError(f"PV3D_BUILD_TIMEOUT={text!r} is not a number of seconds.") from None
 
 
 # --- Tools -----------------------------------------------------------------------------------------------------------
 
+
 def find_nvcc() -> str | None:
     """nvcc of CUDA_HOME or CUDA_PATH, of the search path, or of /usr/local/cuda."""
-    homes = [os.environ.get('CUDA_HOME'), os.environ.get('CUDA_PATH')]
-    for candidate in [Path(home) / 'bin' / 'nvcc' for home in homes if home]:
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
+    for candidate in [Path(home) / "bin" / "nvcc" for home in homes if home]:
         if os.access(candidate, os.X_OK):
             return str(candidate)
-    return shutil.which('nvcc') or shutil.which('nvcc', path='/usr/local/cuda/bin')
+    return shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 
 
 def find_host_compiler() -> str | None:
     """The C++ compiler that nvcc is told to use: CXX, else g++."""
-    return shutil.which(os.environ.get('CXX') or 'g++')
+    return shutil.which(os.environ.get("CXX") or "g++")
 
 
 def find_ninja() -> str | None:
     """ninja beside this Python (installed by pip) or on the search path."""
-    return shutil.which('ninja', path=str(Path(sys.executable).parent)) or shutil.which('ninja')
+    return shutil.which("ninja", path=str(Path(sys.executable).parent)) or shutil.which("ninja")
 
 
 def require_tools() -> tuple[str, str, str]:
     """Paths of nvcc, host compiler and ninja. Raises BuildProblem if one is missing."""
     nvcc, compiler, ninja = find_nvcc(), find_host_compiler(), find_ninja()
     if nvcc is None:
-        raise BuildProblem('The CUDA compiler nvcc was not found.',
-                           'Install the CUDA toolkit and put nvcc on PATH, or name its folder in CUDA_HOME.')
+        raise BuildProblem(
+            "The CUDA compiler nvcc was not found.",
+            "Install the CUDA toolkit and put nvcc on PATH, or name its folder in CUDA_HOME.",
+        )
     if compiler is None:
-        raise BuildProblem(f'The C++ compiler {os.environ.get("CXX") or "g++"} was not found.',
-                           'Install g++ (on Debian and Ubuntu: apt install g++), or name a compiler in CXX.')
+        raise BuildProblem(
+            f"The C++ compiler {os.environ.get('CXX') or 'g++'} was not found.",
+            "Install g++ (on Debian and Ubuntu: apt install g++), or name a compiler in CXX.",
+        )
     if ninja is None:
-        raise BuildProblem('ninja was not found.', 'Install it with: pip install ninja.')
+        raise BuildProblem("ninja was not found.", "Install it with: pip install ninja.")
     return nvcc, compiler, ninja
 
 
 def compile_library(op: str, target: Path, archs: Iterable[str], limit: float = BUILD_SECONDS) -> None:
     """Compile `<op>.cu` for GPUs of some architectures to the file `target`, in its folder. Raises BuildProblem."""
     nvcc, compiler, ninja = require_tools()
-    targets = [f'-gencode=arch=compute_{arch},code=sm_{arch}' for arch in archs]
-    command = shlex.join([nvcc, *FLAGS, '-ccbin', compiler, *targets])
-    for path in source_files():                             # beside the target: nvcc chokes on odd characters in paths
+    targets = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    command = shlex.join([nvcc, *FLAGS, "-ccbin", compiler, *targets])
+    for path in source_files():  # beside the target: nvcc chokes on odd characters in paths
         shutil.copy(path, target.parent)
-    (target.parent / 'build.ninja').write_text(
-        f'rule nvcc\n  command = {command.replace("$", "$$")} -o $out $in\nbuild {target.name}: nvcc {op}.cu\n')
+    (target.parent / "build.ninja").write_text(
+        f"rule nvcc\n  command = {command.replace('$', '$$')} -o $out $in\nbuild {target.name}: nvcc {op}.cu\n"
+    )
     try:
-        run = subprocess.run([ninja], cwd=target.parent, text=True, timeout=limit, stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        run = subprocess.run(
+            [ninja],
+            cwd=target.parent,
+            text=True,
+            timeout=limit,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
     except subprocess.TimeoutExpired:
-        raise BuildProblem(f'Compiling {op}.cu took more than {limit:.0f} seconds.',
-                           'Raise PV3D_BUILD_TIMEOUT (seconds).') from None
+        raise BuildProblem(
+            f"Compiling {op}.cu took more than {limit:.0f} seconds.", "Raise PV3D_BUILD_TIMEOUT (seconds)."
+        ) from None
     if run.returncode != 0 or not target.is_file():
         raise _explain(op, run.stdout)
 
 
 def _explain(op, log):
-    fix = next((fix for pattern, fix in _REMEDIES if re.search(pattern, log)),
-               'See the compiler\'s message; python -m torch_utils.doctor shows the set-up.')
-    lines = [line.strip() for line in log.splitlines() if not re.match(r'\s*$|\[|ninja: |FAILED: |.* -gencode=', line)]
-    errors = [line for line in lines if re.search(r'error|fatal|No space', line, re.IGNORECASE)]
-    message = ' | '.join((errors or lines)[:4]) or 'it gave no message'
-    return BuildProblem(f'nvcc could not compile {op}.cu: {message}.', fix)
+    fix = next(
+        (fix for pattern, fix in _REMEDIES if re.search(pattern, log)),
+        "See the compiler's message; python -m torch_utils.doctor shows the set-up.",
+    )
+    lines = [line.strip() for line in log.splitlines() if not re.match(r"\s*$|\[|ninja: |FAILED: |.* -gencode=", line)]
+    errors = [line for line in lines if re.search(r"error|fatal|No space", line, re.IGNORECASE)]
+    message = " | ".join((errors or lines)[:4]) or "it gave no message"
+    return BuildProblem(f"nvcc could not compile {op}.cu: {message}.", fix)
 
 
 # --- One builder among many processes ---------------------------------------------------------------------------------
+
 
 def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: float, rank: int = 0) -> Path:
     """The library of `op` in `folder`, compiled by this process or another one.
@@ -164,9 +189,9 @@ def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: fl
             cannot be written.
         UserError: still not there after `limit` seconds.
     """
-    library, begun, started = folder / f'{op}.so', time.time(), time.monotonic()
+    library, begun, started = folder / f"{op}.so", time.time(), time.monotonic()
     while not library.is_file():
-        _raise_failure(folder / f'{op}.failed', begun)
+        _raise_failure(folder / f"{op}.failed", begun)
         elapsed = time.monotonic() - started
         if rank == 0 or elapsed > _FIRST_RANK_GRACE:
             with _lock(folder, op) as ours:
@@ -175,8 +200,10 @@ def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: fl
         if library.is_file():
             break
         if elapsed > limit:
-            raise UserError(f'Another process has been compiling {op} for {limit:.0f} seconds in {folder}; end it, or '
-                            'raise PV3D_BUILD_TIMEOUT (seconds), or use --ops=native.')
+            raise UserError(
+                f"Another process has been compiling {op} for {limit:.0f} seconds in {folder}; end it, or "
+                "raise PV3D_BUILD_TIMEOUT (seconds), or use --ops=native."
+            )
         time.sleep(0.1)
     return library
 
@@ -186,11 +213,13 @@ def _lock(folder, op):
     """Yields whether this process now holds the lock of `op`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / f'{op}.lock', 'w')
+        file = open(folder / f"{op}.lock", "w")
     except OSError as error:
-        raise BuildProblem(f'The cache folder {folder} cannot be written: {error.strerror}.',
-                           'Name a writable folder in PV3D_CACHE_DIR.') from None
-    with file:                                              # closing it releases the lock
+        raise BuildProblem(
+            f"The cache folder {folder} cannot be written: {error.strerror}.",
+            "Name a writable folder in PV3D_CACHE_DIR.",
+        ) from None
+    with file:  # closing it releases the lock
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -201,16 +230,16 @@ def _lock(folder, op):
 
 def _build(op, folder, library, compile):
     """Compile in a temporary folder, then rename. The lock is held, so older temporary folders are leftovers."""
-    for leftover in folder.glob(f'.{op}-*'):
+    for leftover in folder.glob(f".{op}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f'.{op}-', dir=folder))
-    failed = folder / f'{op}.failed'
+    temporary = Path(tempfile.mkdtemp(prefix=f".{op}-", dir=folder))
+    failed = folder / f"{op}.failed"
     try:
         compile(temporary / library.name)
         os.replace(temporary / library.name, library)
         failed.unlink(missing_ok=True)
     except BuildProblem as problem:
-        with contextlib.suppress(OSError):                  # only a hint for those who wait
+        with contextlib.suppress(OSError):  # only a hint for those who wait
             (temporary / failed.name).write_text(json.dumps([problem.reason, problem.fix]))
             os.replace(temporary / failed.name, failed)
         raise

@@ -14,27 +14,27 @@ from dnnlib.errors import UserError
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-HEAP_TENSOR_BYTES = 32 * 2 ** 20         # the largest threshold that glibc accepts
-HEAP_STEP_BYTES = 64 * 2 ** 20
-NEVER_TRIM = 2 ** 31 - 1
-CPU_QUOTA = Path('/sys/fs/cgroup/cpu.max')
+HEAP_TENSOR_BYTES = 32 * 2**20  # the largest threshold that glibc accepts
+HEAP_STEP_BYTES = 64 * 2**20
+NEVER_TRIM = 2**31 - 1
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def select_device(name: str) -> torch.device:
     """'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:<n>' -> a device that exists, else UserError."""
-    if name == 'cpu' or (name == 'auto' and not torch.cuda.is_available()):
-        return torch.device('cpu')
-    if name == 'auto':
-        name = 'cuda'
-    if not re.fullmatch(r'cuda(:\d{1,3})?', name, re.ASCII):
-        raise UserError(f'Unknown device {name!r}: use auto, cpu, cuda or cuda:<number>.')
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name == "auto":
+        name = "cuda"
+    if not re.fullmatch(r"cuda(:\d{1,3})?", name, re.ASCII):
+        raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:<number>.")
     if not torch.cuda.is_available():
-        reason = 'PyTorch sees no GPU' if torch.version.cuda else 'this PyTorch was built without CUDA'
-        raise UserError(f'The device {name} is not there ({reason}): use --device=cpu, or mend the CUDA set-up.')
+        reason = "PyTorch sees no GPU" if torch.version.cuda else "this PyTorch was built without CUDA"
+        raise UserError(f"The device {name} is not there ({reason}): use --device=cpu, or mend the CUDA set-up.")
     device = torch.device(name)
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
-        raise UserError(f'The device {name} is not there: this machine has GPUs cuda:0 to cuda:{count - 1}.')
+        raise UserError(f"The device {name} is not there: this machine has GPUs cuda:0 to cuda:{count - 1}.")
     return device
 
 
@@ -50,9 +50,9 @@ def tune_cpu_allocator() -> bool:
 
     Torch reads the switch for large pages at its first tensor, so call this before. Without glibc it does nothing.
     """
-    os.environ.setdefault('THP_MEM_ALLOC_ENABLE', '1')
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     libc = ctypes.CDLL(None)
-    if not hasattr(libc, 'gnu_get_libc_version'):
+    if not hasattr(libc, "gnu_get_libc_version"):
         return False
     settings = {M_MMAP_THRESHOLD: HEAP_TENSOR_BYTES, M_TRIM_THRESHOLD: NEVER_TRIM, M_TOP_PAD: HEAP_STEP_BYTES}
     accepted = [libc.mallopt(option, value) == 1 for option, value in settings.items()]
@@ -70,7 +70,7 @@ def set_threads(threads: int | None = None) -> int:
     if threads is None:
         threads = min(torch.get_num_threads(), _quota() or torch.get_num_threads())
     elif threads < 1:
-        raise UserError(f'{threads} threads are too few: use 1 or more.')
+        raise UserError(f"{threads} threads are too few: use 1 or more.")
     torch.set_num_threads(threads)
     return threads
 
@@ -80,15 +80,15 @@ def _quota() -> int | None:
     try:
         limit, period = CPU_QUOTA.read_text().split()
         return max(1, round(int(limit) / int(period)))
-    except (OSError, ValueError):        # no cgroup v2, or 'max': unlimited
+    except (OSError, ValueError):  # no cgroup v2, or 'max': unlimited
         return None
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
     """Peak memory in GB: `cpu` of this process since its start, `gpu` (where there is one) since the last call."""
-    peak = {'cpu': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20}
-    if device.type == 'cuda':
-        peak['gpu'] = torch.cuda.max_memory_allocated(device) / 2 ** 30
+    peak = {"cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    if device.type == "cuda":
+        peak["gpu"] = torch.cuda.max_memory_allocated(device) / 2**30
         torch.cuda.reset_peak_memory_stats(device)
     return peak
 
@@ -99,13 +99,13 @@ def compute_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | N
     Half precision on a CPU is worth it only where its matrix units (AMX) know bfloat16. AVX-512's bfloat16 is slower
     than fp32 with Winograd's convolutions (a 512 x 512 frame: 2.4 s, not 1.7), anything else is emulated.
     """
-    if precision == 'fp32':
+    if precision == "fp32":
         return None, None
-    if device.type == 'cuda':
-        return {'fp16': torch.float16, 'bf16': torch.bfloat16}[precision], None
-    if precision == 'bf16' and amx_works():
+    if device.type == "cuda":
+        return {"fp16": torch.float16, "bf16": torch.bfloat16}[precision], None
+    if precision == "bf16" and amx_works():
         return torch.bfloat16, None
-    return None, f'This CPU has no fast {precision} arithmetic; computing in fp32 instead.'
+    return None, f"This CPU has no fast {precision} arithmetic; computing in fp32 instead."
 
 
 def amx_works() -> bool:
@@ -114,16 +114,16 @@ def amx_works() -> bool:
     Some virtual machines announce AMX without its tile sizes (CPUID leaf 1Dh is empty): there oneDNN's first product in
     bfloat16 is an illegal instruction.
     """
-    return 'amx_bf16' in _cpu_flags() and _survives(_multiply_in_bfloat16)
+    return "amx_bf16" in _cpu_flags() and _survives(_multiply_in_bfloat16)
 
 
 def _survives(action: Callable[[], object]) -> bool:
     """Whether a child process that does this ends well."""
     child = os.fork()
     if child == 0:
-        faulthandler.disable()           # the crash is expected
+        faulthandler.disable()  # the crash is expected
         try:
-            torch.set_num_threads(1)     # OpenMP's threads do not exist in a child
+            torch.set_num_threads(1)  # OpenMP's threads do not exist in a child
             action()
             os._exit(0)
         except BaseException:
@@ -138,8 +138,8 @@ def _multiply_in_bfloat16() -> torch.Tensor:
 
 def _cpu_flags() -> set[str]:
     try:
-        text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return set()
-    match = re.search(r'^flags\s*:(.*)$', text, re.MULTILINE)
+    match = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
     return set(match.group(1).split()) if match else set()

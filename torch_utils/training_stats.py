@@ -41,4 +41,4 @@ def _statistics(num: float, total: float, squares: float) -> dict[str, float]:
     mean = total / num
     variance = squares / num - mean * mean
     # max() would turn NaN into 0, hence the comparison: rounding may leave a tiny negative variance.
-    return {'mean': mean, 'std': 0.0 if variance < 0 else math.sqrt(variance), 'num': int(num)}
+    return {"mean": mean, "std": 0.0 if variance < 0 else math.sqrt(variance), "num": int(num)}

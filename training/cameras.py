@@ -11,13 +11,13 @@ import math
 
 import torch
 
-CAMERA_DIM = 25                          # 16 numbers of cam2world, 9 of the intrinsics
-FOCAL = 4.2647                           # of the EG3D / PV3D data preparation, in image sizes
-RADIUS = 2.7                             # distance from camera to the world's origin after normalisation
-LOOK_AT = (0.0, 0.0, 0.2)                # point that orbit cameras face, about the middle of the face
-FRONTAL_YAW = math.pi / 2                # EG3D's angles of a camera on the +z axis
-FRONTAL_PITCH = math.pi / 2 - 0.05       # EG3D's frontal evaluation pose, slightly from above
-MIRROR_NEGATES = (1, 2, 3, 4, 8)         # label entries that change sign when a frame is mirrored left-right
+CAMERA_DIM = 25  # 16 numbers of cam2world, 9 of the intrinsics
+FOCAL = 4.2647  # of the EG3D / PV3D data preparation, in image sizes
+RADIUS = 2.7  # distance from camera to the world's origin after normalisation
+LOOK_AT = (0.0, 0.0, 0.2)  # point that orbit cameras face, about the middle of the face
+FRONTAL_YAW = math.pi / 2  # EG3D's angles of a camera on the +z axis
+FRONTAL_PITCH = math.pi / 2 - 0.05  # EG3D's frontal evaluation pose, slightly from above
+MIRROR_NEGATES = (1, 2, 3, 4, 8)  # label entries that change sign when a frame is mirrored left-right
 
 
 def intrinsics_matrix(focal: float = FOCAL) -> torch.Tensor:
@@ -66,7 +66,8 @@ def look_at_pose(yaw, pitch, pivot=LOOK_AT, radius: float = RADIUS) -> torch.Ten
     polar = torch.arccos(1 - 2 * fraction)
     theta = math.pi - yaw
     position = radius * torch.stack(
-        [torch.sin(polar) * torch.cos(theta), torch.cos(polar), torch.sin(polar) * torch.sin(theta)], dim=-1)
+        [torch.sin(polar) * torch.cos(theta), torch.cos(polar), torch.sin(polar) * torch.sin(theta)], dim=-1
+    )
     forward = torch.nn.functional.normalize(pivot - position, dim=-1)
     up = torch.tensor([0.0, 1.0, 0.0]).expand_as(forward)
     right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=-1)

@@ -19,28 +19,34 @@ import pyspng
 from dnnlib.errors import UserError
 from dnnlib.files import MAX_JSON_BYTES, MAX_JSON_VALUES, parse_json, read_at_most, require_file, shown
 
-INDEX = 'dataset.json'
-PNG_MAGIC, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
-JPEG_SCAN = b'\xff\xda'                  # opens a scan, and is nowhere within one
-FRAME_SUFFIXES = ('.png', '.jpg', '.jpeg')
-DEPTH_SUFFIX = '.depth.png'              # 16-bit depth of a procedural frame, beside it
-DEPTH_START, DEPTH_SPAN = 2.0, 2.0       # what 16-bit depth 0 means, and how much 65535 is more, world units
-MAKE_ONE = 'make one with `python dataset_tool.py convert` or `synth`'
+INDEX = "dataset.json"
+PNG_MAGIC, PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
+JPEG_SCAN = b"\xff\xda"  # opens a scan, and is nowhere within one
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+DEPTH_SUFFIX = ".depth.png"  # 16-bit depth of a procedural frame, beside it
+DEPTH_START, DEPTH_SPAN = 2.0, 2.0  # what 16-bit depth 0 means, and how much 65535 is more, world units
+MAKE_ONE = "make one with `python dataset_tool.py convert` or `synth`"
 # Bounds of what a dataset may ask for, whatever its headers say: frames as `dataset_tool.py` makes them at most, and an
 # index of so much a file of the dataset (a frame with its camera takes about 560 bytes and 30 values) beyond a JSON's.
 MAX_SIDE = 4096
-MAX_FILE_BYTES = 2 ** 26
+MAX_FILE_BYTES = 2**26
 INDEX_BYTES_PER_FILE, INDEX_VALUES_PER_FILE = 2048, 64
-MAX_NAME = 1024                          # characters; file systems take 255 between two slashes
-MAX_SCANS = 100                          # of a progressive JPEG; encoders write about 10
+MAX_NAME = 1024  # characters; file systems take 255 between two slashes
+MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def is_safe(name: str) -> bool:
     """Whether a name inside a dataset stays inside it: relative, no `..`, no drive, no backslash, all printable."""
-    return 0 < len(name) <= MAX_NAME and '\\' not in name and ':' not in name and name.isprintable() \
-        and not name.startswith('/') and '..' not in PurePosixPath(name).parts
+    return (
+        0 < len(name) <= MAX_NAME
+        and "\\" not in name
+        and ":" not in name
+        and name.isprintable()
+        and not name.startswith("/")
+        and ".." not in PurePosixPath(name).parts
+    )
 
 
 class FolderFiles:
@@ -73,10 +79,10 @@ class FolderFiles:
         if stat.S_ISDIR(mode):
             raise KeyError(name)
         if os.path.commonpath([self._root, target]) != self._root:
-            raise OSError('a link that leads out of the dataset')
+            raise OSError("a link that leads out of the dataset")
         if not stat.S_ISREG(mode):
-            raise OSError('a pipe, a socket or a device')
-        with open(target, 'rb') as file:
+            raise OSError("a pipe, a socket or a device")
+        with open(target, "rb") as file:
             return read_at_most(file, most)
 
     def size(self, name: str) -> int:
@@ -98,28 +104,31 @@ class ZipFiles:
         archive = self._open()
         for name, count in Counter(archive.namelist()).items():
             if not is_safe(name):
-                raise UserError(f'{path} holds the unsafe path {shown(repr(name))}: make the zip again with relative '
-                                'paths inside it.')
+                raise UserError(
+                    f"{path} holds the unsafe path {shown(repr(name))}: make the zip again with relative "
+                    "paths inside it."
+                )
             if count > 1:
-                raise UserError(f'{path} holds {shown(name)} {count} times: make the zip again.')
+                raise UserError(f"{path} holds {shown(name)} {count} times: make the zip again.")
         if sum(item.compress_size for item in archive.infolist()) > path.stat().st_size:
-            raise UserError(f'{path} is smaller than what it says it holds: copy or make it again.')
+            raise UserError(f"{path} is smaller than what it says it holds: copy or make it again.")
 
     def __getstate__(self) -> dict:
-        return {'path': self.path, '_zip': None, '_pid': None}
+        return {"path": self.path, "_zip": None, "_pid": None}
 
     def _open(self) -> zipfile.ZipFile:
         if self._zip is None or self._pid != os.getpid():
             try:
                 self._zip, self._pid = zipfile.ZipFile(self.path), os.getpid()
             except DAMAGE as error:
-                raise UserError(f'{self.path} is not a whole zip ({shown(str(error))}): copy or make it again.') \
-                    from error
+                raise UserError(
+                    f"{self.path} is not a whole zip ({shown(str(error))}): copy or make it again."
+                ) from error
         return self._zip
 
     def names(self) -> list[str]:
         """All files in the zip, sorted."""
-        return sorted(name for name in self._open().namelist() if not name.endswith('/'))
+        return sorted(name for name in self._open().namelist() if not name.endswith("/"))
 
     def count(self) -> int:
         """Number of files."""
@@ -129,8 +138,8 @@ class ZipFiles:
         """A file's bytes. KeyError if there is none of this name; one of DAMAGE if it cannot be read or is larger than
         `most` bytes."""
         item = self._open().getinfo(name)
-        if item.compress_type not in PLAIN:          # the others cannot be unpacked bit by bit
-            raise ValueError('compressed by another method than deflate')
+        if item.compress_type not in PLAIN:  # the others cannot be unpacked bit by bit
+            raise ValueError("compressed by another method than deflate")
         with self._open().open(item) as file:
             return read_at_most(file, most)
 
@@ -148,10 +157,10 @@ def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:
     if path.is_dir():
         return FolderFiles(path)
     if not path.exists():
-        raise UserError(f'The dataset {path} does not exist: check the path, or {MAKE_ONE}.')
-    if path.suffix.lower() != '.zip':
-        raise UserError(f'The dataset {path} is neither a folder nor a .zip: {MAKE_ONE}.')
-    return ZipFiles(require_file(path, 'dataset'))
+        raise UserError(f"The dataset {path} does not exist: check the path, or {MAKE_ONE}.")
+    if path.suffix.lower() != ".zip":
+        raise UserError(f"The dataset {path} is neither a folder nor a .zip: {MAKE_ONE}.")
+    return ZipFiles(require_file(path, "dataset"))
 
 
 def read_index(files: FolderFiles | ZipFiles) -> dict:
@@ -159,10 +168,11 @@ def read_index(files: FolderFiles | ZipFiles) -> dict:
     try:
         index = _parse_index(files)
     except KeyError:
-        raise UserError(f'The dataset {files.path} has no {INDEX}: {MAKE_ONE}.') from None
-    except DAMAGE as error:              # json's and unicode's errors are ValueErrors
-        raise UserError(f'{INDEX} of the dataset {files.path} is unreadable ({shown(str(error))}): {MAKE_ONE}.') \
-            from error
+        raise UserError(f"The dataset {files.path} has no {INDEX}: {MAKE_ONE}.") from None
+    except DAMAGE as error:  # json's and unicode's errors are ValueErrors
+        raise UserError(
+            f"{INDEX} of the dataset {files.path} is unreadable ({shown(str(error))}): {MAKE_ONE}."
+        ) from error
     if not isinstance(index, dict):
         raise UserError(f'{INDEX} of the dataset {files.path} is not a JSON object with "labels": {MAKE_ONE}.')
     return index
@@ -180,7 +190,7 @@ def labels_of(index: dict, path: Path) -> list[tuple[str, object]]:
 
     UserError if there are none: such a dataset has no cameras.
     """
-    labels = index.get('labels')
+    labels = index.get("labels")
     if isinstance(labels, dict):
         labels = list(labels.items())
     if not labels:
@@ -205,9 +215,9 @@ def decode_frame(data: bytes) -> np.ndarray:
             raise ValueError(shown(str(error))) from error
     else:
         with _picture(data) as image:
-            pixels = np.asarray(image.convert('RGB'))
+            pixels = np.asarray(image.convert("RGB"))
     if pixels.dtype != np.uint8:
-        raise ValueError(f'{pixels.dtype} pixels, not 8 bits a colour')
+        raise ValueError(f"{pixels.dtype} pixels, not 8 bits a colour")
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     pixels = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1].repeat(3, axis=2)
@@ -220,7 +230,7 @@ def verify_frame(data: bytes) -> tuple[int, int]:
     ValueError if anything is damaged.
     """
     if data.startswith(PNG_MAGIC) and PNG_END not in data[-64:]:
-        raise ValueError('the end of the PNG is missing')
+        raise ValueError("the end of the PNG is missing")
     with _picture(data) as image:
         image.verify()
     return decode_frame(data).shape[1:]
@@ -235,36 +245,36 @@ def _picture(data: bytes) -> Iterator[PIL.Image.Image]:
     if data.startswith(PNG_MAGIC):
         _bound_png(data)
     elif data.count(JPEG_SCAN) > MAX_SCANS:
-        raise ValueError(f'more than {MAX_SCANS} scans')
+        raise ValueError(f"more than {MAX_SCANS} scans")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('error', PIL.Image.DecompressionBombWarning)
-            image = PIL.Image.open(io.BytesIO(data), formats=('PNG', 'JPEG'))
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            image = PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         with image:
             _bound(*image.size)
             yield image
     except PIL.UnidentifiedImageError:
-        raise ValueError('neither a PNG nor a JPEG') from None
+        raise ValueError("neither a PNG nor a JPEG") from None
     except Exception as error:
         raise ValueError(shown(str(error))) from error
 
 
 def _bound_png(data: bytes) -> None:
-    if data[12:16] != b'IHDR' or len(data) < 24:
-        raise ValueError('the header of the PNG is missing')
-    _bound(*struct.unpack('>II', data[16:24]))
+    if data[12:16] != b"IHDR" or len(data) < 24:
+        raise ValueError("the header of the PNG is missing")
+    _bound(*struct.unpack(">II", data[16:24]))
 
 
 def _bound(width: int, height: int) -> None:
     if max(width, height) > MAX_SIDE:
-        raise ValueError(f'{width} x {height} pixels, more than {MAX_SIDE} a side')
+        raise ValueError(f"{width} x {height} pixels, more than {MAX_SIDE} a side")
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
     """uint8 [3, H, W] or uint16 [H, W] -> PNG bytes."""
     image = PIL.Image.fromarray(pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels)
     buffer = io.BytesIO()
-    image.save(buffer, format='png', compress_level=3)
+    image.save(buffer, format="png", compress_level=3)
     return buffer.getvalue()
 
 
@@ -278,5 +288,5 @@ def decode_depth(data: bytes) -> np.ndarray:
     with _picture(data) as image:
         values = np.asarray(image)
     if values.ndim != 2:
-        raise ValueError('a picture of colours, not of depth')
+        raise ValueError("a picture of colours, not of depth")
     return (values.astype(np.float32) / 65535 * DEPTH_SPAN + DEPTH_START).astype(np.float32)

@@ -16,16 +16,17 @@ from training.clip_files import DEPTH_SUFFIX, INDEX, MAX_SIDE, encode_depth, enc
 from training.clip_writer import ClipRecord
 from training.dataset import as_camera
 
-VIDEOS, CAMERAS = 'recrop_faces', 'smoothed_camera2world'
-LAYOUT = f'it needs {VIDEOS}/*.mp4 and {CAMERAS}/*.json (docs/data.md)'
-MAX_LIST_BYTES = 2 ** 24                 # of a *.list; that of all clips published has 1 MB
-PATIENCE = 1000                          # frames beyond the last camera that are counted; the end may be far
-SEED_STRIDE = 2 ** 20                    # clips of neighbouring dataset seeds stay apart
+VIDEOS, CAMERAS = "recrop_faces", "smoothed_camera2world"
+LAYOUT = f"it needs {VIDEOS}/*.mp4 and {CAMERAS}/*.json (docs/data.md)"
+MAX_LIST_BYTES = 2**24  # of a *.list; that of all clips published has 1 MB
+PATIENCE = 1000  # frames beyond the last camera that are counted; the end may be far
+SEED_STRIDE = 2**20  # clips of neighbouring dataset seeds stay apart
 
 
 @dataclass(frozen=True)
 class SynthJob:
     """Clip `index` of the procedural dataset `seed`."""
+
     seed: int
     index: int
     frames: int
@@ -37,21 +38,22 @@ class SynthJob:
 @dataclass(frozen=True)
 class ConvertJob:
     """One clip of the published layout."""
+
     video: Path
     cameras: Path
     resolution: int | None
     max_frames: int | None
-    skip_broken: bool                    # return the reason instead of raising it
+    skip_broken: bool  # return the reason instead of raising it
 
 
 def synth_clip(job: SynthJob) -> ClipRecord:
     """Render a procedural clip."""
     clip = synthetic.render_clip(job.seed * SEED_STRIDE + job.index, job.resolution, job.frames, job.fps)
-    frames = [(f'{i:05d}.png', encode_png(frame)) for i, frame in enumerate(clip.frames)]
+    frames = [(f"{i:05d}.png", encode_png(frame)) for i, frame in enumerate(clip.frames)]
     depths = clip.depth if job.depth else []
-    extras = [(f'{i:05d}{DEPTH_SUFFIX}', encode_depth(depth)) for i, depth in enumerate(depths)]
-    name = f'{job.index:05d}'
-    return ClipRecord(name, frames, clip.cameras, job.fps, identity=f'{job.seed}-{name}', extras=extras)
+    extras = [(f"{i:05d}{DEPTH_SUFFIX}", encode_depth(depth)) for i, depth in enumerate(depths)]
+    name = f"{job.index:05d}"
+    return ClipRecord(name, frames, clip.cameras, job.fps, identity=f"{job.seed}-{name}", extras=extras)
 
 
 def convert_jobs(source: Path, resolution: int | None, max_frames: int | None, skip_broken: bool) -> list[ConvertJob]:
@@ -61,30 +63,32 @@ def convert_jobs(source: Path, resolution: int | None, max_frames: int | None, s
     """
     videos, cameras = source / VIDEOS, source / CAMERAS
     if not source.is_dir():
-        raise UserError(f'The source folder {source} does not exist: check --source.')
+        raise UserError(f"The source folder {source} does not exist: check --source.")
     if not videos.is_dir() or not cameras.is_dir():
-        raise UserError(f'{source} is not in the published layout: {LAYOUT}.')
-    names = _listed(source) or sorted(path.stem for path in videos.glob('*.mp4'))
+        raise UserError(f"{source} is not in the published layout: {LAYOUT}.")
+    names = _listed(source) or sorted(path.stem for path in videos.glob("*.mp4"))
     if not names:
-        raise UserError(f'{videos} has no videos: {LAYOUT}.')
+        raise UserError(f"{videos} has no videos: {LAYOUT}.")
     for name in names:
-        if not is_safe(name) or name == INDEX:       # it becomes a folder of the dataset
-            raise UserError(f'No clip can be called {shown(repr(name))}: rename it in {videos}, {cameras} and *.list.')
-    return [ConvertJob(videos / f'{name}.mp4', cameras / f'{name}.json', resolution, max_frames, skip_broken)
-            for name in names]
+        if not is_safe(name) or name == INDEX:  # it becomes a folder of the dataset
+            raise UserError(f"No clip can be called {shown(repr(name))}: rename it in {videos}, {cameras} and *.list.")
+    return [
+        ConvertJob(videos / f"{name}.mp4", cameras / f"{name}.json", resolution, max_frames, skip_broken)
+        for name in names
+    ]
 
 
 def _listed(source: Path) -> list[str]:
     """The clips named in the folder's *.list files, each once, in order. UserError if one is no text."""
-    lines = [line.strip() for path in sorted(source.glob('*.list')) for line in _text(path).splitlines()]
+    lines = [line.strip() for path in sorted(source.glob("*.list")) for line in _text(path).splitlines()]
     return list(dict.fromkeys(PurePosixPath(line.split()[0]).stem for line in lines if line))
 
 
 def _text(path: Path) -> str:
     try:
-        return read_file(path, 'list of clips', MAX_LIST_BYTES).decode('utf-8')
+        return read_file(path, "list of clips", MAX_LIST_BYTES).decode("utf-8")
     except ValueError as error:
-        raise UserError(f'{path} is no list of clips ({error}): write it again, a name a line.') from error
+        raise UserError(f"{path} is no list of clips ({error}): write it again, a name a line.") from error
 
 
 def convert_clip(job: ConvertJob) -> ClipRecord | str:
@@ -94,7 +98,7 @@ def convert_clip(job: ConvertJob) -> ClipRecord | str:
     except UserError as error:
         if job.skip_broken:
             return str(error)
-        raise UserError(f'{error} (--skip-broken leaves such clips out.)') from error
+        raise UserError(f"{error} (--skip-broken leaves such clips out.)") from error
 
 
 def _convert(job: ConvertJob) -> ClipRecord:
@@ -107,22 +111,23 @@ def _convert(job: ConvertJob) -> ClipRecord:
             if count == len(cameras) + PATIENCE:
                 break
             if count <= min(len(cameras), job.max_frames or count):
-                frames.append((f'{count - 1:05d}.png', encode_png(_resized(pixels, job).transpose(2, 0, 1))))
+                frames.append((f"{count - 1:05d}.png", encode_png(_resized(pixels, job).transpose(2, 0, 1))))
     if count != len(cameras):
-        more = 'or more ' * (count == len(cameras) + PATIENCE)
-        raise UserError(f'{job.video} has {count} {more}frames but {job.cameras} has {len(cameras)} cameras: '
-                        'they must match.')
-    return ClipRecord(job.video.stem, frames, cameras[:len(frames)], fps)
+        more = "or more " * (count == len(cameras) + PATIENCE)
+        raise UserError(
+            f"{job.video} has {count} {more}frames but {job.cameras} has {len(cameras)} cameras: they must match."
+        )
+    return ClipRecord(job.video.stem, frames, cameras[: len(frames)], fps)
 
 
 def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:
     """uint8 [H, W, 3] at the wanted side, antialiased."""
     height, width = pixels.shape[:2]
     if height != width:
-        raise UserError(f'{job.video} is {width} x {height} pixels: clips must be square face crops.')
+        raise UserError(f"{job.video} is {width} x {height} pixels: clips must be square face crops.")
     side = job.resolution or height
     if side > MAX_SIDE:
-        raise UserError(f'{job.video} is {width} x {height} pixels, more than {MAX_SIDE} a side: give --resolution.')
+        raise UserError(f"{job.video} is {width} x {height} pixels, more than {MAX_SIDE} a side: give --resolution.")
     if side == height:
         return pixels
     return np.asarray(PIL.Image.fromarray(pixels).resize((side, side), PIL.Image.Resampling.LANCZOS))
@@ -130,8 +135,8 @@ def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:
 
 def _cameras(path: Path) -> np.ndarray:
     """The cameras float [F, 25] of a file [[frame name, 25 numbers], ...]. UserError if it is not one."""
-    entries = read_json(require_file(path, 'camera file'))
+    entries = read_json(require_file(path, "camera file"))
     pairs = isinstance(entries, list) and all(isinstance(entry, list) and len(entry) == 2 for entry in entries)
     if not entries or not pairs or any(as_camera(label) is None for _, label in entries):
-        raise UserError(f'{path} is not a list of [frame name, {CAMERA_DIM} finite numbers]: write it again.')
+        raise UserError(f"{path} is not a list of [frame name, {CAMERA_DIM} finite numbers]: write it again.")
     return np.array([label for _, label in entries], dtype=np.float64)

@@ -16,7 +16,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, storage_error
 from training.clip_files import INDEX
 
-Put = Callable[[str, bytes], None]       # stores a file under its path inside the dataset
+Put = Callable[[str, bytes], None]  # stores a file under its path inside the dataset
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class ClipRecord:
         cameras: float [F, 25], one a frame.
         extras: other files for the clip's folder (depth).
     """
+
     name: str
     frames: list[tuple[str, bytes]]
     cameras: np.ndarray
@@ -46,16 +47,16 @@ class DatasetWriter:
         """Write a clip's files and remember its cameras."""
         assert len(clip.frames) == len(clip.cameras), clip.name
         for name, data in clip.frames + clip.extras:
-            self._put(f'{clip.name}/{name}', data)
+            self._put(f"{clip.name}/{name}", data)
         for (name, _), camera in zip(clip.frames, clip.cameras, strict=True):
-            self._labels.append([f'{clip.name}/{name}', [float(value) for value in camera]])
-        self._clips[clip.name] = {'fps': clip.fps} | ({'identity': clip.identity} if clip.identity is not None else {})
+            self._labels.append([f"{clip.name}/{name}", [float(value) for value in camera]])
+        self._clips[clip.name] = {"fps": clip.fps} | ({"identity": clip.identity} if clip.identity is not None else {})
 
     def _finish(self) -> None:
         """Write the index. UserError if no clip came."""
         if not self._labels:
-            raise UserError('There are no clips to write: check --source and --clips.')
-        self._put(INDEX, json.dumps({'labels': self._labels, 'clips': self._clips}, allow_nan=False).encode())
+            raise UserError("There are no clips to write: check --source and --clips.")
+        self._put(INDEX, json.dumps({"labels": self._labels, "clips": self._clips}, allow_nan=False).encode())
 
 
 @contextlib.contextmanager
@@ -69,7 +70,7 @@ def write_dataset(path: str | os.PathLike) -> Iterator[DatasetWriter]:
     """
     path = Path(path)
     refuse_existing(path)
-    with _zip_sink(path) if path.suffix.lower() == '.zip' else _folder_sink(path) as put:
+    with _zip_sink(path) if path.suffix.lower() == ".zip" else _folder_sink(path) as put:
         writer = DatasetWriter(put)
         yield writer
         writer._finish()
@@ -80,18 +81,18 @@ def refuse_existing(path: Path) -> None:
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists():
-        raise UserError(f'{path} exists already: remove it or choose another --dest.')
+        raise UserError(f"{path} exists already: remove it or choose another --dest.")
 
 
 @contextlib.contextmanager
 def _zip_sink(path: Path) -> Iterator[Put]:
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, 'w', zipfile.ZIP_STORED) as archive:
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         yield archive.writestr
 
 
 @contextlib.contextmanager
 def _folder_sink(path: Path) -> Iterator[Put]:
-    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)
 

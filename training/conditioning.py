@@ -16,8 +16,7 @@ def condition_cameras(cameras: torch.Tensor, mode: str, training: bool) -> tuple
     return first if share_mapping else cameras, first if mode == "All" else cameras
 
 
-def swap_cameras(cameras: torch.Tensor, others: torch.Tensor, probability: float,
-                 random: Random) -> torch.Tensor:
+def swap_cameras(cameras: torch.Tensor, others: torch.Tensor, probability: float, random: Random) -> torch.Tensor:
     """Cameras [B, T, 25] with each clip's replaced by another clip's (`others`, alike) with a probability (A.1).
 
     Keeps the generator from reading the rendering camera's pose off its condition.

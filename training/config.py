@@ -15,41 +15,57 @@ from dnnlib.errors import UserError
 from dnnlib.files import shown
 from training.cameras import CAMERA_DIM
 
-MOTION_GENERATORS = ("modconv", "mlp", "naive")       # PV3D T. 2: motion generator
-MOTION_CODES = ("z_m", "z_a")                         # T. 2: z_m replaced by z_a
-CAMERA_MODES = ("MapT", "All", "Non", "Map")          # T. 3: camera mode
-PLANE_AXES = ("reference", "orthogonal")              # x-y x-z z-x, or x-y x-z y-z
+MOTION_GENERATORS = ("modconv", "mlp", "naive")  # PV3D T. 2: motion generator
+MOTION_CODES = ("z_m", "z_a")  # T. 2: z_m replaced by z_a
+CAMERA_MODES = ("MapT", "All", "Non", "Map")  # T. 3: camera mode
+PLANE_AXES = ("reference", "orthogonal")  # x-y x-z z-x, or x-y x-z y-z
 PRECISIONS = ("fp32", "bf16", "fp16")
-FRAMES_PER_CLIP = 2                                   # section 3.4: two frames of a clip per training sample
-MAX_SAMPLES = 2 ** 25                                 # along all rays of a frame; the paper's have 2 ** 18.6
-MAX_WHOLE = 2 ** 63 - 1                               # what other software takes for a whole number
+FRAMES_PER_CLIP = 2  # section 3.4: two frames of a clip per training sample
+MAX_SAMPLES = 2**25  # along all rays of a frame; the paper's have 2 ** 18.6
+MAX_WHOLE = 2**63 - 1  # what other software takes for a whole number
 # Least and greatest of whole numbers, far around what is of use: a file must not make networks of any size.
 RANGES = {
-    "generator.z_dim": (1, 8192), "generator.z_motion_dim": (1, 8192), "generator.w_dim": (1, 8192),
-    "generator.mapping_layers": (1, 64), "generator.plane_channels": (1, 1024), "generator.sr_channels": (1, 8192),
-    "generator.channel_base": (1, 2 ** 22), "generator.channel_max": (1, 8192),
-    "generator.rendering.depth_samples": (1, 4096), "generator.rendering.importance_samples": (0, 4096),
+    "generator.z_dim": (1, 8192),
+    "generator.z_motion_dim": (1, 8192),
+    "generator.w_dim": (1, 8192),
+    "generator.mapping_layers": (1, 64),
+    "generator.plane_channels": (1, 1024),
+    "generator.sr_channels": (1, 8192),
+    "generator.channel_base": (1, 2**22),
+    "generator.channel_max": (1, 8192),
+    "generator.rendering.depth_samples": (1, 4096),
+    "generator.rendering.importance_samples": (0, 4096),
     "generator.rendering.decoder_hidden": (1, 8192),
-    "discriminator.channel_base": (1, 2 ** 22), "discriminator.channel_max": (1, 8192),
-    "discriminator.mapping_layers": (1, 64), "discriminator.mbstd_group": (1, 2 ** 20),
-    "discriminator.half_resolutions": (0, 16), "loss.reg_points": (1, 2 ** 22), "training.batch": (1, 2 ** 20),
-    "training.batch_gpu": (1, 2 ** 20), "training.g_reg_interval": (1, 2 ** 20),
-    "training.d_reg_interval": (1, 2 ** 20), "training.window": (1, 2 ** 20), "training.seed": (0, MAX_WHOLE),
-    "training.workers": (0, 1024), "training.snap": (0, 2 ** 31), "training.keep": (1, 2 ** 31),
+    "discriminator.channel_base": (1, 2**22),
+    "discriminator.channel_max": (1, 8192),
+    "discriminator.mapping_layers": (1, 64),
+    "discriminator.mbstd_group": (1, 2**20),
+    "discriminator.half_resolutions": (0, 16),
+    "loss.reg_points": (1, 2**22),
+    "training.batch": (1, 2**20),
+    "training.batch_gpu": (1, 2**20),
+    "training.g_reg_interval": (1, 2**20),
+    "training.d_reg_interval": (1, 2**20),
+    "training.window": (1, 2**20),
+    "training.seed": (0, MAX_WHOLE),
+    "training.workers": (0, 1024),
+    "training.snap": (0, 2**31),
+    "training.keep": (1, 2**31),
 }
 
 
 @dataclass(frozen=True)
 class RenderingConfig:
     """Volume rendering (PV3D Eq. 3)."""
-    resolution: int = 64                  # side of the ray grid in training; the raw image's size
-    near: float = 2.25                    # first depth along a ray, world units
-    far: float = 3.3                      # last depth
-    depth_samples: int = 48               # stratified samples per ray
-    importance_samples: int = 48          # samples drawn from the coarse weights
-    box_side: float = 1.0                 # side of the cube that the planes cover, centred on the origin
-    plane_axes: str = "reference"         # one of PLANE_AXES
-    disparity: bool = False               # coarse samples uniform in inverse depth
+
+    resolution: int = 64  # side of the ray grid in training; the raw image's size
+    near: float = 2.25  # first depth along a ray, world units
+    far: float = 3.3  # last depth
+    depth_samples: int = 48  # stratified samples per ray
+    importance_samples: int = 48  # samples drawn from the coarse weights
+    box_side: float = 1.0  # side of the cube that the planes cover, centred on the origin
+    plane_axes: str = "reference"  # one of PLANE_AXES
+    disparity: bool = False  # coarse samples uniform in inverse depth
     white_background: bool = False
     decoder_hidden: int = 64
 
@@ -57,28 +73,29 @@ class RenderingConfig:
 @dataclass(frozen=True)
 class GeneratorConfig:
     """Temporal tri-plane generator (PV3D section 3.2, Fig. 2)."""
+
     z_dim: int = 512
     z_motion_dim: int = 512
     w_dim: int = 512
     mapping_layers: int = 2
     plane_resolution: int = 256
-    plane_channels: int = 32              # features of each of the three planes
-    channel_base: int = 32768             # channels at a resolution: min(channel_base / resolution, channel_max)
+    plane_channels: int = 32  # features of each of the three planes
+    channel_base: int = 32768  # channels at a resolution: min(channel_base / resolution, channel_max)
     channel_max: int = 512
     img_resolution: int = 512
-    sr_channels: tuple[int, int] | None = None      # of the two super-resolution blocks; None: by image size
-    motion_blocks: int = 4                # K: fused blocks from 4 x 4 up (T. 2: early 2, middle 4, late 7)
-    motion_generator: str = "modconv"     # one of MOTION_GENERATORS
-    motion_code: str = "z_m"              # one of MOTION_CODES
-    motion_weight: bool = False           # learned scalar weight per motion layer
-    camera_mode: str = "MapT"             # one of CAMERA_MODES
-    camera_conditioning: bool = True      # False: the mapping network sees zeros in place of the camera
+    sr_channels: tuple[int, int] | None = None  # of the two super-resolution blocks; None: by image size
+    motion_blocks: int = 4  # K: fused blocks from 4 x 4 up (T. 2: early 2, middle 4, late 7)
+    motion_generator: str = "modconv"  # one of MOTION_GENERATORS
+    motion_code: str = "z_m"  # one of MOTION_CODES
+    motion_weight: bool = False  # learned scalar weight per motion layer
+    camera_mode: str = "MapT"  # one of CAMERA_MODES
+    camera_conditioning: bool = True  # False: the mapping network sees zeros in place of the camera
     rendering: RenderingConfig = field(default_factory=RenderingConfig)
 
     @property
     def block_resolutions(self) -> list[int]:
         """4, 8, ... plane_resolution."""
-        return [2 ** i for i in range(2, int(math.log2(self.plane_resolution)) + 1)]
+        return [2**i for i in range(2, int(math.log2(self.plane_resolution)) + 1)]
 
     @property
     def motion_dim(self) -> int:
@@ -93,61 +110,65 @@ class GeneratorConfig:
 @dataclass(frozen=True)
 class DiscriminatorConfig:
     """Image and video discriminators (PV3D section 3.3)."""
+
     channel_base: int = 32768
     channel_max: int = 512
     mapping_layers: int = 8
-    mbstd_group: int = 4                  # minibatch standard deviation: samples per group
-    half_resolutions: int = 4             # highest resolutions that run in half precision, if one is chosen
-    image: bool = True                    # T. 3: without image discriminator
-    video: bool = True                    # T. 3: without video discriminator
-    video_cameras: bool = True            # T. 3: without cameras
-    video_dt: bool = True                 # T. 3: without the time difference
+    mbstd_group: int = 4  # minibatch standard deviation: samples per group
+    half_resolutions: int = 4  # highest resolutions that run in half precision, if one is chosen
+    image: bool = True  # T. 3: without image discriminator
+    video: bool = True  # T. 3: without video discriminator
+    video_cameras: bool = True  # T. 3: without cameras
+    video_dt: bool = True  # T. 3: without the time difference
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """Weights and regularisation (section 3.4, A.1)."""
+
     lambda_img: float = 1.0
     lambda_vid: float = 0.65
-    lambda_reg: float = 0.6               # density regularisation
-    gamma: float = 2.0                    # R1
+    lambda_reg: float = 0.6  # density regularisation
+    gamma: float = 2.0  # R1
     reg_points: int = 1000
     reg_perturbation: float = 0.004
-    blur_sigma: float = 10.0              # initial blur of discriminator inputs, pixels
-    blur_fade_factor: float = 200 / 32    # fades to 0 over this times batch, in kimg
-    swap_start: float = 1.0               # probability of swapping the mapping network's camera, fading ...
+    blur_sigma: float = 10.0  # initial blur of discriminator inputs, pixels
+    blur_fade_factor: float = 200 / 32  # fades to 0 over this times batch, in kimg
+    swap_start: float = 1.0  # probability of swapping the mapping network's camera, fading ...
     swap_end: float = 0.5
-    swap_fade_kimg: float = 1000.0        # ... over this many kimg
+    swap_fade_kimg: float = 1000.0  # ... over this many kimg
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Optimisation and schedule (A.1). One kimg is a thousand clips (pairs of frames) shown to the discriminators."""
-    batch: int = 16                       # clips per iteration over all processes
-    batch_gpu: int | None = None          # clips per forward pass; None: batch / processes
-    kimg: float = 4800.0                  # 300k iterations of 16 clips
+
+    batch: int = 16  # clips per iteration over all processes
+    batch_gpu: int | None = None  # clips per forward pass; None: batch / processes
+    kimg: float = 4800.0  # 300k iterations of 16 clips
     glr: float = 0.0025
     dlr: float = 0.002
     betas: tuple[float, float] = (0.0, 0.99)
     eps: float = 1e-8
     g_reg_interval: int = 4
     d_reg_interval: int = 16
-    ema_kimg_factor: float = 10 / 32      # half-life of the EMA is this times batch, in kimg
+    ema_kimg_factor: float = 10 / 32  # half-life of the EMA is this times batch, in kimg
     ema_rampup: float = 0.05
     w_avg_beta: float = 0.998
-    precision: str = "fp16"               # of super-resolution and the discriminators' highest resolutions
-    window: int = 16                      # frames of a clip that a pair is drawn from
+    precision: str = "fp16"  # of super-resolution and the discriminators' highest resolutions
+    window: int = 16  # frames of a clip that a pair is drawn from
     mirror: bool = True
     seed: int = 0
     workers: int = 2
-    tick: float = 4.0                     # kimg between status lines
-    snap: int = 50                        # ticks between snapshots; 0: only at the end
-    keep: int = 3                         # training states kept in the run folder
+    tick: float = 4.0  # kimg between status lines
+    snap: int = 50  # ticks between snapshots; 0: only at the end
+    keep: int = 3  # training states kept in the run folder
 
 
 @dataclass(frozen=True)
 class Config:
     """A complete configuration."""
+
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -156,21 +177,39 @@ class Config:
 
 # What each preset changes; keys are `section.field`. Weights: A.1.
 PRESETS: dict[str, dict[str, typing.Any]] = {
-    "voxceleb":       {"loss.lambda_reg": 0.60, "loss.gamma": 2.0},
-    "celebvhq":       {"loss.lambda_reg": 0.05, "loss.gamma": 4.0},
+    "voxceleb": {"loss.lambda_reg": 0.60, "loss.gamma": 2.0},
+    "celebvhq": {"loss.lambda_reg": 0.05, "loss.gamma": 4.0},
     "talkinghead1kh": {"loss.lambda_reg": 0.50, "loss.gamma": 2.0},
     # 64 x 64, small enough to learn heads on two CPU cores.
     "demo": {
-        "generator.z_dim": 128, "generator.z_motion_dim": 64, "generator.w_dim": 128, "generator.motion_blocks": 4,
-        "generator.plane_resolution": 64, "generator.plane_channels": 12, "generator.channel_base": 2048,
-        "generator.channel_max": 96, "generator.img_resolution": 64, "generator.sr_channels": (48, 32),
-        "generator.rendering.resolution": 32, "generator.rendering.depth_samples": 14,
-        "generator.rendering.importance_samples": 14, "generator.rendering.decoder_hidden": 32,
+        "generator.z_dim": 128,
+        "generator.z_motion_dim": 64,
+        "generator.w_dim": 128,
+        "generator.motion_blocks": 4,
+        "generator.plane_resolution": 64,
+        "generator.plane_channels": 12,
+        "generator.channel_base": 2048,
+        "generator.channel_max": 96,
+        "generator.img_resolution": 64,
+        "generator.sr_channels": (48, 32),
+        "generator.rendering.resolution": 32,
+        "generator.rendering.depth_samples": 14,
+        "generator.rendering.importance_samples": 14,
+        "generator.rendering.decoder_hidden": 32,
         "generator.rendering.plane_axes": "orthogonal",
-        "discriminator.channel_base": 1024, "discriminator.channel_max": 128, "discriminator.mapping_layers": 2,
-        "loss.gamma": 1.0, "loss.lambda_reg": 0.25, "loss.blur_sigma": 2.0, "loss.blur_fade_factor": 2.5,
-        "training.batch": 4, "training.kimg": 200.0, "training.precision": "fp32", "training.tick": 0.2,
-        "training.snap": 10, "training.workers": 1,
+        "discriminator.channel_base": 1024,
+        "discriminator.channel_max": 128,
+        "discriminator.mapping_layers": 2,
+        "loss.gamma": 1.0,
+        "loss.lambda_reg": 0.25,
+        "loss.blur_sigma": 2.0,
+        "loss.blur_fade_factor": 2.5,
+        "training.batch": 4,
+        "training.kimg": 200.0,
+        "training.precision": "fp32",
+        "training.tick": 0.2,
+        "training.snap": 10,
+        "training.workers": 1,
     },
 }
 
@@ -258,8 +297,10 @@ def validate(config: Config) -> Config:
     _power_of_two("image resolution", g.img_resolution, 16, 1024)
     blocks = len(g.block_resolutions)
     if not 1 <= g.motion_blocks <= blocks:
-        raise UserError(f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels "
-                        f"have {blocks} blocks, choose 1 to {blocks}.")
+        raise UserError(
+            f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels "
+            f"have {blocks} blocks, choose 1 to {blocks}."
+        )
     _check_finite(config)
     if min(g.channels(g.plane_resolution), d.channel_base // g.img_resolution, d.channel_max) < 1:
         raise UserError("The networks have layers without channels: raise --cbase, --cmax, --d-cbase or --d-cmax.")
@@ -273,8 +314,9 @@ def validate(config: Config) -> Config:
     if g.rendering.box_side <= 0:
         raise UserError(f"The side of the planes' cube must be above 0, not {g.rendering.box_side}.")
     if not (d.image or d.video):
-        raise UserError("--image-discriminator and --video-discriminator are both off: "
-                        "nothing is left to train against.")
+        raise UserError(
+            "--image-discriminator and --video-discriminator are both off: nothing is left to train against."
+        )
     if min(loss.lambda_img, loss.lambda_vid, loss.lambda_reg, loss.gamma) < 0:
         raise UserError("Loss weights and --gamma must not be negative.")
     if t.batch < 1 or (t.batch_gpu is not None and t.batch_gpu < 1):
@@ -284,10 +326,12 @@ def validate(config: Config) -> Config:
     if min(t.kimg, t.tick, t.eps) <= 0 or not all(0 <= beta < 1 for beta in t.betas):
         raise UserError("The length of training, --tick and eps must be above 0, and betas from 0 to below 1.")
     _check_ranges(config)
-    samples = g.rendering.resolution ** 2 * (g.rendering.depth_samples + g.rendering.importance_samples)
+    samples = g.rendering.resolution**2 * (g.rendering.depth_samples + g.rendering.importance_samples)
     if samples > MAX_SAMPLES:
-        raise UserError(f"A frame of {samples} samples along rays is too large: choose a lower --depth-samples, "
-                        "--importance-samples or --neural-rendering-resolution.")
+        raise UserError(
+            f"A frame of {samples} samples along rays is too large: choose a lower --depth-samples, "
+            "--importance-samples or --neural-rendering-resolution."
+        )
     return config
 
 
@@ -313,17 +357,23 @@ def split_batch(config: Config, processes: int) -> tuple[int, int]:
     """(clips per process and iteration, clips per forward pass); UserError when `batch` does not divide."""
     t = config.training
     if t.batch % processes:
-        raise UserError(f"--batch={t.batch} is not divisible by the {processes} processes; "
-                        f"try --batch={math.ceil(t.batch / processes) * processes}.")
+        raise UserError(
+            f"--batch={t.batch} is not divisible by the {processes} processes; "
+            f"try --batch={math.ceil(t.batch / processes) * processes}."
+        )
     per_process = t.batch // processes
     per_pass = t.batch_gpu or per_process
     if per_process % per_pass:
-        raise UserError(f"--batch-gpu={per_pass} does not divide the {per_process} clips of each process; "
-                        f"choose a divisor of {per_process}.")
+        raise UserError(
+            f"--batch-gpu={per_pass} does not divide the {per_process} clips of each process; "
+            f"choose a divisor of {per_process}."
+        )
     group = config.discriminator.mbstd_group
     if any(n % min(group, n) for n in (per_pass, per_pass * FRAMES_PER_CLIP)):
-        raise UserError(f"{per_pass} clips per forward pass do not split into the discriminators' groups of {group}; "
-                        f"choose --batch and --batch-gpu so that each pass has 1, 2 or a multiple of {group} clips.")
+        raise UserError(
+            f"{per_pass} clips per forward pass do not split into the discriminators' groups of {group}; "
+            f"choose --batch and --batch-gpu so that each pass has 1, 2 or a multiple of {group} clips."
+        )
     return per_process, per_pass
 
 

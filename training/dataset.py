@@ -30,8 +30,8 @@ from training.clip_files import (
 )
 from training.loader import endless_batches
 
-WINDOW = 16                              # frames of a clip that a pair is drawn from (section 3.4)
-DEFAULT_FPS, FPS_END = 25.0, 1000        # of a clip without a rate above 0 and below this one
+WINDOW = 16  # frames of a clip that a pair is drawn from (section 3.4)
+DEFAULT_FPS, FPS_END = 25.0, 1000  # of a clip without a rate above 0 and below this one
 MIRROR_SIGN = np.ones(CAMERA_DIM, dtype=np.float32)
 MIRROR_SIGN[list(MIRROR_NEGATES)] = -1
 
@@ -42,15 +42,17 @@ class Purpose(IntEnum):
     NumPy takes keys as words of 32 bits; no seed (up to 2 ** 63 - 1) begins with two words of which the upper is full,
     nor do seed and iteration. So these differ from the keys of `torch_utils.random_numbers`, too.
     """
-    PAIRS = 2 ** 64 - 1
-    EPOCHS = 2 ** 64 - 2
-    CAMERAS = 2 ** 64 - 3
-    BANK = 2 ** 64 - 4
+
+    PAIRS = 2**64 - 1
+    EPOCHS = 2**64 - 2
+    CAMERAS = 2**64 - 3
+    BANK = 2**64 - 4
 
 
 @dataclass(frozen=True)
 class Clip:
     """One clip: its frames' paths inside the dataset, in order, and their cameras float32 [F, 25]."""
+
     name: str
     frames: tuple[str, ...]
     cameras: np.ndarray
@@ -61,6 +63,7 @@ class Clip:
 @dataclass(frozen=True)
 class Pair:
     """Two frames of a clip: frames uint8 [2, 3, R, R], times float32 [2] in [0, 1], cameras float32 [2, 25]."""
+
     frames: np.ndarray
     times: np.ndarray
     cameras: np.ndarray
@@ -86,8 +89,10 @@ class ClipDataset:
         self.stored_resolution = self._stored_resolution()
         self.resolution = resolution or self.stored_resolution
         if self.stored_resolution % self.resolution:
-            raise UserError(f'The dataset {self.path} has frames of {self.stored_resolution} pixels, which do not '
-                            f'shrink to {self.resolution}: convert its source with --resolution={self.resolution}.')
+            raise UserError(
+                f"The dataset {self.path} has frames of {self.stored_resolution} pixels, which do not "
+                f"shrink to {self.resolution}: convert its source with --resolution={self.resolution}."
+            )
 
     @property
     def num_clips(self) -> int:
@@ -104,8 +109,8 @@ class ClipDataset:
         path, nor between a folder and a zip of it)."""
         digest = hashlib.sha256(str(self.resolution).encode())
         for clip in self.clips:
-            digest.update('\0'.join((clip.name, *clip.frames, '')).encode())
-            digest.update(np.array([self._files.size(frame) for frame in clip.frames], dtype='<i8').tobytes())
+            digest.update("\0".join((clip.name, *clip.frames, "")).encode())
+            digest.update(np.array([self._files.size(frame) for frame in clip.frames], dtype="<i8").tobytes())
             digest.update(clip.cameras.tobytes())
         return digest.hexdigest()
 
@@ -115,32 +120,38 @@ class ClipDataset:
         frame = self._decode(name)
         stored = self.stored_resolution
         if frame.shape[1:] != (stored, stored):
-            raise UserError(f'Frame {shown(name)} of {self.path} is {frame.shape[2]} x {frame.shape[1]} pixels, others '
-                            f'are {stored} x {stored}: `python dataset_tool.py check {self.path}` lists all such.')
+            raise UserError(
+                f"Frame {shown(name)} of {self.path} is {frame.shape[2]} x {frame.shape[1]} pixels, others "
+                f"are {stored} x {stored}: `python dataset_tool.py check {self.path}` lists all such."
+            )
         return shrink(frame, stored // self.resolution)
 
     def read_depth(self, clip_index: int, frame_index: int) -> np.ndarray:
         """The true depth of a procedural frame, float32 [S, S] at the stored resolution S: distance along the rays
         through the pixels' centres, world units. UserError if the dataset has none."""
-        return self._decode(str(PurePosixPath(self.clips[clip_index].frames[frame_index]).with_suffix(DEPTH_SUFFIX)),
-                            decode_depth)
+        return self._decode(
+            str(PurePosixPath(self.clips[clip_index].frames[frame_index]).with_suffix(DEPTH_SUFFIX)), decode_depth
+        )
 
     def _decode(self, name: str, decode: Callable[[bytes], np.ndarray] = decode_frame) -> np.ndarray:
-        advice = f'`python dataset_tool.py check {self.path}` lists all broken frames'
+        advice = f"`python dataset_tool.py check {self.path}` lists all broken frames"
         try:
             return decode(self._files.read(name))
         except KeyError:
-            raise UserError(f'Frame {shown(name)} of {self.path} is missing: {advice}.') from None
+            raise UserError(f"Frame {shown(name)} of {self.path} is missing: {advice}.") from None
         except DAMAGE as error:
-            raise UserError(f'Frame {shown(name)} of {self.path} is unreadable or truncated ({shown(str(error))}): '
-                            f'{advice}.') from error
+            raise UserError(
+                f"Frame {shown(name)} of {self.path} is unreadable or truncated ({shown(str(error))}): {advice}."
+            ) from error
 
     def _stored_resolution(self) -> int:
         name = self.clips[0].frames[0]
         height, width = self._decode(name).shape[1:]
         if height != width:
-            raise UserError(f'Frame {shown(name)} of {self.path} is {width} x {height} pixels: frames must be square, '
-                            'crop them or use `python dataset_tool.py convert`.')
+            raise UserError(
+                f"Frame {shown(name)} of {self.path} is {width} x {height} pixels: frames must be square, "
+                "crop them or use `python dataset_tool.py convert`."
+            )
         return height
 
 
@@ -155,7 +166,7 @@ def shrink(frame: np.ndarray, factor: int) -> np.ndarray:
 
 def _clips(index: dict, path: Path) -> list[Clip]:
     """Clips of an index, by name; without "clips" (an EG3D image dataset) every frame is a clip of its own."""
-    described = index.get('clips')
+    described = index.get("clips")
     if not isinstance(described, dict | None):
         raise UserError(f'"clips" in dataset.json of {path} must be an object: {{clip: {{"fps": 25}}}}.')
     grouped: dict[str, list[tuple[str, np.ndarray]]] = {}
@@ -168,28 +179,35 @@ def _clips(index: dict, path: Path) -> list[Clip]:
 def _clip(name: str, frames: list[tuple[str, np.ndarray]], described: dict) -> Clip:
     about = described.get(name)
     about = about if isinstance(about, dict) else {}
-    fps, identity = about.get('fps'), about.get('identity')
-    return Clip(name, tuple(frame for frame, _ in frames), np.stack([camera for _, camera in frames]),
-                float(fps) if isinstance(fps, int | float) and 0 < fps < FPS_END else DEFAULT_FPS,
-                str(identity) if isinstance(identity, str | int | float) else None)
+    fps, identity = about.get("fps"), about.get("identity")
+    return Clip(
+        name,
+        tuple(frame for frame, _ in frames),
+        np.stack([camera for _, camera in frames]),
+        float(fps) if isinstance(fps, int | float) and 0 < fps < FPS_END else DEFAULT_FPS,
+        str(identity) if isinstance(identity, str | int | float) else None,
+    )
 
 
 def _camera(name: str, label, path: Path) -> np.ndarray:
     """A label as float32 [25]. UserError if it is something else, or the frame's path leaves the dataset."""
     if not is_safe(name):
-        raise UserError(f'dataset.json of {path} lists the unsafe path {shown(repr(name))}: use relative paths inside '
-                        'it.')
+        raise UserError(
+            f"dataset.json of {path} lists the unsafe path {shown(repr(name))}: use relative paths inside it."
+        )
     camera = as_camera(label)
     if camera is None:
-        raise UserError(f'Frame {shown(name)} of {path} has no valid camera (25 finite numbers): '
-                        f'`python dataset_tool.py check {path}` lists all such frames.')
+        raise UserError(
+            f"Frame {shown(name)} of {path} has no valid camera (25 finite numbers): "
+            f"`python dataset_tool.py check {path}` lists all such frames."
+        )
     return camera
 
 
 def as_camera(label) -> np.ndarray | None:
     """A label as float32 [25]; None if it is something else, or float32 cannot hold it."""
     try:
-        with np.errstate(over='ignore'):             # becomes infinite
+        with np.errstate(over="ignore"):  # becomes infinite
             camera = np.array(label, dtype=np.float64).astype(np.float32)
     except (TypeError, ValueError, OverflowError):
         return None
@@ -216,8 +234,9 @@ def draw_frames(rng: np.random.Generator, length: int, window: int = WINDOW) -> 
     return start, np.minimum((moments * span).astype(int), span - 1), moments
 
 
-def draw_pair(rng: np.random.Generator, dataset: ClipDataset, clip_index: int, window: int = WINDOW,
-              mirror: float = 0.5) -> Pair:
+def draw_pair(
+    rng: np.random.Generator, dataset: ClipDataset, clip_index: int, window: int = WINDOW, mirror: float = 0.5
+) -> Pair:
     """Two frames of a clip as a training sample: time is the index in the window / (window - 1); both are mirrored
     together, cameras too, with probability `mirror`."""
     clip = dataset.clips[clip_index]
@@ -243,7 +262,7 @@ class PairStream(torch.utils.data.Dataset):
         epoch, position = divmod(item, self.dataset.num_clips)
         return int(_epoch_order(self.seed, epoch, self.dataset.num_clips)[position])
 
-    def __getitem__(self, item: int) -> 'Pair | UserError':
+    def __getitem__(self, item: int) -> "Pair | UserError":
         try:
             rng = np.random.default_rng([Purpose.PAIRS, self.seed, item])
             return draw_pair(rng, self.dataset, self.clip_index(item), self.window, self.mirror)
@@ -256,8 +275,18 @@ def _epoch_order(seed: int, epoch: int, clips: int) -> np.ndarray:
     return np.random.default_rng([Purpose.EPOCHS, seed, epoch]).permutation(clips)
 
 
-def training_batches(dataset: ClipDataset, batch: int, *, seed: int, start: int = 0, rank: int = 0, world: int = 1,
-                     workers: int = 2, window: int = WINDOW, mirror: bool = True) -> Iterator[dict[str, torch.Tensor]]:
+def training_batches(
+    dataset: ClipDataset,
+    batch: int,
+    *,
+    seed: int,
+    start: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 2,
+    window: int = WINDOW,
+    mirror: bool = True,
+) -> Iterator[dict[str, torch.Tensor]]:
     """This rank's share of the endless training stream.
 
     Args:
@@ -272,8 +301,9 @@ def training_batches(dataset: ClipDataset, batch: int, *, seed: int, start: int 
     Raises:
         UserError: a frame is missing or damaged; a worker died, hangs, or has no shared memory.
     """
-    return endless_batches(PairStream(dataset, seed, window, mirror), batch, start=start + rank, step=world,
-                           workers=workers)
+    return endless_batches(
+        PairStream(dataset, seed, window, mirror), batch, start=start + rank, step=world, workers=workers
+    )
 
 
 class CameraSampler:

@@ -25,27 +25,29 @@ from training.clip_files import (
 )
 from training.dataset import FPS_END, WINDOW, ClipDataset, as_camera
 
-ROTATION_TOLERANCE = 1e-3                # of R^T R - 1
-RADIUS_TOLERANCE = 0.02                  # of the distance to the origin, world units
-CHUNK = 32                               # frames that a worker decodes at a time
+ROTATION_TOLERANCE = 1e-3  # of R^T R - 1
+RADIUS_TOLERANCE = 0.02  # of the distance to the origin, world units
+CHUNK = 32  # frames that a worker decodes at a time
 
 
 @dataclass(frozen=True)
 class Finding:
     """One line of the report; a note (broken False) does not make the dataset bad."""
+
     where: str
     what: str
     broken: bool = True
 
     def __str__(self) -> str:
-        return f'{"broken" if self.broken else "note"}: {shown(self.where)}: {shown(self.what)}'
+        return f"{'broken' if self.broken else 'note'}: {shown(self.where)}: {shown(self.what)}"
 
 
 Progress = Callable[[Iterable, int], Iterable]
 
 
-def check_dataset(path: str | Path, workers: int = 1,
-                  progress: Progress = lambda items, total: items) -> Iterator[Finding]:
+def check_dataset(
+    path: str | Path, workers: int = 1, progress: Progress = lambda items, total: items
+) -> Iterator[Finding]:
     """Everything wrong with the dataset at `path`: index first, then clips, files, cameras and frames.
 
     Args:
@@ -60,7 +62,7 @@ def check_dataset(path: str | Path, workers: int = 1,
     names = [name for name, _ in labels]
     present = set(files.names())
     yield from _check_names(names, present)
-    yield from _check_clips(index.get('clips'), names)
+    yield from _check_clips(index.get("clips"), names)
     for name, label in labels:
         for what in camera_faults(label):
             yield Finding(name, what)
@@ -72,20 +74,20 @@ def _check_names(names: list[str], present: set[str]) -> Iterator[Finding]:
     """Listed files that are absent, listed twice or unsafe; present files that are not listed."""
     for name, count in Counter(names).items():
         if not is_safe(name):
-            yield Finding(name, 'unsafe path, must be relative and inside the dataset')
+            yield Finding(name, "unsafe path, must be relative and inside the dataset")
         elif name not in present:
-            yield Finding(name, 'missing frame')
+            yield Finding(name, "missing frame")
         elif not name.lower().endswith(FRAME_SUFFIXES):
-            yield Finding(name, f'not a frame ({", ".join(FRAME_SUFFIXES)})')
+            yield Finding(name, f"not a frame ({', '.join(FRAME_SUFFIXES)})")
         if count > 1:
-            yield Finding(name, f'listed {count} times in {INDEX}')
+            yield Finding(name, f"listed {count} times in {INDEX}")
     for name in sorted(present - set(names) - {INDEX}):
         if name.endswith(DEPTH_SUFFIX):
             continue
         if name.lower().endswith(FRAME_SUFFIXES):
-            yield Finding(name, f'missing camera, the frame is not listed in {INDEX}')
+            yield Finding(name, f"missing camera, the frame is not listed in {INDEX}")
         else:
-            yield Finding(name, 'unlisted file', broken=False)
+            yield Finding(name, "unlisted file", broken=False)
 
 
 def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
@@ -97,45 +99,55 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
         return
     lengths = Counter(PurePosixPath(name).parent.as_posix() for name in set(names))
     for clip in sorted(set(described) | set(lengths)):
-        fps = described[clip].get('fps') if isinstance(described.get(clip), dict) else None
+        fps = described[clip].get("fps") if isinstance(described.get(clip), dict) else None
         if clip not in lengths:
-            yield Finding(clip, f'clip without frames in {INDEX}')
+            yield Finding(clip, f"clip without frames in {INDEX}")
         elif lengths[clip] < WINDOW:
-            yield Finding(clip, f'clip of {lengths[clip]} frames, shorter than the {WINDOW}-frame window')
+            yield Finding(clip, f"clip of {lengths[clip]} frames, shorter than the {WINDOW}-frame window")
         if not isinstance(fps, (int, float)) or not 0 < fps < FPS_END:
-            yield Finding(clip, f'clip without a frame rate in {INDEX}', broken=clip in described)
+            yield Finding(clip, f"clip without a frame rate in {INDEX}", broken=clip in described)
 
 
 def camera_faults(label) -> list[str]:
     """What is wrong with a camera label, in words; nothing for a good one."""
     if label is None:
-        return ['missing camera']
+        return ["missing camera"]
     try:
         camera = np.array(label, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        return ['camera is not a list of numbers']
+        return ["camera is not a list of numbers"]
     if camera.shape != (CAMERA_DIM,):
-        return [f'camera has shape {list(camera.shape)}, not {CAMERA_DIM} numbers']
+        return [f"camera has shape {list(camera.shape)}, not {CAMERA_DIM} numbers"]
     if as_camera(label) is None:
-        return ['camera has non-finite numbers']
+        return ["camera has non-finite numbers"]
     pose, intrinsics = camera[:16].reshape(4, 4), camera[16:].reshape(3, 3)
-    return [what for bad, what in (
-        (not _is_rotation(pose[:3, :3]), 'camera matrix is not a rotation'),
-        (np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-4, 'last row of the camera matrix is not 0 0 0 1'),
-        (abs(np.linalg.norm(pose[:3, 3]) - RADIUS) > RADIUS_TOLERANCE,
-         f'camera is {np.linalg.norm(pose[:3, 3]):.3f} from the origin, not {RADIUS}'),
-        (min(intrinsics[0, 0], intrinsics[1, 1]) <= 0 or np.abs(intrinsics[2] - (0, 0, 1)).max() > 1e-4,
-         'intrinsics are not those of a camera')) if bad]
+    return [
+        what
+        for bad, what in (
+            (not _is_rotation(pose[:3, :3]), "camera matrix is not a rotation"),
+            (np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-4, "last row of the camera matrix is not 0 0 0 1"),
+            (
+                abs(np.linalg.norm(pose[:3, 3]) - RADIUS) > RADIUS_TOLERANCE,
+                f"camera is {np.linalg.norm(pose[:3, 3]):.3f} from the origin, not {RADIUS}",
+            ),
+            (
+                min(intrinsics[0, 0], intrinsics[1, 1]) <= 0 or np.abs(intrinsics[2] - (0, 0, 1)).max() > 1e-4,
+                "intrinsics are not those of a camera",
+            ),
+        )
+        if bad
+    ]
 
 
 def _is_rotation(matrix: np.ndarray) -> bool:
     return np.abs(matrix.T @ matrix - np.eye(3)).max() < ROTATION_TOLERANCE and np.linalg.det(matrix) > 0
 
 
-def _check_frames(files: FolderFiles | ZipFiles, names: list[str], workers: int,
-                  progress: Progress) -> Iterator[Finding]:
+def _check_frames(
+    files: FolderFiles | ZipFiles, names: list[str], workers: int, progress: Progress
+) -> Iterator[Finding]:
     """Frames that do not decode, and those of another size than most."""
-    jobs = [(files, names[start:start + CHUNK]) for start in range(0, len(names), CHUNK)]
+    jobs = [(files, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
     results = (item for chunk in parallel_map(_decode_sizes, jobs, workers) for item in chunk)
     sizes: dict[str, tuple[int, int]] = {}
     for name, size, fault in progress(results, len(names)):
@@ -147,10 +159,10 @@ def _check_frames(files: FolderFiles | ZipFiles, names: list[str], workers: int,
         return
     usual = Counter(sizes.values()).most_common(1)[0][0]
     if usual[0] != usual[1]:
-        yield Finding(INDEX, f'frames are {usual[1]} x {usual[0]} pixels, not square')
+        yield Finding(INDEX, f"frames are {usual[1]} x {usual[0]} pixels, not square")
     for name, size in sizes.items():
         if size != usual:
-            yield Finding(name, f'wrong size {size[1]} x {size[0]}, most frames are {usual[1]} x {usual[0]}')
+            yield Finding(name, f"wrong size {size[1]} x {size[0]}, most frames are {usual[1]} x {usual[0]}")
 
 
 def _decode_sizes(job: tuple[FolderFiles | ZipFiles, list[str]]) -> list[tuple[str, tuple[int, int], str]]:
@@ -159,9 +171,9 @@ def _decode_sizes(job: tuple[FolderFiles | ZipFiles, list[str]]) -> list[tuple[s
     found = []
     for name in names:
         try:
-            found.append((name, verify_frame(files.read(name)), ''))
+            found.append((name, verify_frame(files.read(name)), ""))
         except (KeyError, *DAMAGE) as error:
-            found.append((name, (0, 0), f'unreadable or truncated frame ({error})'))
+            found.append((name, (0, 0), f"unreadable or truncated frame ({error})"))
     return found
 
 
@@ -169,13 +181,16 @@ def summary(dataset: ClipDataset) -> str:
     """What a dataset holds, in a few lines: clips, frames, size, lengths, people, angles."""
     lengths = [len(clip.frames) for clip in dataset.clips]
     people = {clip.identity for clip in dataset.clips if clip.identity is not None}
-    forward = np.concatenate([clip.cameras for clip in dataset.clips])[:, [2, 6, 10]]      # third column of cam2world
+    forward = np.concatenate([clip.cameras for clip in dataset.clips])[:, [2, 6, 10]]  # third column of cam2world
     yaw = np.degrees(np.arctan2(-forward[:, 0], -forward[:, 2]))
     pitch = np.degrees(np.arcsin(-forward[:, 1].clip(-1, 1)))
     rates = sorted({round(clip.fps, 2) for clip in dataset.clips})
-    shown = ', '.join(f'{rate:g}' for rate in rates[:5]) + ' ...' * (len(rates) > 5)
-    return '\n'.join([
-        f'{dataset.path}: {dataset.num_clips} clips, {dataset.num_frames} frames of {dataset.stored_resolution} x '
-        f'{dataset.stored_resolution} pixels' + (f', {len(people)} people' if people else ''),
-        f'  frames a clip: {min(lengths)} to {max(lengths)}, median {int(np.median(lengths))}; a second: ' + shown,
-        f'  camera yaw {yaw.min():.0f} to {yaw.max():.0f} degrees, pitch {pitch.min():.0f} to {pitch.max():.0f}'])
+    shown = ", ".join(f"{rate:g}" for rate in rates[:5]) + " ..." * (len(rates) > 5)
+    return "\n".join(
+        [
+            f"{dataset.path}: {dataset.num_clips} clips, {dataset.num_frames} frames of {dataset.stored_resolution} x "
+            f"{dataset.stored_resolution} pixels" + (f", {len(people)} people" if people else ""),
+            f"  frames a clip: {min(lengths)} to {max(lengths)}, median {int(np.median(lengths))}; a second: " + shown,
+            f"  camera yaw {yaw.min():.0f} to {yaw.max():.0f} degrees, pitch {pitch.min():.0f} to {pitch.max():.0f}",
+        ]
+    )

@@ -38,16 +38,16 @@ from training.networks.layers import RESAMPLE_TAPS
 
 PV3D_NAMES = {"generator": "G", "generator_ema": "G_ema", "img_discriminator": "D_img", "vid_discriminator": "D_vid"}
 EG3D_NAMES = {"G": "G", "G_ema": "G_ema", "D": "D_img"}
-WRAPPER = "module."                      # what DistributedDataParallel puts in front of names
+WRAPPER = "module."  # what DistributedDataParallel puts in front of names
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
-PARAMETERS = ("weight", "bias", "const", "noise_strength")      # all others are buffers
+PARAMETERS = ("weight", "bias", "const", "noise_strength")  # all others are buffers
 FILTER = "resample_filter"
 TO_RAW = "to_img_raw."
-MAX_MODULES = 10_000                     # of a network; EG3D's have about 150
-MAX_ENTRIES = 40_000                     # tensors of a network
-MAX_NAME = 100                           # characters of a module's or a tensor's own name
-MAX_DEPTH = 32                           # of modules inside modules
-BANK_YAW = 0.3                           # radians to both sides that the cameras of a foreign checkpoint spread over
+MAX_MODULES = 10_000  # of a network; EG3D's have about 150
+MAX_ENTRIES = 40_000  # tensors of a network
+MAX_NAME = 100  # characters of a module's or a tensor's own name
+MAX_DEPTH = 32  # of modules inside modules
+BANK_YAW = 0.3  # radians to both sides that the cameras of a foreign checkpoint spread over
 BANK_CLIPS, BANK_FRAMES = 15, 16
 
 Weights = dict[str, torch.Tensor]
@@ -56,11 +56,12 @@ Weights = dict[str, torch.Tensor]
 @dataclass(frozen=True)
 class ForeignCheckpoint:
     """What is in a checkpoint of other software, for our networks."""
-    origin: str                          # "PV3D" or "EG3D"
+
+    origin: str  # "PV3D" or "EG3D"
     config: Config
-    weights: dict[str, Weights]          # of those of G, G_ema, D_img, D_vid that it holds
-    missing: tuple[str, ...]             # entries of G that it lacks, made up to leave the frames unchanged
-    left_out: str = ""                   # why a discriminator that it holds is not among the weights
+    weights: dict[str, Weights]  # of those of G, G_ema, D_img, D_vid that it holds
+    missing: tuple[str, ...]  # entries of G that it lacks, made up to leave the frames unchanged
+    left_out: str = ""  # why a discriminator that it holds is not among the weights
 
     @property
     def static(self) -> bool:
@@ -71,8 +72,13 @@ class ForeignCheckpoint:
         """As `checkpoint.load` gives a snapshot's, and `static`. The cameras are made up: still, near the front."""
         yaws = torch.linspace(-BANK_YAW, BANK_YAW, BANK_CLIPS)
         bank = frontal_label(yaws).unsqueeze(1).repeat(1, BANK_FRAMES, 1)
-        return {"config": to_dict(self.config), "weights": self.weights, "camera_bank": bank,
-                "progress": {"kimg": 0.0}, "static": self.static}
+        return {
+            "config": to_dict(self.config),
+            "weights": self.weights,
+            "camera_bank": bank,
+            "progress": {"kimg": 0.0},
+            "static": self.static,
+        }
 
 
 def read_foreign(path: str | os.PathLike) -> ForeignCheckpoint | None:
@@ -99,8 +105,9 @@ def read_foreign(path: str | os.PathLike) -> ForeignCheckpoint | None:
     try:
         return _convert(origin, networks, path)
     except Unfit as error:
-        raise UserError(f"The {origin} checkpoint {path} does not fit: {error}; give a checkpoint of the published "
-                        "networks.") from error
+        raise UserError(
+            f"The {origin} checkpoint {path} does not fit: {error}; give a checkpoint of the published networks."
+        ) from error
     except inert_pickle.FAULTS as error:
         raise inert_pickle.unreadable(path, error) from error
 
@@ -110,8 +117,11 @@ def with_fresh_motion(weights: Weights, module: torch.nn.Module) -> Weights:
 
     Learned weights of motion layers, if it has them, become 0: then training begins with the static frames.
     """
-    own = {name: torch.zeros_like(value) if name.endswith(f"{MOTION}weight") else value
-           for name, value in module.state_dict().items() if MOTION in name}
+    own = {
+        name: torch.zeros_like(value) if name.endswith(f"{MOTION}weight") else value
+        for name, value in module.state_dict().items()
+        if MOTION in name
+    }
     return {name: value for name, value in weights.items() if MOTION not in name} | own
 
 
@@ -157,13 +167,14 @@ def _convert(origin: str, networks: dict[str, Any], path: Path) -> ForeignCheckp
     weights = {name: _folded(part, options) | added for name, part in fitted.items()}
     try:
         config, judge = _eg3d_discriminator(networks, config, path)
-    except Unfit as error:               # sampling does without, and training starts with a fresh one
+    except Unfit as error:  # sampling does without, and training starts with a fresh one
         return ForeignCheckpoint(origin, config, weights, tuple(added), str(error))
     return ForeignCheckpoint(origin, config, weights | judge, tuple(added))
 
 
-def _config(found: dict[str, dict[str, InertTensor]], rendering: RenderingConfig, origin: str,
-            conditioning: bool = True) -> Config:
+def _config(
+    found: dict[str, dict[str, InertTensor]], rendering: RenderingConfig, origin: str, conditioning: bool = True
+) -> Config:
     shapes = {name: value.shape for name, value in found["G_ema"].items()}
     generator = replace(generator_config(shapes, rendering, origin), camera_conditioning=conditioning)
     return validated(Config(generator, discriminator_config(found)))
@@ -178,8 +189,9 @@ def _eg3d_discriminator(networks: dict[str, Any], config: Config, path: Path) ->
     return config, _fitted(found, config)
 
 
-def _fitted(found: dict[str, dict[str, InertTensor]], config: Config, lacks: tuple[str, ...] = ()
-            ) -> dict[str, Weights]:
+def _fitted(
+    found: dict[str, dict[str, InertTensor]], config: Config, lacks: tuple[str, ...] = ()
+) -> dict[str, Weights]:
     own = network_shapes(config, found)
     return {name: _fit(_floats(part), own[name], name, lacks) for name, part in found.items()}
 
@@ -262,9 +274,12 @@ def _static_parts(config: GeneratorConfig) -> Weights:
         torch.manual_seed(0)
         motion = with_fresh_motion({}, Generator(config))
     # The style is affine.bias / sqrt(channels) = 1: features pass as they are.
-    return motion | {f"{TO_RAW}weight": torch.eye(3, channels)[:, :, None, None], f"{TO_RAW}bias": torch.zeros(3),
-                     f"{TO_RAW}affine.weight": torch.zeros(channels, config.w_dim),
-                     f"{TO_RAW}affine.bias": torch.full([channels], math.sqrt(channels))}
+    return motion | {
+        f"{TO_RAW}weight": torch.eye(3, channels)[:, :, None, None],
+        f"{TO_RAW}bias": torch.zeros(3),
+        f"{TO_RAW}affine.weight": torch.zeros(channels, config.w_dim),
+        f"{TO_RAW}affine.bias": torch.full([channels], math.sqrt(channels)),
+    }
 
 
 def _fit(found: Weights, own: Shapes, network: str, lacks: tuple[str, ...]) -> Weights:

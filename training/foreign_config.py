@@ -15,12 +15,18 @@ from training.config import Config, DiscriminatorConfig, GeneratorConfig, Render
 from training.network_shapes import Shapes
 
 MOTION = ".motion_time_fuser."
-MAX_LAYERS = 64                          # of a mapping network
-MAX_COUNT = 4096                         # of samples along a ray
+MAX_LAYERS = 64  # of a mapping network
+MAX_COUNT = 4096  # of samples along a ray
 # EG3D's names of our rendering options.
-RENDERING = {"ray_start": "near", "ray_end": "far", "depth_resolution": "depth_samples", "box_warp": "box_side",
-             "depth_resolution_importance": "importance_samples", "disparity_space_sampling": "disparity",
-             "white_back": "white_background"}
+RENDERING = {
+    "ray_start": "near",
+    "ray_end": "far",
+    "depth_resolution": "depth_samples",
+    "box_warp": "box_side",
+    "depth_resolution_importance": "importance_samples",
+    "disparity_space_sampling": "disparity",
+    "white_back": "white_background",
+}
 # What our networks do, and an EG3D checkpoint must not ask otherwise.
 FIXED = {"clamp_mode": "softplus", "superresolution_noise_mode": "none", "sr_antialias": True}
 
@@ -59,15 +65,16 @@ def eg3d_options(state: dict[str, Any]) -> tuple[RenderingConfig, dict[str, Any]
 
 def generator_config(shapes: Shapes, rendering: RenderingConfig, origin: str) -> GeneratorConfig:
     """The configuration whose networks have these shapes, as far as shapes tell; `_fit` sees whether they all do."""
+
     def size(name: str, axis: int = 0) -> int:
         if len(shapes.get(name, ())) <= axis:
             raise Unfit(f"it lacks {name}")
         return shapes[name][axis]
 
-    sides = [side for side in (2 ** i for i in range(2, 11)) if f"backbone.synthesis.b{side}.conv1.weight" in shapes]
+    sides = [side for side in (2**i for i in range(2, 11)) if f"backbone.synthesis.b{side}.conv1.weight" in shapes]
     channels = {side: size(f"backbone.synthesis.b{side}.conv1.weight") for side in sides}
     fused = [side for side in sides if any(f"b{side}{MOTION}" in name for name in shapes)]
-    if not sides or (origin == "PV3D" and (not fused or fused != sides[:len(fused)])):
+    if not sides or (origin == "PV3D" and (not fused or fused != sides[: len(fused)])):
         raise Unfit("it has no backbone with motion layers from 4 x 4 up")
     w_dim = size("backbone.mapping.embed.weight")
     if size("backbone.mapping.embed.weight", 1) != CAMERA_DIM:
@@ -77,16 +84,21 @@ def generator_config(shapes: Shapes, rendering: RenderingConfig, origin: str) ->
         raise Unfit("it has no super-resolution")
     first = f"backbone.synthesis.b4{MOTION}"
     return GeneratorConfig(
-        z_dim=size("backbone.mapping.fc0.weight", 1) - w_dim, w_dim=w_dim, mapping_layers=_layers(shapes, "backbone."),
+        z_dim=size("backbone.mapping.fc0.weight", 1) - w_dim,
+        w_dim=w_dim,
+        mapping_layers=_layers(shapes, "backbone."),
         z_motion_dim=size(f"{first}affine.weight", 1) if fused else GeneratorConfig.z_motion_dim,
-        plane_resolution=sides[-1], plane_channels=size("backbone.synthesis.b4.torgb.weight") // 3,
-        channel_base=max(side * count for side, count in channels.items()), channel_max=max(channels.values()),
+        plane_resolution=sides[-1],
+        plane_channels=size("backbone.synthesis.b4.torgb.weight") // 3,
+        channel_base=max(side * count for side, count in channels.items()),
+        channel_max=max(channels.values()),
         img_resolution=size("superresolution.block1.conv1.noise_const") if upscaled else rendering.resolution,
         sr_channels=tuple(size(f"superresolution.block{i}.conv1.weight") for i in (0, 1)) if upscaled else None,
         motion_blocks=len(fused) or min(GeneratorConfig.motion_blocks, len(sides)),
         motion_generator="modconv" if not fused or f"{first}conv.weight" in shapes else "mlp",
         motion_weight=not fused or f"{first}weight" in shapes,
-        rendering=replace(rendering, decoder_hidden=size("decoder.net.0.weight")))
+        rendering=replace(rendering, decoder_hidden=size("decoder.net.0.weight")),
+    )
 
 
 def _layers(shapes: Any, prefix: str = "") -> int:
@@ -99,16 +111,22 @@ def _layers(shapes: Any, prefix: str = "") -> int:
 def discriminator_config(found: dict[str, dict[str, InertTensor]]) -> DiscriminatorConfig:
     """Of the discriminators that there are; those that are not will be fresh."""
     D = found.get("D_img") or found.get("D_vid") or {}
-    widths = {side: D[f"b{side}.conv0.weight"].shape[0] for side in (2 ** i for i in range(3, 11))
-              if f"b{side}.conv0.weight" in D}
+    widths = {
+        side: D[f"b{side}.conv0.weight"].shape[0]
+        for side in (2**i for i in range(3, 11))
+        if f"b{side}.conv0.weight" in D
+    }
     if not widths:
         return DiscriminatorConfig()
     video = found.get("D_vid", {})
     fromrgb = next((value.shape for name, value in video.items() if name.endswith("fromrgb.weight")), (0, 7))
     return DiscriminatorConfig(
-        channel_base=max(side * width for side, width in widths.items()), channel_max=max(widths.values()),
-        mapping_layers=_layers(D) or DiscriminatorConfig.mapping_layers, video_dt=fromrgb[1] == 7,
-        video_cameras=not video or "mapping.embed.weight" in video)
+        channel_base=max(side * width for side, width in widths.items()),
+        channel_max=max(widths.values()),
+        mapping_layers=_layers(D) or DiscriminatorConfig.mapping_layers,
+        video_dt=fromrgb[1] == 7,
+        video_cameras=not video or "mapping.embed.weight" in video,
+    )
 
 
 def validated(config: Config) -> Config:

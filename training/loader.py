@@ -12,12 +12,13 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.parallel import dead_loader, interrupts_held, killed_after
 
-PATIENCE = 600.0         # seconds without any batch, then it is lost; a slow disk on the network may take minutes
-GRACE = 3.0              # seconds in which workers end by themselves; they look at their queue between two batches
+PATIENCE = 600.0  # seconds without any batch, then it is lost; a slow disk on the network may take minutes
+GRACE = 3.0  # seconds in which workers end by themselves; they look at their queue between two batches
 
 
-def endless_batches(items: torch.utils.data.Dataset, batch: int, *, start: int = 0, step: int = 1,
-                    workers: int = 0) -> Iterator[dict[str, torch.Tensor]]:
+def endless_batches(
+    items: torch.utils.data.Dataset, batch: int, *, start: int = 0, step: int = 1, workers: int = 0
+) -> Iterator[dict[str, torch.Tensor]]:
     """Items start, start + step, start + 2 step, ... in batches.
 
     Args:
@@ -31,21 +32,27 @@ def endless_batches(items: torch.utils.data.Dataset, batch: int, *, start: int =
         UserError: that of an item; a worker died, hangs, or has no shared memory.
     """
     loader = torch.utils.data.DataLoader(
-        items, batch, sampler=_Numbers(start, step), num_workers=workers, collate_fn=_collate,
-        worker_init_fn=_outlive_termination, timeout=PATIENCE if workers else 0)
+        items,
+        batch,
+        sampler=_Numbers(start, step),
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_outlive_termination,
+        timeout=PATIENCE if workers else 0,
+    )
     others = multiprocessing.active_children()
-    with interrupts_held():              # iter() starts the workers
+    with interrupts_held():  # iter() starts the workers
         batches = iter(loader)
     processes = [process for process in multiprocessing.active_children() if process not in others]
     try:
         while not isinstance(item := _next_item(batches), UserError):
             yield item
     except BaseException as error:
-        traceback.clear_frames(error.__traceback__)          # they refer to the iterator
+        traceback.clear_frames(error.__traceback__)  # they refer to the iterator
         raise
     finally:
         with interrupts_held(), killed_after(GRACE, processes):
-            del batches                  # the last reference: torch tells the workers to end, and waits
+            del batches  # the last reference: torch tells the workers to end, and waits
     raise item
 
 
@@ -81,8 +88,10 @@ def _collate(items: list) -> dict[str, torch.Tensor] | UserError:
     for item in items:
         if isinstance(item, UserError):
             return item
-    batch = {field.name: torch.from_numpy(np.stack([getattr(item, field.name) for item in items]))
-             for field in dataclasses.fields(items[0])}
+    batch = {
+        field.name: torch.from_numpy(np.stack([getattr(item, field.name) for item in items]))
+        for field in dataclasses.fields(items[0])
+    }
     return batch if torch.utils.data.get_worker_info() is None else _shared(batch)
 
 
@@ -93,5 +102,7 @@ def _shared(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | UserErr
         return {name: value.share_memory_() for name, value in batch.items()}
     except RuntimeError as error:
         reason = str(error).rpartition(": ")[2]
-        return UserError(f"There is no shared memory for a batch of data ({reason}): make /dev/shm larger "
-                         "(docker: --shm-size=8g), or use fewer --workers, or --workers=0.")
+        return UserError(
+            f"There is no shared memory for a batch of data ({reason}): make /dev/shm larger "
+            "(docker: --shm-size=8g), or use fewer --workers, or --workers=0."
+        )

@@ -17,18 +17,19 @@ from training.networks.discriminators import ImageDiscriminator, VideoDiscrimina
 from training.networks.generator import Generator
 from training.networks.superresolution import resize
 
-BOX_REACH = 1.0        # density regularisation draws points from [-1, 1]^3, whatever the box's side (reference)
+BOX_REACH = 1.0  # density regularisation draws points from [-1, 1]^3, whatever the box's side (reference)
 
 
 @dataclass
 class Fakes:
     """What fake clips are made from."""
-    z: torch.Tensor              # [B, z_dim]
-    z_motion: torch.Tensor       # [B, z_motion_dim]
-    times: torch.Tensor          # [B, 2] in [0, 1]
-    cameras: torch.Tensor        # [B, 2, 25]
-    others: torch.Tensor         # [B, 2, 25], cameras of other clips: what the mapping network may see instead
-    random: Streams              # B: drives noise, ray jitter, camera swaps and regularisation points
+
+    z: torch.Tensor  # [B, z_dim]
+    z_motion: torch.Tensor  # [B, z_motion_dim]
+    times: torch.Tensor  # [B, 2] in [0, 1]
+    cameras: torch.Tensor  # [B, 2, 25]
+    others: torch.Tensor  # [B, 2, 25], cameras of other clips: what the mapping network may see instead
+    random: Streams  # B: drives noise, ray jitter, camera swaps and regularisation points
 
     def rows(self, rows: slice) -> "Fakes":
         """Those of some of the clips."""
@@ -38,17 +39,19 @@ class Fakes:
 @dataclass
 class Frames:
     """Frames that discriminators judge, real or fake."""
-    image: torch.Tensor          # [B * 2, 3, R, R] in [-1, 1]
-    image_raw: torch.Tensor      # [B * 2, 3, r, r]
-    times: torch.Tensor          # [B, 2]
-    cameras: torch.Tensor        # [B * 2, 25]
+
+    image: torch.Tensor  # [B * 2, 3, R, R] in [-1, 1]
+    image_raw: torch.Tensor  # [B * 2, 3, r, r]
+    times: torch.Tensor  # [B, 2]
+    cameras: torch.Tensor  # [B * 2, 25]
 
 
 @dataclass(frozen=True)
 class Schedule:
     """What fades over training."""
-    blur_sigma: float            # of the discriminators' inputs, pixels
-    swap_probability: float      # of the mapping network's cameras
+
+    blur_sigma: float  # of the discriminators' inputs, pixels
+    swap_probability: float  # of the mapping network's cameras
 
 
 def schedule(config: Config, clips: int) -> Schedule:
@@ -77,13 +80,21 @@ class Loss:
         noise_mode, deterministic: how fakes are synthesised ("random" and False in training).
     """
 
-    def __init__(self, G: Generator, D_img: ImageDiscriminator | None, D_vid: VideoDiscriminator | None,
-                 config: Config, noise_mode: str = "random", deterministic: bool = False):
+    def __init__(
+        self,
+        G: Generator,
+        D_img: ImageDiscriminator | None,
+        D_vid: VideoDiscriminator | None,
+        config: Config,
+        noise_mode: str = "random",
+        deterministic: bool = False,
+    ):
         self.G, self.D_img, self.D_vid, self.config = G, D_img, D_vid, config
         self.noise_mode, self.deterministic = noise_mode, deterministic
 
-    def real_frames(self, images: torch.Tensor, times: torch.Tensor, cameras: torch.Tensor,
-                    schedule: Schedule) -> Frames:
+    def real_frames(
+        self, images: torch.Tensor, times: torch.Tensor, cameras: torch.Tensor, schedule: Schedule
+    ) -> Frames:
         """images uint8 [B, 2, 3, R, R], times [B, 2], cameras [B, 2, 25] -> real frames with their raw images."""
         images = images.flatten(0, 1).float() / 127.5 - 1
         raw = blur(resize(images, self.config.generator.rendering.resolution), schedule.blur_sigma)
@@ -106,8 +117,9 @@ class Loss:
         ws, z_motion, t, cameras = self.latents(fakes, schedule)
         if w_avg_beta is not None:
             self.G.backbone.mapping.update_w_avg(ws.detach(), w_avg_beta)
-        out = self.G.synthesis(ws, cameras, z_motion, t, noise_mode=self.noise_mode,
-                               random=None if self.deterministic else fakes.random)
+        out = self.G.synthesis(
+            ws, cameras, z_motion, t, noise_mode=self.noise_mode, random=None if self.deterministic else fakes.random
+        )
         return Frames(out["image"], out["image_raw"], fakes.times, cameras)
 
     def judge(self, frames: Frames, schedule: Schedule) -> dict[str, torch.Tensor]:
@@ -156,16 +168,18 @@ class Loss:
         Tracks the mean latent; of several passes (gain = 1 / passes) each decays it by its share.
         """
         with torch.no_grad():
-            made = self.synthesise(fakes, schedule, self.config.training.w_avg_beta ** gain)
+            made = self.synthesise(fakes, schedule, self.config.training.w_avg_beta**gain)
         logits = self.judge(made, schedule)
         loss_fake = self.adversarial({name: -value for name, value in logits.items()})
         (loss_fake * gain).backward()
         logits = self.judge(reals, schedule)
         loss_real = self.adversarial(logits)
         (loss_real * gain).backward()
-        return {"loss/d": (loss_fake + loss_real).detach(),
-                **{f"scores/real_{name}": value.mean() for name, value in logits.items()},
-                **{f"scores/sign_{name}": value.sign().mean() for name, value in logits.items()}}
+        return {
+            "loss/d": (loss_fake + loss_real).detach(),
+            **{f"scores/real_{name}": value.mean() for name, value in logits.items()},
+            **{f"scores/sign_{name}": value.sign().mean() for name, value in logits.items()},
+        }
 
     def d_reg(self, reals: Frames, schedule: Schedule, gain: float = 1.0) -> dict[str, torch.Tensor]:
         """Discriminators: R1, gamma / 2 times the squared gradient on reals."""
@@ -180,8 +194,9 @@ class Loss:
         return {f"loss/r1_{name}": penalty.mean() for name, penalty in penalties.items()}
 
 
-def r1_image(D: ImageDiscriminator, image: torch.Tensor, image_raw: torch.Tensor,
-             cameras: torch.Tensor) -> torch.Tensor:
+def r1_image(
+    D: ImageDiscriminator, image: torch.Tensor, image_raw: torch.Tensor, cameras: torch.Tensor
+) -> torch.Tensor:
     """Squared gradient norm of the logits on frame and raw image, per frame [N]."""
     image, image_raw = (x.detach().requires_grad_() for x in (image, image_raw))
     return _squared_gradient(D(image, image_raw, cameras), [image, image_raw])

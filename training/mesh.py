@@ -16,8 +16,12 @@ def lattice_axis(resolution: int, box_side: float) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def density_lattice(density: Callable[[torch.Tensor], torch.Tensor], resolution: int, box_side: float,
-                    device: torch.device | str = "cpu") -> torch.Tensor:
+def density_lattice(
+    density: Callable[[torch.Tensor], torch.Tensor],
+    resolution: int,
+    box_side: float,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
     """Evaluate a density on the lattice, one slab of constant x at a time.
 
     Args:
@@ -43,8 +47,9 @@ def require_marching_cubes() -> Callable:
     return marching_cubes
 
 
-def density_grid_to_mesh(sigma: torch.Tensor | np.ndarray, level: float,
-                         box_side: float) -> tuple[np.ndarray, np.ndarray]:
+def density_grid_to_mesh(
+    sigma: torch.Tensor | np.ndarray, level: float, box_side: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The surface where densities on the lattice pass `level`, by marching cubes.
 
     Args:
@@ -62,15 +67,18 @@ def density_grid_to_mesh(sigma: torch.Tensor | np.ndarray, level: float,
     sigma = np.ascontiguousarray(torch.as_tensor(sigma).float().numpy())
     low, high = sigma.min(), sigma.max()
     if not low < level < high:
-        raise UserError(f"There is no surface at density {level:g}: densities lie between {low:.4g} and {high:.4g}, "
-                        "so choose a level between them.")
+        raise UserError(
+            f"There is no surface at density {level:g}: densities lie between {low:.4g} and {high:.4g}, "
+            "so choose a level between them."
+        )
     spacing = box_side / (sigma.shape[0] - 1)
     vertices, faces, _, _ = marching_cubes(sigma, level, spacing=(spacing,) * 3, gradient_direction="ascent")
     return (vertices - box_side / 2).astype(np.float32), faces.astype(np.int32)
 
 
-def write_ply(path: str | os.PathLike, vertices: np.ndarray, faces: np.ndarray,
-              colors: np.ndarray | None = None) -> None:
+def write_ply(
+    path: str | os.PathLike, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None
+) -> None:
     """Write a binary PLY, atomically: vertices [V, 3] (stored as float32), faces [F, 3], colours uint8 [V, 3]."""
     fields = [("position", "<f4", 3)] + ([("color", "u1", 3)] if colors is not None else [])
     vertex_rows = np.empty(len(vertices), dtype=fields)
@@ -79,10 +87,17 @@ def write_ply(path: str | os.PathLike, vertices: np.ndarray, faces: np.ndarray,
         vertex_rows["color"] = colors
     face_rows = np.empty(len(faces), dtype=[("count", "u1"), ("indices", "<i4", 3)])
     face_rows["count"], face_rows["indices"] = 3, faces
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}",
-              *(f"property float {axis}" for axis in "xyz"),
-              *(f"property uchar {name}" for name in ("red", "green", "blue") if colors is not None),
-              f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"element vertex {len(vertices)}",
+        *(f"property float {axis}" for axis in "xyz"),
+        *(f"property uchar {name}" for name in ("red", "green", "blue") if colors is not None),
+        f"element face {len(faces)}",
+        "property list uchar int vertex_indices",
+        "end_header",
+        "",
+    ]
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write("\n".join(header).encode("ascii"))
         file.write(vertex_rows.tobytes())

@@ -15,7 +15,7 @@ from training.config import Config
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)       # that weights may be of
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that weights may be of
 MAKERS = (torch.randn, torch.rand, torch.zeros, torch.ones, torch.empty, torch.full)
 SCALERS = (torch.Tensor.mul, torch.Tensor.div)
 
@@ -39,8 +39,10 @@ class _WithoutMemory(TorchFunctionMode):
 def network_shapes(config: Config, names: Iterable[str]) -> dict[str, Shapes]:
     """{network: {name in its state_dict: shape}} of the networks named, of G, G_ema, D_img, D_vid."""
     side = config.generator.img_resolution
-    builders = {"D_img": lambda: ImageDiscriminator(side, config.discriminator),
-                "D_vid": lambda: VideoDiscriminator(side, config.discriminator)}
+    builders = {
+        "D_img": lambda: ImageDiscriminator(side, config.discriminator),
+        "D_vid": lambda: VideoDiscriminator(side, config.discriminator),
+    }
     with _WithoutMemory():
         return {name: shapes_of(builders.get(name, lambda: Generator(config.generator))()) for name in names}
 
@@ -56,8 +58,11 @@ def misfit(weights: Mapping[Any, Any], shapes: Shapes) -> str | None:
     Weights may be floating-point numbers of any precision, and must be finite in float32.
     """
     wrong = sorted(weights.keys() ^ shapes.keys(), key=str)
-    wrong += [name for name, shape in shapes.items()
-              if name in weights and (not isinstance(weights[name], torch.Tensor) or weights[name].shape != shape)]
+    wrong += [
+        name
+        for name, shape in shapes.items()
+        if name in weights and (not isinstance(weights[name], torch.Tensor) or weights[name].shape != shape)
+    ]
     if wrong:
         return f"do not fit this configuration: {len(wrong)} entries differ, {shown(str(wrong[0]))} among them"
     for name, value in weights.items():

@@ -12,9 +12,24 @@ from training.rendering.rays import camera_rays
 # Colours of depth, far to near: CIE lightness rises evenly from 8 to 97 while the hue turns from violet through red and
 # orange to pale yellow, so that equal steps of depth look equally large, in print and to the colour-blind too.
 DEPTH_COLOURS = (
-    (27, 4, 79), (50, 7, 96), (74, 14, 105), (99, 21, 110), (125, 29, 110), (150, 39, 105), (173, 52, 96),
-    (193, 67, 84), (209, 86, 69), (224, 104, 64), (235, 124, 61), (243, 145, 64), (249, 166, 75), (251, 188, 95),
-    (252, 209, 118), (253, 230, 144), (254, 250, 176))
+    (27, 4, 79),
+    (50, 7, 96),
+    (74, 14, 105),
+    (99, 21, 110),
+    (125, 29, 110),
+    (150, 39, 105),
+    (173, 52, 96),
+    (193, 67, 84),
+    (209, 86, 69),
+    (224, 104, 64),
+    (235, 124, 61),
+    (243, 145, 64),
+    (249, 166, 75),
+    (251, 188, 95),
+    (252, 209, 118),
+    (253, 230, 144),
+    (254, 250, 176),
+)
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
@@ -83,5 +98,5 @@ def image_grid(images: torch.Tensor, columns: int) -> np.ndarray:
     rows = -(-count // columns)
     places = images.new_zeros(rows * columns, channels, height, width)
     places[:count] = images
-    picture = places.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2)       # [rows, H, columns, W, 3]
+    picture = places.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2)  # [rows, H, columns, W, 3]
     return picture.reshape(rows * height, columns * width, channels).cpu().numpy()

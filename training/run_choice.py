@@ -11,8 +11,9 @@ from training.run_folder import OPTIONS, RunFolder, RunOptions
 from training.training_state import require_sound
 
 
-def open_run(outdir: Path, name: str, asked: RunOptions, resume: str, flags: dict[str, str],
-             tell: Callable[[str], None]) -> RunFolder:
+def open_run(
+    outdir: Path, name: str, asked: RunOptions, resume: str, flags: dict[str, str], tell: Callable[[str], None]
+) -> RunFolder:
     """The folder of the run to go on with or of a new one; the main process decides for all, and claims it.
 
     Args:
@@ -35,8 +36,9 @@ def open_run(outdir: Path, name: str, asked: RunOptions, resume: str, flags: dic
     return run or RunFolder(Path(path), asked.config.training.keep, only and Path(only))
 
 
-def _choose(outdir: Path, name: str, asked: RunOptions, resume: str, flags: dict[str, str],
-            tell: Callable[[str], None]) -> RunFolder:
+def _choose(
+    outdir: Path, name: str, asked: RunOptions, resume: str, flags: dict[str, str], tell: Callable[[str], None]
+) -> RunFolder:
     """The run, claimed for this process, with its options written down."""
     found, only = None, None
     if resume == "auto":
@@ -56,7 +58,7 @@ def _choose(outdir: Path, name: str, asked: RunOptions, resume: str, flags: dict
     run.claim()
     with contextlib.ExitStack() as undo:
         undo.enter_context(run)
-        asked.save(run.path)         # --kimg and the like may be new
+        asked.save(run.path)  # --kimg and the like may be new
         undo.pop_all()
     return run
 
@@ -64,16 +66,20 @@ def _choose(outdir: Path, name: str, asked: RunOptions, resume: str, flags: dict
 def _latest(outdir: Path) -> Path:
     found = RunFolder.latest(outdir)
     if found is None:
-        raise UserError(f"--resume=latest finds no run with a training-state-*.pt in {outdir}: give the --outdir of a "
-                        "run, or --resume=auto to start one.")
+        raise UserError(
+            f"--resume=latest finds no run with a training-state-*.pt in {outdir}: give the --outdir of a "
+            "run, or --resume=auto to start one."
+        )
     return found
 
 
 def _require_state(file: Path) -> Path:
     """The file. UserError unless it is a training state in the folder of a run, whole and finite."""
     if file not in RunFolder(file.parent).states() or not (file.parent / OPTIONS).is_file():
-        raise UserError(f"--resume={file} is no training-state-*.pt in the folder of a run: give one that is, or take "
-                        "the weights of a snapshot with --init-from.")
+        raise UserError(
+            f"--resume={file} is no training-state-*.pt in the folder of a run: give one that is, or take "
+            "the weights of a snapshot with --init-from."
+        )
     require_sound(checkpoint.load(file, "state"), file)
     return file
 
@@ -84,10 +90,14 @@ def _same_options(folder: Path, asked: RunOptions, resume: str, flags: dict[str,
         raise UserError(f"--resume={resume} has no training-state-*.pt: give the folder of a run.")
     saved = RunOptions.load(folder)
     asked = replace(asked, init_from=asked.init_from or saved.init_from)
-    changed = [f"{flags.get(key, key)} was {then}, not {now}" if key != "dataset" else "the dataset was another one"
-               for key, (then, now) in saved.differences(asked).items()]
+    changed = [
+        f"{flags.get(key, key)} was {then}, not {now}" if key != "dataset" else "the dataset was another one"
+        for key, (then, now) in saved.differences(asked).items()
+    ]
     if changed:
         means = f" means {folder}, which" if resume == "latest" else ""
-        raise UserError(f"--resume={resume}{means} was started with other options ({'; '.join(changed)}): repeat them, "
-                        "or start a new run from its snapshot with --resume=none --init-from.")
+        raise UserError(
+            f"--resume={resume}{means} was started with other options ({'; '.join(changed)}): repeat them, "
+            "or start a new run from its snapshot with --resume=none --init-from."
+        )
     return asked

@@ -37,15 +37,23 @@ FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep",
 @dataclass(frozen=True)
 class RunOptions:
     """What a run is started with, kept as `training_options.json`."""
+
     config: Config
-    data: str                    # path of the dataset
-    fingerprint: str             # of its content
-    init_from: str | None        # snapshot that the weights come from
+    data: str  # path of the dataset
+    fingerprint: str  # of its content
+    init_from: str | None  # snapshot that the weights come from
 
     def save(self, folder: Path) -> None:
         """Writes them into a run's folder."""
-        write_json(folder / OPTIONS, {"data": self.data, "fingerprint": self.fingerprint, "init_from": self.init_from,
-                                      "config": to_dict(self.config)})
+        write_json(
+            folder / OPTIONS,
+            {
+                "data": self.data,
+                "fingerprint": self.fingerprint,
+                "init_from": self.init_from,
+                "config": to_dict(self.config),
+            },
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "RunOptions":
@@ -113,8 +121,10 @@ class RunFolder:
         UserError if another process trains this run, as far as the file system's locks tell.
         """
         if self._lock.take() is False:
-            raise UserError(f"Another process is training {self.path}: stop it or let it end, or start one more run "
-                            "with --resume=none.")
+            raise UserError(
+                f"Another process is training {self.path}: stop it or let it end, or start one more run "
+                "with --resume=none."
+            )
         remove_unfinished(self.path)
 
     @classmethod
@@ -124,7 +134,7 @@ class RunFolder:
             outdir.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(next_number(outdir)):
             path = outdir / f"{number:05d}-{name}"
-            with storage_errors(path), contextlib.suppress(FileExistsError):     # another start was faster
+            with storage_errors(path), contextlib.suppress(FileExistsError):  # another start was faster
                 path.mkdir()
                 break
         with _undone(path):
@@ -137,7 +147,7 @@ class RunFolder:
         none, the newest that was killed before its first state, to start it again."""
         same = []
         for path in sorted(outdir.glob(f"[0-9][0-9][0-9][0-9][0-9]-{name}"), reverse=True):
-            with contextlib.suppress(UserError):         # of another version, or no run of ours: not the same options
+            with contextlib.suppress(UserError):  # of another version, or no run of ours: not the same options
                 if not options.differences(RunOptions.load(path)):
                     same.append(path)
         return next((path for path in same if cls(path).states()), same[0] if same else None)
@@ -145,8 +155,10 @@ class RunFolder:
     @classmethod
     def latest(cls, outdir: Path) -> Path | None:
         """The run under `outdir` with the highest number that has a state to go on from, whatever its options."""
-        return next((path for path in sorted(outdir.glob("[0-9][0-9][0-9][0-9][0-9]-*"), reverse=True)
-                     if cls(path).states()), None)
+        return next(
+            (path for path in sorted(outdir.glob("[0-9][0-9][0-9][0-9][0-9]-*"), reverse=True) if cls(path).states()),
+            None,
+        )
 
     @classmethod
     def branch(cls, outdir: Path, name: str, options: RunOptions, state: Path) -> Path:
@@ -157,8 +169,8 @@ class RunFolder:
                 with atomic_path(path / STATS) as temporary:
                     shutil.copyfile(stats, temporary)
             try:
-                os.link(state, path / state.name)    # at once and whole; states are replaced, never changed
-            except OSError:                          # another file system
+                os.link(state, path / state.name)  # at once and whole; states are replaced, never changed
+            except OSError:  # another file system
                 with atomic_path(path / state.name) as temporary:
                     shutil.copyfile(state, temporary)
         return path
@@ -168,9 +180,13 @@ class RunFolder:
 
         JSON knows neither NaN nor infinity: they become null.
         """
-        line = {"kimg": progress.kimg, "iteration": progress.iteration, "seconds": round(progress.seconds, 3),
-                "timestamp": time.time(),
-                **{name: value if math.isfinite(value) else None for name, value in stats.items()}}
+        line = {
+            "kimg": progress.kimg,
+            "iteration": progress.iteration,
+            "seconds": round(progress.seconds, 3),
+            "timestamp": time.time(),
+            **{name: value if math.isfinite(value) else None for name, value in stats.items()},
+        }
         json_lines.append(self.path / STATS, [json.dumps(line, allow_nan=False)])
         with storage_errors(self.path / EVENTS):
             if events := self._tensorboard(progress.clips):
@@ -211,7 +227,7 @@ class RunFolder:
         path = self.path / f"training-state-{stamp(progress.clips)}.pt"
         require_finite(state, path)
         checkpoint.save(path, state, "state")
-        for old in [other for other in self.states() if other <= path][:-self.keep]:
+        for old in [other for other in self.states() if other <= path][: -self.keep]:
             old.unlink(missing_ok=True)
         return path
 
@@ -219,8 +235,11 @@ class RunFolder:
         """Training states, oldest first."""
         return sorted(self.path.glob("training-state-*.pt"))
 
-    def newest_state(self, check: Callable[[Any, Path], None] = lambda state, path: None,
-                     tell: Callable[[str], None] = lambda line: None) -> tuple[Path, dict[str, Any]] | None:
+    def newest_state(
+        self,
+        check: Callable[[Any, Path], None] = lambda state, path: None,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> tuple[Path, dict[str, Any]] | None:
         """The newest training state that opens and that `check` does not refuse; None if there is none at all.
 
         Args:

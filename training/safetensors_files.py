@@ -37,11 +37,11 @@ def export_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
     config_of(payload, source)
     tensors, rest = _split(payload, Path(source))
     try:
-        content = library.save(tensors, metadata={"format": "pt"})            # what other readers ask for
+        content = library.save(tensors, metadata={"format": "pt"})  # what other readers ask for
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{source} holds tensors that safetensors cannot ({shown(str(error))}).") from error
     header = {"format": FORMAT, "version": VERSION, "sha256": hashlib.sha256(content).hexdigest(), **rest}
-    with atomic_path(dest) as temporary:                                      # here: its own writer hides a full disk
+    with atomic_path(dest) as temporary:  # here: its own writer hides a full disk
         temporary.write_bytes(content)
     write_json(dest.with_suffix(".json"), header)
 
@@ -57,7 +57,7 @@ def import_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
     rest = _read_header(source)
     try:
         tensors = library.load_file(source)
-    except Exception as error:           # its own SafetensorError, and whatever damage leads torch to
+    except Exception as error:  # its own SafetensorError, and whatever damage leads torch to
         raise UserError(f"{source} is damaged, or no safetensors file: export the snapshot again.") from error
     checkpoint.save(dest, parts(_join(tensors, rest, source), source), "snapshot")
 
@@ -67,8 +67,9 @@ def _require_safetensors():
     try:
         import safetensors.torch
     except ImportError as error:
-        raise UserError("Safetensors need the package of this name: install it with `pip install safetensors`."
-                        ) from error
+        raise UserError(
+            "Safetensors need the package of this name: install it with `pip install safetensors`."
+        ) from error
     return safetensors.torch
 
 
@@ -99,8 +100,9 @@ def _join(tensors: dict[str, torch.Tensor], rest: dict[str, Any], path: Path) ->
     for name, value in tensors.items():
         network, dot, own = name.partition(".")
         if dot and network not in NAMES:
-            raise UserError(f"{path} holds {shown(name)}, which is of none of {', '.join(NAMES)}: export the snapshot "
-                            "again.")
+            raise UserError(
+                f"{path} holds {shown(name)}, which is of none of {', '.join(NAMES)}: export the snapshot again."
+            )
         if dot:
             payload["weights"].setdefault(network, {})[own] = value
         else:
@@ -115,8 +117,10 @@ def _read_header(tensors: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UserError(f"{path} does not describe a snapshot: give files that `export` wrote.")
     if header.get("version") != VERSION:
-        raise UserError(f"{path} has version {shown(repr(header.get('version')))}, but this code reads version "
-                        f"{VERSION}: export the snapshot again, or use the release that wrote it.")
+        raise UserError(
+            f"{path} has version {shown(repr(header.get('version')))}, but this code reads version "
+            f"{VERSION}: export the snapshot again, or use the release that wrote it."
+        )
     if header.get("sha256") != checksum(tensors):
         raise UserError(f"{path} belongs to other tensors than those in {tensors}: copy both files again.")
     rest = {name: value for name, value in header.items() if name not in ("format", "version", "sha256")}

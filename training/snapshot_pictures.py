@@ -15,13 +15,14 @@ from training.networks.generator import Generator
 from training.run_folder import stamp
 from training.snapshots import Networks
 
-SIDE_YAW = 0.4           # radians, of the side view
+SIDE_YAW = 0.4  # radians, of the side view
 
 
 @dataclass(frozen=True)
 class SnapshotPictures:
     """Writes `fakes<kimg>.png` and `fakes<kimg>.mp4` of the averaged generator into a folder."""
-    columns: int = 4         # of the picture's square grid of seeds
+
+    columns: int = 4  # of the picture's square grid of seeds
     video_seeds: int = 4
     video_frames: int = 16
 
@@ -34,7 +35,7 @@ class SnapshotPictures:
     def __call__(self, networks: Networks, folder: Path, clips: int) -> None:
         """networks.G_ema after `clips` clips."""
         G = networks.G_ema
-        grid = [next(clip_layers(G, seed, 1, ("rgb",))) for seed in range(self.columns ** 2)]
+        grid = [next(clip_layers(G, seed, 1, ("rgb",))) for seed in range(self.columns**2)]
         save_png(folder / f"fakes{stamp(clips)}.png", pictures.image_grid(torch.stack(grid), self.columns))
         layers = ("rgb", "side", "depth", "normals")
         rows = [clip_layers(G, seed, self.video_frames, layers) for seed in range(self.video_seeds)]
@@ -47,8 +48,11 @@ def clip_layers(G: Generator, seed: int, frames: int, layers: tuple[str, ...]):
     front = frontal_label().expand(frames, -1)
     views = [front, frontal_label(SIDE_YAW).expand(frames, -1)] if "side" in layers else [front]
     for seen in videos.generate_views(G, videos.clip_spec(G, seed, seed, front), views):
-        drawn = {"rgb": pictures.to_uint8(seen[0]["image"]), "side": pictures.to_uint8(seen[-1]["image"]),
-                 **pictures.depth_layers(seen[0], G.config)}
+        drawn = {
+            "rgb": pictures.to_uint8(seen[0]["image"]),
+            "side": pictures.to_uint8(seen[-1]["image"]),
+            **pictures.depth_layers(seen[0], G.config),
+        }
         yield from torch.cat([drawn[layer].cpu() for layer in layers], dim=3)
 
 

@@ -24,13 +24,14 @@ from training.networks.generator import Generator
 
 NAMES = ("G", "G_ema", "D_img", "D_vid")
 PARTS = ("config", "weights", "camera_bank", "progress")
-MAX_CAMERA = 1e4                         # greatest number of a camera label; ours are below 10
-MAX_KIMG = 1e9                           # greatest number of the progress
+MAX_CAMERA = 1e4  # greatest number of a camera label; ours are below 10
+MAX_KIMG = 1e9  # greatest number of the progress
 
 
 @dataclass
 class Networks:
     """Everything that learns, and the averaged generator that is shown."""
+
     G: Generator
     G_ema: Generator
     D_img: ImageDiscriminator | None
@@ -48,10 +49,11 @@ class Networks:
 @dataclass
 class Snapshot:
     """A generator for inference and what came with it."""
+
     G: Generator
     config: Config
-    camera_bank: torch.Tensor        # [M, T, 25] real camera sequences
-    progress: dict[str, Any]         # kimg, ...
+    camera_bank: torch.Tensor  # [M, T, 25] real camera sequences
+    progress: dict[str, Any]  # kimg, ...
 
 
 def build_networks(config: Config, seed: int, device: torch.device) -> Networks:
@@ -74,12 +76,16 @@ def set_precision(networks: Networks, dtype: torch.dtype | None) -> None:
         module.precision = dtype
 
 
-def save_snapshot(path: Path, config: Config, networks: Networks, camera_bank: torch.Tensor,
-                  progress: dict[str, Any]) -> None:
+def save_snapshot(
+    path: Path, config: Config, networks: Networks, camera_bank: torch.Tensor, progress: dict[str, Any]
+) -> None:
     """Writes a snapshot atomically."""
     weights = {name: dict(module.state_dict()) for name, module in networks.items()}
-    checkpoint.save(path, {"config": to_dict(config), "weights": weights, "camera_bank": camera_bank.cpu(),
-                           "progress": progress}, "snapshot")
+    checkpoint.save(
+        path,
+        {"config": to_dict(config), "weights": weights, "camera_bank": camera_bank.cpu(), "progress": progress},
+        "snapshot",
+    )
 
 
 def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Snapshot:
@@ -133,8 +139,9 @@ def compact_snapshot(source: Path | str, dest: Path | str) -> None:
         if name != "G":
             half[name] = {key: value.half() for key, value in weights.items()}
             if misfit(half[name], shapes):
-                raise UserError(f"The weights of {name} in {source} are too large for half precision: share the "
-                                "snapshot as it is.")
+                raise UserError(
+                    f"The weights of {name} in {source} are too large for half precision: share the snapshot as it is."
+                )
     checkpoint.save(dest, payload | {"weights": half}, "snapshot")
 
 
@@ -147,13 +154,16 @@ def _payload(path: Path | str) -> dict[str, Any]:
         if foreign is None:
             raise
     if foreign.left_out and distributed.is_main():
-        click.echo(f"The discriminator in {path} is left out, and training would begin with a fresh one "
-                   f"({foreign.left_out}).", err=True)
+        click.echo(
+            f"The discriminator in {path} is left out, and training would begin with a fresh one ({foreign.left_out}).",
+            err=True,
+        )
     return foreign.payload()
 
 
 def parts(payload: dict[str, Any], path: Path | str) -> dict[str, Any]:
     """The four parts of a snapshot, each of the right form; weights are looked at when they are used."""
+
     def damaged(what: str) -> UserError:
         return UserError(f"{path} is a damaged snapshot: {what}; copy it again, or give another one.")
 
@@ -169,8 +179,9 @@ def parts(payload: dict[str, Any], path: Path | str) -> dict[str, Any]:
         raise damaged(f"its camera_bank has not the shape [clips, frames, {CAMERA_DIM}]")
     if bank.dtype != torch.float32 or not (bank.abs() <= MAX_CAMERA).all():
         raise damaged("its camera_bank holds numbers that no camera has")
-    if not isinstance(progress, dict) or not all(type(value) in (int, float) and abs(value) <= MAX_KIMG
-                                                 for value in progress.values()):
+    if not isinstance(progress, dict) or not all(
+        type(value) in (int, float) and abs(value) <= MAX_KIMG for value in progress.values()
+    ):
         raise damaged("its progress is not made of numbers")
     if progress.get("kimg", -1) < 0:
         raise damaged("its progress does not tell the kimg")
@@ -192,8 +203,9 @@ def _weights(payload: dict[str, Any], name: str, shapes: Shapes, path: Path | st
         raise UserError(f"{path} holds no weights of {name}: give another snapshot.")
     wrong = misfit(weights, shapes)
     if wrong:
-        raise UserError(f"The weights of {name} in {path} {wrong}; give another snapshot, or the options that it was "
-                        "made with.")
+        raise UserError(
+            f"The weights of {name} in {path} {wrong}; give another snapshot, or the options that it was made with."
+        )
     return weights
 
 

@@ -28,10 +28,11 @@ PHASES = ("g_main", "g_reg", "d_main", "d_reg")
 @dataclass
 class Progress:
     """How far training is."""
-    clips: int = 0               # shown to the discriminators, over all processes
+
+    clips: int = 0  # shown to the discriminators, over all processes
     iteration: int = 0
-    seconds: float = 0.0         # of training in all, over all starts
-    inherited: int = 0           # clips behind the snapshot that the weights came from
+    seconds: float = 0.0  # of training in all, over all starts
+    inherited: int = 0  # clips behind the snapshot that the weights came from
 
     @property
     def kimg(self) -> float:
@@ -47,25 +48,28 @@ class Progress:
 @dataclass
 class Status:
     """What one status line knows."""
+
     progress: Progress
-    stats: dict[str, float]                  # means since the last status
-    warnings: list[str] = field(default_factory=list)        # troubles that have begun
+    stats: dict[str, float]  # means since the last status
+    warnings: list[str] = field(default_factory=list)  # troubles that have begun
     done: bool = False
 
 
 @dataclass
 class Hooks:
     """What the loop calls above it."""
-    status: Callable[[Status], None] = lambda status: None              # every tick, on the main process
-    iteration: Callable[[Progress], None] = lambda progress: None       # every iteration, on the main process
+
+    status: Callable[[Status], None] = lambda status: None  # every tick, on the main process
+    iteration: Callable[[Progress], None] = lambda progress: None  # every iteration, on the main process
     pictures: Callable[[Networks, Path, int], None] = lambda networks, folder, clips: None
-    evaluate: Callable[[Snapshot, Path], None] = lambda snapshot, path: None         # on every process
-    stop: Callable[[], bool] = lambda: False                            # True: save and return
+    evaluate: Callable[[Snapshot, Path], None] = lambda snapshot, path: None  # on every process
+    stop: Callable[[], bool] = lambda: False  # True: save and return
 
 
 @dataclass
 class Optimizers:
     """Adam for each network, corrected for lazy regularisation."""
+
     by_name: dict[str, torch.optim.Adam] = field(default_factory=dict)
 
     @classmethod
@@ -78,7 +82,7 @@ class Optimizers:
                 continue
             lr, interval = (t.glr, t.g_reg_interval) if name == "G" else (t.dlr, t.d_reg_interval)
             ratio = interval / (interval + 1)
-            betas = tuple(beta ** ratio for beta in t.betas)
+            betas = tuple(beta**ratio for beta in t.betas)
             by_name[name] = torch.optim.Adam(module.parameters(), lr=lr * ratio, betas=betas, eps=t.eps, fused=True)
         return cls(by_name)
 
@@ -91,8 +95,15 @@ class Trainer:
         hooks: what to call at ticks, snapshots and iterations.
     """
 
-    def __init__(self, config: Config, dataset: ClipDataset, run: RunFolder, device: torch.device,
-                 dtype: torch.dtype | None = None, hooks: Hooks | None = None):
+    def __init__(
+        self,
+        config: Config,
+        dataset: ClipDataset,
+        run: RunFolder,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        hooks: Hooks | None = None,
+    ):
         self.config, self.dataset, self.run, self.device, self.hooks = config, dataset, run, device, hooks or Hooks()
         self.per_process, self.per_pass = split_batch(config, distributed.world_size())
         self.networks = build_networks(config, config.training.seed, device)
@@ -121,8 +132,10 @@ class Trainer:
         names = distributed.gather(found and found[0].name)
         with distributed.fail_together():
             if len(set(names)) > 1:
-                raise UserError(f"The processes see different training states in {self.run.path} "
-                                f"({', '.join(map(str, names))}): give an --outdir that all machines share.")
+                raise UserError(
+                    f"The processes see different training states in {self.run.path} "
+                    f"({', '.join(map(str, names))}): give an --outdir that all machines share."
+                )
             if distributed.is_main():
                 self.run.rewind(found[1]["progress"]["iteration"] if found else 0)
         if found is None:
@@ -154,7 +167,7 @@ class Trainer:
         t = self.config.training
         stopped = False
         if self.progress.clips and not distributed.gather(self.run.snapshot_path(self.progress).exists())[0]:
-            self._show()                 # what a kill behind the training state left out
+            self._show()  # what a kill behind the training state left out
         with contextlib.closing(self._batches()) as batches:
             while self.progress.clips < _clips(t.kimg) and not stopped:
                 tick = self._tick()
@@ -187,9 +200,17 @@ class Trainer:
 
     def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         t = self.config.training
-        return training_batches(self.dataset, self.per_process, seed=t.seed, start=self.progress.clips,
-                                rank=distributed.rank(), world=distributed.world_size(), workers=t.workers,
-                                window=t.window, mirror=t.mirror)
+        return training_batches(
+            self.dataset,
+            self.per_process,
+            seed=t.seed,
+            start=self.progress.clips,
+            rank=distributed.rank(),
+            world=distributed.world_size(),
+            workers=t.workers,
+            window=t.window,
+            mirror=t.mirror,
+        )
 
     def iterate(self, batch: dict[str, torch.Tensor]) -> None:
         """One iteration: every phase that is due, then the moving average. Random numbers depend on the iteration."""
@@ -205,8 +226,9 @@ class Trainer:
         self.progress.iteration += 1
         self._update_average()
 
-    def _run_phase(self, phase: str, interval: int, batch: dict[str, torch.Tensor], now: Schedule,
-                   key: tuple[int, ...]) -> None:
+    def _run_phase(
+        self, phase: str, interval: int, batch: dict[str, torch.Tensor], now: Schedule, key: tuple[int, ...]
+    ) -> None:
         """Accumulates the gradients of one phase over the passes, averages them over processes, steps."""
         names = ["G"] if phase.startswith("g") else [n for n in self.optimizers.by_name if n != "G"]
         if phase == "g_reg" and self.config.loss.lambda_reg == 0 or phase == "d_reg" and self.config.loss.gamma == 0:
@@ -234,8 +256,9 @@ class Trainer:
             report = getattr(self.loss, phase)(fakes, now, gain)
         else:
             reals = self.loss.real_frames(batch["frames"], batch["times"], batch["cameras"], now)
-            report = self.loss.d_main(reals, fakes, now, gain) if phase == "d_main" else \
-                self.loss.d_reg(reals, now, gain)
+            report = (
+                self.loss.d_main(reals, fakes, now, gain) if phase == "d_main" else self.loss.d_reg(reals, now, gain)
+            )
         for name, value in report.items():
             self.stats.report(name, value)
 
@@ -292,9 +315,12 @@ class Trainer:
         return Snapshot(self.networks.G_ema, self.config, self.bank, {"kimg": self.progress.seen / 1000})
 
     def _state(self) -> dict[str, Any]:
-        return {"networks": {name: dict(module.state_dict()) for name, module in self.networks.items()},
-                "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.by_name.items()},
-                "progress": vars(self.progress).copy(), "health": asdict(self.health)}
+        return {
+            "networks": {name: dict(module.state_dict()) for name, module in self.networks.items()},
+            "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.by_name.items()},
+            "progress": vars(self.progress).copy(),
+            "health": asdict(self.health),
+        }
 
 
 def _clips(kimg: float) -> int:

@@ -15,16 +15,18 @@ from dnnlib.errors import UserError
 from training.snapshots import Networks
 
 PARTS = ("networks", "optimizers", "progress")
-COUNTERS = {"clips": True, "iteration": True, "inherited": False}       # whether a state must have it
-MOMENTS = {"step", "exp_avg", "exp_avg_sq"}                             # what Adam keeps for each parameter
+COUNTERS = {"clips": True, "iteration": True, "inherited": False}  # whether a state must have it
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
 
 
 def require_finite(state: dict[str, Any], path: Path) -> None:
     """UserError if some number of the state is NaN or infinite, so that no such state takes a good one's place."""
     bad = next(_non_finite(state, ""), None)
     if bad is not None:
-        raise UserError(f"{path} was not written, because {bad} is not finite: training has diverged; start a new run "
-                        "with lower --glr and --dlr, from an earlier snapshot (--init-from) if there is one.")
+        raise UserError(
+            f"{path} was not written, because {bad} is not finite: training has diverged; start a new run "
+            "with lower --glr and --dlr, from an earlier snapshot (--init-from) if there is one."
+        )
 
 
 def require_sound(state: Any, path: Path) -> None:
@@ -41,8 +43,10 @@ def require_fit(state: Any, path: Path, networks: Networks, optimizers: dict[str
 def _raise_first(problems: Iterator[str], path: Path) -> None:
     problem = next(problems, None)
     if problem is not None:
-        raise UserError(f"The training state {path} cannot be used, because {problem}: go on from another one with "
-                        "--resume=FILE, or start a new run.")
+        raise UserError(
+            f"The training state {path} cannot be used, because {problem}: go on from another one with "
+            "--resume=FILE, or start a new run."
+        )
 
 
 def _flaws(state: Any) -> Iterator[str]:
@@ -90,8 +94,9 @@ def _misfits(state: dict[str, Any], networks: Networks, optimizers: dict[str, to
     for name, module in modules.items():
         yield from _wrong_tensors(f"networks.{name}", state["networks"][name], module.state_dict())
     for name, optimizer in optimizers.items():
-        yield from _wrong_optimizer(f"optimizers.{name}", state["optimizers"][name], optimizer,
-                                    state["progress"]["iteration"])
+        yield from _wrong_optimizer(
+            f"optimizers.{name}", state["optimizers"][name], optimizer, state["progress"]["iteration"]
+        )
 
 
 def _wrong_tensors(where: str, saved: dict[str, Any], own: dict[str, torch.Tensor]) -> Iterator[str]:

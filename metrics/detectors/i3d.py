@@ -14,10 +14,10 @@ from torch import nn
 
 from dnnlib.errors import UserError
 
-SIDE = 224                       # of the square frames that the network sees
+SIDE = 224  # of the square frames that the network sees
 CLASSES = 400
-MIN_FRAMES = 9                   # five stages of stride leave two time steps, the head's pool
-PAPER_EPS, TF_EPS = 1e-5, 1e-3   # of BatchNorm: VideoGPT and PV3D; the original TensorFlow graph
+MIN_FRAMES = 9  # five stages of stride leave two time steps, the head's pool
+PAPER_EPS, TF_EPS = 1e-5, 1e-3  # of BatchNorm: VideoGPT and PV3D; the original TensorFlow graph
 
 # Units: channels, kernel, stride. Pools: kernel, stride. Mixed blocks: channels of b0, b1a, b1b, b2a, b2b, b3b.
 STAGES: list[tuple] = [
@@ -63,8 +63,10 @@ class Unit(nn.Module):
         weight, bias = self.folded()
         if self.conv3d.kernel_size == (1, 1, 1):
             return pointwise(x, weight, bias).relu_()
-        pads = [same_padding(size, k, s) for size, k, s in
-                zip(x.shape[2:], self.conv3d.kernel_size, self.conv3d.stride, strict=True)]
+        pads = [
+            same_padding(size, k, s)
+            for size, k, s in zip(x.shape[2:], self.conv3d.kernel_size, self.conv3d.stride, strict=True)
+        ]
         if any(front != back for front, back in pads):
             x = F.pad(x, [pad for pair in reversed(pads) for pad in pair])
             pads = [(0, 0)] * 3
@@ -164,7 +166,7 @@ def preprocess(clips: torch.Tensor) -> torch.Tensor:
     size = (SIDE, math.ceil(width * scale)) if height < width else (math.ceil(height * scale), SIDE)
     frames = F.interpolate(clips.flatten(0, 1).float() / 255, size, mode="bilinear", align_corners=False)
     top, left = ((side - SIDE) // 2 for side in size)
-    return _as_clips(frames[:, :, top:top + SIDE, left:left + SIDE], len(clips))
+    return _as_clips(frames[:, :, top : top + SIDE, left : left + SIDE], len(clips))
 
 
 def preprocess_stretched(clips: torch.Tensor) -> torch.Tensor:
@@ -180,10 +182,17 @@ def _as_clips(frames: torch.Tensor, clips: int) -> torch.Tensor:
 
 class I3DFeatures:
     """The logits of clips, as FVD compares them (`metrics.detectors.VideoFeatures`)."""
+
     dim = CLASSES
 
-    def __init__(self, network: InceptionI3D, prepare: Callable[[torch.Tensor], torch.Tensor], name: str,
-                 checksum: str, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        network: InceptionI3D,
+        prepare: Callable[[torch.Tensor], torch.Tensor],
+        name: str,
+        checksum: str,
+        device: torch.device | str = "cpu",
+    ):
         self.network = network.to(device).requires_grad_(False)
         self.prepare, self.name, self.checksum, self.device = prepare, name, checksum, torch.device(device)
 

@@ -19,8 +19,9 @@ def fill(network: nn.Module, gain: float) -> str:
     """Gives every parameter and buffer of a network its fixed value, in place; returns the checksum of the rule."""
     state = network.state_dict()
     norms = {name.removesuffix(".running_mean") for name in state if name.endswith(".running_mean")}
-    network.load_state_dict({name: torch.from_numpy(_value(name, tuple(tensor.shape), norms, gain))
-                             for name, tensor in state.items()})
+    network.load_state_dict(
+        {name: torch.from_numpy(_value(name, tuple(tensor.shape), norms, gain)) for name, tensor in state.items()}
+    )
     return hashlib.sha256(f"{RULE}; gain {gain}".encode()).hexdigest()
 
 
@@ -37,7 +38,7 @@ def _value(name: str, shape: tuple[int, ...], norms: set[str], gain: float) -> n
         value = 0.5 + np.abs(normal)
     elif module in norms:
         value = 1 + 0.1 * normal
-    elif len(shape) == 1:                                    # the slopes of a PReLU
+    elif len(shape) == 1:  # the slopes of a PReLU
         value = 0.25 + 0.05 * normal
     else:
         rows = normal.reshape(shape[0], -1)

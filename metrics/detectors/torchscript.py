@@ -21,9 +21,9 @@ from torch_utils import inert_pickle
 from torch_utils.inert_machine import InertTensor, Record
 
 EPSILON = re.compile(rb"\beps : Final\[float\] = ([0-9.e+-]{1,40})")  # of a BatchNorm, in the text of its class
-MODULES = "__torch__."                   # what the names of a file's classes begin with
-MAX_MODULES, MAX_DEPTH, MAX_NAME = 10_000, 32, 100            # I3D has about 300, 5 deep, of 20 characters
-MAX_CODE_BYTES = 2 ** 24                 # of all of a file's code, unpacked; I3D's has about 2 ** 17
+MODULES = "__torch__."  # what the names of a file's classes begin with
+MAX_MODULES, MAX_DEPTH, MAX_NAME = 10_000, 32, 100  # I3D has about 300, 5 deep, of 20 characters
+MAX_CODE_BYTES = 2**24  # of all of a file's code, unpacked; I3D's has about 2 ** 17
 
 
 def read_script(source: Source, path: Path) -> tuple[dict[str, torch.Tensor], float | None]:
@@ -50,7 +50,7 @@ def _code(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> byte
     texts: list[bytes] = []
     for name, info in members.items():
         if name.endswith(".py"):
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):       # others unpack without end
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without end
                 raise ValueError("an unusual compression")
             with archive.open(info) as file:
                 texts.append(read_at_most(file, MAX_CODE_BYTES - sum(map(len, texts))))
@@ -87,8 +87,10 @@ def rename(state: dict[str, torch.Tensor], network: nn.Module, source: Source, p
     if prefix is not None:
         return {name.removeprefix(prefix): tensor for name, tensor in layers.items()}
     if [_layer(*item) for item in layers.items()] != [_layer(*item) for item in own.items()]:
-        raise UserError(f"{path} holds the weights of another network than {source.network}, or under names that are "
-                        f"not known: replace it by {source.file}, {source.origin}.")
+        raise UserError(
+            f"{path} holds the weights of another network than {source.network}, or under names that are "
+            f"not known: replace it by {source.file}, {source.origin}."
+        )
     return dict(zip(own, layers.values(), strict=True))
 
 

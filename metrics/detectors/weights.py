@@ -26,9 +26,9 @@ from torch_utils.inert_machine import InertTensor
 from torch_utils.kernel_builder import cache_root
 
 CHUNK_BYTES = 1 << 20
-TIMEOUT = 30                                               # seconds that a server may keep silent
-STARTS = (b"PK\x03\x04", b"\x80\x02")                      # of files by torch.save: a zip; before torch 1.6, a pickle
-COUNTER = "num_batches_tracked"                            # does not take part in inference, and may be missing
+TIMEOUT = 30  # seconds that a server may keep silent
+STARTS = (b"PK\x03\x04", b"\x80\x02")  # of files by torch.save: a zip; before torch 1.6, a pickle
+COUNTER = "num_batches_tracked"  # does not take part in inference, and may be missing
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Source:
         url: where it can be had directly; None: only by hand.
         sha256: its checksum; None: not published.
     """
+
     network: str
     file: str
     origin: str
@@ -49,12 +50,19 @@ class Source:
     sha256: str | None = None
 
 
-I3D = Source("Inception-I3D", "i3d_pretrained_400.pt",
-             "released with VideoGPT (Google Drive id 1mQK8KD8G6UWRa5t87SRMm5PVXtlpneJT) and with PV3D (GitHub release "
-             "v1.0.0 of bytedance/pv3d)",
-             "https://github.com/bytedance/pv3d/releases/download/v1.0.0/i3d_pretrained_400.pt")
-I3D_STYLEGAN_V = Source("Inception-I3D", "i3d_torchscript.pt", "released with StyleGAN-V",
-                        "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1")
+I3D = Source(
+    "Inception-I3D",
+    "i3d_pretrained_400.pt",
+    "released with VideoGPT (Google Drive id 1mQK8KD8G6UWRa5t87SRMm5PVXtlpneJT) and with PV3D (GitHub release "
+    "v1.0.0 of bytedance/pv3d)",
+    "https://github.com/bytedance/pv3d/releases/download/v1.0.0/i3d_pretrained_400.pt",
+)
+I3D_STYLEGAN_V = Source(
+    "Inception-I3D",
+    "i3d_torchscript.pt",
+    "released with StyleGAN-V",
+    "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
+)
 ARCFACE = Source("ArcFace IR-SE-50", "model_ir_se50.pth", "released with InsightFace_Pytorch (github.com/TreB1eN)")
 
 
@@ -74,8 +82,10 @@ def locate(source: Source, folder: Path | None) -> Path:
     found = [place / source.file for place in (folder, cache_folder()) if place and (place / source.file).is_file()]
     path = found[0] if found else _fetch(source)
     if source.sha256 and checksum(path) != source.sha256:
-        raise UserError(f"{path} is damaged or another file, as its sha256 is not {source.sha256}: replace it by the "
-                        f"one {source.origin}.")
+        raise UserError(
+            f"{path} is damaged or another file, as its sha256 is not {source.sha256}: replace it by the "
+            f"one {source.origin}."
+        )
     return path
 
 
@@ -90,8 +100,10 @@ def checksum(path: Path) -> str:
 
 def _missing(source: Source, reason: str = "") -> UserError:
     known = f" (sha256 {source.sha256})" if source.sha256 else ""
-    return UserError(f"The weights of {source.network} are missing{reason}: get {source.file}{known}, "
-                     f"{source.origin}, and put it into {cache_folder()} or a folder named by --detectors.")
+    return UserError(
+        f"The weights of {source.network} are missing{reason}: get {source.file}{known}, "
+        f"{source.origin}, and put it into {cache_folder()} or a folder named by --detectors."
+    )
 
 
 def _fetch(source: Source) -> Path:
@@ -100,7 +112,7 @@ def _fetch(source: Source) -> Path:
         raise _missing(source)
     path = cache_folder() / source.file
     with _lock(path.with_suffix(".lock")):
-        if not path.is_file():                             # else another process has fetched it meanwhile
+        if not path.is_file():  # else another process has fetched it meanwhile
             with atomic_path(path) as temporary:
                 try:
                     _download(source.url, temporary, source.file)
@@ -120,7 +132,7 @@ def _lock(path: Path) -> Iterator[None]:
     except OSError as error:
         raise storage_error(error, path.parent) or error from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)                   # closing the file lets go
+        fcntl.flock(file, fcntl.LOCK_EX)  # closing the file lets go
         yield
 
 
@@ -180,10 +192,12 @@ def readable(source: Source, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, *inert_pickle.FAULTS) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:     # a seek to where a damaged file says
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek to where a damaged file says
             raise UserError(f"Cannot read {path} ({error.strerror}): check the file and its permissions.") from error
-        raise UserError(f"{path} is damaged, or not the file of {source.network}'s weights: replace it by "
-                        f"{source.file}, {source.origin}.") from error
+        raise UserError(
+            f"{path} is damaged, or not the file of {source.network}'s weights: replace it by "
+            f"{source.file}, {source.origin}."
+        ) from error
 
 
 def put_into(network: nn.Module, state: dict[str, torch.Tensor], source: Source, path: Path) -> None:
@@ -196,11 +210,16 @@ def put_into(network: nn.Module, state: dict[str, torch.Tensor], source: Source,
     wanted = {name: tensor for name, tensor in own.items() if not name.endswith(COUNTER)}
     wrong = sorted(wanted.keys() ^ state.keys()) or [name for name in wanted if wanted[name].shape != state[name].shape]
     if wrong:
-        raise UserError(f"{path} holds the weights of another network than {source.network} (see "
-                        f"{shown(repr(wrong[0]))}): replace it by {source.file}, {source.origin}.")
-    bad = [name for name, tensor in state.items()
-           if not tensor.is_floating_point() or not tensor.float().isfinite().all()]
+        raise UserError(
+            f"{path} holds the weights of another network than {source.network} (see "
+            f"{shown(repr(wrong[0]))}): replace it by {source.file}, {source.origin}."
+        )
+    bad = [
+        name for name, tensor in state.items() if not tensor.is_floating_point() or not tensor.float().isfinite().all()
+    ]
     if bad:
-        raise UserError(f"{path} holds something else than finite numbers (see {bad[0]!r}): replace it by "
-                        f"{source.file}, {source.origin}.")
+        raise UserError(
+            f"{path} holds something else than finite numbers (see {bad[0]!r}): replace it by "
+            f"{source.file}, {source.origin}."
+        )
     network.load_state_dict(own | state)

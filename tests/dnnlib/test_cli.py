@@ -15,54 +15,56 @@ def run(body, args=(), params=()):
     """Run a command with this body; the result has exit_code, stdout, stderr."""
     for param in params:
         body = param(body)
-    return CliRunner().invoke(command(name='tool')(body), list(args))
+    return CliRunner().invoke(command(name="tool")(body), list(args))
 
 
 def raising(error):
     def body():
         raise error
+
     return body
 
 
 def test_success_and_usage_error():
-    assert run(lambda: click.echo('fine')).exit_code == 0
-    result = run(lambda: None, ['--nonsense'])
-    assert result.exit_code == 2 and 'No such option' in result.stderr
+    assert run(lambda: click.echo("fine")).exit_code == 0
+    result = run(lambda: None, ["--nonsense"])
+    assert result.exit_code == 2 and "No such option" in result.stderr
 
 
 def test_user_error_is_one_line_and_status_2():
-    result = run(raising(UserError('The data is missing: check --data.')))
+    result = run(raising(UserError("The data is missing: check --data.")))
     assert result.exit_code == 2
-    assert result.stderr == 'Error: The data is missing: check --data.\n'
-    assert result.stdout == ''
+    assert result.stderr == "Error: The data is missing: check --data.\n"
+    assert result.stdout == ""
 
 
 def test_names_cannot_command_the_terminal():
-    result = run(raising(UserError('No folder \x1b[2Jevil\x07 or \u00fcber.')))
-    assert result.stderr == 'Error: No folder \\x1b[2Jevil\\x07 or \u00fcber.\n'
+    result = run(raising(UserError("No folder \x1b[2Jevil\x07 or \u00fcber.")))
+    assert result.stderr == "Error: No folder \\x1b[2Jevil\\x07 or \u00fcber.\n"
 
 
 def test_user_error_from_an_option_callback():
     def check(ctx, param, value):
-        raise UserError('No such preset: choose demo.')
-    result = run(lambda cfg: None, params=[click.option('--cfg', default='x', callback=check)])
-    assert result.exit_code == 2 and result.stderr == 'Error: No such preset: choose demo.\n'
+        raise UserError("No such preset: choose demo.")
+
+    result = run(lambda cfg: None, params=[click.option("--cfg", default="x", callback=check)])
+    assert result.exit_code == 2 and result.stderr == "Error: No such preset: choose demo.\n"
 
 
-@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_full_disk(number):
-    result = run(raising(OSError(number, os.strerror(number), '/data/out.png')))
+    result = run(raising(OSError(number, os.strerror(number), "/data/out.png")))
     assert result.exit_code == 2
-    assert result.stderr.startswith('Error: No space left to write /data/out.png') and result.stderr.count('\n') == 1
+    assert result.stderr.startswith("Error: No space left to write /data/out.png") and result.stderr.count("\n") == 1
 
 
 def test_interrupt_is_one_line_and_status_130():
     result = run(raising(KeyboardInterrupt()))
-    assert result.exit_code == 130 and result.stderr.strip() == 'Interrupted.'
+    assert result.exit_code == 130 and result.stderr.strip() == "Interrupted."
 
 
 def test_faults_of_ours_keep_their_traceback():
-    for error in (ValueError('bug'), OSError(errno.EIO, 'broken disk')):
+    for error in (ValueError("bug"), OSError(errno.EIO, "broken disk")):
         assert run(raising(error)).exception is error
 
 
@@ -73,20 +75,21 @@ def test_subcommands_of_a_group():
 
     @tool.command()
     def check():
-        raise UserError('Broken: mend it.')
+        raise UserError("Broken: mend it.")
 
-    result = CliRunner().invoke(tool, ['check'])
-    assert result.exit_code == 2 and result.stderr == 'Error: Broken: mend it.\n'
-    assert CliRunner().invoke(tool, ['check', '-h']).exit_code == 0
+    result = CliRunner().invoke(tool, ["check"])
+    assert result.exit_code == 2 and result.stderr == "Error: Broken: mend it.\n"
+    assert CliRunner().invoke(tool, ["check", "-h"]).exit_code == 0
 
 
-@pytest.mark.parametrize('text, numbers', [
-    ('0-3,20', [0, 1, 2, 3, 20]), ('7', [7]), (' 1 , 4 - 5 ', [1, 4, 5]), ('3-3,1,1', [3, 1, 1])])
+@pytest.mark.parametrize(
+    "text, numbers", [("0-3,20", [0, 1, 2, 3, 20]), ("7", [7]), (" 1 , 4 - 5 ", [1, 4, 5]), ("3-3,1,1", [3, 1, 1])]
+)
 def test_int_list(text, numbers):
     assert IntList().convert(text, None, None) == numbers
 
 
-@pytest.mark.parametrize('text', ['', '1,', 'a', '-3', '1-', '5-2', '1-2-3', '1.5', '0-99999999', '٣'])
+@pytest.mark.parametrize("text", ["", "1,", "a", "-3", "1-", "5-2", "1-2-3", "1.5", "0-99999999", "٣"])
 def test_int_list_errors_are_usage_errors(text):
-    result = run(lambda seeds: None, [f'--seeds={text}'], [click.option('--seeds', type=IntList())])
+    result = run(lambda seeds: None, [f"--seeds={text}"], [click.option("--seeds", type=IntList())])
     assert result.exit_code == 2 and "Invalid value for '--seeds'" in result.stderr

@@ -25,7 +25,7 @@ def test_one_at_a_time(tmp_path):
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     assert first.take() is True and second.take() is False
     second.drop()
-    assert second.take() is False, 'only its holder gives it back'
+    assert second.take() is False, "only its holder gives it back"
     first.drop()
     assert second.take() is True
     second.drop()
@@ -33,15 +33,19 @@ def test_one_at_a_time(tmp_path):
 
 
 def test_a_killed_process_holds_nothing_even_if_its_children_live(tmp_path):
-    holder = subprocess.Popen([sys.executable, '-c', HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True,
-                              env=os.environ | {'PYTHONPATH': str(ROOT)})
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     child = int(holder.stdout.readline())
     lock = FolderLock(tmp_path)
     try:
         assert lock.take() is False
         holder.kill()
         holder.wait()
-        os.kill(child, 0)                # it lives
+        os.kill(child, 0)  # it lives
         assert lock.take() is True
     finally:
         lock.drop()

@@ -8,29 +8,29 @@ import pytest
 from dnnlib import json_lines
 from dnnlib.errors import UserError
 
-JUNK = [b'{"a": 1', b'\xff\xfe', b'5', b'[]', b'null', b'', b'[' * 100_000, b'9' * 5000]
+JUNK = [b'{"a": 1', b"\xff\xfe", b"5", b"[]", b"null", b"", b"[" * 100_000, b"9" * 5000]
 
 
 def test_lines_are_appended_and_read(tmp_path):
-    path = tmp_path / 'new' / 'a.jsonl'
+    path = tmp_path / "new" / "a.jsonl"
     json_lines.append(path, ['{"a": 1}'])
     json_lines.append(path, ['{"a": 2}', '{"a": "\N{LINE SEPARATOR}"}'])
-    assert path.read_bytes().count(b'\n') == 3
-    assert [line['a'] for line in json_lines.read(path)] == [1, 2, '\N{LINE SEPARATOR}']
-    with pytest.raises(UserError, match='Cannot write'):
-        json_lines.append(path / 'under-a-file', ['{}'])
+    assert path.read_bytes().count(b"\n") == 3
+    assert [line["a"] for line in json_lines.read(path)] == [1, 2, "\N{LINE SEPARATOR}"]
+    with pytest.raises(UserError, match="Cannot write"):
+        json_lines.append(path / "under-a-file", ["{}"])
 
 
-@pytest.mark.parametrize('torn', ['{"a": 1', '{"a": 1}'])
+@pytest.mark.parametrize("torn", ['{"a": 1', '{"a": 1}'])
 def test_a_line_behind_one_that_was_cut_short(tmp_path, torn):
-    path = tmp_path / 'a.jsonl'
+    path = tmp_path / "a.jsonl"
     path.write_text('{"a": 0}\n' + torn)
     json_lines.append(path, ['{"a": 2}'])
     assert path.read_text() == '{"a": 0}\n' + torn + '\n{"a": 2}\n'
 
 
 def test_a_pipe_is_written_to(tmp_path):
-    pipe, found = tmp_path / 'pipe', []
+    pipe, found = tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
     reader.start()
@@ -39,20 +39,20 @@ def test_a_pipe_is_written_to(tmp_path):
     assert found == ['{"a": 1}\n']
 
 
-@pytest.mark.parametrize('junk', JUNK)
+@pytest.mark.parametrize("junk", JUNK)
 def test_junk_counts_as_no_line(tmp_path, junk):
-    path = tmp_path / 'a.jsonl'
+    path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"a": 0}\n' + junk + b'\n{"a": 2}\n')
-    assert [line['a'] for line in json_lines.read(path)] == [0, 2]
+    assert [line["a"] for line in json_lines.read(path)] == [0, 2]
     assert json_lines.keep(path, lambda line: True)
     assert path.read_bytes() == b'{"a": 0}\n{"a": 2}\n'
 
 
 def test_what_is_not_wanted_goes(tmp_path):
-    path = tmp_path / 'a.jsonl'
+    path = tmp_path / "a.jsonl"
     assert not json_lines.keep(path, lambda line: True) and not path.exists()
     path.write_text('{"a": 1}\n{"a": 2}\n{"a": 1.5}\n{"b": 1}\n{"a": "1"}\n{"a": true}\n{"a": NaN}\n{"a": null}\n')
-    assert json_lines.keep(path, lambda line: json_lines.number(line, 'a') < 2)
+    assert json_lines.keep(path, lambda line: json_lines.number(line, "a") < 2)
     assert path.read_text() == '{"a": 1}\n{"a": 1.5}\n'
     before = path.stat().st_ino
-    assert not json_lines.keep(path, lambda line: True) and path.stat().st_ino == before, 'as it was'
+    assert not json_lines.keep(path, lambda line: True) and path.stat().st_ino == before, "as it was"

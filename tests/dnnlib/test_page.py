@@ -44,9 +44,9 @@ def test_a_chart_spans_its_ranges():
 
 
 def test_a_chart_leaves_out_what_is_not_known():
-    line, = polylines(line_chart([0, 1, 2, 3], {"loss": [1.0, None, float("nan"), 3.0]}))
+    (line,) = polylines(line_chart([0, 1, 2, 3], {"loss": [1.0, None, float("nan"), 3.0]}))
     assert len(line) == 2
-    line, = polylines(line_chart([0, 1], {"flat": [5.0, 5.0]}))
+    (line,) = polylines(line_chart([0, 1], {"flat": [5.0, 5.0]}))
     assert len({y for _, y in line}) == 1
     assert polylines(line_chart([0, 1], {"gone": [None, None], "there": [0.0, 1.0]}))[0] == []
 

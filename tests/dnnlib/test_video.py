@@ -20,7 +20,7 @@ def ramp(frames: int, height: int, width: int) -> list[np.ndarray]:
 
 
 def test_round_trip(tmp_path):
-    path, frames = tmp_path / 'a.mp4', ramp(12, 48, 64)
+    path, frames = tmp_path / "a.mp4", ramp(12, 48, 64)
     write_video(path, iter(frames), fps=25)
     info = video_info(path)
     assert (info.frames, info.fps, info.width, info.height) == (12, 25.0, 64, 48)
@@ -30,27 +30,42 @@ def test_round_trip(tmp_path):
     for frame, back in zip(frames, decoded, strict=True):
         error = np.abs(frame.astype(int) - back)
         assert error.mean() < 2.5 and np.abs(frame.mean((0, 1)) - back.mean((0, 1))).max() < 2.5
-    assert [p.name for p in tmp_path.iterdir()] == ['a.mp4']
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_file_is_what_browsers_play(tmp_path):
-    path = tmp_path / 'a.mp4'
+    path = tmp_path / "a.mp4"
     write_video(path, ramp(3, 33, 51), fps=30)
-    probe = [imageio_ffmpeg.get_ffmpeg_exe(), '-i', path]      # without an output ffmpeg describes the file and exits 1
+    probe = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", path]  # without an output ffmpeg describes the file and exits 1
     said = subprocess.run(probe, check=False, capture_output=True, text=True).stderr
-    assert 'h264 (High)' in said and 'yuv420p' in said and 'bt709' in said
-    assert '52x34' in said and '30 fps' in said
+    assert "h264 (High)" in said and "yuv420p" in said and "bt709" in said
+    assert "52x34" in said and "30 fps" in said
     content = path.read_bytes()
-    assert 0 < content.index(b'moov') < content.index(b'mdat')
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
     first = next(iter(read_frames(path)))
-    assert np.abs(first[-1].astype(int) - first[-2]).max() < 6, 'padding repeats the edge'
+    assert np.abs(first[-1].astype(int) - first[-2]).max() < 6, "padding repeats the edge"
 
 
 def test_every_stored_frame_is_read_once_whatever_the_time_stamps(tmp_path):
-    even, uneven = tmp_path / 'even.mp4', tmp_path / 'uneven.mp4'
+    even, uneven = tmp_path / "even.mp4", tmp_path / "uneven.mp4"
     write_video(even, ramp(10, 32, 32), fps=25)
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', even, '-vf', 'setpts=N*(N+1)/50/TB',
-                    '-fps_mode', 'vfr', '-enc_time_base', '1/1000', uneven], check=True)
+    subprocess.run(
+        [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-v",
+            "error",
+            "-i",
+            even,
+            "-vf",
+            "setpts=N*(N+1)/50/TB",
+            "-fps_mode",
+            "vfr",
+            "-enc_time_base",
+            "1/1000",
+            uneven,
+        ],
+        check=True,
+    )
     assert len(list(read_frames(uneven))) == video_info(uneven).frames == 10
 
 
@@ -60,73 +75,73 @@ def test_failures_leave_nothing_behind(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_video(tmp_path / 'a.mp4', interrupted(), fps=25)
-    with pytest.raises(ValueError, match='No frames'):
-        write_video(tmp_path / 'a.mp4', [], fps=25)
-    with pytest.raises(ValueError, match='one size'):
-        write_video(tmp_path / 'a.mp4', [*ramp(1, 32, 32), *ramp(1, 32, 34)], fps=25)
-    with pytest.raises(ValueError, match='uint8'):
-        write_video(tmp_path / 'a.mp4', [np.zeros((32, 32, 3))], fps=25)
+        write_video(tmp_path / "a.mp4", interrupted(), fps=25)
+    with pytest.raises(ValueError, match="No frames"):
+        write_video(tmp_path / "a.mp4", [], fps=25)
+    with pytest.raises(ValueError, match="one size"):
+        write_video(tmp_path / "a.mp4", [*ramp(1, 32, 32), *ramp(1, 32, 34)], fps=25)
+    with pytest.raises(ValueError, match="uint8"):
+        write_video(tmp_path / "a.mp4", [np.zeros((32, 32, 3))], fps=25)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_broken_files(tmp_path):
-    whole, cut = tmp_path / 'whole.mp4', tmp_path / 'cut.mp4'
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     rng = np.random.default_rng(0)
     write_video(whole, (rng.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(12)), fps=25)
     content = whole.read_bytes()
-    cut.write_bytes(content[:len(content) * 2 // 3])
-    text = tmp_path / 'text.mp4'
-    text.write_text('not a video')
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
     for path in (cut, text):
         for read in (lambda p: list(read_frames(p)), video_info):
-            with pytest.raises(UserError, match=f'Cannot read the video .*{path.name}'):
+            with pytest.raises(UserError, match=f"Cannot read the video .*{path.name}"):
                 read(path)
-    with pytest.raises(UserError, match='does not exist'):
-        video_info(tmp_path / 'absent.mp4')
+    with pytest.raises(UserError, match="does not exist"):
+        video_info(tmp_path / "absent.mp4")
 
 
 def packed(path: Path, *args: str | Path) -> Path:
     """A video file that ffmpeg makes as it is told."""
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', *args, path], check=True)
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *args, path], check=True)
     return path
 
 
 def test_giant_frames_are_refused(tmp_path):
     for side in (5000, 6000):
-        PIL.Image.new('1', (side, side)).save(tmp_path / f'{side}.png')
-        packed(tmp_path / f'{side}.mov', '-i', tmp_path / f'{side}.png', '-c', 'copy')
-    assert next(read_frames(tmp_path / '5000.mov')).shape == (5000, 5000, 3)
+        PIL.Image.new("1", (side, side)).save(tmp_path / f"{side}.png")
+        packed(tmp_path / f"{side}.mov", "-i", tmp_path / f"{side}.png", "-c", "copy")
+    assert next(read_frames(tmp_path / "5000.mov")).shape == (5000, 5000, 3)
     for read in (lambda path: next(read_frames(path)), video_info):
-        with pytest.raises(UserError, match='Cannot read the video'):
-            read(tmp_path / '6000.mov')
+        with pytest.raises(UserError, match="Cannot read the video"):
+            read(tmp_path / "6000.mov")
 
 
 def test_a_name_inside_does_not_pass_for_the_stream(tmp_path):
-    write_video(tmp_path / 'a.mp4', ramp(3, 32, 32), fps=25)
-    lie = 'handler_name=Stream #0:0: Video: x, 77x77, 7.5 fps\n   Stream #0:0: Video: x, 77x77, 7.5 fps'
-    path = packed(tmp_path / 'b.mp4', '-i', tmp_path / 'a.mp4', '-c', 'copy', '-metadata:s:v', lie)
+    write_video(tmp_path / "a.mp4", ramp(3, 32, 32), fps=25)
+    lie = "handler_name=Stream #0:0: Video: x, 77x77, 7.5 fps\n   Stream #0:0: Video: x, 77x77, 7.5 fps"
+    path = packed(tmp_path / "b.mp4", "-i", tmp_path / "a.mp4", "-c", "copy", "-metadata:s:v", lie)
     assert video_info(path) == VideoInfo(3, 25.0, 32, 32)
 
 
-@pytest.mark.parametrize('other', ['inside.mp4', 'file:{folder}/inside.mp4'])
+@pytest.mark.parametrize("other", ["inside.mp4", "file:{folder}/inside.mp4"])
 def test_playlists_are_no_videos(tmp_path, other):
-    write_video(tmp_path / 'inside.mp4', ramp(3, 32, 32), fps=25)
+    write_video(tmp_path / "inside.mp4", ramp(3, 32, 32), fps=25)
     where = other.format(folder=tmp_path)
-    (tmp_path / 'concat.mp4').write_text(f'ffconcat version 1.0\nfile {where}\n')
-    (tmp_path / 'hls.mp4').write_text(f'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{where}\n#EXT-X-ENDLIST\n')
-    for name in ('concat.mp4', 'hls.mp4'):
-        with pytest.raises(UserError, match='Cannot read the video'):
+    (tmp_path / "concat.mp4").write_text(f"ffconcat version 1.0\nfile {where}\n")
+    (tmp_path / "hls.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{where}\n#EXT-X-ENDLIST\n")
+    for name in ("concat.mp4", "hls.mp4"):
+        with pytest.raises(UserError, match="Cannot read the video"):
             video_info(tmp_path / name)
 
 
-@pytest.mark.parametrize('program', ['/nonexistent/ffmpeg', '/bin/false'])
+@pytest.mark.parametrize("program", ["/nonexistent/ffmpeg", "/bin/false"])
 def test_no_ffmpeg(tmp_path, monkeypatch, program):
-    monkeypatch.setenv('IMAGEIO_FFMPEG_EXE', program)
-    with pytest.raises(UserError, match='ffmpeg'):
-        write_video(tmp_path / 'a.mp4', ramp(2, 32, 32), fps=25)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
+    with pytest.raises(UserError, match="ffmpeg"):
+        write_video(tmp_path / "a.mp4", ramp(2, 32, 32), fps=25)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match='ffmpeg does not run: install it'):
+    with pytest.raises(UserError, match="ffmpeg does not run: install it"):
         require_ffmpeg()
 
 
@@ -135,7 +150,7 @@ def test_ffmpeg_is_there():
 
 
 def test_reading_can_stop_early(tmp_path):
-    write_video(tmp_path / 'a.mp4', ramp(30, 32, 32), fps=25)
-    frames = read_frames(tmp_path / 'a.mp4')
+    write_video(tmp_path / "a.mp4", ramp(30, 32, 32), fps=25)
+    frames = read_frames(tmp_path / "a.mp4")
     assert next(frames).shape == (32, 32, 3)
     frames.close()

@@ -31,8 +31,8 @@ from tests.hostile import hostile_data, hostile_sources
 from training.dataset import ClipDataset
 
 SECONDS = 15
-MOST_SAID = 3000                         # characters of what was said that are handed on
-ADDRESSES = 12 * 2 ** 30                 # what a runaway may take before it is stopped
+MOST_SAID = 3000  # characters of what was said that are handed on
+ADDRESSES = 12 * 2**30  # what a runaway may take before it is stopped
 
 
 class TookTooLong(BaseException):
@@ -46,30 +46,43 @@ def _alarm(number: int, frame: object) -> None:
 def invoke(command: Callable, *args: object) -> tuple[int, str, str]:
     """Exit status, what was said, traceback."""
     result = CliRunner().invoke(command, [str(arg) for arg in args])
-    trace = ''
+    trace = ""
     if result.exception is not None and not isinstance(result.exception, SystemExit):
-        trace = ''.join(traceback.format_exception(result.exception))
+        trace = "".join(traceback.format_exception(result.exception))
     return result.exit_code, result.output, trace
 
 
 def check(path: Path, out: Path) -> tuple[int, str, str]:
-    return invoke(dataset_tool.main, 'check', path, '--workers', 1)
+    return invoke(dataset_tool.main, "check", path, "--workers", 1)
 
 
 def dry_run(path: Path, out: Path) -> tuple[int, str, str]:
-    return invoke(train.main, '--outdir', out / 'runs', '--cfg', 'demo', '--data', path, '--device', 'cpu',
-                  '--img-resolution', hostile_data.SIDE, '--dry-run')
+    return invoke(
+        train.main,
+        "--outdir",
+        out / "runs",
+        "--cfg",
+        "demo",
+        "--data",
+        path,
+        "--device",
+        "cpu",
+        "--img-resolution",
+        hostile_data.SIDE,
+        "--dry-run",
+    )
 
 
 def score(path: Path, out: Path) -> tuple[int, str, str]:
     """The dataset as the real videos; none are given to score, so it always ends with a sentence."""
-    return invoke(calc_metrics.main, '--metrics', 'fvd', '--data', path, '--no-cache', '--detector', 'random',
-                  '--device', 'cpu')
+    return invoke(
+        calc_metrics.main, "--metrics", "fvd", "--data", path, "--no-cache", "--detector", "random", "--device", "cpu"
+    )
 
 
 def read(path: Path, out: Path) -> tuple[int, str, str]:
     """Every frame through the class that training reads by; the first sentence that comes."""
-    said = ''
+    said = ""
     try:
         dataset = ClipDataset(path)
         for index, clip in enumerate(dataset.clips):
@@ -80,51 +93,54 @@ def read(path: Path, out: Path) -> tuple[int, str, str]:
                 said += _collect.text
         dataset.fingerprint()
     except UserError as error:
-        said += f'Error: {error}\n'
+        said += f"Error: {error}\n"
     except Exception:
         return 1, said, traceback.format_exc()
-    return 2 if said else 0, said, ''
+    return 2 if said else 0, said, ""
 
 
 class _Sentences(contextlib.AbstractContextManager):
     """Keeps the UserError that ends its block."""
-    text = ''
+
+    text = ""
 
     def __exit__(self, kind, error, trace) -> bool:
         if isinstance(error, UserError):
-            self.text = f'Error: {error}\n'
+            self.text = f"Error: {error}\n"
         return isinstance(error, UserError)
 
 
 def convert(path: Path, out: Path) -> tuple[int, str, str]:
-    return invoke(dataset_tool.main, 'convert', '--source', path, '--dest', out / 'made', '--workers', 1)
+    return invoke(dataset_tool.main, "convert", "--source", path, "--dest", out / "made", "--workers", 1)
 
 
 def watch(path: Path, out: Path) -> tuple[int, str, str]:
     """The source's videos as scored ones, decoded to the ninth frame."""
     try:
-        source = FolderVideos(path / 'recrop_faces', Window(hostile_sources.LENGTH))
+        source = FolderVideos(path / "recrop_faces", Window(hostile_sources.LENGTH))
         assert source.identity
-        return 0, str([source.video(index).shape for index in range(source.count)]), ''
+        return 0, str([source.video(index).shape for index in range(source.count)]), ""
     except UserError as error:
-        return 2, f'Error: {error}\n', ''
+        return 2, f"Error: {error}\n", ""
     except Exception:
-        return 1, '', traceback.format_exc()
+        return 1, "", traceback.format_exc()
 
 
-KINDS = {'datasets': ((check, dry_run, score, read), hostile_data.CASES),
-         'sources': ((convert, watch), hostile_sources.CASES)}
+KINDS = {
+    "datasets": ((check, dry_run, score, read), hostile_data.CASES),
+    "sources": ((convert, watch), hostile_sources.CASES),
+}
 
 
 def forget_peak() -> None:
     """The process's peak of memory starts again from what it uses now (Linux)."""
-    Path('/proc/self/clear_refs').write_text('5')
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> float:
     """Most memory that this process had since, MiB."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return int(next(line for line in lines if line.startswith('VmHWM:')).split()[1]) / 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
 
 
 def listing(root: Path) -> dict[str, tuple]:
@@ -146,22 +162,31 @@ def watched(limit: int, command: Callable, *args: object) -> dict:
     try:
         status, said, trace = command(*args)
     except TookTooLong:
-        status, said, trace = -1, '', f'took more than {limit} s\n{traceback.format_exc()}'
+        status, said, trace = -1, "", f"took more than {limit} s\n{traceback.format_exc()}"
     finally:
         signal.alarm(0)
-    return {'command': command.__name__, 'status': status, 'said': said[-MOST_SAID:], 'trace': trace[-MOST_SAID:],
-            'seconds': time.perf_counter() - started, 'grown': peak() - memory}
+    return {
+        "command": command.__name__,
+        "status": status,
+        "said": said[-MOST_SAID:],
+        "trace": trace[-MOST_SAID:],
+        "seconds": time.perf_counter() - started,
+        "grown": peak() - memory,
+    }
 
 
 def judge(command: Callable, path: Path, root: Path) -> dict:
     """Opens a case, and says what happened."""
-    out = root / 'out'
+    out = root / "out"
     out.mkdir()
-    before = listing(root / 'given')
-    result = {**watched(SECONDS, command, path, out),
-              'ffmpeg': resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-              'changed': sorted(set(before.items()) ^ set(listing(root / 'given').items())),
-              'left': sorted(os.listdir(out)), 'callers': hostile_sources.callers()}
+    before = listing(root / "given")
+    result = {
+        **watched(SECONDS, command, path, out),
+        "ffmpeg": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        "changed": sorted(set(before.items()) ^ set(listing(root / "given").items())),
+        "left": sorted(os.listdir(out)),
+        "callers": hostile_sources.callers(),
+    }
     shutil.rmtree(out)
     return result
 
@@ -173,13 +198,13 @@ def main(kind: str, root: Path, names: list[str]) -> None:
     commands, cases = KINDS[kind]
     for name, (_, build) in cases.items():
         if not names or name in names:
-            (root / 'given').mkdir()
-            path = build(root / 'given')
+            (root / "given").mkdir()
+            path = build(root / "given")
             for command in commands:
-                print(json.dumps({'name': name, **judge(command, path, root)}), flush=True)
-            shutil.rmtree(root / 'given')
+                print(json.dumps({"name": name, **judge(command, path, root)}), flush=True)
+            shutil.rmtree(root / "given")
 
 
-if __name__ == '__main__':
-    warnings.simplefilter('default')     # a warning on the screen is no sentence
+if __name__ == "__main__":
+    warnings.simplefilter("default")  # a warning on the screen is no sentence
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -9,8 +9,13 @@ import pytest
 from metrics.arrays import MAX_BYTES, read_arrays
 from torch_utils.inert_pickle import FAULTS
 
-ARRAYS = {"a": np.arange(6.0).reshape(2, 3), "turned": np.asfortranarray(np.arange(6).reshape(2, 3)),
-          "text": np.array(["one", "three"]), "none": np.zeros([0, 4]), "number": np.array(7)}
+ARRAYS = {
+    "a": np.arange(6.0).reshape(2, 3),
+    "turned": np.asfortranarray(np.arange(6).reshape(2, 3)),
+    "text": np.array(["one", "three"]),
+    "none": np.zeros([0, 4]),
+    "number": np.array(7),
+}
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -20,7 +25,7 @@ def test_what_numpy_writes(tmp_path, save):
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
-        found[name][...] = found[name]                   # can be written to
+        found[name][...] = found[name]  # can be written to
 
 
 def npy(shape=(2,), dtype="<f8", data=bytes(16)) -> bytes:
@@ -30,9 +35,21 @@ def npy(shape=(2,), dtype="<f8", data=bytes(16)) -> bytes:
     return stream.getvalue() + data
 
 
-@pytest.mark.parametrize("content", [
-    npy((2 ** 60,)), npy((3,)), npy((1,)), npy((-2,)), npy(dtype="|O"), b"", b"\x93NUMPY", npy()[:-20],
-    npy().replace(b"\x93NUMPY\x01", b"\x93NUMPY\x09"), npy().replace(b"'shape'", b"'shake'")])
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy((2**60,)),
+        npy((3,)),
+        npy((1,)),
+        npy((-2,)),
+        npy(dtype="|O"),
+        b"",
+        b"\x93NUMPY",
+        npy()[:-20],
+        npy().replace(b"\x93NUMPY\x01", b"\x93NUMPY\x09"),
+        npy().replace(b"'shape'", b"'shake'"),
+    ],
+)
 def test_headers_that_lie(tmp_path, content):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", content)

@@ -41,17 +41,20 @@ def test_reference(videos):
 
 def test_sums_and_means(videos):
     reference = np.stack([video.reference for video in videos])
-    for name, value in (("sum_all", np.nansum(reference)), ("mean_all_valid", np.nanmean(reference)),
-                        ("sum_first_two_videos", reference[:2].sum()),
-                        ("mean_first_two_videos", reference[:2].mean())):
+    for name, value in (
+        ("sum_all", np.nansum(reference)),
+        ("mean_all_valid", np.nanmean(reference)),
+        ("sum_first_two_videos", reference[:2].sum()),
+        ("mean_first_two_videos", reference[:2].mean()),
+    ):
         hold("chamfer", name, value, **RELATIVE)
 
 
 def test_paper(videos):
     """Transparent points in neither cloud; in units of a bin."""
     paper = np.stack([video.paper for video in videos])
-    hold("chamfer", "cd_both_clouds_masked_f64", paper * PAPER_BIN ** 2, rtol=1e-12)
-    assert (paper[:1] * PAPER_BIN ** 2 > array("chamfer", "cd")[:1]).all(), "fewer neighbours are farther"
+    hold("chamfer", "cd_both_clouds_masked_f64", paper * PAPER_BIN**2, rtol=1e-12)
+    assert (paper[:1] * PAPER_BIN**2 > array("chamfer", "cd")[:1]).all(), "fewer neighbours are farther"
 
 
 def test_medians_are_the_lower_of_two():
@@ -86,7 +89,7 @@ def test_invariances():
 def test_transparent_points():
     a, b = cloud(200), cloud(200, 1)
     opacity = torch.ones(2, 200)
-    opacity[:, 100:] = OPAQUE                                  # exactly: not opaque
+    opacity[:, 100:] = OPAQUE  # exactly: not opaque
     found, surfaces = pair(a, b, opacity), pair(a[:100], b[:100])
     assert found.paper == surfaces.paper == surfaces.reference
     assert found.reference < found.paper
@@ -98,10 +101,12 @@ def test_the_distance_grows_as_geometry_is_perturbed():
     grid = torch.linspace(-0.2, 0.2, 32)
     x, y = (axis.flatten() for axis in torch.meshgrid(grid, grid, indexing="ij"))
     surface = lambda x, y: torch.stack([x, y, 0.1 * torch.sin(9 * x) * torch.cos(7 * y)], dim=-1)  # noqa: E731
-    other = surface(x + 0.003, y - 0.002)                    # the same surface at other points
+    other = surface(x + 0.003, y - 0.002)  # the same surface at other points
     noise = cloud(len(x), 5)
-    values = [float(pair(surface(x, y), other + scale * noise, bin_size=PAPER_BIN).paper[0])
-              for scale in (0, 0.02, 0.05, 0.1, 0.3)]
+    values = [
+        float(pair(surface(x, y), other + scale * noise, bin_size=PAPER_BIN).paper[0])
+        for scale in (0, 0.02, 0.05, 0.1, 0.3)
+    ]
     assert values[0] < 0.1 and values == sorted(values) and values[-1] > 5 * values[0]
 
 
@@ -120,8 +125,9 @@ def test_nearest_neighbours_are_exact():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_same_on_a_gpu():
     xyz, opacity = (torch.from_numpy(array("chamfer", name)[0]) for name in ("xyz", "opacity"))
-    here, there = (chamfer_distances(xyz.to(device), opacity.to(device), PAIRS, PAPER_BIN)
-                   for device in ("cpu", "cuda"))
+    here, there = (
+        chamfer_distances(xyz.to(device), opacity.to(device), PAIRS, PAPER_BIN) for device in ("cpu", "cuda")
+    )
     np.testing.assert_allclose(there.paper, here.paper, rtol=1e-12)
     np.testing.assert_allclose(there.reference, here.reference, rtol=1e-12)
 

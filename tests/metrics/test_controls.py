@@ -32,6 +32,7 @@ def scored(snapshot, regressor, monkeypatch):
         family = Controls(Subject(load_generator(snapshot), "abc"), setting)
         family.check(REQUESTS)
         return {result.metric: result for result in family.results(REQUESTS)}
+
     return run
 
 

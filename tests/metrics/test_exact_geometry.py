@@ -22,24 +22,26 @@ from training.rendering.rays import camera_rays
 from training.synthetic import anatomy, render
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-BIN = 1.05 / 48                      # world units between samples along a ray, at the published configuration
-MAP = 64                             # side of the depth maps of CD, as in the protocol
+BIN = 1.05 / 48  # world units between samples along a ray, at the published configuration
+MAP = 64  # side of the depth maps of CD, as in the protocol
 CAMERAS = protocol_cameras()
 SEEDS = (1, 2)
-NOWHERE = 1e6                        # a depth that puts a point of the side view outside the frontal one
-SAME_POINT = 2e-3                    # world units
+NOWHERE = 1e6  # a depth that puts a point of the side view outside the frontal one
+SAME_POINT = 2e-3  # world units
 
 
 @dataclass(frozen=True)
 class Head:
     """One person at one moment, seen from the front and from the side."""
+
     identity: synthetic.Identity
     expression: synthetic.Expression
 
     def seen(self, resolution: int) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 [2, 3, R, R] and exact depths float32 [2, R, R] along the unit rays."""
-        pairs = [synthetic.render_frame(self.identity, self.expression, camera.numpy(), resolution)
-                 for camera in CAMERAS]
+        pairs = [
+            synthetic.render_frame(self.identity, self.expression, camera.numpy(), resolution) for camera in CAMERAS
+        ]
         images, depths = zip(*pairs, strict=True)
         return np.stack(images), np.stack(depths)
 
@@ -174,7 +176,7 @@ def test_matte_heads_have_one_colour_from_everywhere(seed, monkeypatch):
     """So that what is left of WE is the metric's own rounding. Measured: colours of a point agree to 0.009 levels."""
     monkeypatch.setattr(render, "GLOSS", {part: (0.0, power) for part, (_, power) in render.GLOSS.items()})
     person = head(seed)
-    rows, columns = np.divmod(np.arange(MAP ** 2), MAP)
+    rows, columns = np.divmod(np.arange(MAP**2), MAP)
     scene = render.Scene(person.identity, person.expression)
     seen, depth = scene.look(*render.pixel_rays(CAMERAS[1].numpy(), (columns + 0.5) / MAP, (rows + 0.5) / MAP))
     shared = person.shared(depth.reshape(MAP, MAP)).ravel()

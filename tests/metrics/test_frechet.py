@@ -54,7 +54,7 @@ def test_distance_to_the_official_statistics(case):
     composed = mean_term + float(gen.cov.trace()) + summary_trace - 2 * root
     hold("fvd", f"{name}_fvd", composed, rtol=1e-8)
     hold("fvd", f"{name}_fvd_exact", composed, **TOLERANCE[case])
-    assert abs(mean_norm - gen.mean.norm()) < mean_term ** 0.5 < mean_norm + gen.mean.norm()
+    assert abs(mean_norm - gen.mean.norm()) < mean_term**0.5 < mean_norm + gen.mean.norm()
     assert 0 < root < (trace * float(gen.cov.trace())) ** 0.5
 
 
@@ -65,11 +65,12 @@ def test_diagonal_gaussians_in_closed_form():
         made = FeatureMoments(9)
         made.count.fill_(1000)
         made.total.copy_(torch.from_numpy(1000 * mean))
-        made.outer.copy_(torch.from_numpy(1000 * (np.diag(scale ** 2) + np.outer(mean, mean))))
+        made.outer.copy_(torch.from_numpy(1000 * (np.diag(scale**2) + np.outer(mean, mean))))
         return made
+
     found = frechet_distance(moments(shift, scale_a), moments(0 * shift, scale_b))
-    assert found.value == pytest.approx((shift ** 2).sum() + ((scale_a - scale_b) ** 2).sum(), rel=1e-12)
-    assert parts(found)[1:] == pytest.approx([(scale_a ** 2).sum(), (scale_b ** 2).sum(), (scale_a * scale_b).sum()])
+    assert found.value == pytest.approx((shift**2).sum() + ((scale_a - scale_b) ** 2).sum(), rel=1e-12)
+    assert parts(found)[1:] == pytest.approx([(scale_a**2).sum(), (scale_b**2).sum(), (scale_a * scale_b).sum()])
 
 
 @pytest.mark.parametrize("items", [2, 30, 300])
@@ -132,8 +133,10 @@ def test_kernel_distance_is_the_plain_sum(block):
     x, y = normal(13, 5).double(), normal(9, 5, seed=1).double() * 1.5 + 0.2
     found = kernel_distance(x, y, block)
     assert found.value == pytest.approx(kernel_distance_by_loops(x.numpy(), y.numpy()), rel=1e-12)
-    left_out = [[kernel_distance(torch.cat([x[:i], x[i + 1:]]), y).value for i in range(13)],
-                [kernel_distance(x, torch.cat([y[:i], y[i + 1:]])).value for i in range(9)]]
+    left_out = [
+        [kernel_distance(torch.cat([x[:i], x[i + 1 :]]), y).value for i in range(13)],
+        [kernel_distance(x, torch.cat([y[:i], y[i + 1 :]])).value for i in range(9)],
+    ]
     jackknife = sum((len(values) - 1) * np.var(values) for values in left_out) ** 0.5
     assert found.standard_error == pytest.approx(jackknife, rel=1e-10)
     assert np.isnan(kernel_distance(x[:2], y).standard_error)
@@ -143,9 +146,13 @@ def test_kernel_distance_has_no_bias():
     """Over splits of one set its mean is near zero, however small the parts; two distributions are told apart."""
     features = normal(2000, 30)
     for size in (5, 50):
-        values = [kernel_distance(*features[torch.randperm(2000, generator=torch.Generator().manual_seed(k))][:2 * size]
-                                  .split(size)).value for k in range(200)]
-        assert abs(np.mean(values)) < 4 * np.std(values) / 200 ** 0.5
+        values = [
+            kernel_distance(
+                *features[torch.randperm(2000, generator=torch.Generator().manual_seed(k))][: 2 * size].split(size)
+            ).value
+            for k in range(200)
+        ]
+        assert abs(np.mean(values)) < 4 * np.std(values) / 200**0.5
         assert min(values) < 0
     other = kernel_distance(features[:300], normal(300, 30, seed=1) + 0.3)
     assert other.value > 5 * other.standard_error > 0

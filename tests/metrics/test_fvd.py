@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 class Means:
     """Features of a clip: its mean colour in three thirds of time."""
+
     name, checksum, dim = "means", "f00d", 9
 
     def __init__(self):
@@ -59,7 +60,8 @@ def test_distances_are_those_of_the_features(detector, movies, heads, tmp_path):
     results = list(Distances(Subject(videos=movies), setting).results(parse_requests("fvd6_9f,kvd6_9f")))
     fake, real = (features(source, 6) for source in (FolderVideos(movies, Window(9)), DatasetVideos(data, Window(9))))
     assert results[0].value == pytest.approx(
-        frechet_distance(FeatureMoments.of(fake), FeatureMoments.of(real)).value, rel=1e-6)
+        frechet_distance(FeatureMoments.of(fake), FeatureMoments.of(real)).value, rel=1e-6
+    )
     assert results[1].value == pytest.approx(kernel_distance(fake, real).value, rel=1e-6)
     assert detector.clips == 12, "both distances share the features"
     again = list(Distances(Subject(videos=movies), setting).results(parse_requests("fvd6_9f")))
@@ -70,7 +72,7 @@ def test_distances_are_those_of_the_features(detector, movies, heads, tmp_path):
 
 def test_bad_and_missing_videos_are_told(detector, movies, heads):
     (movies / "2.mp4").write_bytes(b"no video")
-    result, = Distances(Subject(videos=movies), Setting(ClipDataset(heads))).results(parse_requests("fvd9_9f"))
+    (result,) = Distances(Subject(videos=movies), Setting(ClipDataset(heads))).results(parse_requests("fvd9_9f"))
     assert result.samples == 5 and result.skipped == 1
     assert any("5 scored videos in place of 9" in text for text in result.warnings)
     assert any("2.mp4" in text for text in result.warnings)
@@ -88,16 +90,20 @@ def test_statistics_stand_for_the_dataset(detector, movies, heads, tmp_path):
 
 def test_generated_videos_take_their_cameras_from_the_dataset_or_the_snapshot(detector, snapshot, heads):
     subject = Subject(load_generator(snapshot), "abc")
-    request, = parse_requests("fvd4_9f")
+    (request,) = parse_requests("fvd4_9f")
     with_data = Distances(subject, Setting(ClipDataset(heads)))._fake(request)
     assert [len(path) for path in with_data.cameras] == [16, 16, 16]
     without = Distances(subject, Setting())._fake(request)
     assert np.array_equal(np.stack(without.cameras), subject.snapshot.camera_bank.numpy())
 
 
-@pytest.mark.parametrize("subject, setting, told", [
-    (Subject(), Setting(), "--network or --videos"),
-    (Subject(videos="somewhere"), Setting(), "--data or --real-stats")])
+@pytest.mark.parametrize(
+    "subject, setting, told",
+    [
+        (Subject(), Setting(), "--network or --videos"),
+        (Subject(videos="somewhere"), Setting(), "--data or --real-stats"),
+    ],
+)
 def test_what_is_missing_is_told_before_any_work(detector, subject, setting, told):
     with pytest.raises(UserError, match=told):
         Distances(subject, setting).check(parse_requests("fvd4_9f"))
@@ -107,7 +113,7 @@ def test_the_kernel_distance_needs_features(detector, movies, heads, tmp_path, m
     distances = Distances(Subject(videos=movies), Setting(real_stats=tmp_path / "official.pkl"))
     known = FeatureMoments.of(torch.randn(50, 9))
     monkeypatch.setattr(fvd, "read_reference_pickle", lambda path: known)
-    value, = distances.results(parse_requests("fvd6_9f"))
+    (value,) = distances.results(parse_requests("fvd6_9f"))
     assert np.isfinite(value.value) and value.details["real_videos"] == 50
     with pytest.raises(UserError, match="give --data"):
         list(distances.results(parse_requests("kvd6_9f")))

@@ -10,7 +10,7 @@ from metrics.frechet import FeatureMoments, frechet_distance, kernel_distance
 from training import synthetic
 
 SIZE, FRAMES = 64, 16
-FPS = 5              # few, so that frames differ: the random detector knows little of time
+FPS = 5  # few, so that frames differ: the random detector knows little of time
 
 
 def clips(seeds) -> np.ndarray:
@@ -39,8 +39,10 @@ def distances(each: int) -> dict[str, tuple[float, float]]:
     sets = {"real": other, "shuffled": shuffled(other), "blurred": blurred(other)}
     found = {name: features(videos) for name, videos in sets.items()}
     moments = FeatureMoments.of(real)
-    return {name: (frechet_distance(FeatureMoments.of(x), moments).value, kernel_distance(x, real).value)
-            for name, x in found.items()}
+    return {
+        name: (frechet_distance(FeatureMoments.of(x), moments).value, kernel_distance(x, real).value)
+        for name, x in found.items()
+    }
 
 
 def check(each: int) -> None:

@@ -5,8 +5,12 @@ import pytest
 from tests import golden
 
 FOLDER = "tests/metrics/test_"
-HOLDERS = {"fvd": ("frechet", "statistics_files"), "chamfer": ("chamfer",),
-           "warping": ("warping", "resize", "multiview_arrays"), "multiview": ("multiview_arrays",)}
+HOLDERS = {
+    "fvd": ("frechet", "statistics_files"),
+    "chamfer": ("chamfer",),
+    "warping": ("warping", "resize", "multiview_arrays"),
+    "multiview": ("multiview_arrays",),
+}
 SCENES = ("bumpy", "sphere_plane")
 INPUTS = {
     "fvd": {f"{case}_{side}" for case in "abc" for side in ("gen", "real")},
@@ -17,9 +21,16 @@ INPUTS = {
 # They describe exact scenes, of which the files hold images and depth at 64 x 64 but neither colours nor surfaces. The
 # sphere and the wall follow from their depths closely enough to find their depth at 256 x 256, the wavy surface does
 # not; which pixels along an outline are seen by both views, and colours between pixels, do not follow from either.
-OUT_OF_REACH = {"warping": {"bumpy_we_fixed_zbuffer_exact_depth", *(
-    f"{scene}_we_{name}" for scene in SCENES
-    for name in ("exact_bilinear", "exact_bilinear_count", "analytic_colour"))}}
+OUT_OF_REACH = {
+    "warping": {
+        "bumpy_we_fixed_zbuffer_exact_depth",
+        *(
+            f"{scene}_we_{name}"
+            for scene in SCENES
+            for name in ("exact_bilinear", "exact_bilinear_count", "analytic_colour")
+        ),
+    }
+}
 
 
 @pytest.mark.parametrize("file", HOLDERS)

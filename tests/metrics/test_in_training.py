@@ -26,6 +26,7 @@ def scripted(monkeypatch, values):
     def evaluate(requests, subject, setting):
         value = next(steps)
         return [Result(request.metric, value, None, 1, 0.0, {}, {}) for request in requests]
+
     monkeypatch.setattr(in_training, "evaluate", evaluate)
 
 
@@ -35,7 +36,7 @@ def test_the_best_snapshot_is_kept(snapshot, tmp_path, monkeypatch, metrics, bes
     scripted(monkeypatch, values)
     shown = load_generator(snapshot)
     for index in range(len(values)):
-        scores = SnapshotScores(parse_requests(metrics), Setting(), tmp_path, shown)     # as after resuming
+        scores = SnapshotScores(parse_requests(metrics), Setting(), tmp_path, shown)  # as after resuming
         path = tmp_path / f"network-snapshot-{index}.pkl"
         path.write_text(str(index))
         scores(shown, path)
@@ -85,7 +86,7 @@ def test_a_run_that_goes_on_from_an_earlier_state_scores_no_snapshot_twice(snaps
     assert scored(tmp_path) == list("0011")
     assert (tmp_path / "best-snapshot.pkl").read_text() == f"1 at {start + 0.15}", "of the new one"
     shown.progress["kimg"] = start + 0.15
-    score(tmp_path, shown, 1, start + 0.15)                            # its file was deleted, so it is made again
+    score(tmp_path, shown, 1, start + 0.15)  # its file was deleted, so it is made again
     assert scored(tmp_path) == list("0011") and (tmp_path / "best-snapshot.pkl").read_text()[0] == "0"
 
 
@@ -101,11 +102,22 @@ def test_numbers_are_those_of_the_command_on_the_file(snapshot, heads, tmp_path)
     setting = Setting(ClipDataset(heads), weights="random")
     SnapshotScores(parse_requests("we2,fvd2_9f"), setting, tmp_path, shown)(shown, snapshot)
     here = {line["metric"]: line["value"] for line in map(json.loads, (tmp_path / "metrics.jsonl").open())}
-    done = CliRunner().invoke(calc_metrics.main, [
-        "--metrics=we2,fvd2_9f", f"--network={snapshot}", f"--data={heads}", "--detector=random", "--no-cache",
-        "--device=cpu"], catch_exceptions=False)
-    there = {line["metric"]: line["value"] for line in (json.loads(line) for line in done.stdout.splitlines()
-                                                        if line.startswith("{"))}
+    done = CliRunner().invoke(
+        calc_metrics.main,
+        [
+            "--metrics=we2,fvd2_9f",
+            f"--network={snapshot}",
+            f"--data={heads}",
+            "--detector=random",
+            "--no-cache",
+            "--device=cpu",
+        ],
+        catch_exceptions=False,
+    )
+    there = {
+        line["metric"]: line["value"]
+        for line in (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    }
     assert here == there
 
 

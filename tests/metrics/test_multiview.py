@@ -44,7 +44,7 @@ def test_views_are_rendered_in_the_protocol_s_order(source):
     for camera, t in ((0, t0), (1, t1), (1, t0), (0, t1)):
         spec = videos.clip_spec(source.snapshot.G, 5, 5, protocol_cameras()[:1])
         spec = videos.ClipSpec(spec.z, spec.z_motion, spec.cameras, t[None])
-        (seen,), = videos.generate_views(source.snapshot.G, spec, [protocol_cameras()[camera][None]])
+        ((seen,),) = videos.generate_views(source.snapshot.G, spec, [protocol_cameras()[camera][None]])
         expected.append(to_uint8_pv3d(seen["image"]).numpy()[0])
     assert np.abs(views.images.astype(int) - np.stack(expected)).max() <= 1
 
@@ -73,8 +73,12 @@ def write(folder, images=4, **geometry):
         np.savez(folder / GEOMETRY_FILE, **geometry)
 
 
-GOOD = {"depth": np.ones([4, 6, 6]), "points": np.ones([4, 6, 6, 3]), "opacity": np.ones([4, 6, 6]),
-        "cameras": np.ones([4, 25])}
+GOOD = {
+    "depth": np.ones([4, 6, 6]),
+    "points": np.ones([4, 6, 6, 3]),
+    "opacity": np.ones([4, 6, 6]),
+    "cameras": np.ones([4, 25]),
+}
 
 
 def test_folders_made_elsewhere(tmp_path):
@@ -89,9 +93,16 @@ def test_folders_made_elsewhere(tmp_path):
         source.views(1).geometry()
 
 
-@pytest.mark.parametrize("change", [
-    {"depth": np.ones([4, 6, 5])}, {"depth": np.full([4, 6, 6], np.nan)}, {"cameras": np.ones([4, 16])},
-    {"points": np.ones([3, 6, 6, 3])}, {"opacity": None}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"depth": np.ones([4, 6, 5])},
+        {"depth": np.full([4, 6, 6], np.nan)},
+        {"cameras": np.ones([4, 16])},
+        {"points": np.ones([3, 6, 6, 3])},
+        {"opacity": None},
+    ],
+)
 def test_geometry_that_does_not_fit_is_refused(tmp_path, change):
     write(tmp_path / "a", **{name: value for name, value in (GOOD | change).items() if value is not None})
     with pytest.raises(UserError, match=GEOMETRY_FILE):

@@ -17,8 +17,11 @@ def test_cameras():
     hold("multiview", "side_camera", frontal_label(np.deg2rad(30.0)), **CLOSE)
     yaw, pitch = torch.from_numpy(np.deg2rad(array("multiview", "yaw_pitch_deg"))).T
     hold("multiview", "cameras", frontal_label(yaw, pitch), **CLOSE)
-    np.testing.assert_allclose(multiview.protocol_cameras(), [array("multiview", "canonical_camera"),
-                                                              array("multiview", "side_camera")], atol=2e-6)
+    np.testing.assert_allclose(
+        multiview.protocol_cameras(),
+        [array("multiview", "canonical_camera"), array("multiview", "side_camera")],
+        atol=2e-6,
+    )
     hold("warping", "canonical_camera", canonical_label())
     hold("warping", "side_camera", frontal_label(np.deg2rad(30.0)), **CLOSE)
 

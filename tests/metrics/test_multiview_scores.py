@@ -20,7 +20,7 @@ def test_means_are_over_pairs_and_errors_over_videos():
     values = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]])
     found = mean_over_pairs(values)
     assert found.value == 4 and (found.pairs, found.videos) == (6, 3)
-    assert found.standard_error == pytest.approx(values.mean(axis=1).std(ddof=1) / 3 ** 0.5)
+    assert found.standard_error == pytest.approx(values.mean(axis=1).std(ddof=1) / 3**0.5)
 
 
 def test_missing_pairs_and_videos_do_not_count():
@@ -40,6 +40,7 @@ def test_columns_are_grouped_by_definition():
 
 class Faces:
     """Looks at the first pixel's red: 0 and 255 are opposite directions."""
+
     name, checksum, dim = "faces", "f00d", 2
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
@@ -62,7 +63,7 @@ def test_one_pass_serves_all_scores_of_a_snapshot(snapshot, tmp_path):
     assert together["cd3"].samples + together["cd3"].skipped <= 3 and together["we2"].samples == 2
     assert {"reference", "reference_sum", "pairs"} <= set(together["cd3"].details)
     assert {"reference", "zbuffer", "no_warp"} <= set(together["we2"].details)
-    alone, = MultiviewScores(subject, setting).results(parse_requests("we2"))
+    (alone,) = MultiviewScores(subject, setting).results(parse_requests("we2"))
     assert alone.value == together["we2"].value
     assert len(list(tmp_path.iterdir())) == 2, "what is measured together is kept together"
 

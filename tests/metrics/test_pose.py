@@ -107,8 +107,13 @@ def test_every_camera_mode_is_seen_from_the_cameras_asked_for(subject, hasty, mo
     told, seen = [], []
     mapping, render = G.mapping, G.render_planes
     monkeypatch.setattr(G, "mapping", lambda z, camera, *rest: told.append(camera) or mapping(z, camera, *rest))
-    monkeypatch.setattr(G, "render_planes", lambda planes, ws, camera, *rest, **options:
-                        seen.append(camera) or render(planes, ws, camera, *rest, **options))
+    monkeypatch.setattr(
+        G,
+        "render_planes",
+        lambda planes, ws, camera, *rest, **options: (
+            seen.append(camera) or render(planes, ws, camera, *rest, **options)
+        ),
+    )
     row = pose_row(replace(subject, G=G), hasty, 0, 0).reshape(pose.CAMERAS, 2, 2)
     assert all(torch.equal(camera[0], canonical_label()) for camera in told)
     np.testing.assert_allclose(row[:, 0], viewing_angles(torch.cat(seen).numpy()), atol=1e-7)

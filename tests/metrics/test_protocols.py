@@ -7,23 +7,50 @@ from metrics.protocols import parse_request, parse_requests
 from metrics.video_sources import Window
 
 
-@pytest.mark.parametrize("name, kind, videos, window, style", [
-    ("fvd", "fvd", 5000, Window(16, 1), "pv3d"), ("fvd5k_16f", "fvd", 5000, Window(16, 1), "pv3d"),
-    ("fvd512_16f", "fvd", 512, Window(16, 1), "pv3d"), ("kvd300_16f", "kvd", 300, Window(16, 1), "pv3d"),
-    ("fvd2048_16f", "fvd", 2048, Window(16, 1), "stylegan-v"),
-    ("fvd2048_128f", "fvd", 2048, Window(128, 1), "stylegan-v"),
-    ("fvd2048_128f_subsample8f", "fvd", 2048, Window(16, 8), "stylegan-v"),
-    ("id", "id", 1000, Window(), "pv3d"), ("id-dlib", "id-dlib", 1000, Window(), "pv3d"),
-    ("cd200", "cd", 200, Window(), "pv3d"), ("id-dlib20", "id-dlib", 20, Window(), "pv3d"),
-    ("we", "we", 1000, Window(), "pv3d"), ("pose", "pose", 256, Window(), "pv3d")])
+@pytest.mark.parametrize(
+    "name, kind, videos, window, style",
+    [
+        ("fvd", "fvd", 5000, Window(16, 1), "pv3d"),
+        ("fvd5k_16f", "fvd", 5000, Window(16, 1), "pv3d"),
+        ("fvd512_16f", "fvd", 512, Window(16, 1), "pv3d"),
+        ("kvd300_16f", "kvd", 300, Window(16, 1), "pv3d"),
+        ("fvd2048_16f", "fvd", 2048, Window(16, 1), "stylegan-v"),
+        ("fvd2048_128f", "fvd", 2048, Window(128, 1), "stylegan-v"),
+        ("fvd2048_128f_subsample8f", "fvd", 2048, Window(16, 8), "stylegan-v"),
+        ("id", "id", 1000, Window(), "pv3d"),
+        ("id-dlib", "id-dlib", 1000, Window(), "pv3d"),
+        ("cd200", "cd", 200, Window(), "pv3d"),
+        ("id-dlib20", "id-dlib", 20, Window(), "pv3d"),
+        ("we", "we", 1000, Window(), "pv3d"),
+        ("pose", "pose", 256, Window(), "pv3d"),
+    ],
+)
 def test_names(name, kind, videos, window, style):
     request = parse_request(name)
-    assert (request.metric, request.kind, request.videos, request.window, request.style) == \
-        (name, kind, videos, window, style)
+    assert (request.metric, request.kind, request.videos, request.window, request.style) == (
+        name,
+        kind,
+        videos,
+        window,
+        style,
+    )
 
 
-@pytest.mark.parametrize("name", ["fid", "fvd_", "fvd0_16f", "fvd1_16f", "fvd512_8f", "cd_16f", "fvd2048_16f_x8",
-                                  "cd 2", "fvd512_16f_subsample8f", "FVD"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fid",
+        "fvd_",
+        "fvd0_16f",
+        "fvd1_16f",
+        "fvd512_8f",
+        "cd_16f",
+        "fvd2048_16f_x8",
+        "cd 2",
+        "fvd512_16f_subsample8f",
+        "FVD",
+    ],
+)
 def test_what_is_no_metric(name):
     with pytest.raises(UserError, match="--metrics"):
         parse_request(name)

@@ -7,8 +7,17 @@ import pytest
 from dnnlib.errors import UserError
 from metrics.results import Result, append_json, table
 
-RESULT = Result("cd", 0.5, None, 3, 1.5, {"pairs": 4}, {"source": "folder"}, details={"reference": float("nan")},
-                warnings=("2 videos in place of 3.",))
+RESULT = Result(
+    "cd",
+    0.5,
+    None,
+    3,
+    1.5,
+    {"pairs": 4},
+    {"source": "folder"},
+    details={"reference": float("nan")},
+    warnings=("2 videos in place of 3.",),
+)
 
 
 def test_json_is_valid_and_whole():
@@ -31,7 +40,7 @@ def test_lines_are_appended(tmp_path):
     append_json(path, [RESULT, RESULT])
     assert [json.loads(line)["metric"] for line in path.read_text().splitlines()] == ["cd"] * 3
     with path.open("a") as file:
-        file.write('{"metric": "cd", "val')                            # by a process that was killed
+        file.write('{"metric": "cd", "val')  # by a process that was killed
     append_json(path, [RESULT], file="a.pkl")
     assert json.loads(path.read_text().splitlines()[4])["file"] == "a.pkl"
     with pytest.raises(UserError, match="Cannot write"):

@@ -26,15 +26,25 @@ class Work:
 
     def compute(self, videos: list[int]) -> np.ndarray:
         self.batches.append(len(videos))
-        return np.array([[video, video ** 2] for video in videos], dtype=float)
+        return np.array([[video, video**2] for video in videos], dtype=float)
 
     def job(self, **changes) -> Job:
-        return Job(**{"label": "test", "key": {"seed": 0}, "count": COUNT, "width": 2, "load": self.load,
-                      "compute": self.compute, "batch": 4} | changes)
+        return Job(
+            **{
+                "label": "test",
+                "key": {"seed": 0},
+                "count": COUNT,
+                "width": 2,
+                "load": self.load,
+                "compute": self.compute,
+                "batch": 4,
+            }
+            | changes
+        )
 
 
 def expected(count: int = COUNT) -> np.ndarray:
-    return np.array([[i, i ** 2] for i in range(count)], dtype=float)
+    return np.array([[i, i**2] for i in range(count)], dtype=float)
 
 
 def test_rows_are_in_order_and_computed_in_batches():
@@ -90,7 +100,7 @@ def test_damaged_pieces_are_computed_again(tmp_path, damage):
 
 def test_bad_videos_are_named_and_cost_no_others(tmp_path):
     bad = {3: "video 3 is bad", COUNT - 1: f"video {COUNT - 1} is bad"}
-    for work in (Work(bad), Work(bad)):          # computed, then from the cache
+    for work in (Work(bad), Work(bad)):  # computed, then from the cache
         found = compute_rows(work.job(), tmp_path)
         assert found.skipped == bad and np.isnan(found.values[[3, COUNT - 1]]).all()
         assert np.array_equal(found.good, np.delete(expected(), list(bad), axis=0))

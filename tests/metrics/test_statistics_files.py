@@ -38,16 +38,17 @@ def test_round_trip(tmp_path, kept):
     assert torch.equal(found.moments.outer, statistics().moments.outer)
     assert torch.equal(found.features, features()) if kept else found.features is None
     assert load_statistics(tmp_path / "deep" / "a.npz", *ASKED, dataset="fingerprint").source == SOURCE
-    found.moments.add(features())                                    # arrays are writable copies
+    found.moments.add(features())  # arrays are writable copies
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.npz"]
 
 
-@pytest.mark.parametrize("changed", [{"detector": "random"}, {"checksum": "0"}, {"protocol": "fvd2048_16f"},
-                                     {"dataset": "another"}])
+@pytest.mark.parametrize(
+    "changed", [{"detector": "random"}, {"checksum": "0"}, {"protocol": "fvd2048_16f"}, {"dataset": "another"}]
+)
 def test_statistics_of_something_else_are_refused(tmp_path, changed):
     save_statistics(tmp_path / "a.npz", statistics())
     asked = replace(SOURCE, **changed)
-    (name, value), = changed.items()
+    ((name, value),) = changed.items()
     with pytest.raises(UserError, match=rf"a\.npz have the {name} {getattr(SOURCE, name)}, but {value} is needed"):
         load_statistics(tmp_path / "a.npz", asked.detector, asked.checksum, asked.protocol, asked.dataset)
 
@@ -63,15 +64,20 @@ def rewritten(path, **changes) -> None:
 def test_another_version_and_other_files_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     header = {"format": "pv3d-feature-statistics", "version": 2, "source": {}}
-    for changes, message in (({"header": np.array(json.dumps(header))}, "version 2, but this code reads version 1"),
-                             ({"header": np.array("{}")}, "no statistics file"),
-                             ({"header": None}, "no statistics file"),
-                             ({"header": np.array("[")}, "no statistics file"),
-                             ({"num": None}, "damaged"), ({"num": np.array(0)}, "damaged"),
-                             ({"total": np.zeros(4)}, "damaged"), ({"total": np.full(5, np.nan)}, "damaged"),
-                             ({"outer": np.zeros((5, 5))}, "damaged"), ({"outer": np.triu(np.ones((5, 5)))}, "damaged"),
-                             ({"features": np.zeros((3, 5))}, "damaged"),
-                             ({"total": np.array([object()] * 5)}, "damaged")):
+    for changes, message in (
+        ({"header": np.array(json.dumps(header))}, "version 2, but this code reads version 1"),
+        ({"header": np.array("{}")}, "no statistics file"),
+        ({"header": None}, "no statistics file"),
+        ({"header": np.array("[")}, "no statistics file"),
+        ({"num": None}, "damaged"),
+        ({"num": np.array(0)}, "damaged"),
+        ({"total": np.zeros(4)}, "damaged"),
+        ({"total": np.full(5, np.nan)}, "damaged"),
+        ({"outer": np.zeros((5, 5))}, "damaged"),
+        ({"outer": np.triu(np.ones((5, 5)))}, "damaged"),
+        ({"features": np.zeros((3, 5))}, "damaged"),
+        ({"total": np.array([object()] * 5)}, "damaged"),
+    ):
         rewritten(path, **changes)
         with pytest.raises(UserError, match=message):
             load_statistics(path, *ASKED)
@@ -86,7 +92,7 @@ def test_damaged_files_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     save_statistics(path, statistics())
     whole = path.read_bytes()
-    for content in (whole[:len(whole) // 2], whole[:300] + bytes(8) + whole[308:], whole[:-30]):
+    for content in (whole[: len(whole) // 2], whole[:300] + bytes(8) + whole[308:], whole[:-30]):
         path.write_bytes(content)
         with pytest.raises(UserError, match="damaged|no statistics file"):
             load_statistics(path, *ASKED)
@@ -94,9 +100,17 @@ def test_damaged_files_are_refused(tmp_path):
 
 def official(moments: FeatureMoments, **changes) -> dict:
     """The dictionary that the reference pickles."""
-    return {"capture_all": False, "capture_mean_cov": True, "max_items": 5000, "num_items": moments.num,
-            "num_features": moments.dimension, "all_features": [], "raw_mean": moments.total.numpy(),
-            "raw_cov": moments.outer.numpy(), **changes}
+    return {
+        "capture_all": False,
+        "capture_mean_cov": True,
+        "max_items": 5000,
+        "num_items": moments.num,
+        "num_features": moments.dimension,
+        "all_features": [],
+        "raw_mean": moments.total.numpy(),
+        "raw_cov": moments.outer.numpy(),
+        **changes,
+    }
 
 
 def pickled(content, protocol: int = 3, old_spelling: bool = True) -> bytes:
@@ -125,9 +139,16 @@ def test_statistics_with_the_official_summary(tmp_path):
     cov = np.cov(cov.T) * trace / np.trace(np.cov(cov.T))
     mean = np.linspace(-1, 1, int(dimension))
     mean *= mean_norm / np.linalg.norm(mean)
-    content = {"capture_all": False, "capture_mean_cov": True, "max_items": 5000, "num_items": int(num),
-               "num_features": int(dimension), "all_features": [], "raw_mean": num * mean,
-               "raw_cov": num * (cov + np.outer(mean, mean))}
+    content = {
+        "capture_all": False,
+        "capture_mean_cov": True,
+        "max_items": 5000,
+        "num_items": int(num),
+        "num_features": int(dimension),
+        "all_features": [],
+        "raw_mean": num * mean,
+        "raw_cov": num * (cov + np.outer(mean, mean)),
+    }
     (tmp_path / "a.pkl").write_bytes(pickled(content))
     found = read_reference_pickle(tmp_path / "a.pkl")
     summary = [found.num, found.dimension, float(found.mean.norm()), float(found.cov.trace())]
@@ -136,11 +157,24 @@ def test_statistics_with_the_official_summary(tmp_path):
     assert abs(frechet_distance(found, found).value) < 1e-8
 
 
-@pytest.mark.parametrize("change", [
-    {"raw_mean": np.zeros(4)}, {"raw_cov": np.zeros((5, 4))}, {"raw_cov": [1.0]}, {"raw_mean": None},
-    {"num_items": 0}, {"num_items": True}, {"num_items": 12.0}, {"num_features": 4},
-    {"raw_mean": np.full(5, np.inf)}, {"raw_cov": -np.eye(5)}, {"raw_mean": np.zeros(5, np.float32)},
-    {"raw_cov": np.array([object()] * 5)}, {"raw_mean": np.zeros(5, "U2")}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"raw_mean": np.zeros(4)},
+        {"raw_cov": np.zeros((5, 4))},
+        {"raw_cov": [1.0]},
+        {"raw_mean": None},
+        {"num_items": 0},
+        {"num_items": True},
+        {"num_items": 12.0},
+        {"num_features": 4},
+        {"raw_mean": np.full(5, np.inf)},
+        {"raw_cov": -np.eye(5)},
+        {"raw_mean": np.zeros(5, np.float32)},
+        {"raw_cov": np.array([object()] * 5)},
+        {"raw_mean": np.zeros(5, "U2")},
+    ],
+)
 def test_pickles_with_other_content_are_refused(tmp_path, change):
     path = tmp_path / "a.pkl"
     path.write_bytes(pickled(official(FeatureMoments.of(features()), **change)))
@@ -161,19 +195,29 @@ class Runs:
 def malicious(mark) -> list[bytes]:
     command = f"touch {mark}"
     good = official(FeatureMoments.of(features()))
-    calls = [Runs(os.system, command), Runs(eval, f"open({str(mark)!r}, 'w')"), Runs(subprocess.Popen, ["touch", mark]),
-             Runs(exec, f"open({str(mark)!r}, 'w')"), Runs(getattr, str, "format"), Runs(open, str(mark), "w")]
+    calls = [
+        Runs(os.system, command),
+        Runs(eval, f"open({str(mark)!r}, 'w')"),
+        Runs(subprocess.Popen, ["touch", mark]),
+        Runs(exec, f"open({str(mark)!r}, 'w')"),
+        Runs(getattr, str, "format"),
+        Runs(open, str(mark), "w"),
+    ]
     return [
         *(pickle.dumps(call, protocol) for call in calls[:4] for protocol in (0, 2, 4)),
         *(pickle.dumps({**good, "raw_mean": call}) for call in calls[3:]),
         b"cos\nsystem\n(S'" + command.encode() + b"'\ntR.",
-        b"cnumpy\nsave\n(S'" + str(mark).encode() + b"'\nI0\ntR.",                     # another name of numpy
+        b"cnumpy\nsave\n(S'" + str(mark).encode() + b"'\nI0\ntR.",  # another name of numpy
         b"cnumpy.core.multiarray\nfromfile\n(S'/etc/passwd'\ntR.",
-        b"cnumpy\nndarray\n(I1000000000000\ntR.",                                       # memory
-        b"cnumpy\nndarray.tofile\n.", pickle.dumps(good, 4)[:2] + b"\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
-        b"cnumpy\ndtype\n}S'__setstate__'\nI0\nsb.",                                    # state for a class
-        b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR.", b"Pid\n.", b"\x80\x02\x82\x01.",
-        b"Nr\xff\xff\xff\x7f."]                                                          # 2 ** 31 remembered objects
+        b"cnumpy\nndarray\n(I1000000000000\ntR.",  # memory
+        b"cnumpy\nndarray.tofile\n.",
+        pickle.dumps(good, 4)[:2] + b"\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
+        b"cnumpy\ndtype\n}S'__setstate__'\nI0\nsb.",  # state for a class
+        b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR.",
+        b"Pid\n.",
+        b"\x80\x02\x82\x01.",
+        b"Nr\xff\xff\xff\x7f.",
+    ]  # 2 ** 31 remembered objects
 
 
 def test_malicious_pickles_run_nothing(tmp_path):
@@ -202,7 +246,7 @@ def test_damaged_pickles_are_refused(tmp_path):
     for content in contents:
         path.write_bytes(content)
         try:
-            read_reference_pickle(path)            # a changed digit of a number can go unseen
+            read_reference_pickle(path)  # a changed digit of a number can go unseen
         except UserError:
             refused += 1
     assert refused > len(whole) // 37
@@ -231,5 +275,6 @@ def globals_of(data: bytes) -> set[tuple[str, str]]:
         def find_class(self, module, name):
             found.add((module, name))
             return super().find_class(module, name)
+
     Watching(io.BytesIO(data)).load()
     return found

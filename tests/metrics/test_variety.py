@@ -33,7 +33,7 @@ def collapsed(G: Generator, monkeypatch) -> None:
 def test_features_are_cielab():
     frames = np.random.default_rng(0).integers(0, 256, [2, 3, 16, 16], dtype=np.uint8)
     expected = rgb2lab(frames.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(lab_features(frames), expected, atol=0.02)      # matrices differ in the fifth digit
+    np.testing.assert_allclose(lab_features(frames), expected, atol=0.02)  # matrices differ in the fifth digit
     black_white = np.stack([np.zeros([3, 64, 64]), np.full([3, 64, 64], 255)]).astype(np.uint8)
     assert mean_distance(lab_features(black_white)) == pytest.approx(100, abs=1e-3)
     large = frames.repeat(4, axis=2).repeat(4, axis=3)
@@ -104,8 +104,9 @@ def test_procedural_heads_differ_more_than_they_move():
 
 def test_motion_knows_the_frame_rate():
     """Sixteen frames of ten a second last longer, and so move more."""
-    slow, fast = (np.mean([variety.procedural_motion_row(fps, 0, index) for index in range(8)])
-                  for fps in (10.0, 100.0))
+    slow, fast = (
+        np.mean([variety.procedural_motion_row(fps, 0, index) for index in range(8)]) for fps in (10.0, 100.0)
+    )
     assert slow > 1.3 * fast
 
 

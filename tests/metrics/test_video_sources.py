@@ -77,13 +77,16 @@ def test_a_dataset_of_short_clips_is_refused(numbered):
 def test_identities_follow_everything(numbered, generated):
     same = DatasetVideos(numbered, SHORT).identity
     assert same == DatasetVideos(numbered, SHORT).identity
-    others = [DatasetVideos(numbered, Window(5)), DatasetVideos(numbered, SHORT, seed=1),
-              DatasetVideos(numbered, SHORT, every_clip_once=True)]
+    others = [
+        DatasetVideos(numbered, Window(5)),
+        DatasetVideos(numbered, SHORT, seed=1),
+        DatasetVideos(numbered, SHORT, every_clip_once=True),
+    ]
     assert all(other.identity != same for other in others)
     parts = [generated.snapshot, "abc", generated.cameras, SHORT, 0, "pv3d"]
     whole = GeneratedVideos(*parts).identity
     for place, value in ((1, "other"), (2, generated.cameras[:1]), (3, Window(5)), (4, 1), (5, "stylegan-v")):
-        assert GeneratedVideos(*parts[:place], value, *parts[place + 1:]).identity != whole
+        assert GeneratedVideos(*parts[:place], value, *parts[place + 1 :]).identity != whole
 
 
 def test_generated_videos_are_those_of_gen_videos(generated):

@@ -12,7 +12,7 @@ SCENES = ("bumpy", "sphere_plane")
 PAIRS = [(0, 2), (3, 1), (0, 1), (3, 2)]
 IS_SIDE, TIME_SLOT = (0, 1, 1, 0), (0, 1, 0, 1)
 REFERENCE, EXACT = {"atol": 1e-3}, {"atol": 1e-9}
-WALL = -0.28                             # z of the plane of sphere_plane
+WALL = -0.28  # z of the plane of sphere_plane
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -47,8 +47,9 @@ def found():
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_errors(found, scene):
-    values = {name: [getattr(pair, name) for pair in found[scene]]
-              for name in ("reference", "paper", "zbuffer", "no_warp")}
+    values = {
+        name: [getattr(pair, name) for pair in found[scene]] for name in ("reference", "paper", "zbuffer", "no_warp")
+    }
     hold("warping", f"{scene}_we", values["reference"], **REFERENCE)
     hold("warping", f"{scene}_we_f64", values["reference"], **EXACT)
     hold("warping", f"{scene}_we_fixed_range_mask", values["paper"], **REFERENCE)
@@ -110,7 +111,7 @@ def sphere_plane_depth(view: int, size: int) -> torch.Tensor:
     origins, directions = origins[0], directions[0]
     centre, radius = sphere(TIME_SLOT[view])
     along = (origins - centre).mul(directions).sum(dim=1)
-    inside = along.square() - ((origins - centre).square().sum(dim=1) - radius ** 2)
+    inside = along.square() - ((origins - centre).square().sum(dim=1) - radius**2)
     wall = (WALL - origins[:, 2]) / directions[:, 2]
     return torch.where(inside > 0, -along - inside.clamp(min=0).sqrt(), wall).reshape(size, size)
 
@@ -120,8 +121,10 @@ def test_exact_depth():
     for view in range(4):
         assert np.abs(sphere_plane_depth(view, 64).numpy() - depths("sphere_plane")[view]).max() < 1e-6
     seen = torch.from_numpy(images("sphere_plane"))
-    values = [land(sphere_plane_depth(b, SIZE), camera("side"), camera("canonical")).warp(seen[b], True).error(seen[a])
-              for a, b in PAIRS]
+    values = [
+        land(sphere_plane_depth(b, SIZE), camera("side"), camera("canonical")).warp(seen[b], True).error(seen[a])
+        for a, b in PAIRS
+    ]
     hold("warping", "sphere_plane_we_fixed_zbuffer_exact_depth", values, atol=3e-3)
 
 
@@ -129,7 +132,7 @@ def test_exact_depth():
 def test_the_error_grows_as_geometry_is_perturbed(found, scene):
     for shifts in ((0.005, 0.02, 0.05), (-0.005, -0.02, -0.05)):
         perturbed = [errors(scene, shift) for shift in shifts]
-        for k in (0, 1):                                       # pairs of one time
+        for k in (0, 1):  # pairs of one time
             values = [found[scene][k].paper, *(pairs[k].paper for pairs in perturbed)]
             assert values == sorted(values) and values[-1] > 2 * values[0]
             assert values[-1] < found[scene][k].no_warp
@@ -170,13 +173,13 @@ def test_nearest_wins():
     image = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
     image[:, :, ::2], image[:, :, 1::2] = 10, 20
     place = landing("bumpy", 2)
-    place.target = torch.arange(SIZE ** 2) // 2 * 2                 # neighbours land on one pixel
+    place.target = torch.arange(SIZE**2) // 2 * 2  # neighbours land on one pixel
     place.inside = torch.ones_like(place.inside)
-    place.points = torch.ones(3, SIZE ** 2, dtype=torch.float64)
+    place.points = torch.ones(3, SIZE**2, dtype=torch.float64)
     assert (place.warp(image).image[:, place.warp(image).mask] == 20).all()
     place.points[2, 1::2] = 2.0
     warp = place.warp(image, nearest_wins=True)
-    assert (warp.image[:, warp.mask] == 10).all() and warp.mask.sum() == SIZE ** 2 // 2
+    assert (warp.image[:, warp.mask] == 10).all() and warp.mask.sum() == SIZE**2 // 2
 
 
 def test_threads_and_depths_that_are_not_finite():

@@ -28,12 +28,12 @@ def clips(case: str) -> np.ndarray:
     if case.startswith("t") and case[1:].isdigit():
         return video[1:, :9] if case == "t9" else longer(video[:1], int(case[1:]))
     height, width = {"wide": (48, 64), "tall": (64, 48), "sq": (50, 50)}.get(case, (64, 64))
-    return video[:1 if case in ("wide", "tall", "sq") else 2, :, :height, :width]
+    return video[: 1 if case in ("wide", "tall", "sq") else 2, :, :height, :width]
 
 
 def longer(video: np.ndarray, frames: int) -> np.ndarray:
     """[B, 16, ...] and as many of its frames again as are needed: from the start, or all of them backwards."""
-    again = video[:, ::-1] if frames == 32 else video[:, :frames - 16]
+    again = video[:, ::-1] if frames == 32 else video[:, : frames - 16]
     return np.concatenate([video, again], axis=1)
 
 

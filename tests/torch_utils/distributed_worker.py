@@ -17,15 +17,17 @@ def averaged_gradients(rank: int) -> dict:
     params = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 3, 4, 4), (2,), (5,))]
     params[1].data = params[1].data.to(memory_format=torch.channels_last)
     params[2].data = params[2].data.to(torch.float64)
-    params[0].grad = torch.tensor([1.0 + rank, float('nan') if rank == 0 else 1.0, 5.0])
+    params[0].grad = torch.tensor([1.0 + rank, float("nan") if rank == 0 else 1.0, 5.0])
     params[1].grad = torch.full_like(params[1], 2.0 * rank)
-    params[1].grad[0, 0, 0, 0] = float('inf') if rank == 1 else 0.0
+    params[1].grad[0, 0, 0, 0] = float("inf") if rank == 1 else 0.0
     params[2].grad = torch.tensor([rank + 0.5, 1e300], dtype=torch.float64)
     faults = distributed.average_gradients(params)
     return {
-        'faults': int(faults), 'grads': [params[i].grad.flatten().tolist() for i in (0, 1, 2)],
-        'dtypes': [str(params[i].grad.dtype) for i in (0, 1, 2)],
-        'channels_last': params[1].grad.is_contiguous(memory_format=torch.channels_last)}
+        "faults": int(faults),
+        "grads": [params[i].grad.flatten().tolist() for i in (0, 1, 2)],
+        "dtypes": [str(params[i].grad.dtype) for i in (0, 1, 2)],
+        "channels_last": params[1].grad.is_contiguous(memory_format=torch.channels_last),
+    }
 
 
 def broadcast_tensors(rank: int) -> list:
@@ -37,9 +39,9 @@ def broadcast_tensors(rank: int) -> list:
 
 def statistics(rank: int) -> dict:
     collector = Collector()
-    collector.report('loss', torch.tensor([1.0, 2.0]) + 10 * rank)
+    collector.report("loss", torch.tensor([1.0, 2.0]) + 10 * rank)
     if rank == 1:
-        collector.report('only_there', 4)
+        collector.report("only_there", 4)
     return collector.collect()
 
 
@@ -50,32 +52,38 @@ def failures(rank: int) -> list[str]:
         try:
             with distributed.fail_together():
                 if rank == faulty:
-                    raise UserError('The data is gone.')
-            ends.append('well')
+                    raise UserError("The data is gone.")
+            ends.append("well")
         except (UserError, SystemExit) as end:
-            ends.append(f'{type(end).__name__} {end}')
+            ends.append(f"{type(end).__name__} {end}")
     return ends
 
 
 def threads() -> list[str]:
     """Names of this process's threads."""
-    return [(task / 'comm').read_text().strip() for task in Path('/proc/self/task').iterdir()]
+    return [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    device = distributed.init(torch.device('cpu'), time_limit=timedelta(seconds=30))
+    device = distributed.init(torch.device("cpu"), time_limit=timedelta(seconds=30))
     rank = distributed.rank()
     seen = {
-        'rank': rank, 'world': distributed.world_size(), 'main': distributed.is_main(), 'device': str(device),
-        'gradients': averaged_gradients(rank), 'broadcast': broadcast_tensors(rank), 'statistics': statistics(rank),
-        'gather': distributed.gather({'rank': rank}),
-        'failures': failures(rank)}
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])     # imports much of torch
+        "rank": rank,
+        "world": distributed.world_size(),
+        "main": distributed.is_main(),
+        "device": str(device),
+        "gradients": averaged_gradients(rank),
+        "broadcast": broadcast_tensors(rank),
+        "statistics": statistics(rank),
+        "gather": distributed.gather({"rank": rank}),
+        "failures": failures(rank),
+    }
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # imports much of torch
     distributed.barrier()
     distributed.shutdown()
-    write_json(folder / f'{rank}.json', seen | {'threads': threads()})
+    write_json(folder / f"{rank}.json", seen | {"threads": threads()})
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

@@ -25,28 +25,48 @@ def test_a_snapshot_is_shown_whole(snapshot):
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert lines[0] == f"{snapshot}: snapshot, checkpoint version 1, {snapshot.stat().st_size:,} bytes"
-    for line in ("config:", "    z_dim: 8", "    sr_channels: [6, 5]", "progress:", "  kimg: 2.0",
-                 "    backbone.mapping.w_avg  float32 [8]  32 bytes", "camera_bank  float32 [3, 16, 25]  4,800 bytes"):
+    for line in (
+        "config:",
+        "    z_dim: 8",
+        "    sr_channels: [6, 5]",
+        "progress:",
+        "  kimg: 2.0",
+        "    backbone.mapping.w_avg  float32 [8]  32 bytes",
+        "camera_bank  float32 [3, 16, 25]  4,800 bytes",
+    ):
         assert line in lines
     weights = checkpoint.load(snapshot, "snapshot")["weights"]
     for name, tensors in weights.items():
         values = sum(value.numel() for value in tensors.values())
         assert f"  {name}: {len(tensors)} tensors, {values:,} values, {4 * values:,} bytes" in lines
     count = sum(map(len, weights.values())) + 1
-    assert re.fullmatch(rf"total: {count} tensors \({count} float32\), .* values, .* bytes, 0 NaN, 0 infinite",
-                        lines[-1])
+    assert re.fullmatch(
+        rf"total: {count} tensors \({count} float32\), .* values, .* bytes, 0 NaN, 0 infinite", lines[-1]
+    )
 
 
 def test_a_state_with_what_is_not_finite(tmp_path):
     bad = torch.tensor([1, float("nan"), float("inf"), -float("inf"), float("nan")])
-    payload = {"networks": {"G": {"a": bad, "b": bad.half(), "n": torch.arange(3)}}, "progress": {"clips": 7},
-               "small": bad.to(torch.float8_e5m2), "rng": list(range(100)), "parts": [bad[:1], {"x": None}], "none": {}}
+    payload = {
+        "networks": {"G": {"a": bad, "b": bad.half(), "n": torch.arange(3)}},
+        "progress": {"clips": 7},
+        "small": bad.to(torch.float8_e5m2),
+        "rng": list(range(100)),
+        "parts": [bad[:1], {"x": None}],
+        "none": {},
+    }
     checkpoint.save(tmp_path / "a.pt", payload, "state")
     result = inspect(tmp_path / "a.pt")
-    for line in ("  G: 3 tensors, 13 values, 54 bytes", "    a  float32 [5]  20 bytes, 2 NaN, 2 infinite",
-                 "    n  int64 [3]  24 bytes", "  clips: 7", "none: empty",
-                 "rng: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ... 100 in all]", "  0  float32 [1]  4 bytes",
-                 "    x: None"):
+    for line in (
+        "  G: 3 tensors, 13 values, 54 bytes",
+        "    a  float32 [5]  20 bytes, 2 NaN, 2 infinite",
+        "    n  int64 [3]  24 bytes",
+        "  clips: 7",
+        "none: empty",
+        "rng: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ... 100 in all]",
+        "  0  float32 [1]  4 bytes",
+        "    x: None",
+    ):
         assert line in result.stdout.splitlines(), result.stdout
     assert result.stdout.splitlines()[-1].endswith("6 NaN, 6 infinite")
 
@@ -71,9 +91,21 @@ def test_strange_content_stays_short():
     deep: dict = {"end": torch.zeros(1)}
     for _ in range(500):
         deep = {"in": deep}
-    lines = list(report({"loop": loop, "laughs": laughs, "deep": deep, "huge": 1 << 10 ** 6,
-                         "wide": torch.ones(1).expand(2 ** 40), "sparse": torch.eye(3).to_sparse(),
-                         "meta": torch.empty(3, device="meta"), "escape\x1b[2J": "\x1b]0;x\x07\n"}, 2 ** 20))
+    lines = list(
+        report(
+            {
+                "loop": loop,
+                "laughs": laughs,
+                "deep": deep,
+                "huge": 1 << 10**6,
+                "wide": torch.ones(1).expand(2**40),
+                "sparse": torch.eye(3).to_sparse(),
+                "meta": torch.empty(3, device="meta"),
+                "escape\x1b[2J": "\x1b]0;x\x07\n",
+            },
+            2**20,
+        )
+    )
     assert len(lines) < 200 and max(map(len, lines)) < 300
     assert all(line.isprintable() for line in lines)
     assert any("values not looked at" in line for line in lines if line.startswith("wide"))
@@ -82,7 +114,7 @@ def test_strange_content_stays_short():
 
 def test_long_texts_are_cut():
     assert text("x" * 500) == "x" * 100 + "... (500 characters)" and text(True) == "True"
-    assert text(-(1 << 10 ** 6)) == "a whole number of 1,000,001 bits"
+    assert text(-(1 << 10**6)) == "a whole number of 1,000,001 bits"
 
 
 class Call:
@@ -123,9 +155,16 @@ def test_a_pickle_of_eg3d_is_not_run(nets, tmp_path):
     lines = result.stdout.splitlines()
     assert result.exit_code == 0 and lines[0] == f"{path}: EG3D pickle, {path.stat().st_size:,} bytes"
     source = f"source text of {len(foreign_files.SOURCE)} characters"
-    for line in (f"G_ema: class Generator, {source}", f"  backbone: class Backbone, {source}",
-                 f"    mapping: class MappingNetwork, {source}", "      w_avg  float32 [8]  32 bytes",
-                 "  neural_rendering_resolution: 8", "    depth_resolution: 6", "D: None", "  path: x"):
+    for line in (
+        f"G_ema: class Generator, {source}",
+        f"  backbone: class Backbone, {source}",
+        f"    mapping: class MappingNetwork, {source}",
+        "      w_avg  float32 [8]  32 bytes",
+        "  neural_rendering_resolution: 8",
+        "    depth_resolution: 6",
+        "D: None",
+        "  path: x",
+    ):
         assert line in lines, (line, result.stdout)
     assert f"augment_pipe: {os.system.__module__}.system, not called" in lines
     tensors = sum(len(dict(foreign_files.static(G).state_dict())) for G in (nets.G, nets.G_ema))
@@ -172,7 +211,11 @@ def test_records_are_shown_and_only_some_values_looked_at():
     made = Record("a.b", (1,), state={"x": Name("os.system")}, items=[3], entries={"y": torch.zeros(4)})
     plain = Record("c.d", (1, (2,)), items=[made])
     lines = list(report({"made": made, "plain": plain, "again": made, "bytes": b"xyz", "big": torch.zeros(100)}, 100))
-    assert lines[:4] == ["made: a.b, not called", "  x: the name os.system", "  y  float32 [4]  16 bytes",
-                         "plain: c.d, not called"]
+    assert lines[:4] == [
+        "made: a.b, not called",
+        "  x: the name os.system",
+        "  y  float32 [4]  16 bytes",
+        "plain: c.d, not called",
+    ]
     assert "again: not shown again" in lines and "bytes: 3 bytes" in lines
     assert "big  float32 [100]  400 bytes, values not looked at" in lines

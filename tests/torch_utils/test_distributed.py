@@ -15,70 +15,77 @@ from torch_utils import distributed
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def seen(tmp_path_factory) -> list[dict]:
     """What two processes report."""
-    folder = tmp_path_factory.mktemp('distributed')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-               str(Path(__file__).with_name('distributed_worker.py')), str(folder)]
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    folder = tmp_path_factory.mktemp("distributed")
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        str(Path(__file__).with_name("distributed_worker.py")),
+        str(folder),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
-    return [read_json(folder / f'{rank}.json') for rank in (0, 1)]
+    return [read_json(folder / f"{rank}.json") for rank in (0, 1)]
 
 
 def test_ranks(seen):
-    ranks = [(s['rank'], s['world'], s['main'], s['device']) for s in seen]
-    assert ranks == [(0, 2, True, 'cpu'), (1, 2, False, 'cpu')]
+    ranks = [(s["rank"], s["world"], s["main"], s["device"]) for s in seen]
+    assert ranks == [(0, 2, True, "cpu"), (1, 2, False, "cpu")]
 
 
 def test_average_gradients(seen):
-    gradients = seen[0]['gradients']
-    assert gradients == seen[1]['gradients'], 'every process holds the same average'
-    assert gradients['faults'] == 2
-    assert gradients['grads'] == [[1.5, 0.0, 5.0], [1e5] + [1.0] * 95, [1.0, 1e300]]
-    assert gradients['dtypes'] == ['torch.float32', 'torch.float32', 'torch.float64'] and gradients['channels_last']
+    gradients = seen[0]["gradients"]
+    assert gradients == seen[1]["gradients"], "every process holds the same average"
+    assert gradients["faults"] == 2
+    assert gradients["grads"] == [[1.5, 0.0, 5.0], [1e5] + [1.0] * 95, [1.0, 1e300]]
+    assert gradients["dtypes"] == ["torch.float32", "torch.float32", "torch.float64"] and gradients["channels_last"]
 
 
 def test_broadcast_takes_the_main_process(seen):
     expected = [[[0.0, 0.0], [0.0, 0.0]], [7], [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]]
-    assert seen[0]['broadcast'] == seen[1]['broadcast'] == expected
+    assert seen[0]["broadcast"] == seen[1]["broadcast"] == expected
 
 
 def test_statistics_are_summed_over_processes(seen):
     for s in seen:
-        loss = s['statistics']['loss']
-        assert loss['num'] == 4 and loss['mean'] == 6.5
-        assert loss['std'] == pytest.approx(torch.tensor([1.0, 2, 11, 12]).std(correction=0).item())
-        assert s['statistics']['only_there'] == {'mean': 4.0, 'std': 0.0, 'num': 1}
+        loss = s["statistics"]["loss"]
+        assert loss["num"] == 4 and loss["mean"] == 6.5
+        assert loss["std"] == pytest.approx(torch.tensor([1.0, 2, 11, 12]).std(correction=0).item())
+        assert s["statistics"]["only_there"] == {"mean": 4.0, "std": 0.0, "num": 1}
 
 
 def test_gather(seen):
     for s in seen:
-        assert s['gather'] == [{'rank': 0}, {'rank': 1}]
+        assert s["gather"] == [{"rank": 0}, {"rank": 1}]
 
 
 def test_shutdown_ends_the_threads(seen):
     """One that is left may abort the process when Python ends."""
-    assert [name for s in seen for name in s['threads'] if 'gloo' in name] == []
+    assert [name for s in seen for name in s["threads"] if "gloo" in name] == []
 
 
 def test_one_process_s_error_ends_all_and_is_told_once(seen):
-    assert [s['failures'] for s in seen] == [['UserError The data is gone.', 'well'], ['SystemExit 2', 'well']]
+    assert [s["failures"] for s in seen] == [["UserError The data is gone.", "well"], ["SystemExit 2", "well"]]
 
 
 def test_alone_errors_pass_through():
     with distributed.fail_together():
         pass
-    with pytest.raises(UserError, match='gone') as caught, distributed.fail_together():
-        raise UserError('The data is gone.') from KeyError('x')
+    with pytest.raises(UserError, match="gone") as caught, distributed.fail_together():
+        raise UserError("The data is gone.") from KeyError("x")
     assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_alone_everything_is_a_no_op():
-    assert distributed.init(torch.device('cpu')) == torch.device('cpu')
+    assert distributed.init(torch.device("cpu")) == torch.device("cpu")
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-    assert distributed.gather('x') == ['x']
+    assert distributed.gather("x") == ["x"]
     distributed.barrier()
     tensor = torch.ones(2)
     distributed.broadcast([tensor])
@@ -87,42 +94,46 @@ def test_alone_everything_is_a_no_op():
 
 
 def test_alone_gradients_become_finite_over_several_buckets(monkeypatch):
-    monkeypatch.setattr(distributed, 'BUCKET_BYTES', 16)
+    monkeypatch.setattr(distributed, "BUCKET_BYTES", 16)
     params = [torch.nn.Parameter(torch.zeros(n)) for n in (2, 1, 9, 0, 3)]
     for param in params:
         param.grad = torch.randn(param.shape)
-    params[2].grad[:3] = torch.tensor([float('nan'), float('inf'), -float('inf')])
+    params[2].grad[:3] = torch.tensor([float("nan"), float("inf"), -float("inf")])
     before = [param.grad.clone() for param in params]
     assert distributed.average_gradients(params) == 3
     before[2][:3] = torch.tensor([0.0, 1e5, -1e5])
     assert all(torch.equal(param.grad, grad) for param, grad in zip(params, before, strict=True))
-    assert distributed.average_gradients([torch.nn.Parameter(torch.zeros(1))]) == 0, 'no gradients at all'
+    assert distributed.average_gradients([torch.nn.Parameter(torch.zeros(1))]) == 0, "no gradients at all"
 
 
 def test_half_precision_gradients_stay_finite():
     param = torch.nn.Parameter(torch.zeros(2, dtype=torch.float16))
-    param.grad = torch.tensor([float('inf'), 1.0], dtype=torch.float16)
+    param.grad = torch.tensor([float("inf"), 1.0], dtype=torch.float16)
     assert distributed.average_gradients([param]) == 1
     assert param.grad.dtype == torch.float16 and torch.isfinite(param.grad).all()
 
 
-@pytest.mark.parametrize('environment, match', [
-    ({'WORLD_SIZE': 'two'}, 'WORLD_SIZE=two .* not a number'),
-    ({'WORLD_SIZE': '2'}, 'environment is incomplete .* start with torchrun')])
+@pytest.mark.parametrize(
+    "environment, match",
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two .* not a number"),
+        ({"WORLD_SIZE": "2"}, "environment is incomplete .* start with torchrun"),
+    ],
+)
 def test_broken_environment(monkeypatch, environment, match):
-    for name in ('RANK', 'MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE'):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=match):
-        distributed.init(torch.device('cpu'))
+        distributed.init(torch.device("cpu"))
 
 
 def test_more_processes_than_gpus(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
-    for name, value in {'WORLD_SIZE': '2', 'LOCAL_WORLD_SIZE': '2', 'LOCAL_RANK': '1'}.items():
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match='--nproc_per_node=1'):
-        distributed.init(torch.device('cuda'))
-    with pytest.raises(UserError, match='use --device=cuda'):
-        distributed.init(torch.device('cuda', 0))
+    with pytest.raises(UserError, match="--nproc_per_node=1"):
+        distributed.init(torch.device("cuda"))
+    with pytest.raises(UserError, match="use --device=cuda"):
+        distributed.init(torch.device("cuda", 0))

@@ -15,55 +15,68 @@ from torch_utils.kernel_builder import BuildProblem
 @pytest.fixture
 def gpu(monkeypatch):
     """A machine with one GPU, as far as the doctor asks."""
-    properties = SimpleNamespace(name='Test GPU', major=9, minor=0, total_memory=80 * 2 ** 30)
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
-    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda i: properties)
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda i: (9, 0))
+    properties = SimpleNamespace(name="Test GPU", major=9, minor=0, total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: properties)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda i: (9, 0))
 
 
 def test_runs_as_a_module_and_names_what_matters(tmp_path):
-    environment = os.environ | {'PV3D_CACHE_DIR': str(tmp_path), 'CUDA_VISIBLE_DEVICES': ''}
-    run = subprocess.run([sys.executable, '-m', 'torch_utils.doctor', '--no-build'], env=environment, text=True,
-                         capture_output=True)
+    environment = os.environ | {"PV3D_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run(
+        [sys.executable, "-m", "torch_utils.doctor", "--no-build"], env=environment, text=True, capture_output=True
+    )
     assert run.returncode == 0, run.stderr
-    for text in ('python', f'torch                {torch.__version__}', 'torch CUDA', 'GPU', 'nvcc', 'C++ compiler',
-                 'ninja', f'cache                {tmp_path}', 'writable', 'PV3D_BUILD_TIMEOUT', 'plain PyTorch'):
+    for text in (
+        "python",
+        f"torch                {torch.__version__}",
+        "torch CUDA",
+        "GPU",
+        "nvcc",
+        "C++ compiler",
+        "ninja",
+        f"cache                {tmp_path}",
+        "writable",
+        "PV3D_BUILD_TIMEOUT",
+        "plain PyTorch",
+    ):
         assert text in run.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_without_gpu_nothing_is_needed(monkeypatch, capsys):
-    monkeypatch.setattr(kernel_builder, 'find_nvcc', lambda: None)
+    monkeypatch.setattr(kernel_builder, "find_nvcc", lambda: None)
     assert doctor.main([]) == 0
-    assert capsys.readouterr().out.count('not needed here') == len(kernel_builder.OPS)
+    assert capsys.readouterr().out.count("not needed here") == len(kernel_builder.OPS)
 
 
 def test_failing_op_gives_reason_fix_and_status(gpu, monkeypatch, capsys):
     def load(name, device):
-        raise BuildProblem('The compiler is too new.', 'Take an older one.')
-    monkeypatch.setattr(custom_ops, 'load_library', load)
+        raise BuildProblem("The compiler is too new.", "Take an older one.")
+
+    monkeypatch.setattr(custom_ops, "load_library", load)
     assert doctor.main([]) == 1
     out = capsys.readouterr().out
-    assert 'Test GPU, sm_90, 80.0 GiB' in out
-    assert out.count('FAILED: The compiler is too new. Take an older one.') == len(kernel_builder.OPS)
+    assert "Test GPU, sm_90, 80.0 GiB" in out
+    assert out.count("FAILED: The compiler is too new. Take an older one.") == len(kernel_builder.OPS)
 
 
 def test_working_ops_are_reported(gpu, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, 'try_on_gpu', lambda name: 'ok')
+    monkeypatch.setattr(doctor, "try_on_gpu", lambda name: "ok")
     assert doctor.main([]) == 0
     out = capsys.readouterr().out
-    assert all(f'{name:<20} ok' in out for name in kernel_builder.OPS)
+    assert all(f"{name:<20} ok" in out for name in kernel_builder.OPS)
 
 
 def test_no_build_compiles_nothing(gpu, monkeypatch):
-    monkeypatch.setattr(doctor, 'report', lambda *_: pytest.fail('it tried to build'))
-    assert doctor.main(['--no-build']) == 0
+    monkeypatch.setattr(doctor, "report", lambda *_: pytest.fail("it tried to build"))
+    assert doctor.main(["--no-build"]) == 0
 
 
 def test_unwritable_cache_is_shown(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv('PV3D_CACHE_DIR', str(tmp_path / 'cache'))
-    monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    assert doctor.main(['--no-build']) == 0
-    assert f'NOT WRITABLE: {tmp_path}; set PV3D_CACHE_DIR' in capsys.readouterr().out
+    monkeypatch.setenv("PV3D_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert doctor.main(["--no-build"]) == 0
+    assert f"NOT WRITABLE: {tmp_path}; set PV3D_CACHE_DIR" in capsys.readouterr().out

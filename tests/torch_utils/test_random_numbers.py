@@ -5,8 +5,8 @@ import torch
 
 from torch_utils.random_numbers import Streams, normal, uniform
 
-CPU = torch.device('cpu')
-DRAWS = pytest.mark.parametrize('draw', [uniform, normal])
+CPU = torch.device("cpu")
+DRAWS = pytest.mark.parametrize("draw", [uniform, normal])
 
 
 def streams(items=range(6), key=(3, 1)) -> Streams:
@@ -14,7 +14,7 @@ def streams(items=range(6), key=(3, 1)) -> Streams:
 
 
 @DRAWS
-@pytest.mark.parametrize('processes, passes', [(1, 2), (2, 1), (3, 2), (1, 6)])
+@pytest.mark.parametrize("processes, passes", [(1, 2), (2, 1), (3, 2), (1, 6)])
 def test_any_division_draws_the_same(draw, processes, passes):
     """Item i of the batch belongs to process i % processes; its passes take every passes-th of its items."""
     whole, twice = streams(), [2 * 6, 3, 5]
@@ -52,5 +52,5 @@ def test_one_generator_or_torchs_own(draw):
 
 
 def test_rows_that_cannot_be_shared():
-    with pytest.raises(ValueError, match='4 streams cannot share 6 rows'):
+    with pytest.raises(ValueError, match="4 streams cannot share 6 rows"):
         uniform([6, 2], streams(range(4)), CPU)

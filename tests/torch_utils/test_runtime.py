@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 # Counts page faults of one large tensor, and of the second of two equal smaller ones, in a process that has imported
 # everything that a command imports: a module that makes a tensor when imported would switch large pages off. (The least
 # of three sizes: something small may come to lie behind a first one, whose place is then too short for the second.)
-FAULTS = '''
+FAULTS = """
 import importlib, pathlib, resource
 import torch
 for path in sorted(pathlib.Path().glob('t*/**/*.py')):
@@ -33,43 +33,49 @@ def second(megabytes):
     start = faults(); small = torch.ones(megabytes * 2 ** 20 // 4)
     return faults() - start
 print(min(map(second, (8, 16, 31))))
-'''
+"""
 
 
 def test_devices():
-    assert runtime.select_device('cpu') == torch.device('cpu')
-    assert runtime.select_device('auto').type == ('cuda' if torch.cuda.is_available() else 'cpu')
-    for name in ('gpu', 'cuda:', 'cuda:x', 'cuda:-1', ''):
-        with pytest.raises(UserError, match='Unknown device'):
+    assert runtime.select_device("cpu") == torch.device("cpu")
+    assert runtime.select_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", ""):
+        with pytest.raises(UserError, match="Unknown device"):
             runtime.select_device(name)
 
 
 def test_device_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    for name in ('cuda', 'cuda:1'):
-        with pytest.raises(UserError, match=f'{name} is not there'):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("cuda", "cuda:1"):
+        with pytest.raises(UserError, match=f"{name} is not there"):
             runtime.select_device(name)
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    assert runtime.select_device('cuda:1') == torch.device('cuda', 1)
-    assert runtime.select_device('auto') == torch.device('cuda')
-    with pytest.raises(UserError, match='cuda:0 to cuda:1'):
-        runtime.select_device('cuda:2')
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert runtime.select_device("cuda:1") == torch.device("cuda", 1)
+    assert runtime.select_device("auto") == torch.device("cuda")
+    with pytest.raises(UserError, match="cuda:0 to cuda:1"):
+        runtime.select_device("cuda:2")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the settings are glibc\'s')
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
 def test_memory_is_reused():
-    done = subprocess.run([sys.executable, '-c', FAULTS], cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)},
-                          check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     big, again = map(int, done.stdout.split())
     # Far above what is seen on a quiet machine (32 and 0): one short of memory takes pages back, or has no large ones.
-    assert again < 1000, 'a freed tensor of 8 MB or more (2,048 pages) is used again'
-    assert big < 17_000, 'a 64 MB tensor has 16,384 small pages, 32 large ones'
+    assert again < 1000, "a freed tensor of 8 MB or more (2,048 pages) is used again"
+    assert big < 17_000, "a 64 MB tensor has 16,384 small pages, 32 large ones"
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr(runtime.ctypes, 'CDLL', lambda name: object())
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: object())
     assert runtime.tune_cpu_allocator() is False
 
 
@@ -86,41 +92,57 @@ def keep_threads():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize('quota, cores', [('200000 100000', 2), ('50000 100000', 1), ('max 100000', 5), ('', 5)])
+@pytest.mark.parametrize("quota, cores", [("200000 100000", 2), ("50000 100000", 1), ("max 100000", 5), ("", 5)])
 def test_threads_stay_within_a_containers_quota(tmp_path, monkeypatch, keep_threads, quota, cores):
-    (tmp_path / 'cpu.max').write_text(quota)
-    monkeypatch.setattr(runtime, 'CPU_QUOTA', tmp_path / 'cpu.max')
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(runtime, "CPU_QUOTA", tmp_path / "cpu.max")
     torch.set_num_threads(5)
     assert runtime.set_threads() == torch.get_num_threads() == cores
 
 
 def test_threads_by_number(keep_threads):
     assert runtime.set_threads(2) == torch.get_num_threads() == 2
-    with pytest.raises(UserError, match='too few'):
+    with pytest.raises(UserError, match="too few"):
         runtime.set_threads(0)
 
 
-@pytest.mark.parametrize('flags, survives, dtype', [
-    ({'amx_bf16', 'avx512_bf16'}, True, torch.bfloat16), ({'amx_bf16', 'avx512_bf16'}, False, None),
-    ({'avx512_bf16'}, True, None)])
+@pytest.mark.parametrize(
+    "flags, survives, dtype",
+    [
+        ({"amx_bf16", "avx512_bf16"}, True, torch.bfloat16),
+        ({"amx_bf16", "avx512_bf16"}, False, None),
+        ({"avx512_bf16"}, True, None),
+    ],
+)
 def test_bfloat16_only_on_matrix_units_that_work(monkeypatch, flags, survives, dtype):
-    monkeypatch.setattr(runtime, '_cpu_flags', lambda: flags)
-    monkeypatch.setattr(runtime, '_survives', lambda action: survives)
-    found, reason = runtime.compute_dtype('bf16', torch.device('cpu'))
-    assert found == dtype and (dtype is not None or reason == 'This CPU has no fast bf16 arithmetic; computing in fp32 '
-                                                              'instead.')
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(runtime, "_survives", lambda action: survives)
+    found, reason = runtime.compute_dtype("bf16", torch.device("cpu"))
+    assert found == dtype and (
+        dtype is not None or reason == "This CPU has no fast bf16 arithmetic; computing in fp32 instead."
+    )
 
 
-@pytest.mark.parametrize('action, survives', [
-    (lambda: None, True), (lambda: os.kill(os.getpid(), signal.SIGILL), False), (lambda: 1 / 0, False)])
+@pytest.mark.parametrize(
+    "action, survives",
+    [(lambda: None, True), (lambda: os.kill(os.getpid(), signal.SIGILL), False), (lambda: 1 / 0, False)],
+)
 def test_a_crash_is_survived_by_the_process_that_tries(action, survives):
     assert runtime._survives(action) is survives
 
 
 def test_bfloat16_that_is_promised_does_not_crash():
-    code = ("import torch; from torch_utils.runtime import compute_dtype; torch.set_num_threads(1)\n"
-            "dtype, _ = compute_dtype('bf16', torch.device('cpu'))\n"
-            "a = torch.ones(64, 64, dtype=dtype); print((a @ a).sum().item())")
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)},
-                          check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, '262144.0\n'), done.stderr[-2000:]
+    code = (
+        "import torch; from torch_utils.runtime import compute_dtype; torch.set_num_threads(1)\n"
+        "dtype, _ = compute_dtype('bf16', torch.device('cpu'))\n"
+        "a = torch.ones(64, 64, dtype=dtype); print((a @ a).sum().item())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "262144.0\n"), done.stderr[-2000:]

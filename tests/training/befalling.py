@@ -31,6 +31,7 @@ def killed_at(what: str, name: str, occurrence: int) -> None:
             seen += 1
             if seen == occurrence:
                 os.kill(os.getpid(), signal.SIGKILL)
+
     sync, rename, remove = os.fsync, os.replace, os.unlink
 
     def syncing(descriptor: int) -> None:
@@ -45,15 +46,18 @@ def killed_at(what: str, name: str, occurrence: int) -> None:
     def removing(path, **options) -> None:
         event("removing", path)
         remove(path, **options)
+
     os.fsync, os.replace, os.unlink = syncing, renaming, removing
     _after_writes(lambda path, count: event("writing", path))
 
 
 def disk_full(name: str, write: int) -> None:
     """No space from the `write`th write on to a checkpoint whose name begins with `name`."""
+
     def fill(path: Path, count: int) -> None:
         if path.name.removeprefix(".").startswith(name) and count >= write:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
     _after_writes(fill)
 
 
@@ -76,13 +80,16 @@ def _after_writes(act: Callable[[Path, int], None]) -> None:
 
         def flush(self) -> None:
             self.file.flush()
+
     checkpoint.torch.save = lambda content, file: save(content, Writer(file))
 
 
 def raised_in_phase(phase: str, call: int) -> None:
     """An error of ours in a phase, the `call`th time that it runs."""
+
     def fail() -> None:
         raise RuntimeError("The phase went wrong.")
+
     _before_phase(phase, call, fail)
 
 
@@ -100,24 +107,29 @@ def _before_phase(phase: str, call: int, act: Callable[[], None]) -> None:
         if calls == call:
             act()
         return original(self, *arguments, **options)
+
     setattr(Loss, phase, wrapped)
 
 
 def loader_workers_killed(iteration: int) -> None:
     """SIGKILL for the processes that load data, in an iteration."""
+
     def kill(self: Trainer) -> None:
         if self.progress.iteration == iteration:
             for worker in multiprocessing.active_children():
                 worker.kill()
+
     before_iterations(kill)
 
 
 def clip_gone(iteration: int, folder: str) -> None:
     """The frames of a clip vanish in an iteration."""
+
     def remove(self: Trainer) -> None:
         if self.progress.iteration == iteration:
             for frame in Path(folder).iterdir():
                 frame.unlink()
+
     before_iterations(remove)
 
 
@@ -143,6 +155,7 @@ def nan_gradient(iteration: int) -> None:
         original(self, batch)
         if handle:
             handle.remove()
+
     Trainer.iterate = iterate
 
 
@@ -153,6 +166,7 @@ def before_iterations(act: Callable[[Trainer], object]) -> None:
     def iterate(self: Trainer, batch: dict) -> None:
         act(self)
         original(self, batch)
+
     Trainer.iterate = iterate
 
 
@@ -161,13 +175,18 @@ def record(path: Path) -> None:
     original = Trainer.iterate
 
     def iterate(self: Trainer, batch: dict) -> None:
-        line = {"rank": distributed.rank(), "clips": self.progress.clips, "iteration": self.progress.iteration,
-                "schedule": vars(schedule(self.config, self.progress.seen)),
-                "batch": [digest(values) for values in zip(*batch.values(), strict=True)]}
+        line = {
+            "rank": distributed.rank(),
+            "clips": self.progress.clips,
+            "iteration": self.progress.iteration,
+            "schedule": vars(schedule(self.config, self.progress.seen)),
+            "batch": [digest(values) for values in zip(*batch.values(), strict=True)],
+        }
         original(self, batch)
         line["weights"] = digest(value for _, module in self.networks.items() for value in module.state_dict().values())
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
     Trainer.iterate = iterate
 
 

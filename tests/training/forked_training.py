@@ -28,8 +28,14 @@ def run_rank(rank: int, port: int, asked: dict, pulse: int) -> None:
         os.dup2(output, stream)
     world = asked["ranks"]
     if world > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
-                       "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(port),
+        }
     befalling.before_iterations(lambda trainer: os.write(pulse, b"."))
     if asked["record"]:
         befalling.record(Path(f"{asked['record']}.{rank}"))
@@ -57,7 +63,7 @@ def kill_later(child: int, pulse: int, iteration: int, share: float, number: int
         os.read(pulse, 1)
         length, last = time.monotonic() - last, time.monotonic()
     time.sleep(length * share)
-    os.kill(child, number)               # without effect if it has ended
+    os.kill(child, number)  # without effect if it has ended
 
 
 def free_port() -> int:
@@ -68,7 +74,7 @@ def free_port() -> int:
 
 def main() -> None:
     """Answers until its input ends."""
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])       # imports much of torch
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # imports much of torch
     for line in sys.stdin:
         asked = json.loads(line)
         port, children = free_port(), []

@@ -10,29 +10,46 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TINY = ["--cfg=demo", "--img-resolution=32", "--plane-resolution=16", "--motion-blocks=2", "--cbase=128", "--cmax=8",
-        "--d-cbase=128", "--d-cmax=8", "--depth-samples=4", "--importance-samples=4",
-        "--neural-rendering-resolution=8", "--batch=2", "--gamma=1", "--tick=0.002", "--workers=0", "--device=cpu"]
-SECONDS = 120            # of a start; far below the 20 minutes that a process waits for another one
+TINY = [
+    "--cfg=demo",
+    "--img-resolution=32",
+    "--plane-resolution=16",
+    "--motion-blocks=2",
+    "--cbase=128",
+    "--cmax=8",
+    "--d-cbase=128",
+    "--d-cmax=8",
+    "--depth-samples=4",
+    "--importance-samples=4",
+    "--neural-rendering-resolution=8",
+    "--batch=2",
+    "--gamma=1",
+    "--tick=0.002",
+    "--workers=0",
+    "--device=cpu",
+]
+SECONDS = 120  # of a start; far below the 20 minutes that a process waits for another one
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @dataclass
 class Start:
     """One start of train.py."""
+
     arguments: list[str]
-    output: str = ""                     # file for standard output and error, of every process
-    ranks: int = 1                       # processes
-    fault: list | None = None            # a function of `befalling`, and its arguments
+    output: str = ""  # file for standard output and error, of every process
+    ranks: int = 1  # processes
+    fault: list | None = None  # a function of `befalling`, and its arguments
     fault_rank: int = 0
-    kill_at: list | None = None          # iteration of this start, share of an iteration, signal to the first process
-    record: str | None = None            # file for `befalling.record`; the rank is added
-    pictures: bool = False               # whether snapshots come with pictures
+    kill_at: list | None = None  # iteration of this start, share of an iteration, signal to the first process
+    record: str | None = None  # file for `befalling.record`; the rank is added
+    pictures: bool = False  # whether snapshots come with pictures
 
 
 @dataclass
 class Ended:
     """How it ended: exit statuses in order of rank, and what all processes printed."""
+
     statuses: list[int]
     text: str
 
@@ -43,8 +60,14 @@ class Forks:
     def __init__(self, folder: Path):
         self.output = folder / "output.txt"
         worker = Path(__file__).with_name("forked_training.py")
-        self.process = subprocess.Popen([sys.executable, str(worker)], env=ENVIRONMENT, text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self.process = subprocess.Popen(
+            [sys.executable, str(worker)],
+            env=ENVIRONMENT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def start(self, outdir: Path, data: Path, *more: str, **options) -> Ended:
         """Runs train.py at a tiny size to its end. AssertionError if it takes more than SECONDS."""

@@ -14,8 +14,11 @@ import train
 from training.training_loop import Trainer, distributed
 
 
-def record(trainer: type[Trainer], keep: Callable[[str, list[torch.Tensor]], None],
-           replace: Callable[[object, str, object], None] = setattr) -> None:
+def record(
+    trainer: type[Trainer],
+    keep: Callable[[str, list[torch.Tensor]], None],
+    replace: Callable[[object, str, object], None] = setattr,
+) -> None:
     """Calls `keep` with every phase's name and the gradients that its optimisers get."""
     run_phase, average = trainer._run_phase, distributed.average_gradients
     phases: list[str] = []

@@ -94,6 +94,7 @@ def test_every_parameter_of_the_generator_is_of_use(case):
 
 # --- motion ----------------------------------------------------------------------------------------------------------
 
+
 def motion_parts(G: Generator) -> dict[int, set[str]]:
     """Resolutions that have motion layers, and the parameters' first names."""
     synthesis = G.backbone.synthesis
@@ -101,15 +102,18 @@ def motion_parts(G: Generator) -> dict[int, set[str]]:
     return {r: {name.split(".")[0] for name, _ in layer.named_parameters()} for r, layer in blocks.items() if layer}
 
 
-@pytest.mark.parametrize("case, expected", [
-    ("default", {r: {"affine", "motion_mlp", "conv"} for r in (4, 8)}),
-    ("motion early", {4: {"affine", "motion_mlp", "conv"}}),
-    ("motion late", {r: {"affine", "motion_mlp", "conv"} for r in (4, 8, 16)}),
-    ("motion weight", {r: {"affine", "motion_mlp", "conv", "weight"} for r in (4, 8)}),
-    ("motion mlp", {r: {"affine", "motion_mlp"} for r in (4, 8)}),
-    ("motion mlp weight", {r: {"affine", "motion_mlp", "weight"} for r in (4, 8)}),
-    ("motion naive", {}),
-])
+@pytest.mark.parametrize(
+    "case, expected",
+    [
+        ("default", {r: {"affine", "motion_mlp", "conv"} for r in (4, 8)}),
+        ("motion early", {4: {"affine", "motion_mlp", "conv"}}),
+        ("motion late", {r: {"affine", "motion_mlp", "conv"} for r in (4, 8, 16)}),
+        ("motion weight", {r: {"affine", "motion_mlp", "conv", "weight"} for r in (4, 8)}),
+        ("motion mlp", {r: {"affine", "motion_mlp"} for r in (4, 8)}),
+        ("motion mlp weight", {r: {"affine", "motion_mlp", "weight"} for r in (4, 8)}),
+        ("motion naive", {}),
+    ],
+)
 def test_motion_layers(case, expected):
     G = tiny.generator(**CASES.get(case, {}))
     assert motion_parts(G) == expected
@@ -173,6 +177,7 @@ def test_naive_motion_changes_the_latents():
 
 # --- cameras ---------------------------------------------------------------------------------------------------------
 
+
 def cameras_seen(loss: Loss, fakes, monkeypatch) -> tuple[torch.Tensor, torch.Tensor]:
     """What mapping network and renderer get in training, [clips, 2, 25] each."""
     mapped, rendered = spy(monkeypatch, loss.G, "mapping"), spy(monkeypatch, loss.G, "render_planes")
@@ -182,10 +187,16 @@ def cameras_seen(loss: Loss, fakes, monkeypatch) -> tuple[torch.Tensor, torch.Te
     return mapped[0].inputs[1].reshape(shape), rendered[0].inputs[2].reshape(shape)
 
 
-@pytest.mark.parametrize("mode, training, inference", [
-    # (one camera for mapping, one for rendering) of a clip
-    ("MapT", (False, False), (True, False)), ("Map", (True, False), (True, False)),
-    ("Non", (False, False), (False, False)), ("All", (True, True), (True, True))])
+@pytest.mark.parametrize(
+    "mode, training, inference",
+    [
+        # (one camera for mapping, one for rendering) of a clip
+        ("MapT", (False, False), (True, False)),
+        ("Map", (True, False), (True, False)),
+        ("Non", (False, False), (False, False)),
+        ("All", (True, True), (True, True)),
+    ],
+)
 def test_camera_modes(mode, training, inference, monkeypatch):
     options = tiny.config(generator__camera_mode=mode)
     nets, fakes = tiny.networks(options), tiny.fakes(options)
@@ -210,6 +221,7 @@ def test_latents_do_not_depend_on_the_camera_without_its_condition():
 
 
 # --- discriminators --------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("off, left", [("image", "D_vid"), ("video", "D_img")])
 def test_a_discriminator_that_is_off_leaves_no_trace(off, left):
@@ -255,6 +267,7 @@ def test_video_discriminator_without_cameras_ignores_them():
 
 
 # --- rendering -------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("case, side", [("default", 8), ("rendering at 4", 4), ("rendering at 16", 16)])
 def test_rendering_resolution(case, side):

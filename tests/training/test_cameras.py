@@ -16,8 +16,10 @@ EPS = 1e-5
 def test_poses_match_golden(file):
     """Poses are float32 whatever goes in, so the float64 twin is held to float32's tolerance."""
     args = golden.tensor("rendering", "pose_args")
-    poses = [cameras.look_at_pose(yaw, pitch, pivot, float(radius))
-             for yaw, pitch, pivot, radius in zip(args[:, 0], args[:, 1], args[:, 2:5], args[:, 5], strict=True)]
+    poses = [
+        cameras.look_at_pose(yaw, pitch, pivot, float(radius))
+        for yaw, pitch, pivot, radius in zip(args[:, 0], args[:, 1], args[:, 2:5], args[:, 5], strict=True)
+    ]
     golden.check(file, "pose_cam2world", torch.stack(poses), tolerance=2e-6)
 
 

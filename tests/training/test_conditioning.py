@@ -10,12 +10,19 @@ CAMERAS = labels(0, 3, 4)
 FIRST = CAMERAS[:, :1].expand(-1, 4, -1)
 
 
-@pytest.mark.parametrize("mode, training, mapped, rendered", [
-    ("MapT", True, CAMERAS, CAMERAS), ("MapT", False, FIRST, CAMERAS),
-    ("Map", True, FIRST, CAMERAS), ("Map", False, FIRST, CAMERAS),
-    ("Non", True, CAMERAS, CAMERAS), ("Non", False, CAMERAS, CAMERAS),
-    ("All", True, FIRST, FIRST), ("All", False, FIRST, FIRST),
-])
+@pytest.mark.parametrize(
+    "mode, training, mapped, rendered",
+    [
+        ("MapT", True, CAMERAS, CAMERAS),
+        ("MapT", False, FIRST, CAMERAS),
+        ("Map", True, FIRST, CAMERAS),
+        ("Map", False, FIRST, CAMERAS),
+        ("Non", True, CAMERAS, CAMERAS),
+        ("Non", False, CAMERAS, CAMERAS),
+        ("All", True, FIRST, FIRST),
+        ("All", False, FIRST, FIRST),
+    ],
+)
 def test_camera_modes(mode, training, mapped, rendered):
     to_mapping, to_renderer = condition_cameras(CAMERAS, mode, training)
     assert torch.equal(to_mapping, mapped) and torch.equal(to_renderer, rendered)

@@ -22,8 +22,9 @@ from training.config import (
 from training.training_loop import Optimizers
 
 
-@pytest.mark.parametrize("name, lambda_reg, gamma", [
-    ("voxceleb", 0.60, 2.0), ("celebvhq", 0.05, 4.0), ("talkinghead1kh", 0.50, 2.0)])
+@pytest.mark.parametrize(
+    "name, lambda_reg, gamma", [("voxceleb", 0.60, 2.0), ("celebvhq", 0.05, 4.0), ("talkinghead1kh", 0.50, 2.0)]
+)
 def test_presets_match_the_paper(name, lambda_reg, gamma):
     """PV3D A.1 and section 3."""
     config = preset(name)
@@ -55,7 +56,7 @@ def test_optimizers_are_corrected_for_lazy_regularisation():
     assert set(optimizers) == {"G", "D_img", "D_vid"}
     expected = {"G": (0.002, 0.99199), "D_img": (0.00188235, 0.990585), "D_vid": (0.00188235, 0.990585)}
     for name, (lr, beta2) in expected.items():
-        group, = optimizers[name].param_groups
+        (group,) = optimizers[name].param_groups
         assert group["lr"] == pytest.approx(lr, rel=1e-5) and group["eps"] == 1e-8 and group["weight_decay"] == 0
         assert group["betas"] == pytest.approx((0, beta2), abs=5e-6)
 
@@ -63,36 +64,48 @@ def test_optimizers_are_corrected_for_lazy_regularisation():
 def test_overrides_replace_only_what_they_name():
     config = override(Config(), {"generator.rendering.near": 2.0, "loss.gamma": 9.0})
     expected = dataclasses.replace(
-        Config(), loss=dataclasses.replace(LossConfig(), gamma=9.0), generator=dataclasses.replace(
-            Config().generator, rendering=dataclasses.replace(Config().generator.rendering, near=2.0)))
+        Config(),
+        loss=dataclasses.replace(LossConfig(), gamma=9.0),
+        generator=dataclasses.replace(
+            Config().generator, rendering=dataclasses.replace(Config().generator.rendering, near=2.0)
+        ),
+    )
     assert config == expected and Config().loss.gamma == 2.0
 
 
-@pytest.mark.parametrize("function", [
-    lambda: preset("voxceleb512"), lambda: override(Config(), {"loss.gama": 1}),
-    lambda: override(Config(), {"losses.gamma": 1})])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: preset("voxceleb512"),
+        lambda: override(Config(), {"loss.gama": 1}),
+        lambda: override(Config(), {"losses.gamma": 1}),
+    ],
+)
 def test_unknown_names_are_refused(function):
     with pytest.raises(UserError, match="voxceleb512|loss.gama|losses.gamma"):
         function()
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"sampling": {}}, "does not know: sampling"),
-    ({"loss": {"gama": 1.0}}, "LossConfig has options .*: gama"),
-    ({"loss": 3}, "LossConfig is damaged.*int"),
-    ({"loss": {"gamma": "2"}}, "LossConfig.gamma is '2'; expected float"),
-    ({"loss": {"gamma": True}}, "LossConfig.gamma is True"),
-    ({"training": {"batch": 2.0}}, "TrainingConfig.batch is 2.0; expected int"),
-    ({"training": {"mirror": 1}}, "TrainingConfig.mirror is 1; expected bool"),
-    ({"generator": {"rendering": []}}, "RenderingConfig is damaged.*list"),
-    ({3: 4, "hue\n": 1}, r"does not know: 3, hue\\n\.$"),
-    ({"generator": {"sr_channels": [8]}}, "a list; expected 2 num"),
-    ({"generator": {"sr_channels": [8, "x"]}}, "sr_channels is 'x'; expected int"),
-    ({"training": {"betas": 0.5}}, "betas is 0.5; expected 2 numbers"),
-    ({"loss": {"gamma": 10 ** 400}}, "a number of 1329 bits"),
-    ({"generator": {"z_dim": -10 ** 5000}}, "far out of range"),
-    ({"generator": {"z_dim": {"a": 1}}}, "z_dim is a dict; expected int"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"sampling": {}}, "does not know: sampling"),
+        ({"loss": {"gama": 1.0}}, "LossConfig has options .*: gama"),
+        ({"loss": 3}, "LossConfig is damaged.*int"),
+        ({"loss": {"gamma": "2"}}, "LossConfig.gamma is '2'; expected float"),
+        ({"loss": {"gamma": True}}, "LossConfig.gamma is True"),
+        ({"training": {"batch": 2.0}}, "TrainingConfig.batch is 2.0; expected int"),
+        ({"training": {"mirror": 1}}, "TrainingConfig.mirror is 1; expected bool"),
+        ({"generator": {"rendering": []}}, "RenderingConfig is damaged.*list"),
+        ({3: 4, "hue\n": 1}, r"does not know: 3, hue\\n\.$"),
+        ({"generator": {"sr_channels": [8]}}, "a list; expected 2 num"),
+        ({"generator": {"sr_channels": [8, "x"]}}, "sr_channels is 'x'; expected int"),
+        ({"training": {"betas": 0.5}}, "betas is 0.5; expected 2 numbers"),
+        ({"loss": {"gamma": 10**400}}, "a number of 1329 bits"),
+        ({"generator": {"z_dim": -(10**5000)}}, "far out of range"),
+        ({"generator": {"z_dim": {"a": 1}}}, "z_dim is a dict; expected int"),
+    ],
+)
 def test_damaged_saved_configurations_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         from_dict(change)
@@ -103,43 +116,50 @@ def test_saved_numbers_may_lose_their_point():
     assert isinstance(from_dict({"loss": {"gamma": 2}}).loss.gamma, float)
 
 
-@pytest.mark.parametrize("option, value, message", [
-    ("generator.motion_generator", "conv", "--motion-generator=conv is not one of modconv, mlp, naive"),
-    ("generator.motion_code", "z", "--motion-code=z is not one of"),
-    ("generator.camera_mode", "map", "--camera-mode=map is not one of"),
-    ("generator.rendering.plane_axes", "xyz", "--plane-axes=xyz is not one of"),
-    ("training.precision", "fp8", "--precision=fp8 is not one of"),
-    ("generator.plane_resolution", 100, "plane resolution 100 must be a power of two"),
-    ("generator.plane_resolution", 4, "plane resolution 4 must"),
-    ("generator.plane_resolution", 2048, "plane resolution 2048 must"),
-    ("generator.img_resolution", 8, "image resolution 8 must"),
-    ("generator.img_resolution", 513, "image resolution 513 must"),
-    ("generator.motion_blocks", 0, "--motion-blocks=0 is out of range.* choose 1 to 7"),
-    ("generator.motion_blocks", 8, "--motion-blocks=8 is out of range.* choose 1 to 7"),
-    ("generator.rendering.resolution", 3, "--neural-rendering-resolution=3 is out of range"),
-    ("generator.rendering.resolution", 513, "--neural-rendering-resolution=513 is out of range"),
-    ("generator.rendering.near", 0.0, "0 < near < far, not 0.0 and 3.3"),
-    ("generator.rendering.far", 2.25, "0 < near < far, not 2.25 and 2.25"),
-    ("loss.gamma", -1.0, "must not be negative"),
-    ("loss.lambda_img", -1.0, "must not be negative"),
-    ("loss.lambda_vid", -0.1, "must not be negative"),
-    ("loss.lambda_reg", -0.1, "must not be negative"),
-    ("training.batch", 0, "--batch and --batch-gpu must be at least 1"),
-    ("training.batch_gpu", 0, "--batch and --batch-gpu must be at least 1"),
-    ("training.window", 0, "--window must be at least 1"),
-    ("generator.channel_base", 8, "layers without channels"),
-    ("discriminator.channel_base", 8, "layers without channels"),
-    ("loss.gamma", float("nan"), "loss.gamma is nan: give a finite number"),
-    ("training.kimg", float("inf"), "training.kimg is inf"),
-    ("training.betas", (0.0, float("nan")), "training.betas is nan"), ("training.betas", (0.0, 1.0), "betas from 0 to"),
-    ("training.kimg", 0.0, "must be above 0"), ("training.tick", -1.0, "must be above 0"),
-    ("generator.z_dim", 0, "generator.z_dim is 0: choose 1 to 8192"), ("generator.w_dim", 10 ** 12, "choose 1 to 8192"),
-    ("generator.sr_channels", (8, 10 ** 9), "generator.sr_channels is 1000000000: choose"),
-    ("generator.mapping_layers", 10 ** 9, "choose 1 to 64"), ("training.g_reg_interval", 0, "choose 1 to"),
-    ("generator.rendering.box_side", 0.0, "cube must be above 0"),
-    ("generator.rendering.depth_samples", 2 ** 14, "depth_samples is 16384"),
-    ("generator.camera_mode", "a\nb", r"--camera-mode=a\\nb is not one of"),
-])
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("generator.motion_generator", "conv", "--motion-generator=conv is not one of modconv, mlp, naive"),
+        ("generator.motion_code", "z", "--motion-code=z is not one of"),
+        ("generator.camera_mode", "map", "--camera-mode=map is not one of"),
+        ("generator.rendering.plane_axes", "xyz", "--plane-axes=xyz is not one of"),
+        ("training.precision", "fp8", "--precision=fp8 is not one of"),
+        ("generator.plane_resolution", 100, "plane resolution 100 must be a power of two"),
+        ("generator.plane_resolution", 4, "plane resolution 4 must"),
+        ("generator.plane_resolution", 2048, "plane resolution 2048 must"),
+        ("generator.img_resolution", 8, "image resolution 8 must"),
+        ("generator.img_resolution", 513, "image resolution 513 must"),
+        ("generator.motion_blocks", 0, "--motion-blocks=0 is out of range.* choose 1 to 7"),
+        ("generator.motion_blocks", 8, "--motion-blocks=8 is out of range.* choose 1 to 7"),
+        ("generator.rendering.resolution", 3, "--neural-rendering-resolution=3 is out of range"),
+        ("generator.rendering.resolution", 513, "--neural-rendering-resolution=513 is out of range"),
+        ("generator.rendering.near", 0.0, "0 < near < far, not 0.0 and 3.3"),
+        ("generator.rendering.far", 2.25, "0 < near < far, not 2.25 and 2.25"),
+        ("loss.gamma", -1.0, "must not be negative"),
+        ("loss.lambda_img", -1.0, "must not be negative"),
+        ("loss.lambda_vid", -0.1, "must not be negative"),
+        ("loss.lambda_reg", -0.1, "must not be negative"),
+        ("training.batch", 0, "--batch and --batch-gpu must be at least 1"),
+        ("training.batch_gpu", 0, "--batch and --batch-gpu must be at least 1"),
+        ("training.window", 0, "--window must be at least 1"),
+        ("generator.channel_base", 8, "layers without channels"),
+        ("discriminator.channel_base", 8, "layers without channels"),
+        ("loss.gamma", float("nan"), "loss.gamma is nan: give a finite number"),
+        ("training.kimg", float("inf"), "training.kimg is inf"),
+        ("training.betas", (0.0, float("nan")), "training.betas is nan"),
+        ("training.betas", (0.0, 1.0), "betas from 0 to"),
+        ("training.kimg", 0.0, "must be above 0"),
+        ("training.tick", -1.0, "must be above 0"),
+        ("generator.z_dim", 0, "generator.z_dim is 0: choose 1 to 8192"),
+        ("generator.w_dim", 10**12, "choose 1 to 8192"),
+        ("generator.sr_channels", (8, 10**9), "generator.sr_channels is 1000000000: choose"),
+        ("generator.mapping_layers", 10**9, "choose 1 to 64"),
+        ("training.g_reg_interval", 0, "choose 1 to"),
+        ("generator.rendering.box_side", 0.0, "cube must be above 0"),
+        ("generator.rendering.depth_samples", 2**14, "depth_samples is 16384"),
+        ("generator.camera_mode", "a\nb", r"--camera-mode=a\\nb is not one of"),
+    ],
+)
 def test_impossible_options_are_refused(option, value, message):
     with pytest.raises(UserError, match=message):
         validate(override(Config(), {option: value}))
@@ -156,18 +176,25 @@ def test_impossible_pairs_of_options_are_refused():
         validate(override(Config(), {"generator.rendering.resolution": 512, "generator.rendering.depth_samples": 128}))
 
 
-@pytest.mark.parametrize("batch, batch_gpu, processes, expected", [
-    (16, None, 1, (16, 16)), (16, 4, 2, (8, 4)), (2, None, 1, (2, 2)), (8, 1, 8, (1, 1)), (24, 4, 2, (12, 4))])
+@pytest.mark.parametrize(
+    "batch, batch_gpu, processes, expected",
+    [(16, None, 1, (16, 16)), (16, 4, 2, (8, 4)), (2, None, 1, (2, 2)), (8, 1, 8, (1, 1)), (24, 4, 2, (12, 4))],
+)
 def test_batches_are_split(batch, batch_gpu, processes, expected):
     config = override(Config(), {"training.batch": batch, "training.batch_gpu": batch_gpu})
     assert split_batch(config, processes) == expected
 
 
-@pytest.mark.parametrize("batch, batch_gpu, processes, message", [
-    (16, None, 3, "--batch=16 is not divisible by the 3 processes; try --batch=18"),
-    (16, 3, 1, "--batch-gpu=3 does not divide the 16 clips"),
-    (16, 32, 1, "--batch-gpu=32 does not divide"),
-    (12, 6, 1, "6 clips per forward pass do not split"), (3, None, 1, "3 clips per forward pass do not split")])
+@pytest.mark.parametrize(
+    "batch, batch_gpu, processes, message",
+    [
+        (16, None, 3, "--batch=16 is not divisible by the 3 processes; try --batch=18"),
+        (16, 3, 1, "--batch-gpu=3 does not divide the 16 clips"),
+        (16, 32, 1, "--batch-gpu=32 does not divide"),
+        (12, 6, 1, "6 clips per forward pass do not split"),
+        (3, None, 1, "3 clips per forward pass do not split"),
+    ],
+)
 def test_batches_that_cannot_be_split(batch, batch_gpu, processes, message):
     config = override(Config(), {"training.batch": batch, "training.batch_gpu": batch_gpu})
     with pytest.raises(UserError, match=message):
@@ -177,4 +204,3 @@ def test_batches_that_cannot_be_split(batch, batch_gpu, processes, message):
 def test_condition_of_the_video_discriminator():
     d = Config().discriminator
     assert video_camera_dim(d) == 50 and video_camera_dim(dataclasses.replace(d, video_cameras=False)) == 0
-

@@ -39,8 +39,13 @@ def record(index: int, frames: int, seed: int = 0) -> ClipRecord:
     pictures = rng.integers(0, 256, [frames, 3, SIZE, SIZE], dtype=np.uint8)
     pictures[:, 0, 0, 0] = np.arange(frames)
     cameras = frontal_label(torch.from_numpy(rng.uniform(-0.4, 0.4, frames)).float()).numpy()
-    return ClipRecord(f'{index:05d}', [(f'{i:05d}.png', encode_png(p)) for i, p in enumerate(pictures)], cameras, 30.0,
-                      identity=f'person {index}')
+    return ClipRecord(
+        f"{index:05d}",
+        [(f"{i:05d}.png", encode_png(p)) for i, p in enumerate(pictures)],
+        cameras,
+        30.0,
+        identity=f"person {index}",
+    )
 
 
 def make(path: Path, lengths=(20, 16, 30), seed: int = 0) -> Path:
@@ -50,45 +55,46 @@ def make(path: Path, lengths=(20, 16, 30), seed: int = 0) -> Path:
     return path
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
     """A folder that no test changes."""
-    return make(tmp_path_factory.mktemp('data') / 'clips')
+    return make(tmp_path_factory.mktemp("data") / "clips")
 
 
 @pytest.fixture
 def folder(clips, tmp_path) -> Path:
     """A copy to damage."""
-    return Path(shutil.copytree(clips, tmp_path / 'clips'))
+    return Path(shutil.copytree(clips, tmp_path / "clips"))
 
 
 def edit_index(folder: Path, change) -> None:
-    index = json.loads((folder / 'dataset.json').read_text())
+    index = json.loads((folder / "dataset.json").read_text())
     change(index)
-    (folder / 'dataset.json').write_text(json.dumps(index))
+    (folder / "dataset.json").write_text(json.dumps(index))
 
 
 def test_folder_and_zip_hold_the_same(clips, tmp_path):
-    one, two = ClipDataset(clips), ClipDataset(make(tmp_path / 'clips.zip'))
+    one, two = ClipDataset(clips), ClipDataset(make(tmp_path / "clips.zip"))
     assert one.num_clips == two.num_clips == 3 and one.num_frames == 66 and one.resolution == SIZE
-    assert one.fingerprint() == two.fingerprint() != ClipDataset(make(tmp_path / 'other', seed=1)).fingerprint()
+    assert one.fingerprint() == two.fingerprint() != ClipDataset(make(tmp_path / "other", seed=1)).fingerprint()
     clip = one.clips[1]
-    assert (clip.name, clip.fps, clip.identity, len(clip.frames)) == ('00001', 30.0, 'person 1', 16)
-    assert clip.frames[3] == '00001/00003.png' and clip.cameras.shape == (16, 25) and clip.cameras.dtype == np.float32
+    assert (clip.name, clip.fps, clip.identity, len(clip.frames)) == ("00001", 30.0, "person 1", 16)
+    assert clip.frames[3] == "00001/00003.png" and clip.cameras.shape == (16, 25) and clip.cameras.dtype == np.float32
     expected = decode_frame(record(1, 16).frames[3][1])
     for dataset in (one, two, pickle.loads(pickle.dumps(two))):
         assert np.array_equal(dataset.read_frame(1, 3), expected)
     assert np.allclose(clip.cameras, record(1, 16).cameras)
-    with zipfile.ZipFile(tmp_path / 'clips.zip') as archive:
+    with zipfile.ZipFile(tmp_path / "clips.zip") as archive:
         assert all(item.compress_type == zipfile.ZIP_STORED for item in archive.infolist())
 
 
-@pytest.mark.parametrize('as_object', [False, True])
+@pytest.mark.parametrize("as_object", [False, True])
 def test_an_image_dataset_opens_as_clips_of_one_frame(folder, as_object):
     def only_labels(index):
-        del index['clips']
+        del index["clips"]
         if as_object:
-            index['labels'] = dict(index['labels'])
+            index["labels"] = dict(index["labels"])
+
     edit_index(folder, only_labels)
     dataset = ClipDataset(folder)
     assert dataset.num_clips == dataset.num_frames == 66
@@ -100,9 +106,9 @@ def test_an_image_dataset_opens_as_clips_of_one_frame(folder, as_object):
 
 def test_jpeg_grey_and_alpha_frames_become_rgb(folder):
     picture = PIL.Image.fromarray(np.full([SIZE, SIZE, 3], (200, 100, 50), np.uint8))
-    kinds = [(picture, 'jpeg'), (picture.convert('L'), 'png'), (picture.convert('RGBA'), 'png')]
+    kinds = [(picture, "jpeg"), (picture.convert("L"), "png"), (picture.convert("RGBA"), "png")]
     for number, (image, kind) in enumerate(kinds):
-        image.save(folder / '00000' / f'{number:05d}.png', format=kind)
+        image.save(folder / "00000" / f"{number:05d}.png", format=kind)
     dataset = ClipDataset(folder)
     assert np.abs(dataset.read_frame(0, 0).mean(axis=(1, 2)) - (200, 100, 50)).max() < 4
     assert np.ptp(dataset.read_frame(0, 1), axis=0).max() == 0
@@ -115,28 +121,28 @@ def test_a_larger_dataset_shrinks_by_whole_factors(clips):
     assert half.read_frame(0, 2).shape == (3, 8, 8) and np.abs(half.read_frame(0, 2) - expected).max() <= 0.5
     assert half.fingerprint() != full.fingerprint()
     for wrong in (32, 12):
-        with pytest.raises(UserError, match=f'--resolution={wrong}'):
+        with pytest.raises(UserError, match=f"--resolution={wrong}"):
             ClipDataset(clips, resolution=wrong)
 
 
-@pytest.mark.parametrize('fps', [0, -25, 1000, 10 ** 400, float('inf'), float('nan'), '30', [30], None])
+@pytest.mark.parametrize("fps", [0, -25, 1000, 10**400, float("inf"), float("nan"), "30", [30], None])
 def test_impossible_frame_rates_count_as_unknown(folder, fps):
-    edit_index(folder, lambda index: index['clips']['00000'].update(fps=fps))
+    edit_index(folder, lambda index: index["clips"]["00000"].update(fps=fps))
     assert [clip.fps for clip in ClipDataset(folder).clips] == [25.0, 30.0, 30.0]
 
 
 def test_an_identity_is_a_text_or_a_number(folder):
-    for given, read in (('Zoë', 'Zoë'), (7, '7'), ([['deep']], None), ({}, None)):
-        edit_index(folder, lambda index, given=given: index['clips']['00000'].update(identity=given))
+    for given, read in (("Zoë", "Zoë"), (7, "7"), ([["deep"]], None), ({}, None)):
+        edit_index(folder, lambda index, given=given: index["clips"]["00000"].update(identity=given))
         assert ClipDataset(folder).clips[0].identity == read
 
 
 def test_depth_survives_storage(folder):
     depth = np.random.default_rng(0).uniform(2.25, 3.3, [SIZE, SIZE]).astype(np.float32)
     assert np.abs(decode_depth(encode_depth(depth)) - depth).max() < 2e-5
-    (folder / '00000' / '00004.depth.png').write_bytes(encode_depth(depth))
+    (folder / "00000" / "00004.depth.png").write_bytes(encode_depth(depth))
     assert np.abs(ClipDataset(folder).read_depth(0, 4) - depth).max() < 2e-5
-    with pytest.raises(UserError, match='00005.depth.png'):
+    with pytest.raises(UserError, match="00005.depth.png"):
         ClipDataset(folder).read_depth(0, 5)
 
 
@@ -175,7 +181,7 @@ def test_pairs_have_their_frames_times_and_cameras(clips):
 
 
 def take(dataset, count, **options) -> dict[str, torch.Tensor]:
-    batches = training_batches(dataset, options.pop('batch'), **{'seed': 3, 'workers': 0} | options)
+    batches = training_batches(dataset, options.pop("batch"), **{"seed": 3, "workers": 0} | options)
     rows = [next(batches) for _ in range(count)]
     return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
 
@@ -183,10 +189,10 @@ def take(dataset, count, **options) -> dict[str, torch.Tensor]:
 def test_workers_outlive_the_termination_that_reaches_the_whole_job(clips):
     batches = training_batches(ClipDataset(clips), 2, seed=3, workers=1)
     next(batches)
-    worker, = multiprocessing.active_children()
+    (worker,) = multiprocessing.active_children()
     os.kill(worker.pid, signal.SIGTERM)
     for _ in range(5):
-        assert next(batches)['frames'].shape[0] == 2
+        assert next(batches)["frames"].shape[0] == 2
     batches.close()
     worker.join(10)
     assert not worker.is_alive()
@@ -195,8 +201,8 @@ def test_workers_outlive_the_termination_that_reaches_the_whole_job(clips):
 def test_the_stream_is_the_same_for_any_ranks_workers_and_resumption(clips):
     dataset = ClipDataset(clips)
     whole = take(dataset, 4, batch=4)
-    assert whole['frames'].shape == (16, 2, 3, SIZE, SIZE) and whole['frames'].dtype == torch.uint8
-    assert whole['times'].shape == (16, 2) and whole['cameras'].shape == (16, 2, 25)
+    assert whole["frames"].shape == (16, 2, 3, SIZE, SIZE) and whole["frames"].dtype == torch.uint8
+    assert whole["times"].shape == (16, 2) and whole["cameras"].shape == (16, 2, 25)
     again = take(dataset, 8, batch=2, workers=2)
     ranks = [take(dataset, 4, batch=2, rank=rank, world=2) for rank in range(2)]
     later = take(dataset, 2, batch=4, start=8)
@@ -204,7 +210,7 @@ def test_the_stream_is_the_same_for_any_ranks_workers_and_resumption(clips):
         assert torch.equal(again[key], value)
         assert torch.equal(torch.stack([rank[key] for rank in ranks], dim=1).flatten(0, 1), value)
         assert torch.equal(later[key], value[8:])
-    assert not torch.equal(take(dataset, 4, batch=4, seed=4)['frames'], whole['frames'])
+    assert not torch.equal(take(dataset, 4, batch=4, seed=4)["frames"], whole["frames"])
 
 
 def test_every_epoch_shows_every_clip_once(clips):
@@ -216,10 +222,10 @@ def test_every_epoch_shows_every_clip_once(clips):
 def test_half_of_the_pairs_are_mirrored(clips):
     dataset = ClipDataset(clips)
     known = {camera.tobytes() for clip in dataset.clips for camera in clip.cameras}
-    cameras = take(dataset, 10, batch=30)['cameras'][:, 0].numpy()
+    cameras = take(dataset, 10, batch=30)["cameras"][:, 0].numpy()
     plain = np.mean([camera.tobytes() in known for camera in cameras])
     assert 0.4 < plain < 0.6
-    cameras = take(dataset, 4, batch=30, mirror=False)['cameras'][:, 0].numpy()
+    cameras = take(dataset, 4, batch=30, mirror=False)["cameras"][:, 0].numpy()
     assert all(camera.tobytes() in known for camera in cameras)
 
 
@@ -239,106 +245,115 @@ def test_cameras_for_fakes_are_training_cameras(clips):
 
 
 def test_the_camera_bank_holds_windows(clips, tmp_path):
-    dataset = ClipDataset(make(tmp_path / 'short', lengths=(4, 30)))
+    dataset = ClipDataset(make(tmp_path / "short", lengths=(4, 30)))
     bank = camera_bank(dataset, frames=10, seed=1).numpy()
     to_and_fro = dataset.clips[0].cameras[[0, 1, 2, 3, 2, 1, 0, 1, 2, 3]]
     long = dataset.clips[1].cameras
     assert bank.shape == (2, 10, 25) and any(np.array_equal(row, to_and_fro) for row in bank)
-    assert any(np.array_equal(row, long[s:s + 10]) for row in bank for s in range(21))
+    assert any(np.array_equal(row, long[s : s + 10]) for row in bank for s in range(21))
     assert torch.equal(camera_bank(dataset, seed=2), camera_bank(dataset, seed=2))
 
 
 def damage_missing(folder):
-    (folder / '00000' / '00000.png').unlink()
+    (folder / "00000" / "00000.png").unlink()
 
 
 def damage_truncated(folder):
-    frame = folder / '00000' / '00000.png'
+    frame = folder / "00000" / "00000.png"
     frame.write_bytes(frame.read_bytes()[:400])
 
 
 def damage_text(folder):
-    (folder / '00000' / '00000.png').write_text('not a picture')
+    (folder / "00000" / "00000.png").write_text("not a picture")
 
 
 def damage_size(folder):
-    (folder / '00000' / '00000.png').write_bytes(encode_png(np.zeros([3, SIZE, 2 * SIZE], np.uint8)))
+    (folder / "00000" / "00000.png").write_bytes(encode_png(np.zeros([3, SIZE, 2 * SIZE], np.uint8)))
 
 
-@pytest.mark.parametrize('damage', [damage_missing, damage_truncated, damage_text, damage_size])
+@pytest.mark.parametrize("damage", [damage_missing, damage_truncated, damage_text, damage_size])
 def test_a_broken_first_frame_is_named(folder, damage):
     damage(folder)
-    with pytest.raises(UserError, match=r'00000/00000\.png') as error:
+    with pytest.raises(UserError, match=r"00000/00000\.png") as error:
         ClipDataset(folder)
-    assert '\n' not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-@pytest.mark.parametrize('damage', [damage_missing, damage_truncated, damage_size])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", [damage_missing, damage_truncated, damage_size])
 def test_a_broken_frame_ends_training_with_one_sentence(folder, damage, workers):
-    for clip in ('00001', '00002'):
+    for clip in ("00001", "00002"):
         shutil.rmtree(folder / clip)
-    edit_index(folder, lambda index: index.update(labels=index['labels'][:20]))
+    edit_index(folder, lambda index: index.update(labels=index["labels"][:20]))
     dataset = ClipDataset(folder)
     damage(folder)
-    with pytest.raises(UserError, match=r'00000/00000\.png') as error:
+    with pytest.raises(UserError, match=r"00000/00000\.png") as error:
         take(dataset, 100, batch=4, workers=workers)
-    assert '\n' not in str(error.value) and 'Traceback' not in str(error.value)
+    assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
 
 def test_a_dead_worker_ends_training_with_one_sentence(clips, monkeypatch):
-    monkeypatch.setattr(data, 'draw_pair', lambda *_: os._exit(1))
-    with pytest.raises(UserError, match='fewer --workers') as error:
+    monkeypatch.setattr(data, "draw_pair", lambda *_: os._exit(1))
+    with pytest.raises(UserError, match="fewer --workers") as error:
         take(ClipDataset(clips), 1, batch=2, workers=1)
-    assert '\n' not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def label(value):
-    return lambda index: index['labels'][0].__setitem__(1, value)
+    return lambda index: index["labels"][0].__setitem__(1, value)
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (lambda index: index.update(labels=None), 'no cameras'),
-    (lambda index: index.update(labels=[]), 'no cameras'),
-    (lambda index: index.pop('labels'), 'no cameras'),
-    (lambda index: index.update(labels=['00000/00000.png']), 'list of'),
-    (lambda index: index.update(clips=[]), 'must be an object'),
-    (label(None), '00000/00000.png'),
-    (label([0.0] * 24), '00000/00000.png'),
-    (label([float('nan')] * 25), '00000/00000.png'),
-    (label(['x'] * 25), '00000/00000.png'),
-    (lambda index: index['labels'][0].__setitem__(0, '../secret.png'), 'unsafe'),
-    (lambda index: index['labels'][0].__setitem__(0, '/etc/passwd'), 'unsafe'),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: index.update(labels=None), "no cameras"),
+        (lambda index: index.update(labels=[]), "no cameras"),
+        (lambda index: index.pop("labels"), "no cameras"),
+        (lambda index: index.update(labels=["00000/00000.png"]), "list of"),
+        (lambda index: index.update(clips=[]), "must be an object"),
+        (label(None), "00000/00000.png"),
+        (label([0.0] * 24), "00000/00000.png"),
+        (label([float("nan")] * 25), "00000/00000.png"),
+        (label(["x"] * 25), "00000/00000.png"),
+        (lambda index: index["labels"][0].__setitem__(0, "../secret.png"), "unsafe"),
+        (lambda index: index["labels"][0].__setitem__(0, "/etc/passwd"), "unsafe"),
+    ],
+)
 def test_a_bad_index_is_named(folder, change, message):
     edit_index(folder, change)
     with pytest.raises(UserError, match=message) as error:
         ClipDataset(folder)
-    assert '\n' not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_what_is_no_dataset_is_named(clips, tmp_path):
-    whole = make(tmp_path / 'whole.zip').read_bytes()
-    (tmp_path / 'truncated.zip').write_bytes(whole[:len(whole) // 2])
-    (tmp_path / 'empty.zip').write_bytes(b'')
-    (tmp_path / 'text.txt').write_text('hello')
-    (tmp_path / 'empty').mkdir()
-    (tmp_path / 'json').mkdir()
-    (tmp_path / 'json' / 'dataset.json').write_text('{"labels": [')
-    broken_zip = 'not a whole zip'
-    for name, message in {'absent': 'does not exist', 'absent.zip': 'does not exist', 'truncated.zip': broken_zip,
-                          'empty.zip': broken_zip, 'text.txt': 'neither', 'empty': 'no dataset.json',
-                          'json': 'unreadable'}.items():
+    whole = make(tmp_path / "whole.zip").read_bytes()
+    (tmp_path / "truncated.zip").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.zip").write_bytes(b"")
+    (tmp_path / "text.txt").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "dataset.json").write_text('{"labels": [')
+    broken_zip = "not a whole zip"
+    for name, message in {
+        "absent": "does not exist",
+        "absent.zip": "does not exist",
+        "truncated.zip": broken_zip,
+        "empty.zip": broken_zip,
+        "text.txt": "neither",
+        "empty": "no dataset.json",
+        "json": "unreadable",
+    }.items():
         with pytest.raises(UserError, match=message) as error:
             ClipDataset(tmp_path / name)
-        assert str(tmp_path / name) in str(error.value) and '\n' not in str(error.value)
+        assert str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize('name', ['/absolute.png', '../up.png', 'a/../../up.png', 'C:\\drive.png'])
+@pytest.mark.parametrize("name", ["/absolute.png", "../up.png", "a/../../up.png", "C:\\drive.png"])
 def test_zips_with_tricks_in_their_paths_are_refused(tmp_path, name):
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, 'w') as archive:
-        archive.writestr(name, b'')
-    (tmp_path / 'trick.zip').write_bytes(buffer.getvalue())
-    with pytest.raises(UserError, match='unsafe path'):
-        ClipDataset(tmp_path / 'trick.zip')
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"")
+    (tmp_path / "trick.zip").write_bytes(buffer.getvalue())
+    with pytest.raises(UserError, match="unsafe path"):
+        ClipDataset(tmp_path / "trick.zip")

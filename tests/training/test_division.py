@@ -19,9 +19,24 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
 # With everything random on: noise, jitter, swapped cameras, blur, mirrored pairs. A seed without an activation or a ray
 # sample so near to a kink that the rounding of another batch size puts it on the other side: these differ by 1e-4.
-OPTIONS = ["--cfg=demo", "--img-resolution=32", "--plane-resolution=16", "--motion-blocks=2", "--cbase=128", "--cmax=8",
-           "--d-cbase=128", "--d-cmax=8", "--depth-samples=4", "--importance-samples=4", "--seed=2",
-           "--neural-rendering-resolution=8", "--batch=8", "--tick=1", "--workers=0", "--device=cpu"]
+OPTIONS = [
+    "--cfg=demo",
+    "--img-resolution=32",
+    "--plane-resolution=16",
+    "--motion-blocks=2",
+    "--cbase=128",
+    "--cmax=8",
+    "--d-cbase=128",
+    "--d-cmax=8",
+    "--depth-samples=4",
+    "--importance-samples=4",
+    "--seed=2",
+    "--neural-rendering-resolution=8",
+    "--batch=8",
+    "--tick=1",
+    "--workers=0",
+    "--device=cpu",
+]
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
 
@@ -34,8 +49,14 @@ def alone(outdir: Path, data: Path, *more: str) -> None:
 
 def together(program: list[str], outdir: Path, data: Path, *more: str) -> None:
     """The program with train.py's arguments in two processes, four clips each."""
-    done = subprocess.run([*LAUNCH, *program, *OPTIONS, f"--outdir={outdir}", f"--data={data}", *more],
-                          env=ENVIRONMENT, text=True, capture_output=True, timeout=300, check=False)
+    done = subprocess.run(
+        [*LAUNCH, *program, *OPTIONS, f"--outdir={outdir}", f"--data={data}", *more],
+        env=ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -61,7 +82,7 @@ def test_gradients(gradients, phase, division):
     assert len(whole) == len(divided) > 10
     total = _norm(whole)
     assert _norm([one - other for one, other in zip(whole, divided, strict=True)]) < 1e-5 * total
-    for one, other in zip(whole, divided, strict=True):      # small sums of large terms cancel: rounding weighs more
+    for one, other in zip(whole, divided, strict=True):  # small sums of large terms cancel: rounding weighs more
         assert (one - other).norm() < max(1e-4 * one.norm(), 1e-6 * total), tuple(one.shape)
 
 

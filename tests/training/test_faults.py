@@ -27,7 +27,7 @@ def forks(tmp_path_factory) -> Iterator[Forks]:
 
 def state_of(outdir: Path) -> dict:
     """The newest state of the one run there, which must be usable."""
-    folder, = outdir.iterdir()
+    (folder,) = outdir.iterdir()
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     return RunFolder(folder).newest_state(require_sound)[1]
 
@@ -41,27 +41,41 @@ def torchrun(outdir: Path, data: Path, rank: int, fault: list, *more: str) -> su
     worker = Path(__file__).with_name("torchrun_training.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(worker)]
     arguments = [*TINY, f"--outdir={outdir}", f"--data={data}", *SAVING, *more]
-    return subprocess.run([*launch, str(rank), json.dumps(fault), *arguments], env=ENVIRONMENT, text=True,
-                          capture_output=True, timeout=SECONDS, check=False)
+    return subprocess.run(
+        [*launch, str(rank), json.dumps(fault), *arguments],
+        env=ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
 
 
 def test_nan_in_one_process_s_gradient_spoils_no_weights(forks, heads, tmp_path):
-    ended = forks.start(tmp_path / "runs", heads, "--kimg=0.008", ranks=2, fault=["nan_gradient", 2], fault_rank=1,
-                        record=str(tmp_path / "record"))
+    ended = forks.start(
+        tmp_path / "runs",
+        heads,
+        "--kimg=0.008",
+        ranks=2,
+        fault=["nan_gradient", 2],
+        fault_rank=1,
+        record=str(tmp_path / "record"),
+    )
     assert ended.statuses == [0, 0], ended.text
     first, second = (lines(tmp_path / f"record.{rank}") for rank in (0, 1))
     assert [line["rank"] for line in first + second] == [0] * 4 + [1] * 4
     assert [line["weights"] for line in first] == [line["weights"] for line in second], "both stay one model"
     assert state_of(tmp_path / "runs")["progress"]["clips"] == 8, "and finite: nothing else is written"
-    folder, = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").iterdir()
     faults = [line["health/nonfinite_gradients"] > 0 for line in lines(folder / "stats.jsonl")]
     assert faults == [False, False, True, False]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_data_worker_that_is_killed_ends_all(forks, heads, tmp_path, rank):
-    ended = forks.start(tmp_path / "runs", heads, *SAVING, "--workers=1", ranks=2,
-                        fault=["loader_workers_killed", 3], fault_rank=rank)
+    ended = forks.start(
+        tmp_path / "runs", heads, *SAVING, "--workers=1", ranks=2, fault=["loader_workers_killed", 3], fault_rank=rank
+    )
     assert ended.statuses[rank] == 2 and ended.statuses[1 - rank] in (1, 2), ended.text
     assert re.search(r"Error: A process that loads data died \(.*killed.*\).*start the same command again", ended.text)
     assert "Traceback" not in ended.text and ended.text.count("Error: ") == 1
@@ -85,8 +99,9 @@ def test_a_frame_that_vanishes_ends_all(heads, tmp_path):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_of_ours_in_one_process_ends_the_other_at_once(forks, heads, tmp_path, rank):
-    ended = forks.start(tmp_path / "runs", heads, *SAVING, ranks=2,
-                        fault=["raised_in_phase", "g_main", 3], fault_rank=rank)
+    ended = forks.start(
+        tmp_path / "runs", heads, *SAVING, ranks=2, fault=["raised_in_phase", "g_main", 3], fault_rank=rank
+    )
     assert ended.statuses == [1, 1]
     assert ended.text.count("RuntimeError: The phase went wrong.") == ended.text.count("Traceback (most") == 1
     assert re.search(PEER_ENDS % (1 - rank), ended.text)
@@ -95,16 +110,21 @@ def test_an_error_of_ours_in_one_process_ends_the_other_at_once(forks, heads, tm
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_killed_ends_the_other_at_once(forks, heads, tmp_path, rank):
-    ended = forks.start(tmp_path / "runs", heads, *SAVING, ranks=2,
-                        fault=["killed_in_phase", "d_main", 3], fault_rank=rank)
+    ended = forks.start(
+        tmp_path / "runs", heads, *SAVING, ranks=2, fault=["killed_in_phase", "d_main", 3], fault_rank=rank
+    )
     assert ended.statuses[rank] == -signal.SIGKILL and ended.statuses[1 - rank] == 1
     assert re.search(PEER_ENDS % (1 - rank), ended.text) and "Traceback" not in ended.text
     assert state_of(tmp_path / "runs")["progress"]["clips"] == 4
 
 
-@pytest.mark.parametrize("fault, said", [
-    (["raised_in_phase", "d_main", 2], "RuntimeError: The phase went wrong."),
-    (["killed_in_phase", "d_main", 2], r"Signal 9 \(SIGKILL\)")])
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        (["raised_in_phase", "d_main", 2], "RuntimeError: The phase went wrong."),
+        (["killed_in_phase", "d_main", 2], r"Signal 9 \(SIGKILL\)"),
+    ],
+)
 def test_torchrun_ends_what_is_left(heads, tmp_path, fault, said):
     ended = torchrun(tmp_path / "runs", heads, 1, fault)
     assert ended.returncode == 1

@@ -42,8 +42,10 @@ def nets():
 @pytest.fixture
 def eg3d(nets, here):
     """Function that writes a pickle as EG3D does, from the tiny networks without motion and raw image layers."""
+
     def write(name="eg3d.pkl", **choices):
         return foreign_files.eg3d(nets, here / name, **choices)
+
     return write
 
 
@@ -73,7 +75,7 @@ def test_pv3d_comes_back(nets, here):
     for name, module in nets.items():
         same(checkpoint.weights[name], dict(module.state_dict()), rtol=0, atol=0)
     options = tiny.config()
-    found = checkpoint.config.generator                 # of the rendering, the file says only the decoder's width
+    found = checkpoint.config.generator  # of the rendering, the file says only the decoder's width
     assert replace(found, rendering=options.generator.rendering) == options.generator
     assert checkpoint.config.discriminator == options.discriminator
     checkpoint = replace(checkpoint, config=replace(checkpoint.config, generator=options.generator))
@@ -98,8 +100,9 @@ def test_the_papers_networks_are_recognised():
             name, shape = line.split()[:2]
             part[name] = () if shape == "scalar" else tuple(map(int, shape.split("x")))
     config = tiny.config()
-    found = generator_config(parts["generator"], GeneratorConfig.__dataclass_fields__["rendering"].default_factory(),
-                              "PV3D")
+    found = generator_config(
+        parts["generator"], GeneratorConfig.__dataclass_fields__["rendering"].default_factory(), "PV3D"
+    )
     assert replace(found, sr_channels=None) == GeneratorConfig() and found.sr_channels == (256, 128)
     assert network_shapes(replace(config, generator=found), ["G"])["G"] == parts["generator"]
 
@@ -116,16 +119,23 @@ def test_buffers_that_we_lack_and_filters_that_they_lack(nets, here):
     same(read_foreign(path).weights["G_ema"], dict(nets.G_ema.state_dict()), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("changes, match", [
-    ({"generator_ema.decoder.net.0.weight": torch.zeros(8, 5)}, "1 entries of G_ema are not those of our networks, de"),
-    ({"generator.decoder.net.4.weight": torch.zeros(8, 4)}, "entries of G are not those .* decoder.net.4.weight"),
-    ({"generator_ema.decoder.net.0.bias": torch.full([8], math.nan)}, "numbers that are not finite"),
-    ({"generator_ema.decoder.net.0.bias": torch.zeros(8).long()}, "no floating-point numbers"),
-    ({"generator_ema.decoder.net.0.bias": "text"}, "decoder.net.0.bias is no tensor"),
-    ({"generator_ema.backbone.mapping.embed.weight": torch.zeros(8, 26)}, "cameras have 26 numbers, not 25"),
-    ({"generator_ema.backbone.synthesis.b8.conv1.weight": torch.zeros(9, 8, 3, 3)}, "entries of G are not those"),
-    ({"img_discriminator.b8.conv0.bias": torch.zeros(3)}, "1 entries of D_img"),
-    ({"generator_ema.superresolution.block1.conv1.noise_const": torch.zeros(48, 48)}, "power of two")])
+@pytest.mark.parametrize(
+    "changes, match",
+    [
+        (
+            {"generator_ema.decoder.net.0.weight": torch.zeros(8, 5)},
+            "1 entries of G_ema are not those of our networks, de",
+        ),
+        ({"generator.decoder.net.4.weight": torch.zeros(8, 4)}, "entries of G are not those .* decoder.net.4.weight"),
+        ({"generator_ema.decoder.net.0.bias": torch.full([8], math.nan)}, "numbers that are not finite"),
+        ({"generator_ema.decoder.net.0.bias": torch.zeros(8).long()}, "no floating-point numbers"),
+        ({"generator_ema.decoder.net.0.bias": "text"}, "decoder.net.0.bias is no tensor"),
+        ({"generator_ema.backbone.mapping.embed.weight": torch.zeros(8, 26)}, "cameras have 26 numbers, not 25"),
+        ({"generator_ema.backbone.synthesis.b8.conv1.weight": torch.zeros(9, 8, 3, 3)}, "entries of G are not those"),
+        ({"img_discriminator.b8.conv0.bias": torch.zeros(3)}, "1 entries of D_img"),
+        ({"generator_ema.superresolution.block1.conv1.noise_const": torch.zeros(48, 48)}, "power of two"),
+    ],
+)
 def test_other_networks_are_refused(nets, here, changes, match):
     with pytest.raises(UserError, match=match) as error:
         read_foreign(pv3d(nets, here / "a.pt", **changes))
@@ -146,8 +156,9 @@ def test_eg3d_comes_back_as_a_static_generator(nets, eg3d):
 
 
 def test_eg3ds_factors_are_folded_in(nets, eg3d):
-    checkpoint = read_foreign(eg3d(c_scale=0.5, decoder_lr_mul=2, ray_start=2.0, disparity_space_sampling=True,
-                                   white_back=True))
+    checkpoint = read_foreign(
+        eg3d(c_scale=0.5, decoder_lr_mul=2, ray_start=2.0, disparity_space_sampling=True, white_back=True)
+    )
     reference = static(nets.G_ema)
     for parameter in reference.decoder.parameters():
         parameter.data *= 2
@@ -184,13 +195,20 @@ class Call:
         return self.reduced
 
 
-@pytest.mark.parametrize("options, match", [
-    ({"clamp_mode": "relu"}, "clamp_mode is 'relu'"), ({"ray_start": "auto"}, "rendering option near is 'auto'"),
-    ({"depth_resolution": 10 ** 9}, "depth_samples is 1000000000"), ({"c_scale": math.inf}, "not finite"),
-    ({"ray_end": math.nan}, "finite number"), ({"ray_end": 1.0}, "near < far"),
-    ({"extra": {"G": Call(os.system, f"touch {MARKER}")}}, "module G has no state"),
-    ({"attributes": {"_parameters": {"x": Call(os.system, f"touch {MARKER}")}}}, "entry x is no tensor"),
-    ({"attributes": {"_modules": {}}}, "no backbone")])
+@pytest.mark.parametrize(
+    "options, match",
+    [
+        ({"clamp_mode": "relu"}, "clamp_mode is 'relu'"),
+        ({"ray_start": "auto"}, "rendering option near is 'auto'"),
+        ({"depth_resolution": 10**9}, "depth_samples is 1000000000"),
+        ({"c_scale": math.inf}, "not finite"),
+        ({"ray_end": math.nan}, "finite number"),
+        ({"ray_end": 1.0}, "near < far"),
+        ({"extra": {"G": Call(os.system, f"touch {MARKER}")}}, "module G has no state"),
+        ({"attributes": {"_parameters": {"x": Call(os.system, f"touch {MARKER}")}}}, "entry x is no tensor"),
+        ({"attributes": {"_modules": {}}}, "no backbone"),
+    ],
+)
 def test_other_eg3d_networks_are_refused(eg3d, options, match):
     with pytest.raises(UserError, match=match) as error:
         read_foreign(eg3d(**options))
@@ -218,8 +236,9 @@ def test_hostile_extras_are_never_looked_at(nets, eg3d, here):
 def test_eval_as_the_persistent_function(eg3d, here):
     data = eg3d().read_bytes()
     old, new = (b"\x8c" + bytes([len(name)]) + name for name in (b"torch_utils.persistence", b"builtins"))
-    (here / "a.pkl").write_bytes(data.replace(old, new).replace(
-        b"\x8c\x1b_reconstruct_persistent_obj", b"\x8c\x04eval"))
+    (here / "a.pkl").write_bytes(
+        data.replace(old, new).replace(b"\x8c\x1b_reconstruct_persistent_obj", b"\x8c\x04eval")
+    )
     assert data.count(old) == 1 and read_foreign(here / "a.pkl") is None
 
 
@@ -239,7 +258,7 @@ def test_files_of_other_kinds(nets, snapshot, eg3d, here):
     (here / "cut.pt").write_bytes(data[:-100])
     assert read_foreign(here / "cut.pt") is None, "left to those who read snapshots"
     at = data.index(nets.G_ema.decoder.net[0].bias.detach().numpy().tobytes())
-    (here / "flipped.pt").write_bytes(data[:at] + b"\0" + data[at + 1:])
+    (here / "flipped.pt").write_bytes(data[:at] + b"\0" + data[at + 1 :])
     with pytest.raises(UserError, match="flipped.pt is no checkpoint that can be read, or it is damaged"):
         read_foreign(here / "flipped.pt")
 
@@ -268,17 +287,23 @@ def test_ablations_of_the_discriminators_come_back(here):
 
 def test_names_behind_a_parallel_wrapper(nets, here):
     content = torch.load(pv3d(nets, here / "a.pt"), weights_only=True)
-    for wrapped in ({f"module.{name}": value for name, value in content["model"].items()},
-                    {name.replace(".", ".module.", 1): value for name, value in content["model"].items()}):
+    for wrapped in (
+        {f"module.{name}": value for name, value in content["model"].items()},
+        {name.replace(".", ".module.", 1): value for name, value in content["model"].items()},
+    ):
         torch.save({"model": wrapped}, here / "b.pt")
         checkpoint = read_foreign(here / "b.pt")
         for name, module in nets.items():
             same(checkpoint.weights[name], dict(module.state_dict()), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("judge, why", [
-    (lambda nets: Persistent(nets.D_vid), "entries of D_img are not those"),
-    (lambda nets: Call(os.system, f"touch {MARKER}"), "has no state")])
+@pytest.mark.parametrize(
+    "judge, why",
+    [
+        (lambda nets: Persistent(nets.D_vid), "entries of D_img are not those"),
+        (lambda nets: Call(os.system, f"touch {MARKER}"), "has no state"),
+    ],
+)
 def test_eg3d_with_another_discriminator_is_of_use(nets, eg3d, capsys, judge, why):
     path = eg3d(extra={"D": judge(nets)})
     checkpoint = read_foreign(path)

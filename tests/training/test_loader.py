@@ -19,7 +19,7 @@ from training.dataset import ClipDataset, training_batches
 from training.run_folder import RunFolder
 from training.training_loop import Hooks, Trainer
 
-LONG = 3600                              # seconds of a read that hangs
+LONG = 3600  # seconds of a read that hangs
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -31,9 +31,11 @@ def dataset(heads) -> ClipDataset:
 @pytest.fixture
 def before_draws(monkeypatch):
     """Has a function called before every pair that is drawn, in the process that draws."""
+
     def arm(act) -> None:
         draw = data.draw_pair
         monkeypatch.setattr(data, "draw_pair", lambda *rest: (act(), draw(*rest))[1])
+
     return arm
 
 
@@ -60,7 +62,7 @@ def ask_for_the_end() -> None:
 
 
 def test_batches_reach_the_main_process_in_shared_memory(dataset):
-    batch, = [next(training_batches(dataset, 2, seed=0, workers=1))]
+    (batch,) = [next(training_batches(dataset, 2, seed=0, workers=1))]
     assert all(value.is_shared() for value in batch.values())
     assert not any(value.is_shared() for value in next(training_batches(dataset, 2, seed=0, workers=0)).values())
 
@@ -74,6 +76,7 @@ def test_no_room_in_shared_memory_is_one_sentence(dataset, before_draws, pairs):
         drawn.append(None)
         if len(drawn) > pairs:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
     before_draws(no_room)
     batches = training_batches(dataset, 2, seed=0, workers=1)
     for _ in range(pairs // 2):
@@ -127,10 +130,11 @@ def test_an_interrupt_lets_workers_end_while_its_traceback_lives(dataset, before
         if len(drawn) == 3 and waited_for.acquire():
             time.sleep(0.3)
             os.kill(os.getppid(), signal.SIGINT)
+
     before_draws(interrupt_at_the_second_batch)
     batches = training_batches(dataset, 2, seed=0, workers=1)
     next(batches)
-    worker, = multiprocessing.active_children()
+    (worker,) = multiprocessing.active_children()
     waited_for.release()
     with pytest.raises(KeyboardInterrupt):
         next(batches)
@@ -140,13 +144,18 @@ def test_an_interrupt_lets_workers_end_while_its_traceback_lives(dataset, before
 
 def test_a_stop_that_is_asked_while_training_waits_for_data_is_not_lost(dataset, before_draws, tmp_path, terminations):
     before_draws(lambda: (ask_for_the_end(), time.sleep(0.2)))
-    trainer = Trainer(tiny.config(training__workers=1), dataset, RunFolder(tmp_path, 1), torch.device("cpu"),
-                      hooks=Hooks(stop=lambda: bool(terminations)))
+    trainer = Trainer(
+        tiny.config(training__workers=1),
+        dataset,
+        RunFolder(tmp_path, 1),
+        torch.device("cpu"),
+        hooks=Hooks(stop=lambda: bool(terminations)),
+    )
     assert trainer.train().iteration == 1
     assert RunFolder(tmp_path, 1).newest_state(trainer._require_fit)[1]["progress"]["iteration"] == 1
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2 ** 32 - 1, MAX_WHOLE])
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, MAX_WHOLE])
 def test_no_two_draws_of_a_run_are_the_same_numbers(dataset, tmp_path, monkeypatch, seed):
     """Seeds [s, a, b] and [s, a, b, 0] mean the same to NumPy, so the states count, not the keys."""
     keys = []
@@ -154,13 +163,17 @@ def test_no_two_draws_of_a_run_are_the_same_numbers(dataset, tmp_path, monkeypat
     monkeypatch.setattr(np.random, "default_rng", lambda key: (keys.append(key), generator(key))[1])
     monkeypatch.setattr(np.random, "SeedSequence", lambda key: (keys.append(key), sequence(key))[1])
     data._epoch_order.cache_clear()
-    trainer = Trainer(tiny.config(training__seed=seed, training__g_reg_interval=2), dataset, RunFolder(tmp_path, 1),
-                      torch.device("cpu"))
+    trainer = Trainer(
+        tiny.config(training__seed=seed, training__g_reg_interval=2),
+        dataset,
+        RunFolder(tmp_path, 1),
+        torch.device("cpu"),
+    )
     batches = trainer._batches()
-    for _ in range(4):                   # 8 pairs, epochs 0 to 2
+    for _ in range(4):  # 8 pairs, epochs 0 to 2
         trainer.iterate(next(batches))
     states = [tuple(sequence(key).generate_state(4)) for key in keys]
     bank, pairs, epochs = 1, 8, 3
-    phases = 4 + 2 + 4                   # with fakes, and for each two draws of cameras and two clips
+    phases = 4 + 2 + 4  # with fakes, and for each two draws of cameras and two clips
     assert len(states) == bank + pairs + epochs + phases * (2 + 2)
     assert len(set(states)) == len(states)

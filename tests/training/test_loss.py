@@ -18,6 +18,7 @@ from training.networks.generator import Generator
 
 # --- the golden training step ----------------------------------------------------------------------------------------
 
+
 class Watched(Loss):
     """Keeps what the generator's phases pass on, and the gradients of each loss for the frames alone."""
 
@@ -61,8 +62,11 @@ def check_main_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatch) 
         golden.check(file, f"loss_{name}", loss.losses[name])
     golden.check(file, "loss_total", report["loss/g"])
     (dimage_img, draw_img), (dimage_vid,) = loss.frame_gradients["img"], loss.frame_gradients["vid"]
-    for name, step, value in (("dimage_img", 31, dimage_img), ("dimage_raw_img", 7, draw_img),
-                              ("dimage_vid", 31, dimage_vid)):
+    for name, step, value in (
+        ("dimage_img", 31, dimage_img),
+        ("dimage_raw_img", 7, draw_img),
+        ("dimage_vid", 31, dimage_vid),
+    ):
         golden.check(file, f"{name}_s{step}", value[:, :, ::step, ::step])
         golden.check(file, f"{name}_norm", value.double().norm())
     golden.check_gradients(file, "grad", gradients_of(loss.G))
@@ -108,9 +112,19 @@ def test_both_match_golden_in_float64(monkeypatch):
 
 # --- schedules and blur ----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("clips, sigma, swap", [
-    (0, 10, 1), (25_000, 7.5, 0.9875), (50_000, 5, 0.975), (100_000, 0, 0.95), (500_000, 0, 0.75), (1_000_000, 0, 0.5),
-    (4_000_000, 0, 0.5)])
+
+@pytest.mark.parametrize(
+    "clips, sigma, swap",
+    [
+        (0, 10, 1),
+        (25_000, 7.5, 0.9875),
+        (50_000, 5, 0.975),
+        (100_000, 0, 0.95),
+        (500_000, 0, 0.75),
+        (1_000_000, 0, 0.5),
+        (4_000_000, 0, 0.5),
+    ],
+)
 def test_schedule(clips, sigma, swap):
     """Blur fades over 200 * batch / 32 kimg (batch 16: 100), swapping to one half over 1000 kimg."""
     now = schedule(Config(), clips)
@@ -173,6 +187,7 @@ def test_real_frames_are_scaled_and_shrunk():
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def setting():
@@ -286,7 +301,7 @@ def test_accumulated_passes_equal_one(setting):
     nets, loss, _, _ = setting
     fakes = tiny.fakes(loss.config, 4)
     loss.D_img = None
-    nets.D_vid.b4.mbstd_group = 1            # statistics over the batch do not split
+    nets.D_vid.b4.mbstd_group = 1  # statistics over the batch do not split
     loss.g_main(fakes, CALM)
     whole = {name: p.grad.clone() for name, p in nets.G.named_parameters() if p.grad is not None}
     nets.G.zero_grad(set_to_none=True)

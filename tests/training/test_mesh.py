@@ -46,7 +46,7 @@ def test_faces_look_outwards_and_close_the_surface(ball):
     outwards = (normals * (corners.mean(1) - CENTRE)).sum(1)
     assert (outwards > -1e-12).all()
     volume = np.einsum("fi,fi->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
-    assert volume == pytest.approx(4 / 3 * np.pi * RADIUS ** 3, rel=0.01)
+    assert volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.01)
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all(), "every edge has two faces"
 
@@ -77,9 +77,9 @@ def parse_ply(content: bytes) -> tuple[list[str], np.ndarray, np.ndarray, np.nda
     count, faces = (int(line.split()[2]) for line in lines if line.startswith("element"))
     coloured = "property uchar red" in lines
     stride = 15 if coloured else 12
-    table = np.frombuffer(body[:count * stride], np.uint8).reshape(count, stride)
+    table = np.frombuffer(body[: count * stride], np.uint8).reshape(count, stride)
     positions = np.ascontiguousarray(table[:, :12]).view("<f4")
-    triangles = np.frombuffer(body[count * stride:], np.uint8).reshape(faces, 13)
+    triangles = np.frombuffer(body[count * stride :], np.uint8).reshape(faces, 13)
     assert (triangles[:, 0] == 3).all()
     return lines, positions, np.ascontiguousarray(triangles[:, 1:]).view("<i4"), table[:, 12:] if coloured else None
 

@@ -73,7 +73,7 @@ def test_normals_of_a_sphere():
     rays = local_rays(cameras(), 96)
     centre, radius = torch.tensor([0.05, -0.04, 2.7], dtype=torch.float64), 0.6
     along = torch.einsum("c,nchw->nhw", centre, rays)
-    root = along ** 2 - centre.dot(centre) + radius ** 2
+    root = along**2 - centre.dot(centre) + radius**2
     assert (root > 0).all(), "the sphere fills the frame"
     depth = (along - root.sqrt()).unsqueeze(1)
     exact = (depth * rays - centre.view(1, 3, 1, 1)) / radius
@@ -103,7 +103,7 @@ def test_image_grid(count, columns, size):
     assert grid.shape == (*size, 3) and grid.dtype == np.uint8
     for k in range(count):
         row, column = divmod(k, columns)
-        part = grid[row * 4:row * 4 + 4, column * 5:column * 5 + 5]
+        part = grid[row * 4 : row * 4 + 4, column * 5 : column * 5 + 5]
         np.testing.assert_array_equal(part, images[k].permute(1, 2, 0).numpy())
     if count == 5:
         assert not grid[4:, 10:].any()

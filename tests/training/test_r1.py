@@ -19,11 +19,19 @@ def discriminator_case(name: str):
     nets, frames = tiny.networks(options, torch.float64), tiny.reals(options, dtype=torch.float64)
     if name == "img":
         D = nets.D_img
-        return (D, lambda image, raw: D(image, raw, frames.cameras), [frames.image, frames.image_raw],
-                lambda image, raw: r1_image(D, image, raw, frames.cameras))
+        return (
+            D,
+            lambda image, raw: D(image, raw, frames.cameras),
+            [frames.image, frames.image_raw],
+            lambda image, raw: r1_image(D, image, raw, frames.cameras),
+        )
     D = nets.D_vid
-    return (D, lambda x: D(x, frames.cameras), [D.assemble(frames.image, frames.times)],
-            lambda x: r1_video(D, x, frames.cameras))
+    return (
+        D,
+        lambda x: D(x, frames.cameras),
+        [D.assemble(frames.image, frames.times)],
+        lambda x: r1_video(D, x, frames.cameras),
+    )
 
 
 @pytest.mark.parametrize("name", ["img", "vid"])
@@ -36,10 +44,11 @@ def test_r1_is_the_squared_slope_of_the_logits(name):
     gradients = torch.autograd.grad(logits(*leaves).sum(), leaves)
     norm = math.sqrt(sum(g.square().sum() for g in gradients))
     step = 1e-6
-    ahead, behind = (logits(*(x + sign * step * g / norm for x, g in zip(inputs, gradients, strict=True))).sum()
-                     for sign in (1, -1))
+    ahead, behind = (
+        logits(*(x + sign * step * g / norm for x, g in zip(inputs, gradients, strict=True))).sum() for sign in (1, -1)
+    )
     assert ((ahead - behind) / (2 * step)).item() == pytest.approx(norm, rel=1e-6)
-    assert penalty.sum().item() == pytest.approx(norm ** 2, rel=1e-9)
+    assert penalty.sum().item() == pytest.approx(norm**2, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["img", "vid"])
@@ -65,7 +74,7 @@ def test_r1_gradients_for_the_parameters(name):
 def test_r1_of_the_video_discriminator_counts_the_time_plane():
     D, _, (x,), r1 = discriminator_case("vid")
     leaf = x.clone().requires_grad_()
-    gradient, = torch.autograd.grad(D(leaf, tiny.reals(tiny.config(), dtype=torch.float64).cameras).sum(), leaf)
+    (gradient,) = torch.autograd.grad(D(leaf, tiny.reals(tiny.config(), dtype=torch.float64).cameras).sum(), leaf)
     per_channel = gradient.square().sum(dim=[2, 3])
     assert (per_channel[:, 6] > 0).all()
     torch.testing.assert_close(r1(x), per_channel.sum(dim=1))

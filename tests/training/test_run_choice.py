@@ -57,8 +57,11 @@ def test_latest_is_the_newest_run_whatever_its_name(tmp_path):
     newest = start(tmp_path, 4, name="named", training__seed=1)
     RunFolder.create(tmp_path, "empty", options())
     assert choose(tmp_path, "latest", training__seed=1).path == newest
-    with pytest.raises(UserError, match=f"--resume=latest means {newest}, which was started with other options "
-                                        r"\(--gamma was 2.0, not 3.0; --seed was 1, not 0\): repeat them"):
+    with pytest.raises(
+        UserError,
+        match=f"--resume=latest means {newest}, which was started with other options "
+        r"\(--gamma was 2.0, not 3.0; --seed was 1, not 0\): repeat them",
+    ):
         choose(tmp_path, "latest", loss__gamma=3.0)
     assert not (tmp_path / "absent").exists() and len(list(tmp_path.iterdir())) == 3
 
@@ -107,13 +110,18 @@ def of_other_options(outdir: Path) -> Path:
     return start(outdir, 4, 8, training__seed=1) / "training-state-000000.004.pt"
 
 
-@pytest.mark.parametrize("make, sentence", [
-    (stray, "is no training-state-.* in the folder of a run: give one that is"),
-    (snapshot_file, "is no training-state-.* or take the weights of a snapshot with --init-from"),
-    (damaged, "damaged or was cut short"), (not_sound, "cannot be used, because it has no optimizers"),
-    (of_other_options, r"was started with other options \(--seed was 1, not 0\)"),
-    (lambda outdir: outdir / "absent", "absent has no training-state"),
-    (lambda outdir: start(outdir), "has no training-state")])
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (stray, "is no training-state-.* in the folder of a run: give one that is"),
+        (snapshot_file, "is no training-state-.* or take the weights of a snapshot with --init-from"),
+        (damaged, "damaged or was cut short"),
+        (not_sound, "cannot be used, because it has no optimizers"),
+        (of_other_options, r"was started with other options \(--seed was 1, not 0\)"),
+        (lambda outdir: outdir / "absent", "absent has no training-state"),
+        (lambda outdir: start(outdir), "has no training-state"),
+    ],
+)
 def test_a_file_or_folder_to_go_on_from_that_is_none(tmp_path, make, sentence):
     given = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -137,6 +145,7 @@ def test_a_full_disk_gives_the_folder_back(tmp_path, monkeypatch):
 
     def full(self, folder):
         raise UserError("No space left.")
+
     with monkeypatch.context() as patch:
         patch.setattr(RunOptions, "save", full)
         with pytest.raises(UserError, match="No space left"):

@@ -55,9 +55,16 @@ def test_options_are_kept_as_json(tmp_path):
     assert RunOptions.load(path) == chosen
 
 
-@pytest.mark.parametrize("text, match", [
-    (None, "does not exist"), ("{", "not valid JSON"), ("[]", "no list of options"), ("{}", "no list of options"),
-    ('{"config": {"new": 1}}', "does not know")])
+@pytest.mark.parametrize(
+    "text, match",
+    [
+        (None, "does not exist"),
+        ("{", "not valid JSON"),
+        ("[]", "no list of options"),
+        ("{}", "no list of options"),
+        ('{"config": {"new": 1}}', "does not know"),
+    ],
+)
 def test_broken_options(run, text, match):
     if text is not None:
         (run.path / "training_options.json").write_text(text)
@@ -74,8 +81,11 @@ def test_a_run_may_change_how_long_it_trains_and_how_often_it_reports():
 def test_a_run_may_not_change_what_it_learns():
     other = options(fingerprint="beef", init_from="a.pkl", loss__gamma=9.0, generator__rendering__near=1.0)
     assert options().differences(other) == {
-        "generator.rendering.near": (2.25, 1.0), "loss.gamma": (2.0, 9.0), "dataset": ("f00d", "beef"),
-        "init_from": (None, "a.pkl")}
+        "generator.rendering.near": (2.25, 1.0),
+        "loss.gamma": (2.0, 9.0),
+        "dataset": ("f00d", "beef"),
+        "init_from": (None, "a.pkl"),
+    }
 
 
 def test_the_newest_run_with_the_same_options_is_found(tmp_path):
@@ -86,7 +96,7 @@ def test_the_newest_run_with_the_same_options_is_found(tmp_path):
     started(tmp_path, "demo", options(fingerprint="beef"))
     started(tmp_path, "demo", options(init_from="a.pkl"))
     started(tmp_path, "demo-more", options())
-    RunFolder.create(tmp_path, "demo", options())                      # has no state
+    RunFolder.create(tmp_path, "demo", options())  # has no state
     damaged = started(tmp_path, "demo", options()) / "training_options.json"
     damaged.write_text(re.sub(r'"betas": \[[^]]*\]', '"betas": {}', damaged.read_text()))
     assert '"betas": {}' in damaged.read_text()
@@ -138,6 +148,7 @@ def test_a_state_that_is_refused_is_passed_over(run):
     def check(content, path):
         if content["value"] == 2.0:
             raise UserError(f"{path.name} does not fit.")
+
     told = []
     assert run.newest_state(check, told.append)[0] == good and told[0].startswith(f"{refused.name} does not fit. Going")
 
@@ -164,8 +175,15 @@ def test_a_state_that_is_not_finite_takes_no_good_one_s_place(tmp_path):
 
 def test_what_a_killed_process_left_half_written_is_removed(run):
     unfinished, whole = [], []
-    for name in ("training-state-000001.000.pt", "network-snapshot-000001.000.pkl", "fakes000001.000.png",
-                 "fakes000001.000.mp4", "training_options.json", "stats.jsonl", "best-snapshot.pkl"):
+    for name in (
+        "training-state-000001.000.pt",
+        "network-snapshot-000001.000.pkl",
+        "fakes000001.000.png",
+        "fakes000001.000.mp4",
+        "training_options.json",
+        "stats.jsonl",
+        "best-snapshot.pkl",
+    ):
         with atomic_path(run.path / name) as temporary:
             temporary.write_text("whole")
             unfinished.append(temporary)
@@ -197,6 +215,7 @@ def test_a_run_that_is_training_is_left_alone(run):
 def test_without_locks_another_machine_s_file_stays(run, monkeypatch):
     def no_locks(descriptor, operation):
         raise OSError(errno.ENOLCK, "No locks available")
+
     monkeypatch.setattr(folder_lock.fcntl, "flock", no_locks)
     unfinished = run.path / ".stats.00000000-1-1a2b3c4d.jsonl"
     unfinished.write_text("half")
@@ -209,11 +228,12 @@ def test_without_locks_another_machine_s_file_stays(run, monkeypatch):
 def test_a_branch_starts_with_a_state_and_the_statistics_of_another_run(tmp_path, monkeypatch, linked):
     def another_file_system(source, dest):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
+
     if not linked:
         monkeypatch.setattr(run_folder.os, "link", another_file_system)
     old = started(tmp_path, "demo", options())
     RunFolder(old).log(Progress(clips=8, iteration=4), {"x": 1.0})
-    source, = RunFolder(old).states()
+    (source,) = RunFolder(old).states()
     new = RunFolder.branch(tmp_path, "demo", options(training__kimg=5.0), source)
     assert new.name == "00001-demo" and RunOptions.load(new).config.training.kimg == 5.0
     for name in (source.name, "stats.jsonl"):
@@ -226,10 +246,11 @@ def test_a_branch_starts_with_a_state_and_the_statistics_of_another_run(tmp_path
 def test_a_branch_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch, error):
     old = started(tmp_path, "demo", options())
     RunFolder(old).log(Progress(clips=8, iteration=4), {"x": 1.0})
-    source, = RunFolder(old).states()
+    (source,) = RunFolder(old).states()
 
     def broken(source, dest):
         raise error
+
     with monkeypatch.context() as patch:
         patch.setattr(run_folder.shutil, "copyfile", broken)
         with pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt):
@@ -239,7 +260,7 @@ def test_a_branch_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch, erro
 
 def test_two_starts_at_once_take_two_numbers(tmp_path, monkeypatch):
     first = RunFolder.create(tmp_path / "runs", "demo", options())
-    monkeypatch.setattr(run_folder, "next_number", lambda outdir: 0)         # counted before the first was made
+    monkeypatch.setattr(run_folder, "next_number", lambda outdir: 0)  # counted before the first was made
     second = RunFolder.create(tmp_path / "runs", "demo", options(training__seed=1))
     assert (first.name, second.name) == ("00000-demo", "00001-demo")
     assert RunOptions.load(first) == options() != RunOptions.load(second)
@@ -262,6 +283,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
 
     def full(path, values):
         raise UserError("No space left.")
+
     monkeypatch.setattr(run_folder, "write_json", full)
     with pytest.raises(UserError, match="No space"):
         RunFolder.create(tmp_path / "runs", "demo", options())

@@ -27,8 +27,10 @@ def test_statistics_are_json_whatever_happens(run):
 
     def no_constant(name):
         raise AssertionError(f"{name} is not JSON")
-    first, second = (json.loads(line, parse_constant=no_constant) for line in
-                     (run.path / "stats.jsonl").read_text().splitlines())
+
+    first, second = (
+        json.loads(line, parse_constant=no_constant) for line in (run.path / "stats.jsonl").read_text().splitlines()
+    )
     assert (first["kimg"], first["iteration"], first["seconds"], first["x"]) == (2.0, 5, 1.235, 1.5)
     assert first["loss/g"] is None and first["loss/d"] is None
     assert second["x"] == 2.5 and second["timestamp"] >= first["timestamp"]
@@ -36,7 +38,7 @@ def test_statistics_are_json_whatever_happens(run):
 
 def test_tensorboard_gets_the_same_and_forgets_what_a_killed_run_wrote(run):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
-    for clips in ((2000, 4000, 6000), (4000, 8000)):                   # goes on from 2000
+    for clips in ((2000, 4000, 6000), (4000, 8000)):  # goes on from 2000
         with RunFolder(run.path) as start:
             for number in clips:
                 start.log(Progress(clips=number), {"loss/g": float(number)})
@@ -55,6 +57,7 @@ def test_tensorboard_is_not_needed(run, monkeypatch):
 def test_statistics_on_a_full_disk(run, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr("builtins.open", full)
     with pytest.raises(UserError, match="No space left to write .*stats.jsonl"):
         run.log(Progress(), {"x": 1.0})
@@ -74,7 +77,7 @@ def no_file_above(size: int):
 def test_tensorboard_on_a_full_disk(run, monkeypatch):
     """Its events take more room than a line of stats.jsonl. The end of the run, too, writes what waits, and tells."""
     pytest.importorskip("tensorboard")
-    monkeypatch.setattr(threading, "excepthook", lambda problem: None)       # its thread tells what it raises
+    monkeypatch.setattr(threading, "excepthook", lambda problem: None)  # its thread tells what it raises
     stats = dict.fromkeys(map(str, range(40)), 1.0)
     with no_file_above(40_000), pytest.raises(UserError, match="No space left to write .*run/events.out.tfevents"):
         for _ in range(40):

@@ -33,8 +33,9 @@ def exported(snapshot, tmp_path):
 
 def same(a, b) -> bool:
     if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(*(
-            x.flatten().view(torch.uint8) for x in (a, b)))
+        return (
+            a.dtype == b.dtype and a.shape == b.shape and torch.equal(*(x.flatten().view(torch.uint8) for x in (a, b)))
+        )
     if isinstance(a, dict):
         return set(a) == set(b) and all(same(a[key], b[key]) for key in a)
     return type(a) is type(b) and a == b
@@ -86,9 +87,13 @@ def test_names_and_pairs_that_do_not_fit(exported, snapshot, tmp_path):
     assert "does not exist" in refused("import", tmp_path / "b.safetensors", out)
     assert "does not exist" in refused("export", tmp_path / "none.pkl", exported)
     good = json.loads(header.read_text())
-    for change, sentence in (({"format": "x"}, "does not describe a snapshot"), ({"version": 9}, "has version 9"),
-                             ({"sha256": "0"}, "belongs to other tensors"), ({"config": None}, "damaged"),
-                             ({"config": {"hue": 1}}, "does not know: hue")):
+    for change, sentence in (
+        ({"format": "x"}, "does not describe a snapshot"),
+        ({"version": 9}, "has version 9"),
+        ({"sha256": "0"}, "belongs to other tensors"),
+        ({"config": None}, "damaged"),
+        ({"config": {"hue": 1}}, "does not know: hue"),
+    ):
         header.write_text(json.dumps(good | change))
         assert sentence in refused("import", exported, out)
     header.write_text("[]")

@@ -22,9 +22,12 @@ def make(heads, tmp_path):
 
     def trainer(kimg: float = 0.004) -> Trainer:
         options = tiny.config(training__kimg=kimg, training__tick=0.002, training__snap=1)
-        hooks = Hooks(pictures=lambda networks, folder, clips: calls.append(f"pictures {clips}"),
-                      evaluate=lambda snapshot, path: calls.append(f"scores {path.name}"))
+        hooks = Hooks(
+            pictures=lambda networks, folder, clips: calls.append(f"pictures {clips}"),
+            evaluate=lambda snapshot, path: calls.append(f"scores {path.name}"),
+        )
         return Trainer(options, ClipDataset(heads), RunFolder(tmp_path), torch.device("cpu"), hooks=hooks)
+
     trainer.calls = calls
     return trainer
 
@@ -40,6 +43,7 @@ def test_what_a_kill_left_out_is_made_by_the_next_start(make, tmp_path, monkeypa
 
     def die(*arguments):
         raise Killed
+
     trainer = make()
     monkeypatch.setattr(*((trainer.hooks, "pictures") if killed_in == "pictures" else (trainer.run, killed_in)), die)
     with pytest.raises(Killed):
@@ -48,8 +52,11 @@ def test_what_a_kill_left_out_is_made_by_the_next_start(make, tmp_path, monkeypa
     make.calls.clear()
     again = make()
     assert again.restore() and again.train().clips == 4
-    shown = [f"{what} {name}" for clips in (2, 4)
-             for what, name in (("pictures", clips), ("scores", f"network-snapshot-000000.{clips:03}.pkl"))]
+    shown = [
+        f"{what} {name}"
+        for clips in (2, 4)
+        for what, name in (("pictures", clips), ("scores", f"network-snapshot-000000.{clips:03}.pkl"))
+    ]
     assert make.calls == shown
     assert {f"network-snapshot-000000.{clips:03}.pkl" for clips in (2, 4)} <= names(tmp_path)
     make.calls.clear()

@@ -30,16 +30,17 @@ def test_a_grid_and_a_video_of_fixed_seeds(networks, tmp_path):
     assert grid.shape == (4 * SIZE, 4 * SIZE, 3)
     spec = videos.clip_spec(networks.G_ema, 6, 6, frontal_label().expand(1, -1))
     sixth = pictures.to_uint8(next(videos.generate(networks.G_ema, spec))["image"])[0].permute(1, 2, 0).numpy()
-    assert np.abs(grid[SIZE:2 * SIZE, 2 * SIZE:3 * SIZE].astype(int) - sixth).max() <= 1
+    assert np.abs(grid[SIZE : 2 * SIZE, 2 * SIZE : 3 * SIZE].astype(int) - sixth).max() <= 1
     info = video_info(tmp_path / "fakes000012.345.mp4")
     assert (info.frames, info.width, info.height) == (16, 4 * SIZE, 4 * SIZE), "4 seeds: front, side, depth, normals"
     first = next(read_frames(tmp_path / "fakes000012.345.mp4"))
-    side, depth, normals = (first[:, i * SIZE:(i + 1) * SIZE].astype(int) for i in (1, 2, 3))
+    side, depth, normals = (first[:, i * SIZE : (i + 1) * SIZE].astype(int) for i in (1, 2, 3))
     assert np.abs(side - depth).mean() > 1 and np.abs(depth - normals).mean() > 1
 
 
-@pytest.mark.parametrize("resolution, device, columns, frames", [
-    (64, "cpu", 4, 16), (512, "cuda", 4, 16), (512, "cpu", 2, 8)])
+@pytest.mark.parametrize(
+    "resolution, device, columns, frames", [(64, "cpu", 4, 16), (512, "cuda", 4, 16), (512, "cpu", 2, 8)]
+)
 def test_fewer_pictures_where_a_frame_takes_seconds(resolution, device, columns, frames):
     chosen = SnapshotPictures.for_machine(resolution, torch.device(device))
     assert (chosen.columns, chosen.video_frames) == (columns, frames)
@@ -71,6 +72,7 @@ def test_pictures_are_whole_or_absent(tmp_path, monkeypatch):
     def full(self, path, format):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(PIL.Image.Image, "save", full)
     with pytest.raises(UserError, match="No space left to write .*b.png"):
         save_png(tmp_path / "b.png", image)

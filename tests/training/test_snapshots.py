@@ -81,8 +81,14 @@ def test_compact_snapshots(snapshot, tmp_path):
     weights = torch.load(small, weights_only=True)["payload"]["weights"]
     assert set(weights) == {"G_ema", "D_img", "D_vid"}
     assert {value.dtype for module in weights.values() for value in module.values()} == {torch.float16}
-    sizes = [sum(value.nbytes for module in torch.load(path, weights_only=True)["payload"]["weights"].values()
-                 for value in module.values()) for path in (snapshot, small)]
+    sizes = [
+        sum(
+            value.nbytes
+            for module in torch.load(path, weights_only=True)["payload"]["weights"].values()
+            for value in module.values()
+        )
+        for path in (snapshot, small)
+    ]
     assert sizes[1] < 0.4 * sizes[0]
     full, compact = load_generator(snapshot).G, load_generator(small).G
     for name, value in compact.state_dict().items():
@@ -102,9 +108,11 @@ def test_what_cannot_be_made_compact(snapshot, tmp_path):
     def fill(name, value):
         return lambda payload: payload["weights"][name]["mapping.embed.bias"].fill_(value)
 
-    for edit, match in ((fill("D_vid", float("inf")), "weights of D_vid in .* not finite"),
-                        (fill("D_img", 1e5), "weights of D_img in .* too large for half precision"),
-                        (lambda payload: payload["weights"]["G"].popitem(), "weights of G in .* 1 entries differ")):
+    for edit, match in (
+        (fill("D_vid", float("inf")), "weights of D_vid in .* not finite"),
+        (fill("D_img", 1e5), "weights of D_img in .* too large for half precision"),
+        (lambda payload: payload["weights"]["G"].popitem(), "weights of G in .* 1 entries differ"),
+    ):
         path = change(snapshot, tmp_path / "a.pkl", edit)
         with pytest.raises(UserError, match=match):
             compact_snapshot(path, tmp_path / "small.pkl")
@@ -150,21 +158,27 @@ def narrower(payload):
     payload["config"]["generator"]["channel_base"] = 64
 
 
-@pytest.mark.parametrize("edit, match", [
-    (lambda payload: payload.pop("camera_bank"), "damaged snapshot: it lacks camera_bank"),
-    (lambda payload: payload["weights"].pop("G_ema"), "holds no weights of G_ema"),
-    (lambda payload: payload["weights"].update(G_ema=[]), "holds no weights of G_ema"),
-    (lambda payload: payload["weights"].update(H={}), "damaged snapshot: its weights are not those of G, G_ema"),
-    (lambda payload: payload.update(camera_bank=torch.zeros(1, 16, 24)), r"the shape \[clips, frames, 25\]"),
-    (lambda payload: payload["camera_bank"].fill_(float("nan")), "numbers that no camera has"),
-    (lambda payload: payload.update(progress={"kimg": "2"}), "progress is not made of numbers"),
-    (lambda payload: payload.update(progress={}), "progress does not tell the kimg"),
-    (lambda payload: payload["weights"]["G_ema"]["decoder.net.0.bias"].fill_(float("nan")),
-     "weights of G_ema .* hold numbers that are not finite, in decoder.net.0.bias"),
-    (lambda payload: payload["weights"]["G_ema"].popitem(), "do not fit this configuration: 1 entries differ"),
-    (narrower, "do not fit this configuration"),
-    (unknown_option, "does not fit this version: .* does not know: hue"),
-    (impossible_option, "does not fit this version: --motion-blocks=9 is out of range")])
+@pytest.mark.parametrize(
+    "edit, match",
+    [
+        (lambda payload: payload.pop("camera_bank"), "damaged snapshot: it lacks camera_bank"),
+        (lambda payload: payload["weights"].pop("G_ema"), "holds no weights of G_ema"),
+        (lambda payload: payload["weights"].update(G_ema=[]), "holds no weights of G_ema"),
+        (lambda payload: payload["weights"].update(H={}), "damaged snapshot: its weights are not those of G, G_ema"),
+        (lambda payload: payload.update(camera_bank=torch.zeros(1, 16, 24)), r"the shape \[clips, frames, 25\]"),
+        (lambda payload: payload["camera_bank"].fill_(float("nan")), "numbers that no camera has"),
+        (lambda payload: payload.update(progress={"kimg": "2"}), "progress is not made of numbers"),
+        (lambda payload: payload.update(progress={}), "progress does not tell the kimg"),
+        (
+            lambda payload: payload["weights"]["G_ema"]["decoder.net.0.bias"].fill_(float("nan")),
+            "weights of G_ema .* hold numbers that are not finite, in decoder.net.0.bias",
+        ),
+        (lambda payload: payload["weights"]["G_ema"].popitem(), "do not fit this configuration: 1 entries differ"),
+        (narrower, "do not fit this configuration"),
+        (unknown_option, "does not fit this version: .* does not know: hue"),
+        (impossible_option, "does not fit this version: --motion-blocks=9 is out of range"),
+    ],
+)
 def test_broken_snapshots(snapshot, tmp_path, edit, match):
     path = change(snapshot, tmp_path / "a.pkl", edit)
     with pytest.raises(UserError, match=match) as error:
@@ -178,8 +192,14 @@ def test_files_that_are_no_snapshots(snapshot, tmp_path):
     cut.write_bytes(snapshot.read_bytes()[:-300])
     torch.save(torch.load(snapshot, weights_only=True) | {"version": 0}, old)
     checkpoint.save(state, {}, "state")
-    for path, match in ((text, "not a checkpoint"), (cut, "damaged"), (old, "checkpoint version 0, .* version 1"),
-                        (state, "is a training state"), (tmp_path, "is a folder"), (tmp_path / "no", "does not exist")):
+    for path, match in (
+        (text, "not a checkpoint"),
+        (cut, "damaged"),
+        (old, "checkpoint version 0, .* version 1"),
+        (state, "is a training state"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "no", "does not exist"),
+    ):
         for read in (load_generator, lambda p: init_networks(build_networks(tiny.config(), 0, CPU), p)):
             with pytest.raises(UserError, match=match):
                 read(path)

@@ -15,15 +15,25 @@ from training.run_folder import RunFolder
 from training.training_state import require_sound
 
 ITERATIONS = 32
-LENGTH = "--kimg=0.064"                                  # so many iterations of two clips
-SAVING = [LENGTH, "--snap=1", "--keep=1"]                # a snapshot and a state in each of them
+LENGTH = "--kimg=0.064"  # so many iterations of two clips
+SAVING = [LENGTH, "--snap=1", "--keep=1"]  # a snapshot and a state in each of them
 # Places in a start and its saves: what happens, to which file, for the how manieth time in this start.
 PLACES = [
-    ("writing", "network-snapshot", 9), ("renamed", "network-snapshot", 1), ("writing", "training-state", 1),
-    ("renaming", "training-state", 1), ("renaming", "training_options", 1), ("renamed", "training-state", 1),
-    ("syncing", "training-state", 2), ("renamed", "training_options", 1), ("writing", "training-state", 900),
-    ("removing", "training-state", 2), ("syncing", "network-snapshot", 2), ("syncing", "00000-", 4),
-    ("writing", "training-state", 40), ("renaming", "fakes", 2)]
+    ("writing", "network-snapshot", 9),
+    ("renamed", "network-snapshot", 1),
+    ("writing", "training-state", 1),
+    ("renaming", "training-state", 1),
+    ("renaming", "training_options", 1),
+    ("renamed", "training-state", 1),
+    ("syncing", "training-state", 2),
+    ("renamed", "training_options", 1),
+    ("writing", "training-state", 900),
+    ("removing", "training-state", 2),
+    ("syncing", "network-snapshot", 2),
+    ("syncing", "00000-", 4),
+    ("writing", "training-state", 40),
+    ("renaming", "fakes", 2),
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +72,23 @@ def tensors(value, where="") -> dict[str, torch.Tensor]:
     """All tensors and numbers of a state but the time it took, by name."""
     if isinstance(value, (dict, list, tuple)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {name: tensor for key, item in items if key != "seconds"
-                for name, tensor in tensors(item, f"{where}.{key}").items()}
+        return {
+            name: tensor
+            for key, item in items
+            if key != "seconds"
+            for name, tensor in tensors(item, f"{where}.{key}").items()
+        }
     return {where: value}
 
 
 def assert_same(first: dict, second: dict) -> None:
     first, second = tensors(first), tensors(second)
     assert first.keys() == second.keys() and len(first) > 300
-    different = [name for name, value in first.items() if not (
-        torch.equal(value, second[name]) if isinstance(value, torch.Tensor) else value == second[name])]
+    different = [
+        name
+        for name, value in first.items()
+        if not (torch.equal(value, second[name]) if isinstance(value, torch.Tensor) else value == second[name])
+    ]
     assert different == []
 
 
@@ -90,7 +107,7 @@ def test_a_run_killed_at_twenty_moments_ends_as_if_it_never_was(forks, heads, tm
     kills += [{"kill_at": [2, chance.random() * 2, signal.SIGKILL]} for _ in range(20 - len(kills))]
     clips = 0
     for kill in kills:
-        workers = "--workers=1" if "kill_at" in kill else "--workers=0"      # left behind, they hold nothing up
+        workers = "--workers=1" if "kill_at" in kill else "--workers=0"  # left behind, they hold nothing up
         ended = forks.start(tmp_path, heads, *SAVING, workers, **kill)
         assert ended.statuses == [-signal.SIGKILL], (kill, ended.text)
         state = newest(tmp_path)
@@ -101,7 +118,7 @@ def test_a_run_killed_at_twenty_moments_ends_as_if_it_never_was(forks, heads, tm
     ended = forks.start(tmp_path, heads, *SAVING)
     assert ended.statuses == [0] and f"at {clips / 1000:.3f} kimg" in ended.text, ended.text
     assert_same(newest(tmp_path), unharmed[0])
-    folder, = tmp_path.iterdir()
+    (folder,) = tmp_path.iterdir()
     assert unfinished(tmp_path) == []
     assert [path.name[-7:] for path in RunFolder(folder).states()] == [".064.pt"]
     iterations = [line["iteration"] for line in lines(folder / "stats.jsonl")]
@@ -130,20 +147,24 @@ def test_a_run_that_is_stopped_saves_and_goes_on(forks, heads, tmp_path, unharme
     assert ended.statuses == [0] and lines(tmp_path / "record.0") == [unharmed[1][clips // 2]]
 
 
-@pytest.mark.parametrize("fault, full, kept", [
-    (["files_limited", 3_000_000], "training-state-000000.006.pt", 4),       # enough for a snapshot, not for a state
-    (["disk_full", "training-state", 700], "training-state-000000.006.pt", 4),
-    (["disk_full", "network-snapshot", 1], "network-snapshot-000000.006.pkl", 6)])
+@pytest.mark.parametrize(
+    "fault, full, kept",
+    [
+        (["files_limited", 3_000_000], "training-state-000000.006.pt", 4),  # enough for a snapshot, not for a state
+        (["disk_full", "training-state", 700], "training-state-000000.006.pt", 4),
+        (["disk_full", "network-snapshot", 1], "network-snapshot-000000.006.pkl", 6),
+    ],
+)
 def test_a_full_disk_keeps_the_last_state(forks, heads, tmp_path, unharmed, fault, full, kept):
     runs = tmp_path / "runs"
     assert forks.start(runs, heads, "--kimg=0.004", "--snap=1").statuses == [0]
     ended = forks.start(runs, heads, "--kimg=0.008", "--snap=1", fault=fault)
-    folder, = runs.iterdir()
+    (folder,) = runs.iterdir()
     assert ended.statuses == [2] and f"Error: No space left to write {folder / full}" in ended.text, ended.text
     assert f"training-state-000000.00{kept}.pt is kept: the same command goes on there" in ended.text
     assert newest(runs)["progress"]["clips"] == kept and unfinished(runs) == [] and "Traceback" not in ended.text
     ended = forks.start(runs, heads, "--kimg=0.008", "--snap=1", record=str(tmp_path / "record"))
-    assert ended.statuses == [0] and lines(tmp_path / "record.0") == unharmed[1][kept // 2:4]
+    assert ended.statuses == [0] and lines(tmp_path / "record.0") == unharmed[1][kept // 2 : 4]
 
 
 @pytest.mark.parametrize("ranks", [(1, 2), (2, 1)])
@@ -177,10 +198,11 @@ def but_weights(line: dict) -> dict:
 def test_a_state_that_is_named_starts_a_branch_if_there_are_later_ones(forks, heads, tmp_path, unharmed):
     runs = tmp_path / "runs"
     assert forks.start(runs, heads, "--kimg=0.008", "--snap=1", "--keep=9").statuses == [0]
-    old, = runs.iterdir()
+    (old,) = runs.iterdir()
     before = {path.name: path.read_bytes() for path in old.iterdir()}
-    ended = forks.start(runs, heads, "--kimg=0.006", f"--resume={old / 'training-state-000000.004.pt'}",
-                        record=str(tmp_path / "record"))
+    ended = forks.start(
+        runs, heads, "--kimg=0.006", f"--resume={old / 'training-state-000000.004.pt'}", record=str(tmp_path / "record")
+    )
     new = old.with_name(old.name.replace("00000", "00001", 1))
     assert ended.statuses == [0] and f"Continuing {new} at 0.004 kimg." in ended.text, ended.text
     assert lines(tmp_path / "record.0") == unharmed[1][2:3]

@@ -25,11 +25,13 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def make(heads, tmp_path):
     """Trainers on `heads` in <tmp_path>/<folder>; options as for `tiny.config`."""
+
     def trainer(folder: str = "run", hooks: Hooks | None = None, data: Path = heads, **changes) -> Trainer:
         path = tmp_path / folder
         path.mkdir(exist_ok=True)
         options = tiny.config(**changes)
         return Trainer(options, ClipDataset(data), RunFolder(path, options.training.keep), CPU, hooks=hooks)
+
     return trainer
 
 
@@ -40,13 +42,20 @@ def iterate(trainer: Trainer, times: int = 1) -> None:
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {f"{name}.{key}": value.clone() for name, module in trainer.networks.items()
-            for key, value in module.state_dict().items()}
+    return {
+        f"{name}.{key}": value.clone()
+        for name, module in trainer.networks.items()
+        for key, value in module.state_dict().items()
+    }
 
 
 def moments(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {f"{name}.{index}.{key}": value for name, optimizer in trainer.optimizers.by_name.items()
-            for index, state in optimizer.state_dict()["state"].items() for key, value in state.items()}
+    return {
+        f"{name}.{index}.{key}": value
+        for name, optimizer in trainer.optimizers.by_name.items()
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
 
 
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -123,7 +132,7 @@ def test_one_discriminator_suffices(make, absent):
     assert moved == {"G", "G_ema", "D_vid" if absent == "image" else "D_img"}
 
 
-@pytest.mark.parametrize("inherited, half_life", [(0, 0.05 * 4), (10 ** 7, 1000 * 2 * 10 / 32)])
+@pytest.mark.parametrize("inherited, half_life", [(0, 0.05 * 4), (10**7, 1000 * 2 * 10 / 32)])
 def test_moving_average(make, inherited, half_life):
     """Half-life: 5 % of the clips so far, at most batch * 10 / 32 kimg (A.1)."""
     trainer = make()
@@ -165,6 +174,7 @@ def gradients(trainer: Trainer, monkeypatch, phase: str) -> list[torch.Tensor]:
     def keep(params):
         seen.extend(p.grad.clone() for p in params if p.grad is not None)
         return torch.zeros([])
+
     with monkeypatch.context() as patch:
         patch.setattr(training_loop.distributed, "average_gradients", keep)
         patch.setattr(training_loop, "PHASES", (phase,))
@@ -239,8 +249,12 @@ class Watch(Hooks):
     def __init__(self, stop_at: int | None = None):
         self.statuses, self.ticks, self.iterations, self.drawn, self.asked = [], [], [], [], 0
         self.stop_at = stop_at
-        super().__init__(status=self._status, iteration=lambda progress: self.iterations.append(progress.clips),
-                         pictures=lambda networks, folder, clips: self.drawn.append((folder, clips)), stop=self._stop)
+        super().__init__(
+            status=self._status,
+            iteration=lambda progress: self.iterations.append(progress.clips),
+            pictures=lambda networks, folder, clips: self.drawn.append((folder, clips)),
+            stop=self._stop,
+        )
 
     def _status(self, status: Status) -> None:
         self.statuses.append(status)
@@ -266,8 +280,19 @@ def test_status_and_snapshots_come_at_their_ticks(make):
     assert files(trainer.run.path, "training-state*") == ["training-state-000000.010.pt"]
     lines = [json.loads(line) for line in (trainer.run.path / "stats.jsonl").read_text().splitlines()]
     assert [(line["kimg"], line["iteration"]) for line in lines] == [(0.004, 2), (0.008, 4), (0.01, 5)]
-    expected = {"loss/g", "loss/d", "loss/g_reg", "loss/r1_img", "loss/r1_vid", "scores/fake_img", "scores/real_vid",
-                "time/sec_per_kimg", "memory/cpu", "schedule/blur_sigma", "health/nonfinite_gradients"}
+    expected = {
+        "loss/g",
+        "loss/d",
+        "loss/g_reg",
+        "loss/r1_img",
+        "loss/r1_vid",
+        "scores/fake_img",
+        "scores/real_vid",
+        "time/sec_per_kimg",
+        "memory/cpu",
+        "schedule/blur_sigma",
+        "health/nonfinite_gradients",
+    }
     assert expected <= lines[0].keys() and watch.statuses[0].stats["loss/g"] == lines[0]["loss/g"]
 
 

@@ -47,8 +47,15 @@ def test_times_run_from_0_to_1(G):
     assert torch.equal(spec.z, code(3, 8, APPEARANCE)) and torch.equal(spec.z_motion, code(7, 8, MOTION))
 
 
-@pytest.mark.parametrize("ablation", [
-    {}, {"generator__motion_generator": "naive"}, {"generator__camera_mode": "Non"}, {"generator__motion_code": "z_a"}])
+@pytest.mark.parametrize(
+    "ablation",
+    [
+        {},
+        {"generator__motion_generator": "naive"},
+        {"generator__camera_mode": "Non"},
+        {"generator__motion_code": "z_a"},
+    ],
+)
 def test_frames_do_not_depend_on_the_batch(ablation):
     G = tiny.generator(**ablation)
     spec = clip(G)
@@ -74,8 +81,10 @@ def test_appearance_motion_time_and_camera_all_matter(G):
     assert not torch.allclose(still[0], still[-1], atol=1e-4), "time alone"
 
 
-@pytest.mark.parametrize("mode, shared, rendered", [
-    ("MapT", True, "own"), ("Map", True, "own"), ("All", True, "first"), ("Non", False, "own")])
+@pytest.mark.parametrize(
+    "mode, shared, rendered",
+    [("MapT", True, "own"), ("Map", True, "own"), ("All", True, "first"), ("Non", False, "own")],
+)
 def test_camera_modes_at_inference(mode, shared, rendered, monkeypatch):
     """Section 3.4: MapT shares one camera of the mapping network over the clip, and renders each frame with its own."""
     G = tiny.generator(generator__camera_mode=mode)
@@ -105,8 +114,10 @@ def test_side_views_keep_the_conditions_of_the_front_view(G, monkeypatch):
     assert len(planes) == len(calls) == 3, "both views from the same planes"
     assert all(torch.equal(row, front[0]) for call in calls for row in call.inputs[1])
     assert torch.equal(torch.cat([seen["camera"] for _, seen in pairs]), side)
-    assert torch.equal(torch.cat([seen["image"] for seen, _ in pairs]),
-                       frames(G, clip_spec(G, 3, 7, front), frames_per_batch=2)["image"])
+    assert torch.equal(
+        torch.cat([seen["image"] for seen, _ in pairs]),
+        frames(G, clip_spec(G, 3, 7, front), frames_per_batch=2)["image"],
+    )
     seen = torch.cat([seen["image"] for _, seen in pairs])
     assert not torch.allclose(seen, frames(G, clip_spec(G, 3, 7, side))["image"], atol=1e-4)
     assert pairs[0][1]["xyz"].shape[-1] == 3 and "weight_total" in pairs[0][0]

@@ -5,8 +5,11 @@ import pytest
 
 from tests import golden
 
-FIXTURES = {"generator": "generator", "img_discriminator": "image_discriminator",
-            "vid_discriminator": "video_discriminator"}
+FIXTURES = {
+    "generator": "generator",
+    "img_discriminator": "image_discriminator",
+    "vid_discriminator": "video_discriminator",
+}
 
 
 def published(network: str) -> dict[str, tuple[tuple[int, ...], bool]]:

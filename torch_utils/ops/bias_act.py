@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch_utils import custom_ops
 
 _SQRT2 = math.sqrt(2)
-_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772       # Klambauer et al. 2017
-_SOFTPLUS_LIMIT = 20                                                    # softplus is the identity above it, as in torch
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017
+_SOFTPLUS_LIMIT = 20  # softplus is the identity above it, as in torch
 
 
 @dataclass(frozen=True)
@@ -56,25 +56,38 @@ def _swish_curve(z):
 
 _selu_floor = _SELU_SCALE * _SELU_ALPHA
 activation_funcs: dict[str, Activation] = {
-    'linear': Activation(0, lambda z, a: z, lambda r, a: torch.ones_like(r)),
-    'relu': Activation(1, lambda z, a: F.relu(z), lambda r, a: _step(r, 0 * r), gain=_SQRT2),
-    'lrelu': Activation(2, F.leaky_relu, lambda r, a: _step(r, torch.full_like(r, a)), alpha=0.2, gain=_SQRT2),
-    'tanh': Activation(3, lambda z, a: torch.tanh(z), lambda r, a: 1 - r * r, lambda r: -2 * r),
-    'sigmoid': Activation(4, lambda z, a: torch.sigmoid(z), lambda r, a: r * (1 - r), lambda r: 1 - 2 * r),
-    'elu': Activation(5, lambda z, a: F.elu(z), lambda r, a: _step(r, r + 1), lambda r: (r <= 0).to(r.dtype)),
-    'selu': Activation(6, lambda z, a: F.selu(z),
-                       lambda r, a: torch.where(r > 0, torch.full_like(r, _SELU_SCALE), r + _selu_floor),
-                       lambda r: (r <= 0).to(r.dtype)),
-    'softplus': Activation(7, lambda z, a: F.softplus(z),
-                           lambda r, a: torch.where(r > _SOFTPLUS_LIMIT, torch.ones_like(r), -torch.expm1(-r)),
-                           lambda r: torch.exp(-r) * (r <= _SOFTPLUS_LIMIT)),
-    'swish': Activation(8, lambda z, a: z * torch.sigmoid(z), _swish_slope, _swish_curve, gain=_SQRT2, from_input=True),
+    "linear": Activation(0, lambda z, a: z, lambda r, a: torch.ones_like(r)),
+    "relu": Activation(1, lambda z, a: F.relu(z), lambda r, a: _step(r, 0 * r), gain=_SQRT2),
+    "lrelu": Activation(2, F.leaky_relu, lambda r, a: _step(r, torch.full_like(r, a)), alpha=0.2, gain=_SQRT2),
+    "tanh": Activation(3, lambda z, a: torch.tanh(z), lambda r, a: 1 - r * r, lambda r: -2 * r),
+    "sigmoid": Activation(4, lambda z, a: torch.sigmoid(z), lambda r, a: r * (1 - r), lambda r: 1 - 2 * r),
+    "elu": Activation(5, lambda z, a: F.elu(z), lambda r, a: _step(r, r + 1), lambda r: (r <= 0).to(r.dtype)),
+    "selu": Activation(
+        6,
+        lambda z, a: F.selu(z),
+        lambda r, a: torch.where(r > 0, torch.full_like(r, _SELU_SCALE), r + _selu_floor),
+        lambda r: (r <= 0).to(r.dtype),
+    ),
+    "softplus": Activation(
+        7,
+        lambda z, a: F.softplus(z),
+        lambda r, a: torch.where(r > _SOFTPLUS_LIMIT, torch.ones_like(r), -torch.expm1(-r)),
+        lambda r: torch.exp(-r) * (r <= _SOFTPLUS_LIMIT),
+    ),
+    "swish": Activation(8, lambda z, a: z * torch.sigmoid(z), _swish_slope, _swish_curve, gain=_SQRT2, from_input=True),
 }
 
 
-def bias_act(x: torch.Tensor, b: torch.Tensor | None = None, dim: int = 1, act: str = 'linear',
-             alpha: float | None = None, gain: float | None = None, clamp: float | None = None,
-             overwrite: bool = False) -> torch.Tensor:
+def bias_act(
+    x: torch.Tensor,
+    b: torch.Tensor | None = None,
+    dim: int = 1,
+    act: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+    overwrite: bool = False,
+) -> torch.Tensor:
     """Add a bias, activate, multiply by `gain`, clamp.
 
     Args:
@@ -94,17 +107,22 @@ def bias_act(x: torch.Tensor, b: torch.Tensor | None = None, dim: int = 1, act: 
         ValueError: unknown activation, bias of the wrong shape, or alpha, gain or clamp out of range.
     """
     if act not in activation_funcs:
-        raise ValueError(f'unknown activation {act!r}; known are {", ".join(activation_funcs)}')
+        raise ValueError(f"unknown activation {act!r}; known are {', '.join(activation_funcs)}")
     if b is not None and (b.ndim != 1 or b.shape[0] != x.shape[dim]):
-        raise ValueError(f'bias of shape {list(b.shape)} for axis {dim} of {list(x.shape)}')
+        raise ValueError(f"bias of shape {list(b.shape)} for axis {dim} of {list(x.shape)}")
     spec = activation_funcs[act]
-    if clamp is not None:                                   # as the output can hold it: there the gradient ends
+    if clamp is not None:  # as the output can hold it: there the gradient ends
         clamp = torch.tensor(clamp, dtype=x.dtype).item()
-    op = _Operation(act, dim % x.ndim, spec.alpha if alpha is None else float(alpha),
-                    spec.gain if gain is None else float(gain), clamp)
+    op = _Operation(
+        act,
+        dim % x.ndim,
+        spec.alpha if alpha is None else float(alpha),
+        spec.gain if gain is None else float(gain),
+        clamp,
+    )
     if op.gain <= 0 or op.alpha < 0 or (op.clamp is not None and op.clamp < 0):
-        raise ValueError(f'bias_act needs gain > 0, alpha >= 0 and clamp >= 0, not {gain}, {alpha} and {clamp}')
-    if b is None and op == _Operation('linear', op.dim, op.alpha, 1.0, None):
+        raise ValueError(f"bias_act needs gain > 0, alpha >= 0 and clamp >= 0, not {gain}, {alpha} and {clamp}")
+    if b is None and op == _Operation("linear", op.dim, op.alpha, 1.0, None):
         return x
     b = None if b is None else b.to(x.dtype)
     if overwrite and not (torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))):
@@ -128,16 +146,16 @@ class _Operation:
 
     def value(self, x, b, out=None):
         """Order 0: y, in `out` if given and possible."""
-        library = custom_ops.library_for('bias_act', x)
+        library = custom_ops.library_for("bias_act", x)
         if library:
             return _launch(library, self, 0, x, bias=b)
-        if self.act in ('linear', 'relu', 'lrelu'):         # they commute with the gain: one pass less
+        if self.act in ("linear", "relu", "lrelu"):  # they commute with the gain: one pass less
             if b is None:
                 y = torch.mul(x, self.gain, out=out)
             else:
                 y = torch.add(self._spread(b * self.gain, x), x, alpha=self.gain, out=out)
-            if self.act != 'linear':
-                y = F.relu_(y) if self.act == 'relu' else F.leaky_relu_(y, self.alpha)
+            if self.act != "linear":
+                y = F.relu_(y) if self.act == "relu" else F.leaky_relu_(y, self.alpha)
         else:
             y = self.spec.func(x if b is None else x + self._spread(b, x), self.alpha)
             y = y if self.gain == 1 else y.mul_(self.gain)
@@ -147,13 +165,13 @@ class _Operation:
         """Order 1: dx, where ref is what the forward pass saved."""
         if ref is None:
             return dy * self.gain
-        library = custom_ops.library_for('bias_act', ref)
+        library = custom_ops.library_for("bias_act", ref)
         if library:
             return _launch(library, self, 1, dy, ref=ref, bias=b)
-        if self.act in ('relu', 'lrelu'):
-            dx = torch.ops.aten.leaky_relu_backward(dy, ref, self.alpha if self.act == 'lrelu' else 0.0, True)
+        if self.act in ("relu", "lrelu"):
+            dx = torch.ops.aten.leaky_relu_backward(dy, ref, self.alpha if self.act == "lrelu" else 0.0, True)
             dx = dx.mul_(self.gain)
-        elif self.act == 'linear':
+        elif self.act == "linear":
             dx = dy * self.gain
         else:
             dx = self.spec.slope(self._argument(ref, b), self.alpha).mul_(dy).mul_(self.gain)
@@ -161,15 +179,15 @@ class _Operation:
             return dx
         if self.spec.from_input:
             return dx.mul_(self._inside(ref, b))
-        return torch.ops.aten.hardtanh_backward(dx, ref, -self.clamp, self.clamp)   # one pass
+        return torch.ops.aten.hardtanh_backward(dx, ref, -self.clamp, self.clamp)  # one pass
 
     def second(self, dy, ddx, ref, b):
         """Order 2: the gradient of sum(dx ddx) for ref."""
-        library = custom_ops.library_for('bias_act', ref)
-        if library and not torch.is_grad_enabled():         # otherwise its derivative is wanted
+        library = custom_ops.library_for("bias_act", ref)
+        if library and not torch.is_grad_enabled():  # otherwise its derivative is wanted
             return _launch(library, self, 2, dy, ref=ref, bias=b, other=ddx)
         curve = self.spec.curve(self._argument(ref, b)) * dy * ddx
-        curve = curve * self.gain if self.spec.from_input else curve        # r = y / gain otherwise: the gains cancel
+        curve = curve * self.gain if self.spec.from_input else curve  # r = y / gain otherwise: the gains cancel
         return curve if self.clamp is None else curve * self._inside(ref, b)
 
     def bias_gradient(self, dx):
@@ -197,7 +215,7 @@ class _BiasAct(torch.autograd.Function):
     def forward(ctx, x, b, op):
         y = op.value(x, b)
         ref = x if op.spec.from_input else y
-        needless = op.act == 'linear' and op.clamp is None
+        needless = op.act == "linear" and op.clamp is None
         ctx.save_for_backward(None if needless else ref, b if op.spec.from_input else None)
         ctx.op, ctx.has_bias = op, b is not None
         return y
@@ -232,13 +250,16 @@ class _Slope(torch.autograd.Function):
 
 # --- CUDA kernel -----------------------------------------------------------------------------------------------------
 
+
 class _Params(ctypes.Structure):
     """BiasActParams of bias_act.h."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ('a', 'bias', 'ref', 'other', 'out')] \
-        + [(name, ctypes.c_int64) for name in ('total', 'bias_stride', 'bias_size')] \
-        + [(name, ctypes.c_int32) for name in ('order', 'act')] \
-        + [(name, ctypes.c_double) for name in ('alpha', 'gain', 'clamp')]
+    _fields_ = (
+        [(name, ctypes.c_void_p) for name in ("a", "bias", "ref", "other", "out")]
+        + [(name, ctypes.c_int64) for name in ("total", "bias_stride", "bias_size")]
+        + [(name, ctypes.c_int32) for name in ("order", "act")]
+        + [(name, ctypes.c_double) for name in ("alpha", "gain", "clamp")]
+    )
 
 
 def _launch(library, op, order, a, ref=None, bias=None, other=None):
@@ -247,11 +268,19 @@ def _launch(library, op, order, a, ref=None, bias=None, other=None):
     a, ref, other = (t if t is None else _like(t, layout) for t in (a, ref, other))
     bias = None if bias is None else bias.contiguous()
     out = torch.empty_like(layout)
-    per_channel = bias is not None and len(bias) > 1        # else the axis may have any stride, even 0
+    per_channel = bias is not None and len(bias) > 1  # else the axis may have any stride, even 0
     step, channels = (layout.stride(op.dim), len(bias)) if per_channel else (1, 1)
-    params = _Params(*(None if t is None else t.data_ptr() for t in (a, bias, ref, other, out)),
-                     out.numel(), step, channels, order, op.spec.code,
-                     op.alpha, op.gain, -1.0 if op.clamp is None else op.clamp)
+    params = _Params(
+        *(None if t is None else t.data_ptr() for t in (a, bias, ref, other, out)),
+        out.numel(),
+        step,
+        channels,
+        order,
+        op.spec.code,
+        op.alpha,
+        op.gain,
+        -1.0 if op.clamp is None else op.clamp,
+    )
     custom_ops.launch(library.pv3d_bias_act, params, out)
     return out
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 
 from torch_utils.ops import winograd
 
-_BAND_BYTES = 8 << 20                   # pixels worked on at a time: small enough to stay in the last-level cache
-_PHASE_PIXELS = 16 ** 2                 # from here on one convolution per phase beats a strided transposed convolution
+_BAND_BYTES = 8 << 20  # pixels worked on at a time: small enough to stay in the last-level cache
+_PHASE_PIXELS = 16**2  # from here on one convolution per phase beats a strided transposed convolution
 Pair = tuple[int, int]
 
 
@@ -31,8 +31,9 @@ def conv2d(x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding: int | Pai
     return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
 
 
-def conv_transpose2d(x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding: int | Pair = 0,
-                     groups: int = 1) -> torch.Tensor:
+def conv_transpose2d(
+    x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding: int | Pair = 0, groups: int = 1
+) -> torch.Tensor:
     """`torch.nn.functional.conv_transpose2d`, adjoint of `conv2d`: x [N, Cin, H, W], w [Cin, Cout / groups, kh, kw]."""
     padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
     if _is_ours(x, w, groups):
@@ -42,8 +43,14 @@ def conv_transpose2d(x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding:
 
 
 def _is_ours(x, w, groups):
-    return (x.device.type == 'cpu' and groups == 1 and x.dtype == w.dtype and x.dtype in (torch.float32, torch.float64)
-            and (x.requires_grad or w.requires_grad) and torch.is_grad_enabled())
+    return (
+        x.device.type == "cpu"
+        and groups == 1
+        and x.dtype == w.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and (x.requires_grad or w.requires_grad)
+        and torch.is_grad_enabled()
+    )
 
 
 class _Convolution(torch.autograd.Function):
@@ -110,14 +117,26 @@ def _laid_out_like(image, other):
 def _transposed(y, w, stride, padding, extra, groups=1):
     """torch's transposed convolution, or the same from its phases: every stride-th pixel of the result, in x and in y,
     is an ordinary convolution with every stride-th tap of the kernel."""
-    plain = (y.device.type != 'cpu' or y.dtype != torch.float32 or groups > 1 or any(padding) or any(extra)
-             or not 1 < stride <= min(w.shape[2:]) or y.shape[0] * y.shape[2] * y.shape[3] < _PHASE_PIXELS)
+    plain = (
+        y.device.type != "cpu"
+        or y.dtype != torch.float32
+        or groups > 1
+        or any(padding)
+        or any(extra)
+        or not 1 < stride <= min(w.shape[2:])
+        or y.shape[0] * y.shape[2] * y.shape[3] < _PHASE_PIXELS
+    )
     if plain:
         return F.conv_transpose2d(y, w, stride=stride, padding=padding, output_padding=extra, groups=groups)
     size = [(y.shape[2 + i] - 1) * stride + w.shape[2 + i] for i in (0, 1)]
     channels_last = y.is_contiguous(memory_format=torch.channels_last)
-    x = torch.empty(len(y), w.shape[1], *size, dtype=y.dtype,
-                    memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    x = torch.empty(
+        len(y),
+        w.shape[1],
+        *size,
+        dtype=y.dtype,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    )
     for i in range(stride):
         for j in range(stride):
             taps = w[:, :, i::stride, j::stride].transpose(0, 1).flip([2, 3])
@@ -141,14 +160,17 @@ def _weight_gradient(x, y, stride, padding, kernel):
         size = (lines.stop - lines.start + halo_y, width)
         y_grid = _window(y[images, lines], (0, 0), 1, size)
         first = lines.start * stride - padding[0]
-        x_grids = {(i, j): _window(x[images], (first + i, j - padding[1]), stride, size)
-                   for i in range(min(stride, kh)) for j in range(min(stride, kw))}
+        x_grids = {
+            (i, j): _window(x[images], (first + i, j - padding[1]), stride, size)
+            for i in range(min(stride, kh))
+            for j in range(min(stride, kw))
+        }
         count = len(y_grid) - halo_y * width - halo_x
         left = y_grid[:count].t()
         for i in range(kh):
             for j in range(kw):
                 shift = i // stride * width + j // stride
-                w[:, i, j].addmm_(left, x_grids[i % stride, j % stride][shift:shift + count])
+                w[:, i, j].addmm_(left, x_grids[i % stride, j % stride][shift : shift + count])
     return w.permute(0, 3, 1, 2)
 
 
@@ -158,8 +180,7 @@ def _bands(n, height, halo, line_bytes):
     images = max(lines // (height + halo), 1)
     for first_image in range(0, n, images):
         for first_line in range(0, height, lines):
-            yield (slice(first_image, min(first_image + images, n)),
-                   slice(first_line, min(first_line + lines, height)))
+            yield (slice(first_image, min(first_image + images, n)), slice(first_line, min(first_line + lines, height)))
 
 
 def _window(x, first, step, size):
@@ -169,7 +190,7 @@ def _window(x, first, step, size):
     out = x.new_zeros(x.shape[0], *size, x.shape[3])
     source, target = [slice(None)], [slice(None)]
     for axis in (0, 1):
-        skip = max(-(first[axis] // step), 0)                                  # entries before the first pixel
+        skip = max(-(first[axis] // step), 0)  # entries before the first pixel
         start = first[axis] + step * skip
         count = max(min(len(range(start, x.shape[1 + axis], step)), size[axis] - skip), 0)
         source.append(slice(start, start + step * count, step))

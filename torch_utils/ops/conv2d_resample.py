@@ -11,9 +11,17 @@ from torch_utils.ops.conv2d import conv2d, conv_transpose2d
 from torch_utils.ops.upfirdn2d import Padding, filter_size, parse_padding, upfirdn2d
 
 
-def conv2d_resample(x: torch.Tensor, w: torch.Tensor, f: torch.Tensor | None = None, up: int = 1, down: int = 1,
-                    padding: Padding = 0, groups: int = 1, flip_weight: bool = True,
-                    flip_filter: bool = False) -> torch.Tensor:
+def conv2d_resample(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    f: torch.Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = 0,
+    groups: int = 1,
+    flip_weight: bool = True,
+    flip_filter: bool = False,
+) -> torch.Tensor:
     """Upsample by `up`, convolve with `w`, downsample by `down`; low-pass filtered with `f` where it resamples.
 
     Args:
@@ -42,13 +50,13 @@ def conv2d_resample(x: torch.Tensor, w: torch.Tensor, f: torch.Tensor | None = N
     if (kh, kw) == (1, 1) and up == 1:
         return _convolve(upfirdn2d(x, f, down=down, padding=pad, flip_filter=flip_filter), w, groups=groups)
     if (kh, kw) == (1, 1) and down == 1:
-        return upfirdn2d(_convolve(x, w, groups=groups), f, up=up, padding=pad, gain=up ** 2, flip_filter=flip_filter)
+        return upfirdn2d(_convolve(x, w, groups=groups), f, up=up, padding=pad, gain=up**2, flip_filter=flip_filter)
     if up == 1:
         x = upfirdn2d(x, f, padding=pad, flip_filter=flip_filter)
         return _convolve(x, w, groups=groups, flip_weight=flip_weight, stride=down)
     if min(pad) >= 0:
         return _convolve_up(x, w, f, up, down, pad, groups, flip_weight, flip_filter)
-    x = upfirdn2d(x, f, up=up, padding=pad, gain=up ** 2, flip_filter=flip_filter)      # cropped before the filter
+    x = upfirdn2d(x, f, up=up, padding=pad, gain=up**2, flip_filter=flip_filter)  # cropped before the filter
     x = _convolve(x, w, groups=groups, flip_weight=flip_weight)
     return upfirdn2d(x, f, down=down, flip_filter=flip_filter) if down > 1 else x
 
@@ -63,7 +71,7 @@ def _convolve(x, w, pad=(0, 0, 0, 0), groups=1, flip_weight=True, stride=1):
 def _convolve_up(x, w, f, up, down, pad, groups, flip_weight, flip_filter):
     """Transposed convolution at the input's resolution, then the filter."""
     out_channels, in_per_group, kh, kw = w.shape
-    w = w.flip([2, 3]) if flip_weight else w                # a transposed convolution is a true convolution
+    w = w.flip([2, 3]) if flip_weight else w  # a transposed convolution is a true convolution
     w = w.reshape(groups, out_channels // groups, in_per_group, kh, kw).transpose(1, 2)
     w = w.reshape(groups * in_per_group, out_channels // groups, kh, kw)
     pad = (pad[0] - (kw - 1), pad[1] - (kw - up), pad[2] - (kh - 1), pad[3] - (kh - up))
@@ -71,6 +79,6 @@ def _convolve_up(x, w, f, up, down, pad, groups, flip_weight, flip_filter):
     x = conv_transpose2d(x, w, stride=up, padding=(crop_y, crop_x), groups=groups)
     pad = (pad[0] + crop_x, pad[1] + crop_x, pad[2] + crop_y, pad[3] + crop_y)
     if down == 1:
-        return upfirdn2d(x, f, padding=pad, gain=up ** 2, flip_filter=flip_filter)
-    x = upfirdn2d(x, f, padding=pad, gain=up ** 2, flip_filter=flip_filter)
+        return upfirdn2d(x, f, padding=pad, gain=up**2, flip_filter=flip_filter)
+    x = upfirdn2d(x, f, padding=pad, gain=up**2, flip_filter=flip_filter)
     return upfirdn2d(x, f, down=down, flip_filter=flip_filter)

@@ -41,8 +41,8 @@ def _table(planes):
 def _corners(shape, uv, scale=1.0):
     """Rows of the four pixels around each point in `_table`, int32, and their weights, both [N, M, P, 4]."""
     n, p, _, h, w = shape
-    if n * p * h * w >= 2 ** 31:
-        raise ValueError(f'{n} x {p} planes of {h} x {w} pixels are too many to number with 32 bits')
+    if n * p * h * w >= 2**31:
+        raise ValueError(f"{n} x {p} planes of {h} x {w} pixels are too many to number with 32 bits")
     u, v = uv.transpose(1, 2).unbind(-1)
     columns, weights_x = _neighbours(u, w)
     lines, weights_y = _neighbours(v, h)
@@ -62,8 +62,10 @@ def _neighbours(position, size):
     fraction = x - low
     inside_low, inside_high = (low + 1).clamp_(max=1), (size - 1 - low).clamp_(max=1)
     index = low.int()
-    return (index.clamp(0, size - 1), (index + 1).clamp(0, size - 1)), \
-        ((1 - fraction) * inside_low, fraction * inside_high)
+    return (index.clamp(0, size - 1), (index + 1).clamp(0, size - 1)), (
+        (1 - fraction) * inside_low,
+        fraction * inside_high,
+    )
 
 
 class _SumRows(torch.autograd.Function):
@@ -72,7 +74,7 @@ class _SumRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, table, rows, weights):
         ctx.save_for_backward(table, rows, weights)
-        return F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights.to(table.dtype))
+        return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
 
     @staticmethod
     def backward(ctx, dout):
@@ -93,8 +95,13 @@ class _SpreadRows(torch.autograd.Function):
         ends = torch.bincount(row, minlength=size).cumsum(0, dtype=torch.int32)
         starts = F.pad(ends[:-1], (1, 0))
         bag = torch.arange(count, dtype=torch.int32, device=rows.device).repeat_interleave(per_bag)
-        return F.embedding_bag(bag.index_select(0, order), dout.contiguous(), starts, mode='sum',
-                               per_sample_weights=weights.to(dout.dtype).view(-1).index_select(0, order))
+        return F.embedding_bag(
+            bag.index_select(0, order),
+            dout.contiguous(),
+            starts,
+            mode="sum",
+            per_sample_weights=weights.to(dout.dtype).view(-1).index_select(0, order),
+        )
 
     @staticmethod
     def backward(ctx, dtable):
@@ -107,9 +114,10 @@ class _SpreadRows(torch.autograd.Function):
 def _row_products(table, rows, dout):
     """table[rows[b, l]] . dout[b], [B, L]. Differentiable where a derivative of it is asked for."""
     if torch.is_grad_enabled():
-        return torch.einsum('blc,bc->bl', F.embedding(rows, table), dout)
+        return torch.einsum("blc,bc->bl", F.embedding(rows, table), dout)
     count, per_bag = rows.shape
     bag = torch.arange(count, dtype=torch.int32, device=rows.device)
     products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        dout.contiguous(), table, rows.view(-1), bag * per_bag, bag.repeat_interleave(per_bag), 0)
+        dout.contiguous(), table, rows.view(-1), bag * per_bag, bag.repeat_interleave(per_bag), 0
+    )
     return products.view(count, per_bag)

@@ -17,8 +17,14 @@ Scale = int | Sequence[int]
 Padding = int | Sequence[int]
 
 
-def setup_filter(taps, device: torch.device | str = 'cpu', normalize: bool = True, flip_filter: bool = False,
-                 gain: float = 1, separable: bool | None = None) -> torch.Tensor:
+def setup_filter(
+    taps,
+    device: torch.device | str = "cpu",
+    normalize: bool = True,
+    flip_filter: bool = False,
+    gain: float = 1,
+    separable: bool | None = None,
+) -> torch.Tensor:
     """Prepare a FIR filter for the functions below.
 
     Args:
@@ -35,13 +41,13 @@ def setup_filter(taps, device: torch.device | str = 'cpu', normalize: bool = Tru
     if f.ndim == 0:
         f = f[None]
     if f.ndim not in (1, 2) or f.numel() == 0:
-        raise ValueError(f'a filter has 1 or 2 dimensions and at least one tap, not shape {list(f.shape)}')
+        raise ValueError(f"a filter has 1 or 2 dimensions and at least one tap, not shape {list(f.shape)}")
     if separable is None:
         separable = f.ndim == 1 and len(f) >= 8
     if f.ndim == 1 and not separable:
         f = torch.outer(f, f)
     if separable and f.ndim != 1:
-        raise ValueError('a 2D filter cannot be made separable')
+        raise ValueError("a 2D filter cannot be made separable")
     if normalize:
         f = f / f.sum()
     if flip_filter:
@@ -49,8 +55,15 @@ def setup_filter(taps, device: torch.device | str = 'cpu', normalize: bool = Tru
     return (f * gain ** (f.ndim / 2)).to(device)
 
 
-def upfirdn2d(x: torch.Tensor, f: torch.Tensor | None, up: Scale = 1, down: Scale = 1, padding: Padding = 0,
-              flip_filter: bool = False, gain: float = 1) -> torch.Tensor:
+def upfirdn2d(
+    x: torch.Tensor,
+    f: torch.Tensor | None,
+    up: Scale = 1,
+    down: Scale = 1,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> torch.Tensor:
     """Insert up - 1 zeros after each pixel, pad or crop, filter ("valid"), keep every down-th pixel.
 
     Args:
@@ -67,14 +80,15 @@ def upfirdn2d(x: torch.Tensor, f: torch.Tensor | None, up: Scale = 1, down: Scal
     fw, fh = filter_size(f)
     for size, u, p, taps in ((x.shape[3], up[0], pad[:2], fw), (x.shape[2], up[1], pad[2:], fh)):
         if size * u + sum(p) < taps:
-            raise ValueError(f'{size} pixels, upsampled by {u} and padded by {p}, are fewer than {taps} filter taps')
-    if custom_ops.library_for('upfirdn2d', x):
+            raise ValueError(f"{size} pixels, upsampled by {u} and padded by {p}, are fewer than {taps} filter taps")
+    if custom_ops.library_for("upfirdn2d", x):
         return _UpFirDn.apply(x, f, up, down, pad, flip_filter, gain)
     return _upfirdn2d_native(x, f, up, down, pad, flip_filter, gain)
 
 
-def filter2d(x: torch.Tensor, f: torch.Tensor | None, padding: Padding = 0, flip_filter: bool = False,
-             gain: float = 1) -> torch.Tensor:
+def filter2d(
+    x: torch.Tensor, f: torch.Tensor | None, padding: Padding = 0, flip_filter: bool = False, gain: float = 1
+) -> torch.Tensor:
     """Filter at the same resolution: [N, C, H, W] -> the same shape, plus what `padding` adds."""
     fw, fh = filter_size(f)
     left, right, top, bottom = parse_padding(padding)
@@ -82,8 +96,14 @@ def filter2d(x: torch.Tensor, f: torch.Tensor | None, padding: Padding = 0, flip
     return upfirdn2d(x, f, padding=pad, flip_filter=flip_filter, gain=gain)
 
 
-def upsample2d(x: torch.Tensor, f: torch.Tensor | None, up: Scale = 2, padding: Padding = 0, flip_filter: bool = False,
-               gain: float = 1) -> torch.Tensor:
+def upsample2d(
+    x: torch.Tensor,
+    f: torch.Tensor | None,
+    up: Scale = 2,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> torch.Tensor:
     """Enlarge by `up`, keeping the mean value: [N, C, H, W] -> [N, C, H up_y, W up_x], plus what `padding` adds."""
     up_x, up_y = parse_scale(up)
     fw, fh = filter_size(f)
@@ -92,14 +112,24 @@ def upsample2d(x: torch.Tensor, f: torch.Tensor | None, up: Scale = 2, padding: 
     return upfirdn2d(x, f, up=up, padding=pad, flip_filter=flip_filter, gain=gain * up_x * up_y)
 
 
-def downsample2d(x: torch.Tensor, f: torch.Tensor | None, down: Scale = 2, padding: Padding = 0,
-                 flip_filter: bool = False, gain: float = 1) -> torch.Tensor:
+def downsample2d(
+    x: torch.Tensor,
+    f: torch.Tensor | None,
+    down: Scale = 2,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> torch.Tensor:
     """Shrink by `down`: [N, C, H, W] -> [N, C, H // down_y, W // down_x], plus what `padding` adds."""
     down_x, down_y = parse_scale(down)
     fw, fh = filter_size(f)
     left, right, top, bottom = parse_padding(padding)
-    pad = (left + (fw - down_x + 1) // 2, right + (fw - down_x) // 2,
-           top + (fh - down_y + 1) // 2, bottom + (fh - down_y) // 2)
+    pad = (
+        left + (fw - down_x + 1) // 2,
+        right + (fw - down_x) // 2,
+        top + (fh - down_y + 1) // 2,
+        bottom + (fh - down_y) // 2,
+    )
     return upfirdn2d(x, f, down=down, padding=pad, flip_filter=flip_filter, gain=gain)
 
 
@@ -107,7 +137,7 @@ def parse_scale(scale: Scale) -> tuple[int, int]:
     """int or [x, y] -> (x, y), both at least 1."""
     x, y = (scale, scale) if isinstance(scale, int) else scale
     if x < 1 or y < 1:
-        raise ValueError(f'up and down scales are at least 1, not {scale}')
+        raise ValueError(f"up and down scales are at least 1, not {scale}")
     return int(x), int(y)
 
 
@@ -119,7 +149,7 @@ def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
     elif len(values) == 2:
         values = [values[0], values[0], values[1], values[1]]
     if len(values) != 4:
-        raise ValueError(f'padding is 1, 2 or 4 numbers, not {padding}')
+        raise ValueError(f"padding is 1, 2 or 4 numbers, not {padding}")
     left, right, top, bottom = (int(v) for v in values)
     return left, right, top, bottom
 
@@ -134,13 +164,14 @@ def filter_size(f: torch.Tensor | None) -> tuple[int, int]:
 # --- Plain PyTorch path ----------------------------------------------------------------------------------------------
 # Depthwise convolutions: one pass over memory, no tensor with inserted zeros, derivatives of any order by autograd.
 
+
 def _upfirdn2d_native(x, f, up, down, pad, flip_filter, gain):
     if f is None:
         f = x.new_ones(1, 1)
     f = f.detach().to(device=x.device, dtype=x.dtype)
     if not flip_filter:
-        f = f.flip(list(range(f.ndim)))                     # conv2d is a correlation
-    if f.ndim == 1:                                         # one axis after the other
+        f = f.flip(list(range(f.ndim)))  # conv2d is a correlation
+    if f.ndim == 1:  # one axis after the other
         x = _correlate(x, f[None, :] * gain, (up[0], 1), (down[0], 1), (*pad[:2], 0, 0))
         return _correlate(x, f[:, None], (1, up[1]), (1, down[1]), (0, 0, *pad[2:]))
     return _correlate(x, f * gain, up, down, pad)
@@ -151,7 +182,7 @@ def _correlate(x, f, up, down, pad):
     if up == (1, 1):
         return _correlate_down(x, f, down, pad)
     y = _correlate_up(x, f, up, pad)
-    return y if down == (1, 1) else y[:, :, ::down[1], ::down[0]]
+    return y if down == (1, 1) else y[:, :, :: down[1], :: down[0]]
 
 
 def _correlate_down(x, f, down, pad):
@@ -162,9 +193,9 @@ def _correlate_down(x, f, down, pad):
     left, right, top, bottom = pad
     width, height = max(left, right), max(top, bottom)
     f = F.pad(f, [width - left, width - right, height - top, height - bottom])
-    if f.numel() == 1 and down != (1, 1):                   # pure decimation
+    if f.numel() == 1 and down != (1, 1):  # pure decimation
         x = F.pad(x, [width, width, height, height])
-        return x[:, :, ::down[1], ::down[0]] * f[0, 0]
+        return x[:, :, :: down[1], :: down[0]] * f[0, 0]
     channels = x.shape[1]
     return F.conv2d(x, f.expand(channels, 1, *f.shape), stride=down[::-1], padding=(height, width), groups=channels)
 
@@ -183,6 +214,7 @@ def _correlate_up(x, f, up, pad):
 
 # --- CUDA kernel -----------------------------------------------------------------------------------------------------
 
+
 class _UpFirDn(torch.autograd.Function):
     """The adjoint of upsampling, filtering and downsampling is the same with the roles of `up` and `down` exchanged."""
 
@@ -198,11 +230,13 @@ class _UpFirDn(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy):
-        f, = ctx.saved_tensors
+        (f,) = ctx.saved_tensors
         up, down, pad, flip_filter, gain = ctx.settings
         before = [taps - 1 - first for taps, first in zip(filter_size(f), pad[::2], strict=True)]
-        after = [size * u - out * d + first - u + 1 for size, out, u, d, first in
-                 zip(ctx.size[::-1], dy.shape[:1:-1], up, down, pad[::2], strict=True)]
+        after = [
+            size * u - out * d + first - u + 1
+            for size, out, u, d, first in zip(ctx.size[::-1], dy.shape[:1:-1], up, down, pad[::2], strict=True)
+        ]
         adjoint = (before[0], after[0], before[1], after[1])
         dx = _UpFirDn.apply(dy, f, down, up, adjoint, not flip_filter, gain) if ctx.needs_input_grad[0] else None
         return dx, None, None, None, None, None, None
@@ -211,11 +245,14 @@ class _UpFirDn(torch.autograd.Function):
 class _Params(ctypes.Structure):
     """UpfirdnParams of upfirdn2d.h."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ('x', 'f', 'y')] \
-        + [(name, ctypes.c_int64 * 4) for name in ('x_stride', 'y_stride')] \
-        + [(name, ctypes.c_int32 * 4) for name in ('in_size', 'out_size')] \
-        + [(name, ctypes.c_int32 * 2) for name in ('filter', 'up', 'down', 'pad')] \
-        + [(name, ctypes.c_int32) for name in ('flip', 'channels_last')] + [('gain', ctypes.c_double)]
+    _fields_ = (
+        [(name, ctypes.c_void_p) for name in ("x", "f", "y")]
+        + [(name, ctypes.c_int64 * 4) for name in ("x_stride", "y_stride")]
+        + [(name, ctypes.c_int32 * 4) for name in ("in_size", "out_size")]
+        + [(name, ctypes.c_int32 * 2) for name in ("filter", "up", "down", "pad")]
+        + [(name, ctypes.c_int32) for name in ("flip", "channels_last")]
+        + [("gain", ctypes.c_double)]
+    )
 
 
 def _filter_for(x, f):
@@ -227,16 +264,30 @@ def _filter_for(x, f):
 def _launch(x, f, up, down, pad, flip_filter, gain):
     """The kernel for a 2D filter [fh, fw]; any strides of x, result channels-last if x is."""
     f = f.contiguous()
-    size = [(n * u + sum(p) - taps) // d + 1 for n, u, d, p, taps in
-            zip(x.shape[:1:-1], up, down, (pad[:2], pad[2:]), filter_size(f), strict=True)]
+    size = [
+        (n * u + sum(p) - taps) // d + 1
+        for n, u, d, p, taps in zip(x.shape[:1:-1], up, down, (pad[:2], pad[2:]), filter_size(f), strict=True)
+    ]
     channels_last = x.stride(1) == 1 and x.shape[1] > 1
-    y = torch.empty(*x.shape[:2], size[1], size[0], dtype=x.dtype, device=x.device,
-                    memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-    order = (3, 2, 1, 0)                                    # the kernel's axes: x, y, channel, image
-    params = _Params(x.data_ptr(), f.data_ptr(), y.data_ptr(),
-                     *((ctypes.c_int64 * 4)(*(t.stride(i) for i in order)) for t in (x, y)),
-                     *((ctypes.c_int32 * 4)(*(t.shape[i] for i in order)) for t in (x, y)),
-                     *((ctypes.c_int32 * 2)(*pair) for pair in (filter_size(f), up, down, pad[::2])),
-                     flip_filter, channels_last, gain)
-    custom_ops.launch(custom_ops.library_for('upfirdn2d', x).pv3d_upfirdn2d, params, y)
+    y = torch.empty(
+        *x.shape[:2],
+        size[1],
+        size[0],
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    )
+    order = (3, 2, 1, 0)  # the kernel's axes: x, y, channel, image
+    params = _Params(
+        x.data_ptr(),
+        f.data_ptr(),
+        y.data_ptr(),
+        *((ctypes.c_int64 * 4)(*(t.stride(i) for i in order)) for t in (x, y)),
+        *((ctypes.c_int32 * 4)(*(t.shape[i] for i in order)) for t in (x, y)),
+        *((ctypes.c_int32 * 2)(*pair) for pair in (filter_size(f), up, down, pad[::2])),
+        flip_filter,
+        channels_last,
+        gain,
+    )
+    custom_ops.launch(custom_ops.library_for("upfirdn2d", x).pv3d_upfirdn2d, params, y)
     return y

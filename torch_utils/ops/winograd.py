@@ -8,14 +8,23 @@ result's size (root mean square).
 
 import torch
 
-TILE, REACH = 4, 6                       # pixels of a tile's side: results, and what they depend on
+TILE, REACH = 4, 6  # pixels of a tile's side: results, and what they depend on
 enabled = True
-_POSITIONS = REACH ** 2
-_BAND_BYTES = 16 << 20                   # transformed pixels worked on at a time: they stay in the last-level cache
-_LEAST_CHANNELS, _LEAST_TILES = 32, 64   # below, the transforms cost more than the products save
+_POSITIONS = REACH**2
+_BAND_BYTES = 16 << 20  # transformed pixels worked on at a time: they stay in the last-level cache
+_LEAST_CHANNELS, _LEAST_TILES = 32, 64  # below, the transforms cost more than the products save
 # Both sides' transforms of a 3 x 3 kernel at once, [6 x 6, 3 x 3]: the Kronecker square of G.
-_G = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-                   [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]], dtype=torch.float64)
+_G = torch.tensor(
+    [
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
+    ],
+    dtype=torch.float64,
+)
 _KERNEL_TRANSFORM = torch.kron(_G, _G)
 
 
@@ -23,10 +32,18 @@ def worthwhile(x: torch.Tensor, w: torch.Tensor) -> bool:
     """Whether `conv3x3` can convolve x with w, and is the faster way. It has no gradients."""
     n, channels, height, width = x.shape
     wants_gradient = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
-    return (enabled and not wants_gradient and x.device.type == "cpu" and x.dtype == w.dtype
-            and x.dtype in (torch.float32, torch.float64) and tuple(w.shape[2:]) == (3, 3)
-            and height % TILE == width % TILE == 0 and min(channels, len(w)) >= _LEAST_CHANNELS
-            and n * height * width >= _LEAST_TILES * TILE ** 2 and x.is_contiguous(memory_format=torch.channels_last))
+    return (
+        enabled
+        and not wants_gradient
+        and x.device.type == "cpu"
+        and x.dtype == w.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and tuple(w.shape[2:]) == (3, 3)
+        and height % TILE == width % TILE == 0
+        and min(channels, len(w)) >= _LEAST_CHANNELS
+        and n * height * width >= _LEAST_TILES * TILE**2
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def conv3x3(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -58,11 +75,11 @@ def _transform_pixels(x: torch.Tensor, rows: slice) -> torch.Tensor:
     count, first, stop = rows.stop - rows.start, TILE * rows.start - 1, TILE * rows.stop + 1
     padded = x.new_zeros(n, stop - first, width + 2, channels)
     inside = slice(max(first, 0), min(stop, height))
-    padded[:, inside.start - first:inside.stop - first, 1:-1] = x[:, inside]
+    padded[:, inside.start - first : inside.stop - first, 1:-1] = x[:, inside]
     vertical = x.new_empty(REACH, n, count, width + 2, channels)
-    _spread([padded[:, i:i + TILE * count - 3:TILE] for i in range(REACH)], vertical.unbind(0))
+    _spread([padded[:, i : i + TILE * count - 3 : TILE] for i in range(REACH)], vertical.unbind(0))
     tiles = x.new_empty(REACH, REACH, n, count, width // TILE, channels)
-    _spread([vertical[:, :, :, j:j + width - 3:TILE] for j in range(REACH)], tiles.unbind(1))
+    _spread([vertical[:, :, :, j : j + width - 3 : TILE] for j in range(REACH)], tiles.unbind(1))
     return tiles
 
 

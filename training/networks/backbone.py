@@ -20,9 +20,18 @@ class SynthesisBlock(nn.Module):
     `up` 1 keeps the resolution (the first block of small super-resolution networks).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, img_channels: int,
-                 motion: MotionLayer | None = None, up: int = 2, use_noise: bool = True,
-                 conv_clamp: float | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        img_channels: int,
+        motion: MotionLayer | None = None,
+        up: int = 2,
+        use_noise: bool = True,
+        conv_clamp: float | None = None,
+    ):
         super().__init__()
         self.up = up
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
@@ -37,8 +46,16 @@ class SynthesisBlock(nn.Module):
         self.is_first = in_channels == 0
         self.num_convs = 1 if self.is_first else 2
 
-    def forward(self, x: torch.Tensor | None, img: torch.Tensor | None, ws: torch.Tensor, z_motion=None, t=None,
-                noise_mode: str = "const", random: Random | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self,
+        x: torch.Tensor | None,
+        img: torch.Tensor | None,
+        ws: torch.Tensor,
+        z_motion=None,
+        t=None,
+        noise_mode: str = "const",
+        random: Random | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """x [N, in, H, W], img [N, img_channels, H, W] (None in the first block), ws [N or 1, convs + 1, w_dim]."""
         rows = iter(ws.unbind(dim=1))
         if self.is_first:
@@ -73,14 +90,26 @@ class SynthesisNetwork(nn.Module):
         in_channels = 0
         for index, resolution in enumerate(self.resolutions):
             channels = config.channels(resolution)
-            motion = MotionLayer(config.motion_dim, config.w_dim, channels, resolution, config.motion_generator,
-                                 config.motion_weight) if index < layers else None
+            motion = (
+                MotionLayer(
+                    config.motion_dim, config.w_dim, channels, resolution, config.motion_generator, config.motion_weight
+                )
+                if index < layers
+                else None
+            )
             block = SynthesisBlock(in_channels, channels, config.w_dim, resolution, self.img_channels, motion)
             self.add_module(f"b{resolution}", block)
             in_channels = channels
 
-    def forward(self, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, noise_mode: str = "const",
-                random: Random | None = None, dtype: torch.dtype | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        ws: torch.Tensor,
+        z_motion: torch.Tensor,
+        t: torch.Tensor,
+        noise_mode: str = "const",
+        random: Random | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> torch.Tensor:
         """ws [N or 1, num_ws, w_dim], z_motion [N, D], t [N, 1] -> [N, 3 * plane_channels, R, R].
 
         The convolutions run in `dtype` (None: the parameters'). A block's to-RGB layer shares its row of ws with
@@ -91,7 +120,7 @@ class SynthesisNetwork(nn.Module):
         for resolution in self.resolutions:
             block = getattr(self, f"b{resolution}")
             x = x if x is None or dtype is None else x.to(dtype)
-            x, img = block(x, img, ws[:, row:row + block.num_convs + 1], z_motion, t, noise_mode, random)
+            x, img = block(x, img, ws[:, row : row + block.num_convs + 1], z_motion, t, noise_mode, random)
             row += block.num_convs
         return img
 
@@ -103,5 +132,6 @@ class Backbone(nn.Module):
         super().__init__()
         self.synthesis = SynthesisNetwork(config)
         motion_dim = config.motion_dim if config.motion_generator == "naive" else 0
-        self.mapping = MappingNetwork(config.z_dim, camera_dim, config.w_dim, self.synthesis.num_ws,
-                                      config.mapping_layers, motion_dim)
+        self.mapping = MappingNetwork(
+            config.z_dim, camera_dim, config.w_dim, self.synthesis.num_ws, config.mapping_layers, motion_dim
+        )

@@ -11,8 +11,8 @@ from training.config import FRAMES_PER_CLIP, DiscriminatorConfig, video_camera_d
 from training.networks.layers import RESAMPLE_TAPS, Conv2dLayer, FullyConnectedLayer
 from training.networks.mapping import CameraMapping
 
-CONV_CLAMP = 256                     # on every convolution's output, times the layer's gain
-RESIDUAL_GAIN = math.sqrt(0.5)       # of both branches of a residual block
+CONV_CLAMP = 256  # on every convolution's output, times the layer's gain
+RESIDUAL_GAIN = math.sqrt(0.5)  # of both branches of a residual block
 STD_EPS = 1e-8
 
 
@@ -77,10 +77,10 @@ class Discriminator(nn.Module):
     def __init__(self, img_channels: int, camera_dim: int, resolution: int, config: DiscriminatorConfig):
         super().__init__()
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        self.precision: torch.dtype | None = None     # of the highest resolutions; None: that of the parameters
+        self.precision: torch.dtype | None = None  # of the highest resolutions; None: that of the parameters
         self.img_channels = img_channels
-        self.resolutions = [2 ** i for i in range(int(math.log2(resolution)), 2, -1)]
-        self.half = set(self.resolutions[:config.half_resolutions])
+        self.resolutions = [2**i for i in range(int(math.log2(resolution)), 2, -1)]
+        self.half = set(self.resolutions[: config.half_resolutions])
         widths = {r: min(config.channel_base // r, config.channel_max) for r in [*self.resolutions, 4]}
         for r in self.resolutions:
             in_channels = 0 if r == resolution else widths[r]
@@ -113,8 +113,9 @@ class ImageDiscriminator(Discriminator):
 
     def forward(self, image: torch.Tensor, image_raw: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
         """image [N, 3, R, R], image_raw [N, 3, r, r], camera [N, 25] -> logits [N, 1]."""
-        raw = nn.functional.interpolate(image_raw, size=image.shape[-2:], mode="bilinear", align_corners=False,
-                                        antialias=True)
+        raw = nn.functional.interpolate(
+            image_raw, size=image.shape[-2:], mode="bilinear", align_corners=False, antialias=True
+        )
         return self.logits(torch.cat([image, raw], dim=1), camera)
 
 

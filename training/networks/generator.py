@@ -30,17 +30,26 @@ class Generator(nn.Module):
         self.decoder = Decoder(config.plane_channels, config.rendering.decoder_hidden, config.plane_channels)
         self.to_img_raw = ToRGBLayer(config.plane_channels, 3, config.w_dim, conv_clamp=CONV_CLAMP)
         upscales = config.img_resolution > max(SMALLEST, config.rendering.resolution) or config.sr_channels is not None
-        self.superresolution = SuperResolution(config.plane_channels, config.img_resolution, config.w_dim,
-                                               config.sr_channels) if upscales else None
+        self.superresolution = (
+            SuperResolution(config.plane_channels, config.img_resolution, config.w_dim, config.sr_channels)
+            if upscales
+            else None
+        )
 
     @property
     def num_ws(self) -> int:
         """Rows of intermediate latents."""
         return self.backbone.synthesis.num_ws
 
-    def mapping(self, z: torch.Tensor, camera: torch.Tensor, z_motion: torch.Tensor | None = None,
-                t: torch.Tensor | None = None, truncation_psi: float = 1.0,
-                truncation_cutoff: int | None = None) -> torch.Tensor:
+    def mapping(
+        self,
+        z: torch.Tensor,
+        camera: torch.Tensor,
+        z_motion: torch.Tensor | None = None,
+        t: torch.Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> torch.Tensor:
         """z [N, z_dim], camera [N, 25] -> ws [N, num_ws, w_dim].
 
         z_motion [N, z_motion_dim] and t [N, 1] matter to the naive motion generator alone.
@@ -56,16 +65,31 @@ class Generator(nn.Module):
         """The code that drives the motion: z_motion, or z where the ablation of T. 2 replaces it."""
         return z if self.config.motion_code == "z_a" else z_motion
 
-    def planes(self, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, noise_mode: str = "const",
-               random: Random | None = None) -> torch.Tensor:
+    def planes(
+        self,
+        ws: torch.Tensor,
+        z_motion: torch.Tensor,
+        t: torch.Tensor,
+        noise_mode: str = "const",
+        random: Random | None = None,
+    ) -> torch.Tensor:
         """Feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1]."""
         dtype = self.precision if self.half_backbone else None
         planes = self.backbone.synthesis(ws, z_motion, t, noise_mode, random, dtype)
         return planes.unflatten(1, (PLANES, -1))
 
-    def synthesis(self, ws: torch.Tensor, camera: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, *,
-                  neural_rendering_resolution: int | None = None, noise_mode: str = "const",
-                  random: Random | bool | None = None, with_points: bool = False) -> dict[str, torch.Tensor]:
+    def synthesis(
+        self,
+        ws: torch.Tensor,
+        camera: torch.Tensor,
+        z_motion: torch.Tensor,
+        t: torch.Tensor,
+        *,
+        neural_rendering_resolution: int | None = None,
+        noise_mode: str = "const",
+        random: Random | bool | None = None,
+        with_points: bool = False,
+    ) -> dict[str, torch.Tensor]:
         """Frames of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1] in [0, 1] and camera [N, 25].
 
         Args:
@@ -83,9 +107,15 @@ class Generator(nn.Module):
         planes = self.planes(ws, z_motion, t, noise_mode, own)
         return self.render_planes(planes, ws, camera, neural_rendering_resolution, random, with_points)
 
-    def render_planes(self, planes: torch.Tensor, ws: torch.Tensor, camera: torch.Tensor,
-                      neural_rendering_resolution: int | None = None, random: Random | bool | None = None,
-                      with_points: bool = False) -> dict[str, torch.Tensor]:
+    def render_planes(
+        self,
+        planes: torch.Tensor,
+        ws: torch.Tensor,
+        camera: torch.Tensor,
+        neural_rendering_resolution: int | None = None,
+        random: Random | bool | None = None,
+        with_points: bool = False,
+    ) -> dict[str, torch.Tensor]:
         """Second half of `synthesis`: planes [N, 3, C, R, R] seen by camera [N, 25]. Same results."""
         rendering = self.config.rendering
         side = neural_rendering_resolution or rendering.resolution
@@ -93,8 +123,11 @@ class Generator(nn.Module):
         seen = render(planes, self.decoder, origins, directions, rendering, random, with_points)
         features = seen.features.transpose(1, 2).unflatten(-1, (side, side))
         image_raw = self.to_img_raw(features, ws[:, 0])
-        out = {"image": self._upscale(image_raw, features, ws), "image_raw": image_raw,
-               "image_depth": seen.depth.unflatten(-1, (side, side)).unsqueeze(1)}
+        out = {
+            "image": self._upscale(image_raw, features, ws),
+            "image_raw": image_raw,
+            "image_depth": seen.depth.unflatten(-1, (side, side)).unsqueeze(1),
+        }
         if with_points:
             out["xyz"] = seen.points.unflatten(1, (side, side))
             out["weight_total"] = seen.opacity.unflatten(-1, (side, side)).unsqueeze(-1)
@@ -105,8 +138,15 @@ class Generator(nn.Module):
             return resize(image_raw, self.config.img_resolution)
         return self.superresolution(image_raw, features, ws[:, -1], dtype=self.precision)
 
-    def sample(self, coordinates: torch.Tensor, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor,
-               noise_mode: str = "const", random: Random | None = None) -> dict[str, torch.Tensor]:
+    def sample(
+        self,
+        coordinates: torch.Tensor,
+        ws: torch.Tensor,
+        z_motion: torch.Tensor,
+        t: torch.Tensor,
+        noise_mode: str = "const",
+        random: Random | None = None,
+    ) -> dict[str, torch.Tensor]:
         """Raw density `sigma` [N, M, 1] and colours `rgb` [N, M, C] at world coordinates [N, M, 3]."""
         planes = self.planes(ws, z_motion, t, noise_mode, random)
         return self.sample_planes(planes, coordinates)

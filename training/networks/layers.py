@@ -14,9 +14,9 @@ from torch_utils.ops.conv2d_resample import conv2d_resample
 from torch_utils.ops.upfirdn2d import setup_filter
 from torch_utils.random_numbers import Random, normal
 
-RESAMPLE_TAPS = (1, 3, 3, 1)          # StyleGAN2's up- and downsampling filter
-EPS = 1e-8                            # under every root of this file
-WORTH_A_CALL = 2 ** 20               # activations below which a convolution per sample costs more than it saves
+RESAMPLE_TAPS = (1, 3, 3, 1)  # StyleGAN2's up- and downsampling filter
+EPS = 1e-8  # under every root of this file
+WORTH_A_CALL = 2**20  # activations below which a convolution per sample costs more than it saves
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -33,8 +33,14 @@ class FullyConnectedLayer(nn.Module):
         bias_init: initial value of the bias as the layer uses it.
     """
 
-    def __init__(self, in_features: int, out_features: int, activation: str = "linear", lr_multiplier: float = 1.0,
-                 bias_init: float = 0.0):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation: str = "linear",
+        lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
+    ):
         super().__init__()
         self.activation = activation
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
@@ -58,30 +64,55 @@ class FullyConnectedLayer(nn.Module):
 class Conv2dLayer(nn.Module):
     """Equalised convolution with optional 2x resampling, bias, activation and clamp (discriminator layers)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True,
-                 activation: str = "linear", up: int = 1, down: int = 1, conv_clamp: float | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        bias: bool = True,
+        activation: str = "linear",
+        up: int = 1,
+        down: int = 1,
+        conv_clamp: float | None = None,
+    ):
         super().__init__()
         self.activation, self.up, self.down, self.conv_clamp = activation, up, down, conv_clamp
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         self.padding = kernel_size // 2
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size ** 2)
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         self.act_gain = activation_funcs[activation].gain
 
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
         """x [N, in, H, W] -> [N, out, H * up / down, W * up / down]; `gain` scales the output and the clamp."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
-        x = conv2d_resample(x, weight, f=self.resample_filter, up=self.up, down=self.down, padding=self.padding,
-                            flip_weight=self.up == 1)
+        x = conv2d_resample(
+            x,
+            weight,
+            f=self.resample_filter,
+            up=self.up,
+            down=self.down,
+            padding=self.padding,
+            flip_weight=self.up == 1,
+        )
         bias = self.bias.to(x.dtype) if self.bias is not None else None
         clamp = self.conv_clamp * gain if self.conv_clamp is not None else None
         return bias_act(x, bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp, overwrite=True)
 
 
-def modulated_conv2d(x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, *, noise: torch.Tensor | None = None,
-                     up: int = 1, padding: int = 0, resample_filter: torch.Tensor | None = None,
-                     demodulate: bool = True, flip_weight: bool = True) -> torch.Tensor:
+def modulated_conv2d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    styles: torch.Tensor,
+    *,
+    noise: torch.Tensor | None = None,
+    up: int = 1,
+    padding: int = 0,
+    resample_filter: torch.Tensor | None = None,
+    demodulate: bool = True,
+    flip_weight: bool = True,
+) -> torch.Tensor:
     """Convolution whose weight each sample's style modulates.
 
     Of three equal arrangements the one with the least memory traffic is taken: one weight for the whole batch where all
@@ -103,7 +134,7 @@ def modulated_conv2d(x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor
     if x.dtype in HALF and demodulate:
         weight, styles = _tamed(weight, styles)
     options = {"f": resample_filter, "up": up, "padding": padding, "flip_weight": flip_weight}
-    activations = x.shape[2] * x.shape[3] * (in_channels + out_channels * up ** 2)      # of one sample
+    activations = x.shape[2] * x.shape[3] * (in_channels + out_channels * up**2)  # of one sample
     if styles.shape[0] == 1:
         x = conv2d_resample(x, _modulate(weight, styles[0], demodulate).to(x.dtype), **options)
     elif activations > max(weight.numel(), WORTH_A_CALL):
@@ -143,8 +174,17 @@ def _conv_per_sample(x: torch.Tensor, weights: list[torch.Tensor], options: dict
 class SynthesisLayer(nn.Module):
     """3 x 3 modulated convolution, noise, bias, leaky ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, kernel_size: int = 3,
-                 up: int = 1, use_noise: bool = True, conv_clamp: float | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        kernel_size: int = 3,
+        up: int = 1,
+        use_noise: bool = True,
+        conv_clamp: float | None = None,
+    ):
         super().__init__()
         self.resolution, self.up, self.use_noise, self.conv_clamp = resolution, up, use_noise, conv_clamp
         self.padding = kernel_size // 2
@@ -164,14 +204,23 @@ class SynthesisLayer(nn.Module):
         shape = [x.shape[0], 1, self.resolution, self.resolution]
         return normal(shape, random, x.device) * self.noise_strength
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str = "const",
-                random: Random | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, noise_mode: str = "const", random: Random | None = None
+    ) -> torch.Tensor:
         """x [N, in, H, W], w [N or 1, w_dim] -> [N, out, resolution, resolution].
 
         noise_mode: "const" (the layer's own map), "random" (drawn from `random`), "none".
         """
-        x = modulated_conv2d(x, self.weight, self.affine(w), noise=self._noise(x, noise_mode, random), up=self.up,
-                             padding=self.padding, resample_filter=self.resample_filter, flip_weight=self.up == 1)
+        x = modulated_conv2d(
+            x,
+            self.weight,
+            self.affine(w),
+            noise=self._noise(x, noise_mode, random),
+            up=self.up,
+            padding=self.padding,
+            resample_filter=self.resample_filter,
+            flip_weight=self.up == 1,
+        )
         return bias_act(x, self.bias.to(x.dtype), act="lrelu", clamp=self.conv_clamp, overwrite=True)
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from training.networks.layers import FullyConnectedLayer, normalize_2nd_moment
 
-LR_MULTIPLIER = 0.01        # of the fully connected layers behind the embeddings
+LR_MULTIPLIER = 0.01  # of the fully connected layers behind the embeddings
 
 
 class MappingTrunk(nn.Module):
@@ -43,8 +43,14 @@ class MappingNetwork(MappingTrunk):
         self.embed_motion = FullyConnectedLayer(motion_dim + 1, w_dim) if motion_dim else None
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def forward(self, z: torch.Tensor, camera: torch.Tensor, motion: torch.Tensor | None = None,
-                truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        z: torch.Tensor,
+        camera: torch.Tensor,
+        motion: torch.Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> torch.Tensor:
         """Intermediate latents [N, num_ws, w_dim].
 
         Args:

@@ -16,13 +16,21 @@ class MotionLayer(nn.Module):
         learned_weight: scale what is added by a learned scalar.
     """
 
-    def __init__(self, motion_dim: int, w_dim: int, channels: int, resolution: int, generator: str = "modconv",
-                 learned_weight: bool = False):
+    def __init__(
+        self,
+        motion_dim: int,
+        w_dim: int,
+        channels: int,
+        resolution: int,
+        generator: str = "modconv",
+        learned_weight: bool = False,
+    ):
         super().__init__()
         out_dim = w_dim if generator == "modconv" else channels
         self.affine = FullyConnectedLayer(motion_dim, w_dim, activation="lrelu")
-        self.motion_mlp = nn.Sequential(FullyConnectedLayer(w_dim, w_dim, activation="lrelu"),
-                                        FullyConnectedLayer(w_dim, out_dim))
+        self.motion_mlp = nn.Sequential(
+            FullyConnectedLayer(w_dim, w_dim, activation="lrelu"), FullyConnectedLayer(w_dim, out_dim)
+        )
         self.conv = SynthesisLayer(channels, channels, w_dim, resolution) if generator == "modconv" else None
         self.weight = nn.Parameter(torch.ones([])) if learned_weight else None
 
@@ -30,8 +38,14 @@ class MotionLayer(nn.Module):
         """z_motion [N, motion_dim] and t [N, 1] in [0, 1] -> w_m [N, w_dim or channels] (Eq. 1)."""
         return self.motion_mlp(self.affine((z_motion * t).to(self.affine.weight.dtype)))
 
-    def forward(self, x: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor, noise_mode: str = "const",
-                random: Random | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        x: torch.Tensor,
+        z_motion: torch.Tensor,
+        t: torch.Tensor,
+        noise_mode: str = "const",
+        random: Random | None = None,
+    ) -> torch.Tensor:
         """x [N, channels, H, W] -> the same shape (Eq. 2)."""
         style = self.style(z_motion, t)
         if self.conv is not None:

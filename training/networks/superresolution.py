@@ -5,8 +5,8 @@ from torch import nn
 
 from training.networks.backbone import SynthesisBlock
 
-CONV_CLAMP = 256          # kept in every precision, as in the reference
-SMALLEST = 64             # images up to this size are what the renderer gives, if it renders at their size
+CONV_CLAMP = 256  # kept in every precision, as in the reference
+SMALLEST = 64  # images up to this size are what the renderer gives, if it renders at their size
 
 
 def block_plan(img_resolution: int, channels: tuple[int, int] | None) -> tuple[int, tuple[int, int], tuple[int, int]]:
@@ -24,8 +24,9 @@ def resize(x: torch.Tensor, resolution: int) -> torch.Tensor:
     """x [N, C, H, W] resized to a square by antialiased bilinear interpolation, half-pixel centres."""
     if x.shape[-1] == resolution and x.shape[-2] == resolution:
         return x
-    return nn.functional.interpolate(x, size=(resolution, resolution), mode="bilinear", align_corners=False,
-                                     antialias=True)
+    return nn.functional.interpolate(
+        x, size=(resolution, resolution), mode="bilinear", align_corners=False, antialias=True
+    )
 
 
 class SuperResolution(nn.Module):
@@ -38,8 +39,14 @@ class SuperResolution(nn.Module):
         self.block0 = SynthesisBlock(channels, first, w_dim, middle, 3, up=up0, conv_clamp=CONV_CLAMP)
         self.block1 = SynthesisBlock(first, second, w_dim, middle * up1, 3, up=up1, conv_clamp=CONV_CLAMP)
 
-    def forward(self, rgb: torch.Tensor, features: torch.Tensor, w: torch.Tensor, noise_mode: str = "none",
-                dtype: torch.dtype | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        rgb: torch.Tensor,
+        features: torch.Tensor,
+        w: torch.Tensor,
+        noise_mode: str = "none",
+        dtype: torch.dtype | None = None,
+    ) -> torch.Tensor:
         """rgb [N, 3, r, r], features [N, C, r, r], w [N or 1, w_dim] -> image [N, 3, R, R].
 
         Every layer sees the same w; the convolutions run in `dtype` (None: the parameters'), the images are summed in

@@ -5,7 +5,7 @@ from torch import nn
 
 from training.networks.layers import FullyConnectedLayer
 
-COLOUR_MARGIN = 0.001     # colours reach a little past [0, 1], so that the sigmoid need not saturate (mip-NeRF)
+COLOUR_MARGIN = 0.001  # colours reach a little past [0, 1], so that the sigmoid need not saturate (mip-NeRF)
 
 
 class Decoder(nn.Module):
@@ -13,8 +13,9 @@ class Decoder(nn.Module):
 
     def __init__(self, features: int, hidden: int, colours: int):
         super().__init__()
-        self.net = nn.Sequential(FullyConnectedLayer(features, hidden), nn.Softplus(),
-                                 FullyConnectedLayer(hidden, 1 + colours))
+        self.net = nn.Sequential(
+            FullyConnectedLayer(features, hidden), nn.Softplus(), FullyConnectedLayer(hidden, 1 + colours)
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x [..., features] -> raw density [...], colours [..., C] in (-0.001, 1.001)."""

@@ -6,7 +6,7 @@ S samples on each of R rays of N frames: depths and densities [N, R, S], weights
 import torch
 from torch.nn.functional import softplus
 
-DENSITY_SHIFT = -1.0      # density activation softplus(x - 1): nearly empty at initialisation
+DENSITY_SHIFT = -1.0  # density activation softplus(x - 1): nearly empty at initialisation
 TRANSMITTANCE_EPS = 1e-10
 
 

@@ -21,10 +21,11 @@ PLANE_COORDINATES = {"reference": ((0, 1), (0, 2), (2, 0)), "orthogonal": ((0, 1
 @dataclass
 class Rendered:
     """What a frame's rays saw."""
-    features: torch.Tensor                    # [N, R, C] in about [-1, 1]
-    depth: torch.Tensor                       # [N, R] expected distance along the ray
-    opacity: torch.Tensor                     # [N, R] accumulated weight, 0 to 1
-    points: torch.Tensor | None = None        # [N, R, 3] mean surface point, where asked for
+
+    features: torch.Tensor  # [N, R, C] in about [-1, 1]
+    depth: torch.Tensor  # [N, R] expected distance along the ray
+    opacity: torch.Tensor  # [N, R] accumulated weight, 0 to 1
+    points: torch.Tensor | None = None  # [N, R, 3] mean surface point, where asked for
 
 
 def project_to_planes(coordinates: torch.Tensor, axes: str) -> torch.Tensor:
@@ -32,16 +33,23 @@ def project_to_planes(coordinates: torch.Tensor, axes: str) -> torch.Tensor:
     return torch.stack([coordinates[..., list(pair)] for pair in PLANE_COORDINATES[axes]], dim=1)
 
 
-def decode(planes: torch.Tensor, decoder: Decoder, coordinates: torch.Tensor,
-           config: RenderingConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def decode(
+    planes: torch.Tensor, decoder: Decoder, coordinates: torch.Tensor, config: RenderingConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Density [N, M], colours [N, M, C] of planes [N, 3, C, H, W] at world points [N, M, 3]; outside the box: zeros."""
     uv = project_to_planes(coordinates * (2 / config.box_side), config.plane_axes)
     return decoder(sample_planes_mean(planes, uv))
 
 
-def render(planes: torch.Tensor, decoder: Decoder, origins: torch.Tensor, directions: torch.Tensor,
-           config: RenderingConfig, random: Random | bool | None = None,
-           with_points: bool = False) -> Rendered:
+def render(
+    planes: torch.Tensor,
+    decoder: Decoder,
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    config: RenderingConfig,
+    random: Random | bool | None = None,
+    with_points: bool = False,
+) -> Rendered:
     """Renders rays in two passes, coarse and fine; the samples of both count in the result.
 
     Args:
@@ -62,14 +70,18 @@ def render(planes: torch.Tensor, decoder: Decoder, origins: torch.Tensor, direct
         seen_colours = [colours, fine_colours]
     weights = marching.interval_weights(density, depths)
     per_sample = marching.sample_weights(weights)
-    if config.importance_samples > 0:       # back to the order of the samples: colours need not be sorted
+    if config.importance_samples > 0:  # back to the order of the samples: colours need not be sorted
         per_sample = torch.zeros_like(per_sample).scatter(-1, order, per_sample)
     parts = per_sample.split([c.shape[-2] for c in seen_colours], dim=-1)
     values = sum((w.unsqueeze(-2) @ c).squeeze(-2) for w, c in zip(parts, seen_colours, strict=True))
     opacity = weights.sum(dim=-1)
     points = _surface_points(weights, depths, origins, directions) if with_points else None
-    return Rendered(marching.composite_rgb(values, opacity, config.white_background),
-                    marching.expected_depth(weights, depths), opacity, points)
+    return Rendered(
+        marching.composite_rgb(values, opacity, config.white_background),
+        marching.expected_depth(weights, depths),
+        opacity,
+        points,
+    )
 
 
 def _uniform(shape, like: torch.Tensor, random: Random | bool) -> torch.Tensor:

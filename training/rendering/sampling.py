@@ -6,12 +6,13 @@ S samples on each of R rays of N frames; depths are distances along the unit ray
 import torch
 from torch.nn.functional import max_pool1d
 
-WEIGHT_FLOOR = 0.01       # added to the smoothed weights, so that every bin keeps a chance
-PDF_EPS = 1e-5            # added to every bin; also the least denominator of the inverse CDF
+WEIGHT_FLOOR = 0.01  # added to the smoothed weights, so that every bin keeps a chance
+PDF_EPS = 1e-5  # added to every bin; also the least denominator of the inverse CDF
 
 
-def stratified_depths(near: float, far: float, samples: int, jitter: torch.Tensor | None = None,
-                      disparity: bool = False) -> torch.Tensor:
+def stratified_depths(
+    near: float, far: float, samples: int, jitter: torch.Tensor | None = None, disparity: bool = False
+) -> torch.Tensor:
     """Depths [samples] evenly spaced from near to far, both included, or [..., samples] moved forward by `jitter`.
 
     They have the type of `jitter`; without it they are float64, for the caller to round.
@@ -66,4 +67,4 @@ def importance_depths(depths: torch.Tensor, weights: torch.Tensor, u: torch.Tens
     """
     middles = (depths[..., :-1] + depths[..., 1:]) / 2
     inner = smooth_weights(weights)[..., 1:-1]
-    return sample_pdf(middles[..., :inner.shape[-1] + 1].contiguous(), inner, u)
+    return sample_pdf(middles[..., : inner.shape[-1] + 1].contiguous(), inner, u)

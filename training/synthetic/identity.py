@@ -4,26 +4,50 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Colour = tuple[float, float, float]      # red, green, blue in [0, 1], as displayed
+Colour = tuple[float, float, float]  # red, green, blue in [0, 1], as displayed
 
-HAIR_STYLES = ('bald', 'short', 'quiff', 'fringe', 'long', 'bob', 'bun', 'curly', 'pigtails')
+HAIR_STYLES = ("bald", "short", "quiff", "fringe", "long", "bob", "bun", "curly", "pigtails")
 HAIR_CHANCES = (0.07, 0.16, 0.13, 0.10, 0.17, 0.12, 0.09, 0.09, 0.07)
-CLOTHES = ('crew', 'vneck', 'shirt', 'suit', 'turtleneck', 'stripes')
-WALLS = ('plain', 'glow', 'panels', 'wainscot', 'shelves', 'lights')
-BEARDS = ('none', 'stubble', 'moustache', 'full')
+CLOTHES = ("crew", "vneck", "shirt", "suit", "turtleneck", "stripes")
+WALLS = ("plain", "glow", "panels", "wainscot", "shelves", "lights")
+BEARDS = ("none", "stubble", "moustache", "full")
 
-SKIN = ((0.98, 0.83, 0.73), (0.95, 0.77, 0.64), (0.90, 0.69, 0.54), (0.82, 0.60, 0.44), (0.69, 0.47, 0.33),
-        (0.54, 0.35, 0.24), (0.40, 0.26, 0.19))
-HAIR = ((0.10, 0.08, 0.08), (0.20, 0.13, 0.09), (0.34, 0.20, 0.12), (0.50, 0.31, 0.16), (0.72, 0.42, 0.17),
-        (0.85, 0.64, 0.30), (0.94, 0.80, 0.50), (0.62, 0.18, 0.12), (0.70, 0.70, 0.72), (0.25, 0.32, 0.60),
-        (0.80, 0.40, 0.55))
-IRIS = ((0.24, 0.13, 0.07), (0.42, 0.25, 0.10), (0.28, 0.45, 0.22), (0.20, 0.45, 0.72), (0.40, 0.52, 0.58),
-        (0.10, 0.07, 0.05))
+SKIN = (
+    (0.98, 0.83, 0.73),
+    (0.95, 0.77, 0.64),
+    (0.90, 0.69, 0.54),
+    (0.82, 0.60, 0.44),
+    (0.69, 0.47, 0.33),
+    (0.54, 0.35, 0.24),
+    (0.40, 0.26, 0.19),
+)
+HAIR = (
+    (0.10, 0.08, 0.08),
+    (0.20, 0.13, 0.09),
+    (0.34, 0.20, 0.12),
+    (0.50, 0.31, 0.16),
+    (0.72, 0.42, 0.17),
+    (0.85, 0.64, 0.30),
+    (0.94, 0.80, 0.50),
+    (0.62, 0.18, 0.12),
+    (0.70, 0.70, 0.72),
+    (0.25, 0.32, 0.60),
+    (0.80, 0.40, 0.55),
+)
+IRIS = (
+    (0.24, 0.13, 0.07),
+    (0.42, 0.25, 0.10),
+    (0.28, 0.45, 0.22),
+    (0.20, 0.45, 0.72),
+    (0.40, 0.52, 0.58),
+    (0.10, 0.07, 0.05),
+)
 
 
 @dataclass(frozen=True)
 class Identity:
     """One person; lengths are factors around 1 unless said otherwise, colours as displayed."""
+
     skin: Colour
     lips: Colour
     hair: Colour
@@ -38,10 +62,10 @@ class Identity:
     wall_style: str
     beard: str
     hair_volume: float
-    hairline: float                      # height of the hairline over the usual one, world units
-    width: float                         # of the head
+    hairline: float  # height of the hairline over the usual one, world units
+    width: float  # of the head
     height: float
-    jaw: float                           # width of the jaw
+    jaw: float  # width of the jaw
     chin: float
     cheeks: float
     brow_ridge: float
@@ -50,8 +74,8 @@ class Identity:
     nose_reach: float
     eye_size: float
     eye_spacing: float
-    eye_tilt: float                      # outer corner up, radians
-    eye_height: float                    # world units
+    eye_tilt: float  # outer corner up, radians
+    eye_height: float  # world units
     brow_thickness: float
     brow_arch: float
     mouth_width: float
@@ -60,8 +84,8 @@ class Identity:
     neck: float
     shoulders: float
     wall_phase: float
-    light: tuple[float, float, float]    # unit vector towards the light
-    ambient: float                       # share of light from all sides
+    light: tuple[float, float, float]  # unit vector towards the light
+    ambient: float  # share of light from all sides
 
 
 def random_identity(seed: int) -> Identity:
@@ -74,25 +98,50 @@ def random_identity(seed: int) -> Identity:
     skin = _between(rng, SKIN)
     hair = _jitter(rng, HAIR[rng.choice(len(HAIR), p=_HAIR_WEIGHTS)], 0.012)
     style = str(rng.choice(HAIR_STYLES, p=HAIR_CHANCES))
-    bearded = style in ('bald', 'short', 'quiff', 'curly')
-    beard = str(rng.choice(BEARDS, p=(0.4, 0.25, 0.15, 0.2))) if bearded else 'none'
+    bearded = style in ("bald", "short", "quiff", "curly")
+    beard = str(rng.choice(BEARDS, p=(0.4, 0.25, 0.15, 0.2))) if bearded else "none"
     light = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.25, 0.9), 1.0])
     wall = _hue(rng, saturation=(0.05, 0.42), value=(0.30, 0.90))
     return Identity(
-        skin=skin, lips=_lip_colour(rng, skin, style), hair=hair,
-        brows=tuple(0.75 * h for h in hair), iris=_jitter(rng, IRIS[rng.integers(len(IRIS))], 0.03),
+        skin=skin,
+        lips=_lip_colour(rng, skin, style),
+        hair=hair,
+        brows=tuple(0.75 * h for h in hair),
+        iris=_jitter(rng, IRIS[rng.integers(len(IRIS))], 0.03),
         cloth=_hue(rng, saturation=(0.15, 0.65), value=(0.2, 0.85)),
         cloth_second=_hue(rng, saturation=(0.0, 0.5), value=(0.6, 1.0)),
-        wall=wall, wall_second=_hue(rng, saturation=(0.1, 0.5), value=(0.35, 0.95)),
-        hair_style=style, clothes=str(rng.choice(CLOTHES)), wall_style=str(rng.choice(WALLS)), beard=beard,
-        hair_volume=about(0.25), hairline=float(rng.uniform(-0.015, 0.025)),
-        width=about(0.055), height=about(0.03), jaw=about(0.11), chin=about(0.16), cheeks=about(0.15),
-        brow_ridge=about(0.2), nose_length=about(0.12), nose_width=about(0.18), nose_reach=about(0.16),
-        eye_size=about(0.09), eye_spacing=about(0.05), eye_tilt=float(rng.normal(0.03, 0.07)),
-        eye_height=float(rng.normal(0, 0.005)), brow_thickness=about(0.25), brow_arch=about(0.4),
-        mouth_width=about(0.1), lip_fullness=about(0.22), ear_size=about(0.15), neck=about(0.1), shoulders=about(0.06),
-        wall_phase=float(rng.uniform(0, 6.28)), light=tuple(float(v) for v in light / np.linalg.norm(light)),
-        ambient=float(rng.uniform(0.45, 0.62)))
+        wall=wall,
+        wall_second=_hue(rng, saturation=(0.1, 0.5), value=(0.35, 0.95)),
+        hair_style=style,
+        clothes=str(rng.choice(CLOTHES)),
+        wall_style=str(rng.choice(WALLS)),
+        beard=beard,
+        hair_volume=about(0.25),
+        hairline=float(rng.uniform(-0.015, 0.025)),
+        width=about(0.055),
+        height=about(0.03),
+        jaw=about(0.11),
+        chin=about(0.16),
+        cheeks=about(0.15),
+        brow_ridge=about(0.2),
+        nose_length=about(0.12),
+        nose_width=about(0.18),
+        nose_reach=about(0.16),
+        eye_size=about(0.09),
+        eye_spacing=about(0.05),
+        eye_tilt=float(rng.normal(0.03, 0.07)),
+        eye_height=float(rng.normal(0, 0.005)),
+        brow_thickness=about(0.25),
+        brow_arch=about(0.4),
+        mouth_width=about(0.1),
+        lip_fullness=about(0.22),
+        ear_size=about(0.15),
+        neck=about(0.1),
+        shoulders=about(0.06),
+        wall_phase=float(rng.uniform(0, 6.28)),
+        light=tuple(float(v) for v in light / np.linalg.norm(light)),
+        ambient=float(rng.uniform(0.45, 0.62)),
+    )
 
 
 _HAIR_WEIGHTS = np.array([3, 3, 3, 2.5, 1.5, 2, 1.5, 1, 1, 0.4, 0.4]) / 19.3
@@ -119,6 +168,6 @@ def _hue(rng: np.random.Generator, saturation: tuple[float, float], value: tuple
 
 def _lip_colour(rng: np.random.Generator, skin: Colour, style: str) -> Colour:
     """Redder and darker than the skin; stronger (as if painted) with the longer hair styles."""
-    strength = rng.uniform(0.35, 0.6) + (0.25 if style in ('long', 'bob', 'bun', 'pigtails') else 0.0)
+    strength = rng.uniform(0.35, 0.6) + (0.25 if style in ("long", "bob", "bun", "pigtails") else 0.0)
     red = np.array([0.72, 0.22, 0.26]) * (0.55 + 0.45 * skin[0])
     return tuple(float(v) for v in (1 - strength) * np.array(skin) * (0.9, 0.72, 0.72) + strength * red)

@@ -7,27 +7,29 @@ import torch
 
 from training import cameras
 
-YAW_RANGE = 0.45                         # radians either side of the frontal camera
+YAW_RANGE = 0.45  # radians either side of the frontal camera
 PITCH_RANGE = 0.2
-SYLLABLES = (3.0, 5.0)                   # a second
+SYLLABLES = (3.0, 5.0)  # a second
 
 
 @dataclass(frozen=True)
 class Expression:
     """The face at one moment; the default is a relaxed face that looks straight ahead."""
-    jaw: float = 0.0                     # mouth opening, 0 closed to 1 wide open
-    wide: float = 0.0                    # mouth corners, -1 rounded ("oo") to 1 spread ("ee")
-    smile: float = 0.15                  # -1 to 1
-    lids: float = 1.0                    # 0 closed to 1 open
-    brows: float = 0.0                   # -1 lowered to 1 raised
-    gaze: tuple[float, float] = (0.0, 0.0)   # right and up in the picture, radians
-    turn: tuple[float, float, float] = (0.0, 0.0, 0.0)   # head yaw, pitch, roll, radians
-    shift: float = 0.0                   # sideways sway of the head, world units
+
+    jaw: float = 0.0  # mouth opening, 0 closed to 1 wide open
+    wide: float = 0.0  # mouth corners, -1 rounded ("oo") to 1 spread ("ee")
+    smile: float = 0.15  # -1 to 1
+    lids: float = 1.0  # 0 closed to 1 open
+    brows: float = 0.0  # -1 lowered to 1 raised
+    gaze: tuple[float, float] = (0.0, 0.0)  # right and up in the picture, radians
+    turn: tuple[float, float, float] = (0.0, 0.0, 0.0)  # head yaw, pitch, roll, radians
+    shift: float = 0.0  # sideways sway of the head, world units
 
 
 @dataclass(frozen=True)
 class Motion:
     """A clip's expressions, one a frame, and its cameras float32 [T, 25]."""
+
     expressions: tuple[Expression, ...]
     cameras: np.ndarray
 
@@ -41,12 +43,28 @@ def random_motion(seed: int, frames: int, fps: float = 25.0) -> Motion:
     brows = np.clip(_drift(rng, seconds, 0.6, 0.7) + 0.25 * jaw, -1, 1)
     lids = _blinks(rng, seconds) * np.clip(1 + _drift(rng, seconds, 0.08, 0.5), 0.8, 1.1)
     gaze = np.stack([_saccades(rng, seconds, 0.26), _saccades(rng, seconds, 0.12)], axis=1)
-    turn = np.stack([_drift(rng, seconds, 0.08, 0.6), _drift(rng, seconds, 0.06, 0.9) + 0.02 * jaw,
-                     _drift(rng, seconds, 0.05, 0.5)], axis=1)
+    turn = np.stack(
+        [
+            _drift(rng, seconds, 0.08, 0.6),
+            _drift(rng, seconds, 0.06, 0.9) + 0.02 * jaw,
+            _drift(rng, seconds, 0.05, 0.5),
+        ],
+        axis=1,
+    )
     shift = _drift(rng, seconds, 0.006, 0.4)
     expressions = tuple(
-        Expression(float(jaw[i]), float(wide[i]), float(smile[i]), float(lids[i]), float(brows[i]),
-                   tuple(map(float, gaze[i])), tuple(map(float, turn[i])), float(shift[i])) for i in range(frames))
+        Expression(
+            float(jaw[i]),
+            float(wide[i]),
+            float(smile[i]),
+            float(lids[i]),
+            float(brows[i]),
+            tuple(map(float, gaze[i])),
+            tuple(map(float, turn[i])),
+            float(shift[i]),
+        )
+        for i in range(frames)
+    )
     return Motion(expressions, camera_path(rng, seconds))
 
 

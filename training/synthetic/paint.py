@@ -7,7 +7,7 @@ from training.synthetic.identity import Colour, Identity
 from training.synthetic.motion import Expression
 from training.synthetic.rays import unit
 
-EYES_APART = np.float32(0.12)            # outward turn of each eye that looks straight ahead to a viewer
+EYES_APART = np.float32(0.12)  # outward turn of each eye that looks straight ahead to a viewer
 FILL = np.array([[-0.6], [0.1], [0.8]], dtype=np.float32)
 
 
@@ -34,7 +34,7 @@ def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def blob(p: np.ndarray, x: float, y: float, sx: float, sy: float) -> np.ndarray:
     """A soft spot [M] around (x, y) of head points."""
-    return np.exp(-((p[0] - x) / sx) ** 2 - ((p[1] - y) / sy) ** 2)
+    return np.exp(-(((p[0] - x) / sx) ** 2) - ((p[1] - y) / sy) ** 2)
 
 
 def skin(identity: Identity, p: np.ndarray) -> np.ndarray:
@@ -43,8 +43,12 @@ def skin(identity: Identity, p: np.ndarray) -> np.ndarray:
     side = np.abs(p[0])
     front = soft(p[2] - 0.03, 0.05)
     q = np.stack([side, p[1], p[2]])
-    colour = colour * (1 - front * (0.13 * blob(q, 0.08, -0.045, 0.035, 0.03)
-                                    + 0.10 * blob(q, 0, -0.035, 0.02, 0.02)) * column((0.1, 1, 0.85)))
+    colour = colour * (
+        1
+        - front
+        * (0.13 * blob(q, 0.08, -0.045, 0.035, 0.03) + 0.10 * blob(q, 0, -0.035, 0.02, 0.02))
+        * column((0.1, 1, 0.85))
+    )
     shade = 0.16 * blob(q, 0.045, 0.035, 0.04, 0.026)
     return colour * (1 - front * shade)
 
@@ -66,8 +70,13 @@ def brows(identity: Identity, expression: Expression, p, colour, front) -> np.nd
     x = np.abs(p[0]) - 0.061 * identity.eye_spacing * identity.width
     along = x / 0.042
     raised = 0.009 * expression.brows
-    line = 0.079 + identity.eye_height + raised + 0.006 * identity.brow_arch * (1 - 1.4 * along ** 2) \
+    line = (
+        0.079
+        + identity.eye_height
+        + raised
+        + 0.006 * identity.brow_arch * (1 - 1.4 * along**2)
         + (identity.eye_tilt * 0.5 - 0.06 * min(expression.brows, 0)) * x
+    )
     thick = 0.0062 * identity.brow_thickness * (1 - 0.35 * along)
     amount = soft(thick - np.abs(p[1] - line)) * soft(1 - np.abs(along), 0.12)
     return mix(colour, identity.brows, 0.9 * front * amount)
@@ -77,10 +86,10 @@ def lips(identity: Identity, mouth: Mouth, p, colour, front) -> np.ndarray:
     """Upper lip with a cupid's bow, lower lip, and a dark line where they meet."""
     x, y = np.abs(p[0]), p[1]
     along = np.clip(x / mouth.half, 0, 1)
-    taper = np.sqrt(np.maximum(1 - along ** 2, 0))
+    taper = np.sqrt(np.maximum(1 - along**2, 0))
     full = 0.0125 * identity.lip_fullness
     above, below = y - mouth.upper(x), mouth.lower(x) - y
-    top = full * (0.85 * taper - 0.25 * np.exp(-(x / 0.006) ** 2))
+    top = full * (0.85 * taper - 0.25 * np.exp(-((x / 0.006) ** 2)))
     bottom = 1.15 * full * taper
     inside = soft(top - above) * soft(bottom - below) * soft(mouth.half - x)
     shadow = 0.5 * blob(p, 0, mouth.y - mouth.drop - 0.031, 0.022, 0.008)
@@ -92,15 +101,15 @@ def lips(identity: Identity, mouth: Mouth, p, colour, front) -> np.ndarray:
 
 def beard(identity: Identity, mouth: Mouth, p, colour, front) -> np.ndarray:
     """Stubble, moustache or full beard around the mouth."""
-    if identity.beard == 'none':
+    if identity.beard == "none":
         return colour
     x, y = np.abs(p[0]), p[1]
     low = soft(-0.040 - 0.7 * np.maximum(0.075 - x, 0) - y, 0.025)
     bar = soft(0.0095 - np.abs(y - mouth.y - 0.021 + 0.12 * x)) * soft(0.047 - x, 0.01)
-    if identity.beard == 'moustache':
+    if identity.beard == "moustache":
         return mix(colour, identity.brows, 0.95 * front * bar)
     around = np.maximum(low * soft(p[2] + 0.04, 0.05), front * bar)
-    if identity.beard == 'stubble':
+    if identity.beard == "stubble":
         return mix(colour, np.array(identity.skin) * 0.35, 0.28 * around)
     return mix(colour, identity.brows, 0.95 * around)
 
@@ -116,15 +125,15 @@ def eyes(identity: Identity, expression: Expression, p: np.ndarray) -> np.ndarra
     left, right = eye_centres(identity)
     side = np.where(p[0] < 0, -1, 1).astype(np.float32)
     u = (p - np.where(side < 0, column(left), column(right))) / (EYE_RADIUS * identity.eye_size)
-    out = u[0] * side - 0.05                                                 # towards the ear
+    out = u[0] * side - 0.05  # towards the ear
     room = np.maximum(1 - (out / 0.86) ** 2, 0)
     tilt = identity.eye_tilt * 1.5 * out
-    lower = -0.42 * room ** 0.8 + 0.08 * max(expression.smile, 0) * room + tilt
-    upper = lower + (0.02 + 0.98 * expression.lids) * 0.98 * room ** 0.75
+    lower = -0.42 * room**0.8 + 0.08 * max(expression.smile, 0) * room + tilt
+    upper = lower + (0.02 + 0.98 * expression.lids) * 0.98 * room**0.75
     within = soft(upper - u[1], 0.06) * soft(u[1] - lower, 0.06) * (room > 0) * (u[2] > 0)
     gx, gy = expression.gaze
     aim = np.stack([np.sin(gx) + EYES_APART * side, np.full_like(side, np.sin(gy))])
-    aim = np.stack([*aim, np.sqrt(1 - (aim ** 2).sum(axis=0))])
+    aim = np.stack([*aim, np.sqrt(1 - (aim**2).sum(axis=0))])
     off = np.sqrt(((u - aim) ** 2).sum(axis=0))
     ball = np.broadcast_to(column((0.96, 0.96, 0.96)), p.shape) * (1 - 0.35 * soft(u[1] - upper + 0.2, 0.3))
     ball = mix(ball, np.array(identity.iris) * 0.45, soft(0.50 - off, 0.07))
@@ -154,20 +163,20 @@ def clothes(identity: Identity, p: np.ndarray) -> np.ndarray:
     front = soft(p[2] + 0.04, 0.02)
     neck = np.hypot(p[0] / 1.05, p[2] + 0.035)
     style = identity.clothes
-    if style == 'stripes':
+    if style == "stripes":
         colour = mix(colour, identity.cloth_second, soft(np.sin(p[1] * 190), 0.6))
-    if style in ('crew', 'stripes'):
+    if style in ("crew", "stripes"):
         colour = mix(colour, np.array(identity.cloth) * 0.7, soft(0.105 - neck))
         return mix(colour, identity.skin, soft(0.095 - neck))
-    if style == 'vneck':
+    if style == "vneck":
         edge = 0.062 + 0.55 * (y + 0.255) - x
         colour = mix(colour, identity.cloth_second, front * soft(edge + 0.012))
         return mix(colour, identity.skin, np.maximum(front * soft(edge), soft(0.09 - neck)))
-    if style == 'shirt':
+    if style == "shirt":
         buttons = soft(0.006 - np.hypot(x, np.mod(y, 0.045) - 0.02))
         colour = mix(colour, np.array(identity.cloth) * 0.75, front * soft(0.0025 - np.abs(x - 0.016)))
         return mix(colour, np.array(identity.cloth) * 0.5, front * buttons)
-    if style == 'suit':
+    if style == "suit":
         edge = 0.075 + 0.6 * (y + 0.255) - x
         colour = mix(colour * 0.45, np.array(identity.cloth) * 0.3, front * soft(0.004 - np.abs(edge + 0.03)))
         colour = mix(colour, (0.95, 0.95, 0.96), front * soft(edge))
@@ -182,17 +191,17 @@ def wall(identity: Identity, p: np.ndarray) -> np.ndarray:
     first, second = column(identity.wall), column(identity.wall_second)
     colour = first * (0.92 + 0.5 * y) * np.ones_like(p)
     phase, style = identity.wall_phase, identity.wall_style
-    if style == 'glow':
+    if style == "glow":
         centre = 0.25 * np.cos(phase)
-        colour = mix(colour, second, 0.9 * np.exp(-((along - centre) / 0.25) ** 2 - ((y - 0.1) / 0.28) ** 2))
-    elif style == 'panels':
+        colour = mix(colour, second, 0.9 * np.exp(-(((along - centre) / 0.25) ** 2) - ((y - 0.1) / 0.28) ** 2))
+    elif style == "panels":
         colour = mix(colour, second, 0.7 * soft(np.sin(along * 22 + phase), 0.25))
-    elif style == 'wainscot':
+    elif style == "wainscot":
         colour = mix(colour, second, soft(-0.02 + 0.06 * np.sin(phase) - y, 0.006))
         colour = mix(colour, np.array(identity.wall) * 0.5, soft(0.008 - np.abs(y - 0.06 * np.sin(phase) + 0.02)))
-    elif style == 'shelves':
+    elif style == "shelves":
         colour = _shelves(identity, along, y, colour)
-    elif style == 'lights':
+    elif style == "lights":
         colour = mix(colour * 0.55, second, 0.85 * _lights(phase, along, y))
     return np.clip(colour, 0, 1)
 
@@ -212,13 +221,17 @@ def _lights(phase: float, along, y) -> np.ndarray:
     amount = np.zeros_like(y)
     for k in range(9):
         x0, y0 = 0.62 * np.sin(2.4 * k + phase), 0.32 * np.sin(1.7 * k + 2 * phase)
-        amount = np.maximum(amount, (0.5 + 0.5 * np.sin(k + phase) ** 2)
-                            * soft(0.05 + 0.02 * np.sin(5 * k) - np.hypot(along - x0, y - y0), 0.025))
+        amount = np.maximum(
+            amount,
+            (0.5 + 0.5 * np.sin(k + phase) ** 2)
+            * soft(0.05 + 0.02 * np.sin(5 * k) - np.hypot(along - x0, y - y0), 0.025),
+        )
     return amount
 
 
-def lit(identity: Identity, albedo: np.ndarray, normal: np.ndarray, view: np.ndarray, gloss: np.ndarray,
-        power: np.ndarray) -> np.ndarray:
+def lit(
+    identity: Identity, albedo: np.ndarray, normal: np.ndarray, view: np.ndarray, gloss: np.ndarray, power: np.ndarray
+) -> np.ndarray:
     """Shaded colour [3, M]: sky light, a wrapped key light, a fill light and a soft highlight.
 
     albedo, unit normal and unit view (towards the eye) are [3, M]; gloss and power [M] are the highlight's.

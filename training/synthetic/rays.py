@@ -8,33 +8,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FAR = np.float32(1e9)                    # "no hit"
-BLEND = 62.0                             # sharpness of the smooth union, 1 / world units
-PRODUCT = 200_000                        # multiplications up to which BLAS stays on one thread
-SURFACE = 1e-4                           # distance at which tracing of a blend stops, world units
-LEAST_STEP = 5e-4                        # of a ray outside, world units
-STEPS = 10                               # most steps of tracing a blend
+FAR = np.float32(1e9)  # "no hit"
+BLEND = 62.0  # sharpness of the smooth union, 1 / world units
+PRODUCT = 200_000  # multiplications up to which BLAS stays on one thread
+SURFACE = 1e-4  # distance at which tracing of a blend stops, world units
+LEAST_STEP = 5e-4  # of a ray outside, world units
+STEPS = 10  # most steps of tracing a blend
 
 
 @dataclass(frozen=True)
 class Ellipsoid:
     """One solid: `part` says what it is made of (paint.py), `cut` is a solid that is taken away from it."""
+
     part: str
     centre: tuple[float, float, float]
     radii: tuple[float, float, float]
-    pitch: float = 0.0                   # rotation about x, then about z, radians
+    pitch: float = 0.0  # rotation about x, then about z, radians
     roll: float = 0.0
-    cut: 'Ellipsoid | None' = None
-    on_head: bool = True                 # moves with the head
+    cut: "Ellipsoid | None" = None
+    on_head: bool = True  # moves with the head
 
 
 @dataclass(frozen=True)
 class Forms:
     """Ellipsoids as arrays: centre [E, 3], matrix [E, 3, 3], both float64."""
+
     centre: np.ndarray
     matrix: np.ndarray
 
-    def moved(self, rotation: np.ndarray, shift: np.ndarray) -> 'Forms':
+    def moved(self, rotation: np.ndarray, shift: np.ndarray) -> "Forms":
         """The same solids after p -> rotation @ p + shift."""
         return Forms(self.centre @ rotation.T + shift, rotation @ self.matrix @ rotation.T)
 
@@ -58,7 +60,7 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a @ b
     result = np.empty([a.shape[0], b.shape[1]], dtype=np.result_type(a, b))
     for start in range(0, b.shape[1], columns):
-        np.matmul(a, b[:, start:start + columns], out=result[:, start:start + columns])
+        np.matmul(a, b[:, start : start + columns], out=result[:, start : start + columns])
     return result
 
 
@@ -85,9 +87,9 @@ def forms_of(solids: list[Ellipsoid]) -> Forms:
 
 def intervals(eye: np.ndarray, directions: np.ndarray, forms: Forms) -> tuple[np.ndarray, np.ndarray]:
     """Where each ray enters and leaves each solid [E, M], along unit directions [3, M]; a miss is (FAR, -FAR)."""
-    offset = eye - forms.centre                                              # [E, 3]
-    lean = np.einsum('eij,ej->ei', forms.matrix, offset)
-    constant = (np.einsum('ei,ei->e', lean, offset) - 1)[:, None].astype(np.float32)
+    offset = eye - forms.centre  # [E, 3]
+    lean = np.einsum("eij,ej->ei", forms.matrix, offset)
+    constant = (np.einsum("ei,ei->e", lean, offset) - 1)[:, None].astype(np.float32)
     q = forms.matrix
     quadratic = np.stack([q[:, 0, 0], q[:, 1, 1], q[:, 2, 2], 2 * q[:, 0, 1], 2 * q[:, 0, 2], 2 * q[:, 1, 2]], axis=1)
     x, y, z = directions
@@ -95,7 +97,7 @@ def intervals(eye: np.ndarray, directions: np.ndarray, forms: Forms) -> tuple[np
     np.divide(1, inverse, out=inverse)
     middle = product(-lean.astype(np.float32), directions)
     middle *= inverse
-    half = middle * middle                                                   # in place: this is the busiest place
+    half = middle * middle  # in place: this is the busiest place
     inverse *= constant
     half -= inverse
     miss = half <= 0
@@ -129,8 +131,9 @@ class Blend:
     def __init__(self, forms: Forms):
         self.forms = forms
         squared = forms.matrix @ forms.matrix
-        self.coefficients = np.concatenate([_polynomial(forms.matrix, forms.centre),
-                                            _polynomial(squared, forms.centre)]).astype(np.float32)
+        self.coefficients = np.concatenate(
+            [_polynomial(forms.matrix, forms.centre), _polynomial(squared, forms.centre)]
+        ).astype(np.float32)
 
     def distance(self, points: np.ndarray, with_normal: bool = False):
         """Signed distance [M] at points [3, M] (an estimate away from the surface), and the outward normal [3, M]."""
@@ -146,8 +149,8 @@ class Blend:
         distance = nearest - np.log(total) / BLEND
         if not with_normal:
             return distance
-        share = weight / (total * k1)                                        # [E, M]
-        lean = np.einsum('eij,ej->ei', self.forms.matrix, self.forms.centre).astype(np.float32)
+        share = weight / (total * k1)  # [E, M]
+        lean = np.einsum("eij,ej->ei", self.forms.matrix, self.forms.centre).astype(np.float32)
         matrix = product(self.forms.matrix.astype(np.float32).reshape(count, 9).T, share).reshape(3, 3, -1)
         return distance, unit((matrix * points).sum(axis=1) - product(lean.T, share))
 
@@ -166,7 +169,7 @@ class Blend:
             directions = directions[:, keep]
             if not len(active):
                 break
-        near = np.abs(before) < 4 * SURFACE                               # grazing rays that did not settle
+        near = np.abs(before) < 4 * SURFACE  # grazing rays that did not settle
         result[active[near]] = t[near]
         return result
 
@@ -176,14 +179,27 @@ def _next_step(distance: np.ndarray, before: np.ndarray | None, step: np.ndarray
     stride = np.where(distance > SURFACE, np.maximum(distance, LEAST_STEP), distance)
     if before is None:
         return stride
-    ratio = step / np.where(before == distance, FAR, before - distance)      # 1 / cosine of the angle of approach
+    ratio = step / np.where(before == distance, FAR, before - distance)  # 1 / cosine of the angle of approach
     return np.where(ratio > 0, distance * np.clip(ratio, 0.3, 3.0), stride)
 
 
 def _polynomial(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Coefficients [E, 10] of (p - centre)^T matrix (p - centre) for x2 y2 z2 xy xz yz x y z 1."""
-    lean = np.einsum('eij,ej->ei', matrix, centre)
-    constant = np.einsum('ei,ei->e', lean, centre)
+    lean = np.einsum("eij,ej->ei", matrix, centre)
+    constant = np.einsum("ei,ei->e", lean, centre)
     m = matrix
-    return np.stack([m[:, 0, 0], m[:, 1, 1], m[:, 2, 2], 2 * m[:, 0, 1], 2 * m[:, 0, 2], 2 * m[:, 1, 2],
-                     -2 * lean[:, 0], -2 * lean[:, 1], -2 * lean[:, 2], constant], axis=1)
+    return np.stack(
+        [
+            m[:, 0, 0],
+            m[:, 1, 1],
+            m[:, 2, 2],
+            2 * m[:, 0, 1],
+            2 * m[:, 0, 2],
+            2 * m[:, 1, 2],
+            -2 * lean[:, 0],
+            -2 * lean[:, 1],
+            -2 * lean[:, 2],
+            constant,
+        ],
+        axis=1,
+    )

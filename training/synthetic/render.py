@@ -9,19 +9,27 @@ from training.synthetic.identity import Identity, random_identity
 from training.synthetic.motion import Expression, Motion, random_motion
 from training.synthetic.rays import FAR, Blend, carve, first_hit, forms_of, intervals, product
 
-WALL, FACE, MOUTH = -1, -2, -3           # codes of hits that are not one of the fixed solids
-INFLATE = 0.017                          # how far the smooth union may lie outside its solids, world units
-EDGE = 0.06                              # colour difference to a neighbour that calls for more rays
-SUBPIXELS = ((0.0, -0.36), (0.31, 0.18), (-0.31, 0.18))    # of the further rays; the first went through the centre
+WALL, FACE, MOUTH = -1, -2, -3  # codes of hits that are not one of the fixed solids
+INFLATE = 0.017  # how far the smooth union may lie outside its solids, world units
+EDGE = 0.06  # colour difference to a neighbour that calls for more rays
+SUBPIXELS = ((0.0, -0.36), (0.31, 0.18), (-0.31, 0.18))  # of the further rays; the first went through the centre
 # Strength and sharpness of highlights.
-GLOSS = {'face': (0.10, 24), 'eye': (0.25, 60), 'ear': (0.06, 20), 'hair': (0.16, 14), 'neck': (0.05, 20),
-         'body': (0.03, 10), 'collar': (0.03, 10)}
-INSIDE = {'cavity': (0.22, 0.05, 0.06), 'teeth': (0.97, 0.95, 0.90), 'tongue': (0.80, 0.36, 0.38)}
+GLOSS = {
+    "face": (0.10, 24),
+    "eye": (0.25, 60),
+    "ear": (0.06, 20),
+    "hair": (0.16, 14),
+    "neck": (0.05, 20),
+    "body": (0.03, 10),
+    "collar": (0.03, 10),
+}
+INSIDE = {"cavity": (0.22, 0.05, 0.06), "teeth": (0.97, 0.95, 0.90), "tongue": (0.80, 0.36, 0.38)}
 
 
 @dataclass(frozen=True)
 class SyntheticClip:
     """frames uint8 [T, 3, R, R], cameras float32 [T, 25], depth float32 [T, R, R] (along the ray, at pixel centres)."""
+
     frames: np.ndarray
     cameras: np.ndarray
     depth: np.ndarray
@@ -44,14 +52,17 @@ def render_clip(seed: int, resolution: int, frames: int, fps: float = 25.0) -> S
 
 def render_motion(identity: Identity, motion: Motion, resolution: int, fps: float = 25.0) -> SyntheticClip:
     """A clip of this person with this motion."""
-    pairs = [render_frame(identity, expression, camera, resolution)
-             for expression, camera in zip(motion.expressions, motion.cameras, strict=True)]
+    pairs = [
+        render_frame(identity, expression, camera, resolution)
+        for expression, camera in zip(motion.expressions, motion.cameras, strict=True)
+    ]
     frames, depth = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
     return SyntheticClip(frames, motion.cameras, depth, fps, identity, motion)
 
 
-def render_frame(identity: Identity, expression: Expression, camera: np.ndarray,
-                 resolution: int) -> tuple[np.ndarray, np.ndarray]:
+def render_frame(
+    identity: Identity, expression: Expression, camera: np.ndarray, resolution: int
+) -> tuple[np.ndarray, np.ndarray]:
     """One frame.
 
     Args:
@@ -61,12 +72,12 @@ def render_frame(identity: Identity, expression: Expression, camera: np.ndarray,
         rgb uint8 [3, R, R], and depth float32 [R, R]: distance along the ray through each pixel's centre, world units.
     """
     scene = Scene(identity, expression)
-    rows, columns = np.divmod(np.arange(resolution ** 2), resolution)
+    rows, columns = np.divmod(np.arange(resolution**2), resolution)
     colour, depth = scene.look(*pixel_rays(camera, (columns + 0.5) / resolution, (rows + 0.5) / resolution))
     edges = np.flatnonzero(_edges(colour.reshape(3, resolution, resolution)))
     if len(edges):
         offset = np.array(SUBPIXELS)
-        u = (columns[edges] + 0.5 + offset[:, :1]) / resolution              # [3, edges]
+        u = (columns[edges] + 0.5 + offset[:, :1]) / resolution  # [3, edges]
         v = (rows[edges] + 0.5 + offset[:, 1:]) / resolution
         finer, _ = scene.look(*pixel_rays(camera, u.ravel(), v.ravel()))
         colour[:, edges] = (finer.reshape(3, len(offset), -1).sum(axis=1) + colour[:, edges]) / (len(offset) + 1)
@@ -105,15 +116,15 @@ class Scene:
         self.mouth = anatomy.mouth_of(identity, expression)
         self.solids = anatomy.fixed_solids(identity)
         parts = np.array([solid.part for solid in self.solids])
-        self.parts = {part: parts == part for part in dict.fromkeys(parts.tolist())}   # which solids [E] belong to it
+        self.parts = {part: parts == part for part in dict.fromkeys(parts.tolist())}  # which solids [E] belong to it
         self.forms = anatomy.in_world(self.solids, self.rotation, self.shift)
         self.cut_of = np.array([e for e, solid in enumerate(self.solids) if solid.cut], dtype=int)
         self.cuts = None
         if len(self.cut_of):
             self.cuts = anatomy.in_world([self.solids[e].cut for e in self.cut_of], self.rotation, self.shift)
         face = anatomy.face_solids(identity, expression)
-        self.face = Blend(forms_of(face))                                    # in head coordinates
-        hull = [anatomy.Ellipsoid('face', s.centre, tuple(r + INFLATE for r in s.radii), s.pitch) for s in face]
+        self.face = Blend(forms_of(face))  # in head coordinates
+        hull = [anatomy.Ellipsoid("face", s.centre, tuple(r + INFLATE for r in s.radii), s.pitch) for s in face]
         self.hull = forms_of(hull)
         self.inside = anatomy.mouth_solids(self.mouth)
         self.inside_forms = forms_of(self.inside)
@@ -158,7 +169,7 @@ class Scene:
         rays = face[paint.mouth_opening(self.mouth, points)]
         if len(rays):
             entry, exit_ = intervals(eye, directions[:, rays], self.inside_forms)
-            entry[0] = np.where(exit_[0] > depth[rays], exit_[0], FAR)       # the cavity is seen from inside
+            entry[0] = np.where(exit_[0] > depth[rays], exit_[0], FAR)  # the cavity is seen from inside
             entry[entry < depth[rays]] = FAR
             nearest, which = first_hit(entry)
             hit = which >= 0
@@ -173,7 +184,7 @@ class Scene:
         albedo = np.zeros_like(points)
         gloss, power = np.zeros(points.shape[1], np.float32), np.ones(points.shape[1], np.float32)
         self._paint_face(albedo, normal, points, np.flatnonzero(index == FACE))
-        gloss[index == FACE], power[index == FACE] = GLOSS['face']
+        gloss[index == FACE], power[index == FACE] = GLOSS["face"]
         self._paint_mouth(albedo, normal, points, inner)
         fixed = np.flatnonzero(index >= 0)
         normal[:, fixed] = self._normals(index[fixed], points[:, fixed], on_cut[index[fixed], fixed])
@@ -213,16 +224,16 @@ class Scene:
 
     def _albedo(self, part: str, points: np.ndarray) -> np.ndarray:
         """Colour [3, M] of a fixed solid's part at world points [3, M]."""
-        if part == 'eye':
+        if part == "eye":
             return paint.eyes(self.identity, self.expression, self.to_head(points))
-        if part == 'hair':
+        if part == "hair":
             return paint.hair(self.identity, self.to_head(points))
-        if part == 'body':
+        if part == "body":
             return paint.clothes(self.identity, points - paint.column(anatomy.PLACE))
-        if part == 'collar':
-            white = (0.95, 0.95, 0.96) if self.identity.clothes == 'suit' else np.array(self.identity.cloth) * 1.1
+        if part == "collar":
+            white = (0.95, 0.95, 0.96) if self.identity.clothes == "suit" else np.array(self.identity.cloth) * 1.1
             return np.broadcast_to(paint.column(white), points.shape)
-        shadow = 0.55 + 0.45 * paint.soft(-0.2 - points[1], 0.12) if part == 'neck' else 0.95
+        shadow = 0.55 + 0.45 * paint.soft(-0.2 - points[1], 0.12) if part == "neck" else 0.95
         return paint.column(self.identity.skin) * shadow * np.ones_like(points)
 
     def _turned(self, normal: np.ndarray) -> np.ndarray:

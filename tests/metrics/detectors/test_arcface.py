@@ -52,7 +52,7 @@ def test_enlarged_frames_are_the_reference_s():
 
 @pytest.mark.parametrize("case", CASES)
 def test_embeddings_and_scores(case, embeddings):
-    hold("arcface", f"prenorm_{case}", embeddings[case], atol=2e-3)         # of lengths near 400
+    hold("arcface", f"prenorm_{case}", embeddings[case], atol=2e-3)  # of lengths near 400
     vectors = unit(embeddings[case])
     hold("arcface", f"emb_{case}", vectors, **UNIT)
     for precision in ("", "_f64"):
@@ -73,8 +73,9 @@ def test_blocks_and_embeddings_in_float64(arcface):
     hold("arcface", "block_shapes", [block.shape[1:] for block in blocks])
     stats = [[block.mean(), block.std(unbiased=False), block.abs().max()] for block in blocks]
     hold("arcface", "block_stats", stats, rtol=1e-4, atol=1e-4)
-    values = [block.numpy()[tuple(where.T)] for block, where in
-              zip(blocks[1:], array("arcface", "block_idx"), strict=True)]
+    values = [
+        block.numpy()[tuple(where.T)] for block, where in zip(blocks[1:], array("arcface", "block_idx"), strict=True)
+    ]
     hold("arcface", "block_val", values, rtol=1e-4, atol=1e-4)
 
 

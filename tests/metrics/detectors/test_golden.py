@@ -6,7 +6,7 @@ from tests import golden
 
 FOLDER = "tests/metrics/detectors/test_"
 INPUTS = {"i3d": {"video"}, "arcface": {"frames"}}
-SLOW = {"logits_base_f64"}                 # held by a slow test
+SLOW = {"logits_base_f64"}  # held by a slow test
 
 
 @pytest.mark.parametrize("file", INPUTS)

@@ -30,8 +30,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def base(i3d) -> dict[str, torch.Tensor]:
     """Outputs of all parts of the network for the case base, by name; the whole network's is called ''."""
     outputs = {}
-    hooks = [module.register_forward_hook(lambda _, x, y, name=name: outputs.update({name: y}))
-             for name, module in [("", i3d), *i3d.named_children()]]
+    hooks = [
+        module.register_forward_hook(lambda _, x, y, name=name: outputs.update({name: y}))
+        for name, module in [("", i3d), *i3d.named_children()]
+    ]
     with torch.inference_mode():
         i3d(preprocess(channels_first(clips("base"))))
     for hook in hooks:
@@ -73,7 +75,7 @@ def test_logits_of_base(base):
 
 def test_end_points(base):
     names = array("i3d", "ep_names").tolist()
-    assert list(base)[:len(names)] == names
+    assert list(base)[: len(names)] == names
     golden.HELD.add(("metrics/i3d", "ep_names"))
     for name in names:
         values = base[name][:1].contiguous()

@@ -10,8 +10,7 @@ from dnnlib.errors import UserError
 from metrics.detectors import load_face_embedder, load_video_detector, weights
 from metrics.detectors.i3d import MIN_FRAMES, PAPER_EPS, TF_EPS, InceptionI3D
 
-pytestmark = [pytest.mark.usefixtures("one_thread"),
-              pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +43,9 @@ class Bare(nn.Module):
 
 
 def same(network: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(),
-                                                 strict=True))
+    return all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_i3d_of_videogpt(folder, i3d):
@@ -94,10 +94,14 @@ def test_random_networks_of_different_kinds_have_different_checksums(arcface):
     assert embedder.checksum != load_video_detector("pv3d", "random", None, "cpu").checksum
 
 
-@pytest.mark.parametrize("load, file", [
-    (lambda folder: load_video_detector("pv3d", "public", folder, "cpu"), weights.I3D.file),
-    (lambda folder: load_video_detector("stylegan-v", "public", folder, "cpu"), weights.I3D_STYLEGAN_V.file),
-    (lambda folder: load_face_embedder("id", "public", folder, "cpu"), weights.ARCFACE.file)])
+@pytest.mark.parametrize(
+    "load, file",
+    [
+        (lambda folder: load_video_detector("pv3d", "public", folder, "cpu"), weights.I3D.file),
+        (lambda folder: load_video_detector("stylegan-v", "public", folder, "cpu"), weights.I3D_STYLEGAN_V.file),
+        (lambda folder: load_face_embedder("id", "public", folder, "cpu"), weights.ARCFACE.file),
+    ],
+)
 def test_missing_damaged_and_other_files_are_told(load, file, tmp_path):
     with pytest.raises(UserError, match=f"are missing.*get {file}"):
         load(tmp_path)

@@ -77,8 +77,9 @@ def load(path: Path) -> tuple[Network, float | None]:
 
 
 def same(network: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(),
-                                                 strict=True))
+    return all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +127,7 @@ def test_what_is_no_torchscript_is_refused(tmp_path):
     whole = scripted(Other(), path).read_bytes()
     plain = io.BytesIO()
     torch.save(Network().state_dict(), plain)
-    for content in (whole[:len(whole) // 2], b"", b"<html>", plain.getvalue()):
+    for content in (whole[: len(whole) // 2], b"", b"<html>", plain.getvalue()):
         path.write_bytes(content)
         with pytest.raises(UserError, match="is damaged, or not the file of a small network's weights"):
             load(path)
@@ -151,8 +152,13 @@ def forge(path: Path, content: bytes) -> None:
 
 def test_pickles_that_run_code_do_not_run_it(tmp_path):
     path = tmp_path / "small.pt"
-    globals_of_python = (b"cbuiltins\neval\n(X\x01\x00\x00\x001tR.", b"c__torch__\nbuiltins\n(X\x01\x00\x00\x001tR.",
-                         b"ctorch._utils\n_rebuild_tensor_v2\n(tR.", b"ctorch.hub\nload\n(tR.", b"N.")
+    globals_of_python = (
+        b"cbuiltins\neval\n(X\x01\x00\x00\x001tR.",
+        b"c__torch__\nbuiltins\n(X\x01\x00\x00\x001tR.",
+        b"ctorch._utils\n_rebuild_tensor_v2\n(tR.",
+        b"ctorch.hub\nload\n(tR.",
+        b"N.",
+    )
     for content in (pickle.dumps(Attack(tmp_path / "ran")), *globals_of_python):
         forge(path, content)
         with pytest.raises(UserError, match="is damaged, or not the file"):

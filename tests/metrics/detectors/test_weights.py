@@ -74,8 +74,10 @@ def test_downloads_go_into_the_cache(tmp_path, cache):
     assert locate(source, None) == path, "not fetched again"
 
 
-@pytest.mark.parametrize("content, reason", [
-    (b"<html>Sign in</html>", "not a file of weights"), (b"", "nothing comes"), (None, "No such file")])
+@pytest.mark.parametrize(
+    "content, reason",
+    [(b"<html>Sign in</html>", "not a file of weights"), (b"", "nothing comes"), (None, "No such file")],
+)
 def test_downloads_that_fail_leave_nothing(content, reason, tmp_path, cache):
     published = tmp_path / "page"
     if content is not None:
@@ -94,6 +96,7 @@ def test_another_file_at_the_url_is_refused(tmp_path, cache):
 
 class Answer(io.BytesIO):
     """A server's answer of 100 bytes."""
+
     headers = {"Content-Length": "100"}
 
 
@@ -117,10 +120,14 @@ def test_state_dicts_of_both_formats_fit(zipped, network, cache):
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in state.items())
 
 
-@pytest.mark.parametrize("change, name", [
-    (lambda state: state.pop("0.bias"), "0.bias"),
-    (lambda state: state.update({"2.weight": torch.ones(1)}), "2.weight"),
-    (lambda state: state.update({"0.weight": torch.ones(3, 3)}), "0.weight")])
+@pytest.mark.parametrize(
+    "change, name",
+    [
+        (lambda state: state.pop("0.bias"), "0.bias"),
+        (lambda state: state.update({"2.weight": torch.ones(1)}), "2.weight"),
+        (lambda state: state.update({"0.weight": torch.ones(3, 3)}), "0.weight"),
+    ],
+)
 def test_weights_of_another_network_are_refused(change, name, network, cache):
     state = dict(network.state_dict())
     change(state)
@@ -153,13 +160,13 @@ def test_files_that_run_code_are_refused_and_do_not_run_it(zipped, tmp_path, cac
 def test_damaged_files_are_refused(zipped, network, cache):
     path = put(cache, {"a": torch.zeros(10000)}, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
-    for content in (whole[:len(whole) // 2], whole[:50], b"", b"<html>", pickle.dumps([1, 2])):
+    for content in (whole[: len(whole) // 2], whole[:50], b"", b"<html>", pickle.dumps([1, 2])):
         path.write_bytes(content)
         with pytest.raises(UserError, match="is damaged, or not the file"):
             read_state(SMALL, path)
-    if zipped:                             # the older format has no checksums
+    if zipped:  # the older format has no checksums
         middle = len(whole) // 2
-        path.write_bytes(whole[:middle] + b"?" + whole[middle + 1:])
+        path.write_bytes(whole[:middle] + b"?" + whole[middle + 1 :])
         with pytest.raises(UserError, match="is damaged, or not the file"):
             read_state(SMALL, path)
 

@@ -5,8 +5,8 @@ import pytest
 from tests.torch_utils.ops import kernels
 
 
-@pytest.fixture(params=['native', 'kernel'])
+@pytest.fixture(params=["native", "kernel"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == 'kernel':
+    if request.param == "kernel":
         kernels.use(monkeypatch, kernels.host_library())
     return request.param

@@ -16,17 +16,31 @@ from torch_utils import custom_ops, kernel_builder
 @functools.cache
 def host_library(max_piece: int | None = None) -> ctypes.CDLL:
     """The kernel sources as a host library; `max_piece` makes large tensors of those with more elements."""
-    compiler = shutil.which(os.environ.get('CXX') or 'g++')
+    compiler = shutil.which(os.environ.get("CXX") or "g++")
     if compiler is None:
-        pytest.skip('no C++ compiler: the kernels cannot be compiled for the host')
-    options = [] if max_piece is None else [f'-DPV3D_MAX_PIECE={max_piece}']
+        pytest.skip("no C++ compiler: the kernels cannot be compiled for the host")
+    options = [] if max_piece is None else [f"-DPV3D_MAX_PIECE={max_piece}"]
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / 'host.so'
-        subprocess.run([compiler, '-O1', '-std=c++17', '-shared', '-fPIC', *options, '-I', str(kernel_builder.SOURCES),
-                        str(Path(__file__).with_name('host_kernels.cpp')), '-o', str(target)], check=True)
+        target = Path(folder) / "host.so"
+        subprocess.run(
+            [
+                compiler,
+                "-O1",
+                "-std=c++17",
+                "-shared",
+                "-fPIC",
+                *options,
+                "-I",
+                str(kernel_builder.SOURCES),
+                str(Path(__file__).with_name("host_kernels.cpp")),
+                "-o",
+                str(target),
+            ],
+            check=True,
+        )
         return ctypes.CDLL(str(target))
 
 
 def use(monkeypatch: pytest.MonkeyPatch, library: ctypes.CDLL | None) -> None:
     """From now on every op calls `library`, on CPU tensors too; None is the plain PyTorch path."""
-    monkeypatch.setattr(custom_ops, 'library_for', lambda name, x: library)
+    monkeypatch.setattr(custom_ops, "library_for", lambda name, x: library)

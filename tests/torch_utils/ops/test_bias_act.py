@@ -12,9 +12,15 @@ from torch_utils.ops.bias_act import activation_funcs, bias_act
 
 ACTS = list(activation_funcs)
 # shape, axis of the bias, channels-last
-LAYOUTS = [((3, 5, 4, 2), 1, False), ((3, 5, 4, 2), 1, True), ((7, 6), 1, False), ((2, 3, 5), -1, False),
-           ((4, 3, 5), 0, False), ((2, 4, 1, 1), 1, False)]
-OPTIONS = [{}, {'gain': 0.6, 'clamp': 0.5}, {'alpha': 0.35}]
+LAYOUTS = [
+    ((3, 5, 4, 2), 1, False),
+    ((3, 5, 4, 2), 1, True),
+    ((7, 6), 1, False),
+    ((2, 3, 5), -1, False),
+    ((4, 3, 5), 0, False),
+    ((2, 4, 1, 1), 1, False),
+]
+OPTIONS = [{}, {"gain": 0.6, "clamp": 0.5}, {"alpha": 0.35}]
 
 
 def derivatives(x, b, dy, ddx, **options):
@@ -23,8 +29,14 @@ def derivatives(x, b, dy, ddx, **options):
     y = bias_act(x, b, **options)
     first = torch.autograd.grad(y, inputs, dy, create_graph=True)
     second = torch.autograd.grad((first[0] * ddx).sum(), [*inputs, dy], allow_unused=True)
-    return [y, *first, *(torch.zeros_like(x if b is None else t) if d is None else d
-                         for t, d in zip([*inputs, dy], second, strict=True))]
+    return [
+        y,
+        *first,
+        *(
+            torch.zeros_like(x if b is None else t) if d is None else d
+            for t, d in zip([*inputs, dy], second, strict=True)
+        ),
+    ]
 
 
 def composed(x, b, act, dim=1, alpha=None, gain=None, clamp=None):
@@ -36,31 +48,32 @@ def composed(x, b, act, dim=1, alpha=None, gain=None, clamp=None):
     return y if clamp is None else y.clamp(-clamp, clamp)
 
 
-@pytest.mark.parametrize('case', golden.cases('ops', 'bias_act_'))
+@pytest.mark.parametrize("case", golden.cases("ops", "bias_act_"))
 def test_matches_golden(case, path):
-    x, dy, r = (golden.tensor('ops', f'{case}_{name}') for name in ('x', 'dy', 'r'))
-    b = golden.tensor('ops', f'{case}_b').requires_grad_() if f'{case}_b' in golden.load('ops') else None
-    found = derivatives(x.requires_grad_(), b, dy.requires_grad_(), r, **golden.config('ops', case))
-    names = ['y', 'dx', 'd2_x', 'd2_dy'] if b is None else ['y', 'dx', 'db', 'd2_x', None, 'd2_dy']
+    x, dy, r = (golden.tensor("ops", f"{case}_{name}") for name in ("x", "dy", "r"))
+    b = golden.tensor("ops", f"{case}_b").requires_grad_() if f"{case}_b" in golden.load("ops") else None
+    found = derivatives(x.requires_grad_(), b, dy.requires_grad_(), r, **golden.config("ops", case))
+    names = ["y", "dx", "d2_x", "d2_dy"] if b is None else ["y", "dx", "db", "d2_x", None, "d2_dy"]
     for name, value in zip(names, found, strict=True):
         if name:
-            golden.check('ops', f'{case}_{name}', value)
+            golden.check("ops", f"{case}_{name}", value)
 
 
-@pytest.mark.parametrize('act', ACTS)
-@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_kernel_equals_native(act, dtype, monkeypatch):
     """All orders against plain PyTorch in float64; 16-bit kernels round their results and what they saved."""
     generator = torch.Generator().manual_seed(0)
     tolerance = {torch.float64: 1e-12, torch.float32: 4e-6, torch.bfloat16: 0.03, torch.float16: 4e-3}[dtype]
     for (shape, dim, channels_last), options, bias in itertools.product(LAYOUTS, OPTIONS, (True, False)):
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        x, dy, ddx = (torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=layout)
-                      for _ in range(3))
+        x, dy, ddx = (
+            torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=layout) for _ in range(3)
+        )
         b = torch.randn(shape[dim], generator=generator).to(dtype) if bias else None
-        y = composed(x.double(), None if b is None else b.double(), act, dim, **options | {'clamp': None}).abs()
-        unclear = (y < 1e-6) | ((y / options.get('clamp', math.inf) - 1).abs() < 0.02)
-        dy[unclear] = ddx[unclear] = 0                      # rounding decides on which side of a kink these are
+        y = composed(x.double(), None if b is None else b.double(), act, dim, **options | {"clamp": None}).abs()
+        unclear = (y < 1e-6) | ((y / options.get("clamp", math.inf) - 1).abs() < 0.02)
+        dy[unclear] = ddx[unclear] = 0  # rounding decides on which side of a kink these are
         inputs = [x, b, dy, ddx]
         results = []
         for library, kind in ((None, torch.float64), (kernels.host_library(), dtype)):
@@ -73,8 +86,8 @@ def test_kernel_equals_native(act, dtype, monkeypatch):
             assert error.max() <= tolerance, (shape, options, bias)
 
 
-@pytest.mark.parametrize('act', ACTS)
-@pytest.mark.parametrize('options', OPTIONS)
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_derivatives_up_to_the_third(act, options, path):
     """Against torch's own differentiation of the definition, in float64."""
     generator = torch.Generator().manual_seed(3)
@@ -96,16 +109,16 @@ def test_derivatives_up_to_the_third(act, options, path):
             torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize('act', ACTS)
-@pytest.mark.parametrize('clamp', [None, 0.7])
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("clamp", [None, 0.7])
 def test_numerical_derivatives(act, clamp, path):
-    x = torch.linspace(-2.05, 2, 24, dtype=torch.float64).reshape(2, 3, 4).requires_grad_()    # away from the kinks
+    x = torch.linspace(-2.05, 2, 24, dtype=torch.float64).reshape(2, 3, 4).requires_grad_()  # away from the kinks
     b = torch.tensor([0.01, -0.02, 0.03], dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(lambda x, b: bias_act(x, b, act=act, clamp=clamp), (x, b))
     torch.autograd.gradgradcheck(lambda x, b: bias_act(x, b, act=act, clamp=clamp), (x, b))
 
 
-@pytest.mark.parametrize('act', ACTS)
+@pytest.mark.parametrize("act", ACTS)
 def test_extreme_and_non_finite_values(act, path):
     """Large arguments stay finite with their gradients; NaN and infinity are not hidden."""
     x = torch.tensor([[-90.0, 90, -1e30, 1e30, 0]], requires_grad=True)
@@ -114,7 +127,7 @@ def test_extreme_and_non_finite_values(act, path):
     assert bias_act(torch.tensor([[math.nan]]), act=act, clamp=1.0).isnan().all()
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_clamped_values_have_no_gradient_in_16_bits(dtype, path):
     """Also with a clamp that these types cannot hold: 256 sqrt(1/2) is stored as a smaller number."""
     x = torch.tensor([[150.0, 300, -300]], dtype=dtype, requires_grad=True)
@@ -124,17 +137,26 @@ def test_clamped_values_have_no_gradient_in_16_bits(dtype, path):
 
 def test_kernel_splits_large_tensors(monkeypatch):
     x, b = torch.randn(9, 5, 3, 3), torch.randn(5)
-    expected = bias_act(x, b, act='lrelu')
+    expected = bias_act(x, b, act="lrelu")
     kernels.use(monkeypatch, kernels.host_library(max_piece=100))
-    torch.testing.assert_close(bias_act(x, b, act='lrelu'), expected)
+    torch.testing.assert_close(bias_act(x, b, act="lrelu"), expected)
 
 
-@pytest.mark.parametrize('x', [
-    torch.randn(4, 6, 5)[:, ::2], torch.randn(3, 1, 1).expand(3, 4, 5), torch.randn(8, 3, 1, 1)[:, :1],
-    torch.randn(1).expand(1, 1), torch.randn(5, 2).t(), torch.randn(2, 3, 0)], ids=lambda x: str(tuple(x.shape)))
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.randn(4, 6, 5)[:, ::2],
+        torch.randn(3, 1, 1).expand(3, 4, 5),
+        torch.randn(8, 3, 1, 1)[:, :1],
+        torch.randn(1).expand(1, 1),
+        torch.randn(5, 2).t(),
+        torch.randn(2, 3, 0),
+    ],
+    ids=lambda x: str(tuple(x.shape)),
+)
 def test_any_strides(x, path):
     b = torch.randn(x.shape[1])
-    torch.testing.assert_close(bias_act(x, b, act='lrelu'), composed(x, b, 'lrelu'))
+    torch.testing.assert_close(bias_act(x, b, act="lrelu"), composed(x, b, "lrelu"))
 
 
 def test_saves_only_its_output():
@@ -142,7 +164,7 @@ def test_saves_only_its_output():
     x, b = torch.randn(2, 3, 4, 4, requires_grad=True), torch.zeros(3)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        y = bias_act(x * 1, b, act='lrelu', clamp=1.0)
+        y = bias_act(x * 1, b, act="lrelu", clamp=1.0)
     big = [t for t in kept if t.numel() == x.numel() and t.data_ptr() != x.data_ptr()]
     assert [t.data_ptr() for t in big] == [y.data_ptr()]
 
@@ -151,20 +173,26 @@ def test_nothing_to_do_and_callers_tensor(path):
     x = torch.randn(2, 3)
     assert bias_act(x) is x
     before = x.clone()
-    bias_act(x, torch.ones(3), act='lrelu', clamp=0.1)
+    bias_act(x, torch.ones(3), act="lrelu", clamp=0.1)
     torch.testing.assert_close(x, before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'act': 'gelu'}, 'unknown activation'), ({'b': torch.zeros(4)}, 'bias of shape'), ({'gain': -1}, 'gain'),
-    ({'act': 'lrelu', 'alpha': -0.1}, 'alpha'), ({'clamp': -1}, 'clamp'),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"act": "gelu"}, "unknown activation"),
+        ({"b": torch.zeros(4)}, "bias of shape"),
+        ({"gain": -1}, "gain"),
+        ({"act": "lrelu", "alpha": -0.1}, "alpha"),
+        ({"clamp": -1}, "clamp"),
+    ],
+)
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         bias_act(torch.zeros(2, 3), **options)
 
 
-@pytest.mark.parametrize('act', sorted(activation_funcs))
+@pytest.mark.parametrize("act", sorted(activation_funcs))
 def test_overwriting_changes_memory_not_values(act):
     x, b = torch.randn(2, 4, 3, 3), torch.randn(4)
     expected = bias_act(x, b, act=act, gain=0.7, clamp=0.9)
@@ -172,4 +200,4 @@ def test_overwriting_changes_memory_not_values(act):
     assert torch.equal(bias_act(mine, b, act=act, gain=0.7, clamp=0.9, overwrite=True), expected)
     recorded = x.clone().requires_grad_()
     bias_act(recorded, b, act=act, overwrite=True)
-    assert torch.equal(recorded.detach(), x)                # a gradient is recorded: hands off
+    assert torch.equal(recorded.detach(), x)  # a gradient is recorded: hands off

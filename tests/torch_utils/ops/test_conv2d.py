@@ -6,18 +6,27 @@ import torch.nn.functional as F
 
 from torch_utils.ops import conv2d as ops
 
-GEOMETRIES = [(1, 1, 0, (5, 6)), (3, 1, 1, (5, 6)), (3, 1, (0, 2), (6, 5)), (3, 2, 0, (7, 9)), (3, 2, 1, (8, 7)),
-              (2, 1, 0, (4, 5)), (4, 3, 2, (9, 11)), (1, 2, 0, (6, 7)), (5, 1, 2, (3, 3))]
+GEOMETRIES = [
+    (1, 1, 0, (5, 6)),
+    (3, 1, 1, (5, 6)),
+    (3, 1, (0, 2), (6, 5)),
+    (3, 2, 0, (7, 9)),
+    (3, 2, 1, (8, 7)),
+    (2, 1, 0, (4, 5)),
+    (4, 3, 2, (9, 11)),
+    (1, 2, 0, (6, 7)),
+    (5, 1, 2, (3, 3)),
+]
 
 
-@pytest.mark.parametrize('name', ['conv2d', 'conv_transpose2d'])
-@pytest.mark.parametrize('kernel, stride, padding, size', GEOMETRIES)
-@pytest.mark.parametrize('band', [1, 1 << 12, 1 << 23])
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("kernel, stride, padding, size", GEOMETRIES)
+@pytest.mark.parametrize("band", [1, 1 << 12, 1 << 23])
 def test_equals_torch(name, kernel, stride, padding, size, band, monkeypatch):
-    monkeypatch.setattr(ops, '_BAND_BYTES', band)
+    monkeypatch.setattr(ops, "_BAND_BYTES", band)
     generator = torch.Generator().manual_seed(kernel)
     x = torch.randn(3, 4, *size, dtype=torch.float64, generator=generator, requires_grad=True)
-    shape = (5, 4) if name == 'conv2d' else (4, 5)
+    shape = (5, 4) if name == "conv2d" else (4, 5)
     w = torch.randn(*shape, kernel, kernel, dtype=torch.float64, generator=generator, requires_grad=True)
     ours = getattr(ops, name)(x, w, stride=stride, padding=padding)
     theirs = getattr(F, name)(x, w, stride=stride, padding=padding)
@@ -27,16 +36,16 @@ def test_equals_torch(name, kernel, stride, padding, size, band, monkeypatch):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize('kernel, stride', [(3, 2), (2, 2), (4, 2), (3, 3), (5, 2)])
-@pytest.mark.parametrize('grad', [True, False])
+@pytest.mark.parametrize("kernel, stride", [(3, 2), (2, 2), (4, 2), (3, 3), (5, 2)])
+@pytest.mark.parametrize("grad", [True, False])
 def test_phases_equal_torch(kernel, stride, grad, monkeypatch):
-    monkeypatch.setattr(ops, '_PHASE_PIXELS', 0)
+    monkeypatch.setattr(ops, "_PHASE_PIXELS", 0)
     x, w = torch.randn(2, 3, 5, 6), torch.randn(3, 4, kernel, kernel, requires_grad=grad)
     torch.testing.assert_close(ops.conv_transpose2d(x, w, stride=stride), F.conv_transpose2d(x, w, stride=stride))
 
 
-@pytest.mark.parametrize('name', ['conv2d', 'conv_transpose2d'])
-@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("stride", [1, 2])
 def test_second_derivatives(name, stride):
     x = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     w = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)

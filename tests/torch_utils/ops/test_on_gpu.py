@@ -16,14 +16,14 @@ from torch_utils.ops import plane_sampling
 from torch_utils.ops.bias_act import activation_funcs
 from torch_utils.ops.upfirdn2d import setup_filter, upfirdn2d, upsample2d
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.03, torch.float16: 4e-3}
 
 
 @pytest.fixture(autouse=True)
 def cuda_mode(monkeypatch):
-    monkeypatch.setattr(custom_ops, '_mode', 'auto')
-    custom_ops.set_ops_mode('cuda')
+    monkeypatch.setattr(custom_ops, "_mode", "auto")
+    custom_ops.set_ops_mode("cuda")
 
 
 def assert_near(found, expected, dtype):
@@ -31,63 +31,67 @@ def assert_near(found, expected, dtype):
     assert error.max() <= TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize('dtype', TOLERANCE)
-@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_upfirdn2d(dtype, layout):
     for filter_shape, up, down, padding, flip in SWEEP:
         x, f = random_case(filter_shape, dtype, LAYOUTS[layout])
         results = []
-        for device, kind in (('cpu', torch.float64), ('cuda', dtype)):
+        for device, kind in (("cpu", torch.float64), ("cuda", dtype)):
             own = x.to(device, kind).requires_grad_()
             y = upfirdn2d(own, f, up=up, down=down, padding=padding, flip_filter=flip)
-            dx, = torch.autograd.grad(y.square().sum(), own, create_graph=True)
+            (dx,) = torch.autograd.grad(y.square().sum(), own, create_graph=True)
             results.append([y, *torch.autograd.grad(dx.square().sum() / 100, own)])
         assert results[1][0].is_contiguous(memory_format=LAYOUTS[layout])
         for expected, found in zip(*results, strict=True):
             assert_near(found / expected.abs().max(), expected / expected.abs().max(), dtype)
 
 
-@pytest.mark.parametrize('dtype', TOLERANCE)
-@pytest.mark.parametrize('act', activation_funcs)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("act", activation_funcs)
 def test_bias_act(dtype, act):
     generator = torch.Generator().manual_seed(0)
     for (shape, dim, channels_last), clamp in itertools.product(BIAS_LAYOUTS, (None, 0.5)):
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        x, dy, ddx = (torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=layout)
-                      for _ in range(3))
+        x, dy, ddx = (
+            torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=layout) for _ in range(3)
+        )
         b = torch.randn(shape[dim], generator=generator).to(dtype)
         y = composed(x.double(), b.double(), act, dim).abs()
         unclear = (y < 1e-6) | ((y / (clamp or 1e9) - 1).abs() < 0.02)
         dy[unclear] = ddx[unclear] = 0
-        results = [derivatives(*(t.to(device, kind).detach().requires_grad_() for t in (x, b, dy, ddx)),
-                               act=act, dim=dim, clamp=clamp)
-                   for device, kind in (('cpu', torch.float64), ('cuda', dtype))]
+        results = [
+            derivatives(
+                *(t.to(device, kind).detach().requires_grad_() for t in (x, b, dy, ddx)), act=act, dim=dim, clamp=clamp
+            )
+            for device, kind in (("cpu", torch.float64), ("cuda", dtype))
+        ]
         for expected, found in zip(*results, strict=True):
             assert_near(found, expected, dtype)
 
 
 def test_kernels_use_the_current_stream():
     """A kernel queued behind a slow operation sees its result."""
-    x = torch.ones(1, 1, 64, 64, device='cuda')
+    x = torch.ones(1, 1, 64, 64, device="cuda")
     with torch.cuda.stream(torch.cuda.Stream()):
         for _ in range(20):
-            big = torch.randn(2048, 2048, device='cuda')
+            big = torch.randn(2048, 2048, device="cuda")
             x = x + 0 * (big @ big)[0, 0]
-        y = upsample2d(x, setup_filter([1, 3, 3, 1], device='cuda'))
+        y = upsample2d(x, setup_filter([1, 3, 3, 1], device="cuda"))
     torch.cuda.synchronize()
     assert (y[..., 2:-2, 2:-2] == 1).all()
 
 
 def test_doctor_finds_nothing_wrong(capsys):
     assert doctor.main([]) == 0
-    assert 'FAILED' not in capsys.readouterr().out
+    assert "FAILED" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_plane_sampling(dtype):
     planes, uv = torch.randn(2, 3, 32, 40, 48).to(dtype), torch.rand(2, 3, 500, 2) * 2.4 - 1.2
     results = []
-    for device, kind in (('cpu', torch.float64), ('cuda', dtype)):
+    for device, kind in (("cpu", torch.float64), ("cuda", dtype)):
         own = planes.to(device, kind).requires_grad_()
         own_uv = uv.to(device, torch.float64 if kind == torch.float64 else torch.float32).requires_grad_()
         out = plane_sampling.sample_planes_mean(own, own_uv)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tests import golden
 from torch_utils.ops.plane_sampling import sample_planes, sample_planes_mean
 
-AXES = ((0, 1), (0, 2), (2, 0))         # the golden planes' (u, v)
+AXES = ((0, 1), (0, 2), (2, 0))  # the golden planes' (u, v)
 
 
 def uv_of(xyz: torch.Tensor, box: float) -> torch.Tensor:
@@ -21,21 +21,21 @@ def by_grid_sample(planes: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
     return out.transpose(1, 2).unflatten(0, planes.shape[:2])
 
 
-@pytest.mark.parametrize('file, dtype', [('rendering', torch.float32), ('rendering_f64', torch.float64)])
+@pytest.mark.parametrize("file, dtype", [("rendering", torch.float32), ("rendering_f64", torch.float64)])
 def test_matches_golden(file, dtype):
-    planes = golden.tensor('rendering', 'planes', dtype).requires_grad_()
-    xyz = golden.tensor('rendering', 'sample_xyz', dtype).requires_grad_()
-    out = sample_planes(planes, uv_of(xyz, float(golden.load('rendering')['sample_box_warp'])))
-    golden.check(file, 'sample_out', out)
-    golden.check(file, 'sample_out_box_warp2', sample_planes(planes, uv_of(xyz[:, :40], 2)))
-    dout = golden.seeded(golden.load('rendering')['sample_dout_seed'], out.shape).to(dtype)
+    planes = golden.tensor("rendering", "planes", dtype).requires_grad_()
+    xyz = golden.tensor("rendering", "sample_xyz", dtype).requires_grad_()
+    out = sample_planes(planes, uv_of(xyz, float(golden.load("rendering")["sample_box_warp"])))
+    golden.check(file, "sample_out", out)
+    golden.check(file, "sample_out_box_warp2", sample_planes(planes, uv_of(xyz[:, :40], 2)))
+    dout = golden.seeded(golden.load("rendering")["sample_dout_seed"], out.shape).to(dtype)
     dplanes, dxyz = torch.autograd.grad(out, [planes, xyz], dout)
-    golden.check(file, 'sample_dxyz', dxyz)
-    golden.check(file, 'sample_dplanes_c0', dplanes[:, :, :2])
-    golden.check(file, 'sample_dplanes_stat', golden.stat(dplanes))
+    golden.check(file, "sample_dxyz", dxyz)
+    golden.check(file, "sample_dplanes_c0", dplanes[:, :, :2])
+    golden.check(file, "sample_dplanes_stat", golden.stat(dplanes))
 
 
-@pytest.mark.parametrize('size', [(5, 7), (1, 1), (1, 6)])
+@pytest.mark.parametrize("size", [(5, 7), (1, 1), (1, 6)])
 def test_equals_grid_sample(size):
     """Inside, across the border, far outside; values and gradients, on asymmetric planes."""
     generator = torch.Generator().manual_seed(0)
@@ -58,7 +58,7 @@ def test_edges_and_bad_coordinates():
     assert out[7].isnan()
 
 
-@pytest.mark.parametrize('function', [sample_planes, sample_planes_mean])
+@pytest.mark.parametrize("function", [sample_planes, sample_planes_mean])
 def test_derivatives(function):
     generator = torch.Generator().manual_seed(0)
     planes = torch.randn(2, 2, 2, 3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
@@ -76,12 +76,12 @@ def test_channels_last_planes_are_not_copied():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
         out = sample_planes_mean(image.view(2, 3, 8, 6, 5), uv)
     assert image.data_ptr() in kept
-    dimage, = torch.autograd.grad(out.square().sum(), image)
+    (dimage,) = torch.autograd.grad(out.square().sum(), image)
     assert dimage.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(out, by_grid_sample(image.view(2, 3, 8, 6, 5), uv).mean(1))
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_planes(dtype):
     """Coordinates and weights stay in float32 until the lookup."""
     planes, uv = torch.randn(1, 3, 8, 16, 16, requires_grad=True), torch.rand(1, 3, 40, 2) * 2 - 1
@@ -92,8 +92,11 @@ def test_half_precision_planes(dtype):
     assert out.dtype == dtype
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.02)
     expected = sample_planes_mean(planes, uv)
-    for a, b in zip(torch.autograd.grad(out.float().sum(), [half, uv]),
-                    torch.autograd.grad(expected.sum(), [planes, uv]), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(out.float().sum(), [half, uv]),
+        torch.autograd.grad(expected.sum(), [planes, uv]),
+        strict=True,
+    ):
         assert (a - b).norm() <= 0.02 * b.norm()
 
 

@@ -9,14 +9,15 @@ from torch_utils.ops import winograd
 
 
 def channels_last(*size, **options):
-    return torch.randn(size, generator=torch.Generator().manual_seed(1),
-                       **options).contiguous(memory_format=torch.channels_last)
+    return torch.randn(size, generator=torch.Generator().manual_seed(1), **options).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
-@pytest.mark.parametrize('size', [(2, 3, 8, 12), (1, 5, 4, 4), (3, 2, 16, 4)])
-@pytest.mark.parametrize('band', [1, 1 << 14, 1 << 24])
+@pytest.mark.parametrize("size", [(2, 3, 8, 12), (1, 5, 4, 4), (3, 2, 16, 4)])
+@pytest.mark.parametrize("band", [1, 1 << 14, 1 << 24])
 def test_equals_torch(size, band, monkeypatch):
-    monkeypatch.setattr(winograd, '_BAND_BYTES', band)
+    monkeypatch.setattr(winograd, "_BAND_BYTES", band)
     x, w = channels_last(*size, dtype=torch.float64), channels_last(7, size[1], 3, 3, dtype=torch.float64)
     torch.testing.assert_close(winograd.conv3x3(x, w), F.conv2d(x, w, padding=1))
 
@@ -30,7 +31,7 @@ def test_float32_errors_are_a_few_times_those_of_a_direct_convolution():
 
 def test_is_taken_without_gradients_alone(monkeypatch):
     calls, run = [], winograd.conv3x3
-    monkeypatch.setattr(winograd, 'conv3x3', lambda *args: calls.append(1) or run(*args))
+    monkeypatch.setattr(winograd, "conv3x3", lambda *args: calls.append(1) or run(*args))
     x, w = channels_last(1, 32, 32, 32), channels_last(32, 32, 3, 3)
     found = ops.conv2d(x, w, padding=1)
     assert len(calls) == 1
@@ -43,18 +44,32 @@ def test_is_taken_without_gradients_alone(monkeypatch):
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize('change', [
-    {'size': (1, 32, 34, 32)}, {'size': (1, 32, 16, 16)}, {'size': (1, 16, 32, 32)}, {'kernel': (32, 32, 1, 1)},
-    {'kernel': (16, 32, 3, 3)}, {'kernel': (32, 32, 5, 5)}, {'dtype': torch.bfloat16},
-    {'memory_format': torch.contiguous_format}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": (1, 32, 34, 32)},
+        {"size": (1, 32, 16, 16)},
+        {"size": (1, 16, 32, 32)},
+        {"kernel": (32, 32, 1, 1)},
+        {"kernel": (16, 32, 3, 3)},
+        {"kernel": (32, 32, 5, 5)},
+        {"dtype": torch.bfloat16},
+        {"memory_format": torch.contiguous_format},
+    ],
+)
 def test_is_left_to_torch_where_it_cannot_or_does_not_pay(change, monkeypatch):
-    case = {'size': (1, 32, 32, 32), 'kernel': (32, 32, 3, 3), 'dtype': torch.float32,
-            'memory_format': torch.channels_last}
-    take = lambda size, kernel, dtype, memory_format: winograd.worthwhile(          # noqa: E731
-        torch.empty(size, dtype=dtype, memory_format=memory_format), torch.empty(kernel, dtype=dtype))
+    case = {
+        "size": (1, 32, 32, 32),
+        "kernel": (32, 32, 3, 3),
+        "dtype": torch.float32,
+        "memory_format": torch.channels_last,
+    }
+    take = lambda size, kernel, dtype, memory_format: winograd.worthwhile(  # noqa: E731
+        torch.empty(size, dtype=dtype, memory_format=memory_format), torch.empty(kernel, dtype=dtype)
+    )
     assert take(**case)
     assert not take(**case | change)
-    monkeypatch.setattr(winograd, 'enabled', False)
+    monkeypatch.setattr(winograd, "enabled", False)
     assert not take(**case)
 
 

@@ -15,14 +15,15 @@ BLOCKS = (4, 8, 16, 32, 64, 128, 256)
 @dataclass
 class Scene:
     """What the generator made of two samples, and on the way."""
+
     generator: Generator
     dtype: torch.dtype
-    ws: torch.Tensor                     # [2, 14, 512]
-    blocks: dict[str, list[Call]]        # of the backbone: (features, image) by name
-    planes: torch.Tensor                 # [2, 3, 32, 256, 256]
-    features: torch.Tensor               # [2, 32, 64, 64], rendered
-    first_upscaled: Call | None          # of the first super-resolution block: (features, image)
-    frames: dict[str, torch.Tensor]      # what synthesis returns
+    ws: torch.Tensor  # [2, 14, 512]
+    blocks: dict[str, list[Call]]  # of the backbone: (features, image) by name
+    planes: torch.Tensor  # [2, 3, 32, 256, 256]
+    features: torch.Tensor  # [2, 32, 64, 64], rendered
+    first_upscaled: Call | None  # of the first super-resolution block: (features, image)
+    frames: dict[str, torch.Tensor]  # what synthesis returns
 
 
 def given(name: str, dtype: torch.dtype) -> torch.Tensor:

@@ -52,8 +52,11 @@ def test_each_layer_sees_its_row_of_ws():
     """b4: conv1 0, torgb 1; then conv0 shares the row of the torgb before it; 14 rows for 256 x 256 planes."""
     synthesis = network(generator__plane_resolution=256, generator__channel_base=512, generator__channel_max=2)
     assert synthesis.num_ws == 14
-    layers = [name.removesuffix(".affine") for name, _ in synthesis.named_modules()
-              if name.endswith(".affine") and "motion" not in name]
+    layers = [
+        name.removesuffix(".affine")
+        for name, _ in synthesis.named_modules()
+        if name.endswith(".affine") and "motion" not in name
+    ]
     ws = torch.arange(14.0, dtype=torch.float64).reshape(1, 14, 1).expand(1, 14, 8)
     with recorded(synthesis, *(f"{layer}.affine" for layer in layers)) as calls:
         synthesis(ws, *inputs(synthesis, 1)[1:])
@@ -78,9 +81,14 @@ def test_motion_enters_behind_the_first_convolution():
     with recorded(synthesis, *names) as calls:
         synthesis(*inputs(synthesis))
     calls = {name: call[0] for name, call in calls.items()}
-    for source, target in [("b4.conv1", "b4.motion_time_fuser"), ("b4.motion_time_fuser", "b4.torgb"),
-                           ("b4.motion_time_fuser", "b8.conv0"), ("b8.conv0", "b8.motion_time_fuser"),
-                           ("b8.motion_time_fuser", "b8.conv1"), ("b8.conv1", "b8.torgb")]:
+    for source, target in [
+        ("b4.conv1", "b4.motion_time_fuser"),
+        ("b4.motion_time_fuser", "b4.torgb"),
+        ("b4.motion_time_fuser", "b8.conv0"),
+        ("b8.conv0", "b8.motion_time_fuser"),
+        ("b8.motion_time_fuser", "b8.conv1"),
+        ("b8.conv1", "b8.torgb"),
+    ]:
         assert calls[target].inputs[0] is calls[source].output, f"{source} feeds {target}"
 
 
@@ -96,7 +104,7 @@ def test_frames_do_not_mix():
     args = inputs(synthesis)
     together = synthesis(*args)
     for i in range(3):
-        torch.testing.assert_close(synthesis(*(a[i:i + 1] for a in args)), together[i:i + 1])
+        torch.testing.assert_close(synthesis(*(a[i : i + 1] for a in args)), together[i : i + 1])
 
 
 def test_noise_modes():

@@ -20,9 +20,16 @@ def first_half(D, logits, calls, inputs) -> dict[str, Any]:
     gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
     parts = [g.square().sum(dim=[1, 2, 3]) for g in gradients]
     blocks = {f"b{r}_x_stat": golden.stat(calls[f"b{r}"][0].output) for r in BLOCKS}
-    return blocks | {"logits": logits, "cmap": calls["mapping"][0].output, "b4_in_s4": calls["b4"][0].inputs[0][:, ::4],
-                     "loss_gen": softplus(-logits).mean(), "loss_disc_fake": softplus(logits).mean(), "r1": sum(parts),
-                     "parts": parts, "gradients": gradients}
+    return blocks | {
+        "logits": logits,
+        "cmap": calls["mapping"][0].output,
+        "b4_in_s4": calls["b4"][0].inputs[0][:, ::4],
+        "loss_gen": softplus(-logits).mean(),
+        "loss_disc_fake": softplus(logits).mean(),
+        "r1": sum(parts),
+        "parts": parts,
+        "gradients": gradients,
+    }
 
 
 def decided(case: str, dtype: torch.dtype):
@@ -49,7 +56,7 @@ def run_video(D: VideoDiscriminator, rows: int, dtype: torch.dtype) -> dict[str,
         logits = D(x, camera)
     out = first_half(D, logits, calls, [x])
     del out["parts"]
-    dinput, = out.pop("gradients")
+    (dinput,) = out.pop("gradients")
     return out | {"input_stat": golden.stat(x), "dinput_s31": dinput[:, :, ::31, ::31]}
 
 
@@ -147,7 +154,7 @@ def test_logits_are_projections_on_the_mapped_camera():
     with recorded(D, "b4", "mapping") as calls:
         logits = D(image, raw, camera)
     product = (calls["b4"][0].output * calls["mapping"][0].output).sum(dim=1, keepdim=True)
-    torch.testing.assert_close(logits, product / 8 ** 0.5)
+    torch.testing.assert_close(logits, product / 8**0.5)
     assert not torch.allclose(logits, D(image, raw, camera.flip(0)))
 
 

@@ -85,16 +85,25 @@ def test_truncated_frames_match_golden(generator):
 def test_video_matches_golden(generator):
     """Three times of one appearance and another sample's motion, from one row of ws as a video's frames share it."""
     z, z_motion, camera = given("z")[:1], given("z_motion")[1:], given("camera")[1:]
-    frames = generator.synthesis(generator.mapping(z, camera), camera.expand(3, -1), z_motion.expand(3, -1),
-                                 given("video_t"), neural_rendering_resolution=32)
+    frames = generator.synthesis(
+        generator.mapping(z, camera),
+        camera.expand(3, -1),
+        z_motion.expand(3, -1),
+        given("video_t"),
+        neural_rendering_resolution=32,
+    )
     golden.check("generator", "video_image_raw_32", frames["image_raw"])
     golden.check("generator", "video_image_s9", frames["image"][:, :, ::9, ::9])
 
 
 def inputs(G, count=3, dtype=torch.float64):
     """z, z_motion, t, camera of `count` different frames."""
-    return (normal(0, count, G.config.z_dim, dtype=dtype), normal(1, count, G.config.z_motion_dim, dtype=dtype),
-            torch.linspace(0.1, 0.9, count, dtype=dtype).unsqueeze(1), labels(2, count, dtype=dtype))
+    return (
+        normal(0, count, G.config.z_dim, dtype=dtype),
+        normal(1, count, G.config.z_motion_dim, dtype=dtype),
+        torch.linspace(0.1, 0.9, count, dtype=dtype).unsqueeze(1),
+        labels(2, count, dtype=dtype),
+    )
 
 
 def frames_of(G, z, z_motion, t, camera, **options):
@@ -142,8 +151,9 @@ def test_randomness_comes_from_the_generator_alone():
     still = frames_of(G, *args)["image_raw"]
     state = torch.random.get_rng_state()
     for mode in ("const", "random"):
-        first, again, other = (frames_of(G, *args, noise_mode=mode, random=torch.Generator().manual_seed(seed))
-                               for seed in (1, 1, 2))
+        first, again, other = (
+            frames_of(G, *args, noise_mode=mode, random=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        )
         assert torch.equal(first["image"], again["image"])
         assert not torch.equal(first["image"], other["image"]) and not torch.equal(first["image_raw"], still)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -155,17 +165,28 @@ def test_shapes_and_points():
     args = inputs(G, dtype=torch.float32)
     frames = frames_of(G, *args, neural_rendering_resolution=5, with_points=True)
     assert {name: tuple(value.shape) for name, value in frames.items()} == {
-        "image": (3, 3, 32, 32), "image_raw": (3, 3, 5, 5), "image_depth": (3, 1, 5, 5), "xyz": (3, 5, 5, 3),
-        "weight_total": (3, 5, 5, 1)}
+        "image": (3, 3, 32, 32),
+        "image_raw": (3, 3, 5, 5),
+        "image_depth": (3, 1, 5, 5),
+        "xyz": (3, 5, 5, 3),
+        "weight_total": (3, 5, 5, 1),
+    }
     assert (frames["weight_total"] >= 0).all() and (frames["weight_total"] <= 1).all()
     rendering = G.config.rendering
     assert frames["image_depth"].min() >= rendering.near and frames["image_depth"].max() <= rendering.far
     assert set(frames_of(G, *args)) == {"image", "image_raw", "image_depth"}
 
 
-@pytest.mark.parametrize("side, changes, upscales", [
-    (64, {}, False), (32, {}, False), (128, {}, True), (64, {"generator__sr_channels": (6, 5)}, True),
-    (128, {"generator__rendering__resolution": 128}, False)])
+@pytest.mark.parametrize(
+    "side, changes, upscales",
+    [
+        (64, {}, False),
+        (32, {}, False),
+        (128, {}, True),
+        (64, {"generator__sr_channels": (6, 5)}, True),
+        (128, {"generator__rendering__resolution": 128}, False),
+    ],
+)
 def test_small_images_need_no_super_resolution(side, changes, upscales):
     """Up to 64 pixels, or up to what is rendered, the raw image is resized; channels ask for the blocks."""
     changes = {"generator__sr_channels": None, "generator__img_resolution": side} | changes

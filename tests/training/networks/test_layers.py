@@ -19,7 +19,7 @@ from training.networks.layers import (
 )
 
 FILTER = setup_filter([1, 3, 3, 1])
-FORCED = {"scaled activations": math.inf, "weights per sample": 0}        # values of WORTH_A_CALL
+FORCED = {"scaled activations": math.inf, "weights per sample": 0}  # values of WORTH_A_CALL
 
 
 @pytest.fixture(params=FORCED)
@@ -34,7 +34,7 @@ def arrangement(request, monkeypatch):
 @pytest.mark.parametrize("case", golden.cases("ops", "modulated_conv2d_"))
 def test_modulated_conv2d_matches_golden(case, arrangement):
     options = golden.config("ops", case)
-    del options["kernel"], options["resample_filter"]          # in the weight's shape; always FILTER
+    del options["kernel"], options["resample_filter"]  # in the weight's shape; always FILTER
     names = ["x", "w", "s"] + (["noise"] if options.pop("noise") else [])
     x, w, s, *noise = inputs = [golden.tensor("ops", f"{case}_{name}").requires_grad_() for name in names]
     y = modulated_conv2d(x, w, s, noise=noise[0] if noise else None, resample_filter=FILTER, **options)
@@ -48,15 +48,32 @@ def test_modulated_conv2d_matches_golden(case, arrangement):
 def test_arrangements_agree(up, kernel, demodulate, monkeypatch):
     """In value, first and second derivatives, where all samples share a style (the third arrangement)."""
     random = torch.Generator().manual_seed(0)
-    x, w, s, noise, dy, ddx = (torch.randn(shape, generator=random, dtype=torch.float64) for shape in (
-        [3, 4, 5, 6], [5, 4, kernel, kernel], [1, 4], [5 * up, 6 * up], [3, 5, 5 * up, 6 * up], [3, 4, 5, 6]))
+    x, w, s, noise, dy, ddx = (
+        torch.randn(shape, generator=random, dtype=torch.float64)
+        for shape in (
+            [3, 4, 5, 6],
+            [5, 4, kernel, kernel],
+            [1, 4],
+            [5 * up, 6 * up],
+            [3, 5, 5 * up, 6 * up],
+            [3, 4, 5, 6],
+        )
+    )
     results = {}
     for name, worth in [("shared weight", 0), *FORCED.items()]:
         monkeypatch.setattr(layers, "WORTH_A_CALL", worth)
         inputs = [tensor.clone().requires_grad_() for tensor in (x, w, s, noise)]
         style = inputs[2] if name == "shared weight" else inputs[2].expand(3, -1)
-        y = modulated_conv2d(*inputs[:2], style, noise=inputs[3], up=up, padding=kernel // 2, resample_filter=FILTER,
-                             demodulate=demodulate, flip_weight=up == 1)
+        y = modulated_conv2d(
+            *inputs[:2],
+            style,
+            noise=inputs[3],
+            up=up,
+            padding=kernel // 2,
+            resample_filter=FILTER,
+            demodulate=demodulate,
+            flip_weight=up == 1,
+        )
         first = torch.autograd.grad(y, inputs, dy, create_graph=True)
         second = torch.autograd.grad((first[0] * ddx).sum(), inputs[1:3])
         results[name] = [y, *first, *second]
@@ -100,8 +117,10 @@ def test_layer_matches_golden(case):
     gain = golden.config("ops", case).get("call_gain")
     y = layer(*inputs) if gain is None else layer(*inputs, gain=gain)
     golden.check("ops", f"{case}_y", y)
-    wanted = {**{f"din{i}": value for i, value in enumerate(inputs)},
-              **{f"dparam.{name}": value for name, value in parameters.items()}}
+    wanted = {
+        **{f"din{i}": value for i, value in enumerate(inputs)},
+        **{f"dparam.{name}": value for name, value in parameters.items()},
+    }
     gradients = torch.autograd.grad(y, list(wanted.values()), golden.tensor("ops", f"{case}_dy"))
     for name, gradient in zip(wanted, gradients, strict=True):
         golden.check("ops", f"{case}_{name}", gradient)
@@ -111,8 +130,9 @@ def test_normalize_2nd_moment_matches_golden():
     x = golden.tensor("ops", "normalize_2nd_moment_x").requires_grad_()
     y = normalize_2nd_moment(x)
     golden.check("ops", "normalize_2nd_moment_y", y)
-    golden.check("ops", "normalize_2nd_moment_dx",
-                 torch.autograd.grad(y, x, golden.tensor("ops", "normalize_2nd_moment_dy"))[0])
+    golden.check(
+        "ops", "normalize_2nd_moment_dx", torch.autograd.grad(y, x, golden.tensor("ops", "normalize_2nd_moment_dy"))[0]
+    )
 
 
 def test_fully_connected_stores_weights_divided_by_the_learning_rate():
@@ -120,7 +140,7 @@ def test_fully_connected_stores_weights_divided_by_the_learning_rate():
     layer = FullyConnectedLayer(512, 512, lr_multiplier=0.01, bias_init=1)
     assert layer.weight.std().item() == pytest.approx(100, rel=0.01)
     weight, bias = layer.scaled(torch.float32)
-    assert weight.std().item() == pytest.approx(512 ** -0.5, rel=0.01)
+    assert weight.std().item() == pytest.approx(512**-0.5, rel=0.01)
     assert torch.allclose(bias, torch.ones(512))
 
 
@@ -140,7 +160,7 @@ def test_noise_modes():
         return layer(x, w, mode, torch.Generator().manual_seed(seed))
 
     plain = run("none")
-    assert torch.equal(run("const"), plain) and torch.equal(run("random"), plain)        # strength begins at zero
+    assert torch.equal(run("const"), plain) and torch.equal(run("random"), plain)  # strength begins at zero
     layer.noise_strength.fill_(0.5)
     assert torch.equal(run("none"), plain)
     const = run("const")

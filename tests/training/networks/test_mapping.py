@@ -14,9 +14,14 @@ def mapping_inputs():
     return golden.tensor("generator", "z"), golden.tensor("generator", "camera")
 
 
-@pytest.mark.parametrize("array, options", [
-    ("ws", {}), ("ws_psi0.7", {"truncation_psi": 0.7}),
-    ("ws_psi0.7_cutoff5", {"truncation_psi": 0.7, "truncation_cutoff": 5})])
+@pytest.mark.parametrize(
+    "array, options",
+    [
+        ("ws", {}),
+        ("ws_psi0.7", {"truncation_psi": 0.7}),
+        ("ws_psi0.7_cutoff5", {"truncation_psi": 0.7, "truncation_cutoff": 5}),
+    ],
+)
 def test_latents_match_golden(generator, array, options):
     golden.check("generator", array, generator.mapping(*mapping_inputs(), **options))
 

@@ -55,7 +55,7 @@ def test_mlp_broadcasts_a_vector_of_channels():
 def test_learned_weight_scales_what_is_added(generator):
     plain, weighted = layer(generator=generator), layer(generator=generator, learned_weight=True)
     plain.load_state_dict({k: v for k, v in weighted.state_dict().items() if k != "weight"})
-    torch.testing.assert_close(weighted(X, Z, T), plain(X, Z, T))           # begins at 1
+    torch.testing.assert_close(weighted(X, Z, T), plain(X, Z, T))  # begins at 1
     weighted.weight.fill_(0.25)
     torch.testing.assert_close(weighted(X, Z, T) - X, (plain(X, Z, T) - X) / 4)
 

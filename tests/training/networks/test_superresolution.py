@@ -55,9 +55,16 @@ def test_matches_golden_with_noise(upscaled, generator):
         check_image("r64_const_out", generator.superresolution(*upscaled[1], noise_mode="const"))
 
 
-@pytest.mark.parametrize("resolution, plan", [
-    (1024, (256, (128, 64), (2, 2))), (512, (128, (256, 128), (2, 2))), (256, (128, (128, 64), (1, 2))),
-    (128, (64, (128, 64), (1, 2))), (64, (32, (128, 64), (1, 2)))])
+@pytest.mark.parametrize(
+    "resolution, plan",
+    [
+        (1024, (256, (128, 64), (2, 2))),
+        (512, (128, (256, 128), (2, 2))),
+        (256, (128, (128, 64), (1, 2))),
+        (128, (64, (128, 64), (1, 2))),
+        (64, (32, (128, 64), (1, 2))),
+    ],
+)
 def test_plan_of_the_blocks(resolution, plan):
     assert block_plan(resolution, None) == plan
     assert block_plan(resolution, (7, 5)) == (plan[0], (7, 5), plan[2])

@@ -11,8 +11,9 @@ BOTH = pytest.mark.parametrize("file, dtype", [("rendering", torch.float32), ("r
 
 def inputs(dtype):
     """Colours [2, 9, 14, 4], densities [2, 9, 14], depths [2, 9, 14]."""
-    colours, densities, depths = (golden.tensor("rendering", f"march_{name}", dtype)
-                                  for name in ("colors", "densities", "depths"))
+    colours, densities, depths = (
+        golden.tensor("rendering", f"march_{name}", dtype) for name in ("colors", "densities", "depths")
+    )
     return colours, densities[..., 0], depths[..., 0]
 
 

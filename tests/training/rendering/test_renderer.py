@@ -23,6 +23,7 @@ BOTH = [("rendering", torch.float32), ("rendering_f64", torch.float64)]
 @dataclass
 class Scene:
     """The golden planes and decoder under two cameras with 16 x 16 rays, and what the renderer did on the way."""
+
     file: str
     planes: torch.Tensor
     decoder: Decoder
