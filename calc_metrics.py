@@ -9,17 +9,17 @@ from pathlib import Path
 import click
 import torch
 
+from detectors.weights import checksum
 from dnnlib import cli
+from dnnlib.cache import cache_root
 from dnnlib.video import require_ffmpeg
-from metrics.detectors.weights import checksum
 from metrics.evaluation import evaluate
 from metrics.protocols import PAPER_VIDEOS, Request, parse_requests
 from metrics.results import Result, append_json, table
 from metrics.setting import Setting, Subject
 from torch_utils import custom_ops, distributed, runtime
-from torch_utils.kernel_builder import cache_root
-from training.dataset import ClipDataset
-from training.snapshots import load_generator
+from training.checkpoints.snapshots import load_generator
+from training.data.dataset import ClipDataset
 
 PATH = click.Path(path_type=Path)
 

@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from dnnlib import cli
 from dnnlib.parallel import parallel_map
-from training import clip_jobs
-from training.clip_writer import ClipRecord, refuse_existing, write_dataset
-from training.dataset import ClipDataset
-from training.dataset_check import check_dataset, summary
+from training.data.check import check_dataset, summary
+from training.data.convert import convert_clip, convert_jobs
+from training.data.dataset import ClipDataset
+from training.data.writer import ClipRecord, refuse_existing, write_dataset
+from training.synthetic.job import SynthJob, synth_clip
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 workers_option = click.option("--workers", type=click.IntRange(1), default=CPUS, help="Processes at work.")
@@ -55,8 +56,8 @@ def convert(
 ) -> None:
     """Make a dataset from the published PV3D layout (videos, cameras, list)."""
     refuse_existing(dest)
-    jobs = clip_jobs.convert_jobs(source, resolution, max_frames, skip_broken)[:clips]
-    _write(dest, parallel_map(clip_jobs.convert_clip, jobs, workers), len(jobs), skip_broken)
+    jobs = convert_jobs(source, resolution, max_frames, skip_broken)[:clips]
+    _write(dest, parallel_map(convert_clip, jobs, workers), len(jobs), skip_broken)
 
 
 @main.command()
@@ -73,8 +74,8 @@ def synth(
 ) -> None:
     """Make a dataset of procedural talking heads with exact cameras."""
     refuse_existing(dest)
-    jobs = [clip_jobs.SynthJob(seed, index, frames, resolution, fps, depth) for index in range(clips)]
-    _write(dest, parallel_map(clip_jobs.synth_clip, jobs, workers), clips)
+    jobs = [SynthJob(seed, index, frames, resolution, fps, depth) for index in range(clips)]
+    _write(dest, parallel_map(synth_clip, jobs, workers), clips)
 
 
 @main.command()

@@ -19,10 +19,10 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from dnnlib.video import write_video
 from torch_utils import custom_ops, runtime
-from training import mesh, pictures, videos
-from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, resample_labels
-from training.dataset import as_camera
-from training.snapshots import Snapshot, load_generator
+from training.cameras import CAMERA_DIM, as_camera, frontal_label, orbit_labels, resample_labels
+from training.checkpoints.snapshots import Snapshot, load_generator
+from training.sampling import mesh, pictures
+from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_densities, clip_spec, generate
 
 LAYERS = ("rgb", "depth", "normals")
 
@@ -33,7 +33,7 @@ class Clip:
 
     seed: int
     motion_seed: int
-    spec: videos.ClipSpec
+    spec: ClipSpec
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ class LayerList(click.ParamType):
 )
 @click.option("--trunc", type=float, default=1.0, help="Truncation psi; 1: none, 0: the mean appearance.")
 @click.option("--trunc-cutoff", type=click.IntRange(0), help="Rows of latents that are truncated. [default: all]")
-@click.option("--frames", type=click.IntRange(1), default=videos.PAPER_FRAMES, help="Frames of each video.")
+@click.option("--frames", type=click.IntRange(1), default=PAPER_FRAMES, help="Frames of each video.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=25.0, help="Frames per second.")
 @click.option(
     "--cameras",
@@ -145,7 +145,7 @@ def main(
     clips = [
         Clip(seed, motion, spec(snapshot, seed, motion, cameras, frames)) for seed, motion in pairs(seeds, motion_seeds)
     ]
-    options = videos.SamplingOptions(trunc, trunc_cutoff, neural_rendering_resolution, batch)
+    options = SamplingOptions(trunc, trunc_cutoff, neural_rendering_resolution, batch)
     paths = (
         write_grid(snapshot, clips, grid, options, layers, fps, outdir)
         if grid
@@ -177,9 +177,9 @@ def pairs(seeds: list[int], motion_seeds: list[int] | None) -> list[tuple[int, i
     return [(seed, seed) for seed in seeds] if motion_seeds is None else list(itertools.product(seeds, motion_seeds))
 
 
-def spec(snapshot: Snapshot, seed: int, motion_seed: int, cameras: str, frames: int) -> videos.ClipSpec:
+def spec(snapshot: Snapshot, seed: int, motion_seed: int, cameras: str, frames: int) -> ClipSpec:
     """What one clip is made from."""
-    return videos.clip_spec(snapshot.G, seed, motion_seed, camera_path(snapshot, seed, cameras, frames))
+    return clip_spec(snapshot.G, seed, motion_seed, camera_path(snapshot, seed, cameras, frames))
 
 
 def camera_path(snapshot: Snapshot, seed: int, cameras: str, frames: int) -> torch.Tensor:
@@ -208,11 +208,9 @@ def read_cameras(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(labels))
 
 
-def cells(
-    snapshot: Snapshot, clip: Clip, options: videos.SamplingOptions, layers: tuple[str, ...]
-) -> Iterator[torch.Tensor]:
+def cells(snapshot: Snapshot, clip: Clip, options: SamplingOptions, layers: tuple[str, ...]) -> Iterator[torch.Tensor]:
     """Frames uint8 [3, R, R * len(layers)] of a clip, one at a time."""
-    for out in videos.generate(snapshot.G, clip.spec, options):
+    for out in generate(snapshot.G, clip.spec, options):
         drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, snapshot.G.config)}
         yield from torch.cat([drawn[layer].cpu() for layer in layers], dim=3)
 
@@ -220,7 +218,7 @@ def cells(
 def write_each(
     snapshot: Snapshot,
     clips: list[Clip],
-    options: videos.SamplingOptions,
+    options: SamplingOptions,
     layers: tuple[str, ...],
     fps: float,
     outdir: Path,
@@ -238,7 +236,7 @@ def write_grid(
     snapshot: Snapshot,
     clips: list[Clip],
     size: tuple[int, int],
-    options: videos.SamplingOptions,
+    options: SamplingOptions,
     layers: tuple[str, ...],
     fps: float,
     outdir: Path,
@@ -260,13 +258,13 @@ def write_grid(
 
 
 def write_shapes(
-    snapshot: Snapshot, clips: list[Clip], options: videos.SamplingOptions, resolution: int, level: float, outdir: Path
+    snapshot: Snapshot, clips: list[Clip], options: SamplingOptions, resolution: int, level: float, outdir: Path
 ) -> list[Path]:
     """A mesh for every frame of every clip, in world units: shapes/<clip>/frame000.ply."""
     paths = []
     for clip in clips:
         side = snapshot.config.generator.rendering.box_side
-        densities = videos.densities(snapshot.G, clip.spec, options)
+        densities = clip_densities(snapshot.G, clip.spec, options)
         for index, density in enumerate(tqdm(densities, total=len(clip.spec.times), unit="mesh", dynamic_ncols=True)):
             sigma = mesh.density_lattice(density, resolution, side, next(snapshot.G.parameters()).device)
             vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)

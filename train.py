@@ -18,20 +18,21 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import cli
+from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
-from dnnlib.parallel import dead_loader
 from dnnlib.video import require_ffmpeg
 from metrics.in_training import SnapshotScores
 from metrics.protocols import Request, parse_requests
 from metrics.setting import Setting
 from torch_utils import custom_ops, distributed, runtime
-from torch_utils.kernel_builder import cache_root
 from training import config as options
-from training.dataset import ClipDataset
-from training.run_choice import open_run
-from training.run_folder import RunFolder, RunOptions
-from training.snapshot_pictures import SnapshotPictures
-from training.training_loop import Hooks, Progress, Status, Trainer
+from training.data.dataset import ClipDataset
+from training.data.loader import dead_loader
+from training.runs.folder import RunFolder, RunOptions
+from training.runs.pictures import SnapshotPictures
+from training.runs.progress import Progress
+from training.runs.resume import open_run
+from training.training_loop import Hooks, Status, Trainer
 
 COUNT, AMOUNT = click.IntRange(1), click.FloatRange(min=0, min_open=True)
 

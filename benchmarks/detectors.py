@@ -11,8 +11,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.phases import measure  # noqa: E402
+from detectors import load_face_embedder, load_video_detector  # noqa: E402
 from dnnlib import cli  # noqa: E402
-from metrics.detectors import load_face_embedder, load_video_detector  # noqa: E402
 from torch_utils import runtime  # noqa: E402
 
 CLIP_FRAMES, FACES = 16, 4  # of a clip of FVD, and views of a video for ID

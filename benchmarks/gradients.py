@@ -16,8 +16,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib import cli  # noqa: E402
 from torch_utils import distributed, runtime  # noqa: E402
+from training.checkpoints.snapshots import build_networks  # noqa: E402
 from training.config import preset  # noqa: E402
-from training.snapshots import build_networks  # noqa: E402
 
 
 def seconds(parameters: list[torch.nn.Parameter], device: torch.device, repeats: int) -> float:

@@ -24,10 +24,10 @@ from torch_utils import custom_ops, runtime  # noqa: E402
 from torch_utils.ops import winograd  # noqa: E402
 from torch_utils.random_numbers import Streams  # noqa: E402
 from training.cameras import frontal_label, orbit_labels  # noqa: E402
+from training.checkpoints.snapshots import Networks, build_networks, set_precision  # noqa: E402
 from training.config import Config, override, preset  # noqa: E402
 from training.loss import Fakes, Loss, Schedule  # noqa: E402
-from training.snapshots import Networks, build_networks, set_precision  # noqa: E402
-from training.videos import ClipSpec, SamplingOptions, generate, times  # noqa: E402
+from training.sampling.clips import ClipSpec, SamplingOptions, frame_times, generate  # noqa: E402
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg", "frame")
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product measures the peak
@@ -152,7 +152,10 @@ class Bench:
     def _frame(self) -> None:
         g = self.config.generator
         clip = ClipSpec(
-            torch.ones(g.z_dim), torch.ones(g.z_motion_dim), frontal_label().expand(1, -1), times(VIDEO_FRAMES)[5:6]
+            torch.ones(g.z_dim),
+            torch.ones(g.z_motion_dim),
+            frontal_label().expand(1, -1),
+            frame_times(VIDEO_FRAMES)[5:6],
         )
         for _ in generate(self.networks.G_ema, clip, SamplingOptions(frames_per_batch=1)):
             pass

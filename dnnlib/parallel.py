@@ -2,14 +2,12 @@
 
 import contextlib
 import multiprocessing
-import re
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from dnnlib.errors import UserError
@@ -45,53 +43,6 @@ def parallel_map(function: Callable[[Job], Result], jobs: Iterable[Job], workers
         raise UserError("A worker process died, probably for lack of memory: use fewer --workers.") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def dead_loader(error: RuntimeError) -> UserError | None:
-    """The user's version of torch's news that a process of a data loader died or delivers nothing; None if the error is
-    something else.
-
-    Torch hears of a death by a signal, and so raises it wherever the main thread is just then.
-    """
-    if late := re.search(r"DataLoader timed out after [\d.]+ seconds", str(error)):
-        return UserError(
-            f"The processes that load data deliver nothing ({late[0]}): see whether the disk of --data answers, and "
-            "start the same command again, with fewer --workers or --workers=0 if need be."
-        )
-    news = re.search(r"DataLoader worker[^.\n]*(unexpectedly|signal)[^.\n]*", str(error))
-    return news and UserError(
-        f"A process that loads data died ({news[0]}), probably for lack of memory or shared memory: start the same "
-        "command again, with fewer --workers if need be."
-    )
-
-
-@contextlib.contextmanager
-def killed_after(grace: float, processes: Sequence[BaseProcess]) -> Iterator[None]:
-    """Kills `processes` that outlive the first `grace` seconds of the block, which tells them to end and waits; and
-    all that outlive the block, so that none is left.
-
-    A process that hangs in a read or ignores SIGTERM ends in no other way, and Python would wait for it at exit. Torch
-    would raise the news of such a death (SIGCHLD) as an error: in the main thread, where it comes, it is not passed on.
-    """
-    hears = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if hears else None
-    timer = threading.Timer(grace, _kill, [processes])
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        _kill(processes)
-        for process in processes:
-            process.join()
-        if hears:
-            signal.signal(signal.SIGCHLD, before)
-
-
-def _kill(processes: Sequence[BaseProcess]) -> None:
-    for process in processes:
-        process.kill()
 
 
 @contextlib.contextmanager

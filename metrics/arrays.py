@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dnnlib.files import read_at_most
-from torch_utils import inert_pickle
+from torch_utils.pickles import reader
 
 MAX_BYTES = 2**30  # of all arrays of a file together
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -18,11 +18,11 @@ COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file, of plain numbers or text, by name.
 
-    Raises one of `torch_utils.inert_pickle.FAULTS`, or OSError, where the file is damaged, larger than MAX_BYTES, or
+    Raises one of `torch_utils.pickles.reader.FAULTS`, or OSError, where the file is damaged, larger than MAX_BYTES, or
     something else.
     """
     with zipfile.ZipFile(path) as archive:
-        members = inert_pickle.index(archive)
+        members = reader.index(archive)
         if sum(info.file_size for info in members.values()) > MAX_BYTES:
             raise ValueError(f"arrays of more than {MAX_BYTES} bytes")
         return {name.removesuffix(".npy"): _array(_content(archive, info)) for name, info in members.items()}

@@ -15,7 +15,7 @@ from metrics.results import Result
 from metrics.rows import Job, compute_rows
 from metrics.setting import Setting, Subject
 from torch_utils import distributed
-from training.dataset import DEFAULT_FPS
+from training.data.dataset import DEFAULT_FPS
 
 PROCEDURAL_VIDEOS = 64  # whose own diversity and motion are reported beside the generator's
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from detectors import VideoFeatures, load_video_detector
 from dnnlib.errors import UserError
-from metrics.detectors import VideoFeatures, load_video_detector
 from metrics.frechet import FeatureMoments, frechet_distance, frechet_standard_error, kernel_distance
 from metrics.protocols import Request
 from metrics.results import Result

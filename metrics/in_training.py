@@ -13,7 +13,7 @@ from metrics.protocols import Request
 from metrics.results import HIGHER_IS_BETTER, NO_BEST, append_json
 from metrics.setting import Setting, Subject
 from torch_utils import distributed
-from training.snapshots import Snapshot
+from training.checkpoints.snapshots import Snapshot
 
 LINES, BEST = "metrics.jsonl", "best-snapshot.pkl"
 

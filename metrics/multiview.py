@@ -16,13 +16,13 @@ from dnnlib.errors import UserError
 from dnnlib.files import require_file
 from metrics.arrays import read_arrays
 from metrics.video_sources import code_spec, folder_frames, to_uint8_pv3d
-from torch_utils.inert_pickle import FAULTS
-from training import videos
+from torch_utils.pickles.reader import FAULTS
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
-from training.snapshots import Snapshot
+from training.checkpoints.snapshots import Snapshot
+from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, frame_times, generate_views
 
 SIDE_YAW = np.deg2rad(30)  # asked for; by the formula it is seen as 32.27 degrees
-TIMES = videos.times(videos.PAPER_FRAMES)  # t0 and t1 are two of these, drawn with replacement
+TIMES = frame_times(PAPER_FRAMES)  # t0 and t1 are two of these, drawn with replacement
 IS_SIDE, TIME_SLOT = (0, 1, 1, 0), (0, 1, 0, 1)  # of the four views
 PAIRS_GEOMETRY = ((0, 2), (3, 1), (0, 1), (3, 2))  # CD and WE: (frontal, side), same time first
 PAIRS_IDENTITY = (*PAIRS_GEOMETRY, (0, 3), (2, 1))
@@ -85,11 +85,9 @@ class GeneratedViews:
     def views(self, index: int) -> Views:
         front, side = protocol_cameras()
         spec = code_spec(self.snapshot, self.seed, index, front.expand(2, -1))
-        spec = videos.ClipSpec(spec.z, spec.z_motion, spec.cameras, self.times(index))
+        spec = ClipSpec(spec.z, spec.z_motion, spec.cameras, self.times(index))
         paths = [front.expand(2, -1), side.expand(2, -1)]
-        (seen,) = videos.generate_views(
-            self.snapshot.G, spec, paths, videos.SamplingOptions(frames_per_batch=2), with_points=True
-        )
+        (seen,) = generate_views(self.snapshot.G, spec, paths, SamplingOptions(frames_per_batch=2), with_points=True)
         pick = [(seen[view], slot) for view, slot in zip(IS_SIDE, TIME_SLOT, strict=True)]
         stack = lambda name: torch.stack([out[name][slot] for out, slot in pick]).float().cpu()  # noqa: E731
         return Views(

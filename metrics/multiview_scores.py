@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from detectors import FaceEmbedder, load_face_embedder
 from dnnlib.errors import UserError
 from metrics.chamfer import chamfer_distances
-from metrics.detectors import FaceEmbedder, load_face_embedder
 from metrics.multiview import (
     PAIRS_GEOMETRY,
     PAIRS_IDENTITY,

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from metrics.variety import TIMES, Estimate, mean_estimate, random_stream
 from metrics.video_sources import code_spec, to_uint8_pv3d
-from training import synthetic, videos
+from training import synthetic
 from training.cameras import LOOK_AT, canonical_label, frontal_label
-from training.snapshots import Snapshot
+from training.checkpoints.snapshots import Snapshot
+from training.sampling.clips import generate_views
 from training.synthetic.motion import PITCH_RANGE, YAW_RANGE
 
 POSE, LEARNING, HELD_OUT = 2, 3, 4  # streams of random numbers, beside those of metrics.variety
@@ -111,7 +112,7 @@ def pose_row(snapshot: Snapshot, regressor: PoseRegressor, seed: int, index: int
     rng = random_stream(seed, index, POSE)
     cameras, moment = draw_cameras(rng, CAMERAS), TIMES[rng.integers(len(TIMES))]
     spec = replace(code_spec(snapshot, seed, index, canonical_label()[None]), times=moment[None])
-    (views,) = videos.generate_views(snapshot.G, spec, list(cameras[:, None]))
+    (views,) = generate_views(snapshot.G, spec, list(cameras[:, None]))
     frames = np.concatenate([to_uint8_pv3d(view["image"]).cpu().numpy() for view in views])
     return _row(cameras.numpy(), regressor.angles(frames))
 

@@ -19,7 +19,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, write_json
 from metrics.arrays import read_arrays
 from torch_utils import distributed
-from torch_utils.inert_pickle import FAULTS
+from torch_utils.pickles.reader import FAULTS
 
 VERSION = 1  # of the cache; another one is never read
 PIECE = 16  # videos

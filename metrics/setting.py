@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from training.dataset import ClipDataset
-from training.snapshots import Snapshot
+from training.checkpoints.snapshots import Snapshot
+from training.data.dataset import ClipDataset
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, parse_json, require_file, shown
 from metrics.arrays import read_arrays
 from metrics.frechet import FeatureMoments
-from torch_utils import inert_pickle
-from torch_utils.inert_machine import Record
+from torch_utils.pickles import reader
+from torch_utils.pickles.machine import Record
 
 FORMAT = "pv3d-feature-statistics"
 VERSION = 1
@@ -91,7 +91,7 @@ def load_statistics(
             or not torch.isfinite(features).all()
         ):
             raise ValueError("features do not fit")
-    except inert_pickle.FAULTS as error:
+    except reader.FAULTS as error:
         raise _damaged(path) from error
     return Statistics(source, moments, features)
 
@@ -100,7 +100,7 @@ def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
     """Read the reference implementation's statistics: a pickled dictionary of numbers and float64 arrays.
 
     `raw_mean` is the sum of the features and `raw_cov` the sum of their outer products, despite their names. Nothing in
-    the file is run: what it says of numpy's arrays is read as a record (`torch_utils.inert_pickle`).
+    the file is run: what it says of numpy's arrays is read as a record (`torch_utils.pickles.reader`).
 
     Raises:
         UserError: the file is missing, cut short, or holds anything else.
@@ -109,8 +109,8 @@ def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
     if path.stat().st_size > MAX_PICKLE_BYTES:
         raise UserError(f"{path} is far too large for statistics of features: give another file.")
     try:
-        return _moments_of_reference(inert_pickle.parse(path))
-    except inert_pickle.FAULTS as error:
+        return _moments_of_reference(reader.parse(path))
+    except reader.FAULTS as error:
         raise UserError(
             f"{path} does not hold statistics of features as the reference implementation writes them "
             f"({shown(str(error))}): give such a file, or one that this software wrote."
@@ -125,7 +125,7 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
             if file.read(2) != b"PK":
                 raise UserError(f"{path} is no statistics file of this software: give one that it wrote.")
         return read_arrays(path)
-    except inert_pickle.FAULTS as error:
+    except reader.FAULTS as error:
         raise _damaged(path) from error
     except OSError as error:
         raise _damaged(path) if error.errno == errno.EINVAL else _unreadable(path, error) from error

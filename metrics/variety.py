@@ -16,14 +16,15 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from metrics.video_sources import code_spec, to_uint8_pv3d
-from training import synthetic, videos
+from training import synthetic
 from training.cameras import canonical_label
-from training.snapshots import Snapshot
+from training.checkpoints.snapshots import Snapshot
+from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, frame_times, generate
 
 FEATURE_SIDE = 16  # pixels: a mouth is three of them wide; half as much noise as with 32
 RENDER_SIDE = 64  # of procedural frames: enough for such features
-TIMES = videos.times(videos.PAPER_FRAMES)
-MOMENTS = range(0, videos.PAPER_FRAMES, 5)  # frames of a video that `motion` compares with one another
+TIMES = frame_times(PAPER_FRAMES)
+MOMENTS = range(0, PAPER_FRAMES, 5)  # frames of a video that `motion` compares with one another
 STREAM = 5  # of random numbers, beside those of metrics.multiview; a control adds its own
 DIVERSITY, MOTION = 0, 1
 WIDTH = 1  # numbers in a row
@@ -73,7 +74,7 @@ def motion_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
 def procedural_diversity_row(seed: int, index: int) -> np.ndarray:
     """What `diversity_row` would be if procedural heads were generated: two people, one motion."""
     first, second, motion = _seeds(seed, index, DIVERSITY, 3)
-    expression = synthetic.random_motion(motion, videos.PAPER_FRAMES).expressions[_moment(seed, index)]
+    expression = synthetic.random_motion(motion, PAPER_FRAMES).expressions[_moment(seed, index)]
     frames = [_procedural_frame(person, expression) for person in (first, second)]
     return np.array([mean_distance(lab_features(np.stack(frames)))])
 
@@ -84,14 +85,14 @@ def procedural_motion_row(fps: float, seed: int, index: int) -> np.ndarray:
     Rendered anew, for the cameras of a dataset's clips move.
     """
     person, motion = _seeds(seed, index, MOTION, 2)
-    expressions = synthetic.random_motion(motion, videos.PAPER_FRAMES, fps).expressions
+    expressions = synthetic.random_motion(motion, PAPER_FRAMES, fps).expressions
     frames = [_procedural_frame(person, expressions[moment]) for moment in MOMENTS]
     return np.array([mean_distance(lab_features(np.stack(frames)))])
 
 
-def still_frames(snapshot: Snapshot, spec: videos.ClipSpec) -> np.ndarray:
+def still_frames(snapshot: Snapshot, spec: ClipSpec) -> np.ndarray:
     """Frames uint8 [T, 3, R, R] of a clip, one at a time: equal inputs give equal bits, whatever stands beside them."""
-    batches = videos.generate(snapshot.G, spec, videos.SamplingOptions(frames_per_batch=1))
+    batches = generate(snapshot.G, spec, SamplingOptions(frames_per_batch=1))
     return np.concatenate([to_uint8_pv3d(batch["image"]).cpu().numpy() for batch in batches])
 
 

@@ -18,21 +18,21 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import read_file
 from dnnlib.video import read_frames, write_video
-from training import videos
-from training.clip_files import FRAME_SUFFIXES, MAX_FILE_BYTES, decode_frame
-from training.dataset import ClipDataset, camera_window
-from training.snapshots import Snapshot
+from training.checkpoints.snapshots import Snapshot
+from training.data.dataset import ClipDataset, camera_window
+from training.data.files import FRAME_SUFFIXES, MAX_FILE_BYTES, decode_frame
+from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_spec, generate
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 ROUND_TRIP_FPS = 25
-CAMERAS, CLIPS = 2, 3  # streams of random numbers beside those of codes (training.videos)
+CAMERAS, CLIPS = 2, 3  # streams of random numbers beside those of codes (training.sampling.clips)
 
 
 @dataclass(frozen=True)
 class Window:
     """Which frames of a longer video: `frames` of them, every `stride`-th."""
 
-    frames: int = videos.PAPER_FRAMES
+    frames: int = PAPER_FRAMES
     stride: int = 1
 
     @property
@@ -202,16 +202,16 @@ class GeneratedVideos:
         path = self.cameras[rng.integers(len(self.cameras))]
         cameras = torch.from_numpy(camera_window(rng, path, self.window.span))[:: self.window.stride]
         spec = code_spec(self.snapshot, self.seed, index, cameras)
-        batches = videos.generate(self.snapshot.G, spec, videos.SamplingOptions(frames_per_batch=self.batch))
+        batches = generate(self.snapshot.G, spec, SamplingOptions(frames_per_batch=self.batch))
         convert, round_trip = STORAGE[self.storage]
         frames = np.concatenate([convert(batch["image"]).cpu().numpy() for batch in batches])
         return through_h264(frames) if round_trip else frames
 
 
-def code_spec(snapshot: Snapshot, seed: int, index: int, cameras: torch.Tensor) -> videos.ClipSpec:
+def code_spec(snapshot: Snapshot, seed: int, index: int, cameras: torch.Tensor) -> ClipSpec:
     """Video `index` of a seed, seen by cameras [T, 25]; no two (seed, index) share a code."""
     number = (seed << 32) + index
-    return videos.clip_spec(snapshot.G, number, number, cameras)
+    return clip_spec(snapshot.G, number, number, cameras)
 
 
 def to_uint8_pv3d(images: torch.Tensor) -> torch.Tensor:

@@ -14,10 +14,10 @@ import torch
 from tests import tiny
 from torch_utils import runtime
 from training import synthetic
-from training.clip_files import encode_png
-from training.clip_writer import ClipRecord, write_dataset
-from training.dataset import ClipDataset, camera_bank
-from training.snapshots import save_snapshot
+from training.checkpoints.snapshots import save_snapshot
+from training.data.dataset import ClipDataset, camera_bank
+from training.data.files import encode_png
+from training.data.writer import ClipRecord, write_dataset
 
 
 def pytest_collection_modifyitems(items):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from training.checkpoints.snapshots import Networks
 from training.networks.generator import Generator
-from training.snapshots import Networks
 
 MARKER = "was_run"
 SOURCE = f"open('{MARKER}', 'w')\n"  # in place of a class's source text

@@ -11,14 +11,16 @@ import torch
 
 from tests import tiny
 from tests.views import ray, turned
-from training import cameras, config, pictures, videos
-from training.clip_files import encode_png
-from training.clip_writer import ClipRecord, write_dataset
-from training.conditioning import condition_cameras
-from training.dataset import CameraSampler, ClipDataset, draw_pair, training_batches
+from training import cameras, config
+from training.cameras import condition_cameras
+from training.checkpoints.snapshots import build_networks
+from training.data.dataset import CameraSampler, ClipDataset, draw_pair, training_batches
+from training.data.files import encode_png
+from training.data.writer import ClipRecord, write_dataset
 from training.rendering.rays import camera_rays
-from training.run_folder import RunFolder, stamp
-from training.snapshots import build_networks
+from training.runs.folder import RunFolder, stamp
+from training.sampling import pictures
+from training.sampling.clips import APPEARANCE, MOTION, SamplingOptions, clip_spec, generate, latent_code
 from training.synthetic import render_clip
 from training.training_loop import Hooks, Trainer
 
@@ -165,16 +167,13 @@ def test_times_of_fake_frames(clips):
 
 
 def test_times_of_videos(G):
-    spec = videos.clip_spec(G, 0, 0, cameras.orbit_labels(7))
+    spec = clip_spec(G, 0, 0, cameras.orbit_labels(7))
     torch.testing.assert_close(spec.times, torch.linspace(0, 1, 7))
 
 
 def test_motion_starts_at_time_zero(G):
     first, last = (
-        [
-            list(videos.generate(G, videos.clip_spec(G, 0, motion, turned().expand(2, -1))))[0]["image"][i]
-            for motion in (0, 1)
-        ]
+        [list(generate(G, clip_spec(G, 0, motion, turned().expand(2, -1))))[0]["image"][i] for motion in (0, 1)]
         for i in (0, 1)
     )
     torch.testing.assert_close(*first)
@@ -218,16 +217,16 @@ def test_ticks_and_snapshots(clips, tmp_path):
 
 
 def test_seeds_of_codes():
-    appearance, motion = videos.code(3, 512, videos.APPEARANCE), videos.code(3, 512, videos.MOTION)
-    assert torch.equal(appearance, videos.code(3, 512, videos.APPEARANCE))
+    appearance, motion = latent_code(3, 512, APPEARANCE), latent_code(3, 512, MOTION)
+    assert torch.equal(appearance, latent_code(3, 512, APPEARANCE))
     assert abs(torch.nn.functional.cosine_similarity(appearance, motion, dim=0)) < 0.15
     assert abs(appearance.mean()) < 0.15 and appearance.std().item() == pytest.approx(1, abs=0.1)
 
 
 def test_inference_does_not_depend_on_the_batch(G):
-    spec = videos.clip_spec(G, 1, 2, cameras.orbit_labels(5))
-    options = [videos.SamplingOptions(frames_per_batch=n) for n in (1, 5)]
-    alone, together = (torch.cat([out["image"] for out in videos.generate(G, spec, each)]) for each in options)
+    spec = clip_spec(G, 1, 2, cameras.orbit_labels(5))
+    options = [SamplingOptions(frames_per_batch=n) for n in (1, 5)]
+    alone, together = (torch.cat([out["image"] for out in generate(G, spec, each)]) for each in options)
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-5)
 
 

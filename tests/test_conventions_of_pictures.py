@@ -11,12 +11,14 @@ import torch
 from tests import tiny
 from tests.views import ray, turned
 from torch_utils.ops.plane_sampling import sample_planes, sample_planes_mean
-from training import cameras, config, mesh, pictures, videos
-from training.clip_files import decode_frame, encode_depth, encode_png
-from training.dataset import shrink
+from training import cameras, config
+from training.data.dataset import shrink
+from training.data.files import decode_frame, encode_depth, encode_png
 from training.networks.superresolution import resize
 from training.rendering.rays import camera_rays
 from training.rendering.renderer import Rendered, project_to_planes, render
+from training.sampling import mesh, pictures
+from training.sampling.clips import clip_densities, clip_spec, generate
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +126,10 @@ def fog(density: float) -> Rendered:
 def test_raw_density(G):
     absorbed = 1 - math.exp(-math.log1p(math.exp(0.7 - 1)) * (3.3 - 2.25))
     assert fog(0.7).opacity.item() == pytest.approx(absorbed, rel=1e-5)
-    spec, point = videos.clip_spec(G, 0, 0, turned()[None]), torch.tensor([[0.1, 0.2, 0.3]])
+    spec, point = clip_spec(G, 0, 0, turned()[None]), torch.tensor([[0.1, 0.2, 0.3]])
     planes = G.planes(G.mapping(spec.z[None], spec.cameras), spec.z_motion[None], spec.times[:, None])
     raw = G.decoder.net(sample_planes_mean(planes, project_to_planes(point[None] * 2, "reference")))[..., 0]
-    torch.testing.assert_close(next(videos.densities(G, spec))(point), raw[0])
+    torch.testing.assert_close(next(clip_densities(G, spec))(point), raw[0])
 
 
 def test_meshes_are_in_world_units():
@@ -149,7 +151,7 @@ def test_range_of_real_frames():
     torch.testing.assert_close(reals.image_raw[1, :, 0, 0], torch.tensor([-1, -0.6, 1]))
     bright = tiny.generator()
     bright.superresolution.block1.torgb.bias.fill_(3.0)
-    assert next(videos.generate(bright, videos.clip_spec(bright, 0, 0, turned()[None])))["image"].max() > 1
+    assert next(generate(bright, clip_spec(bright, 0, 0, turned()[None])))["image"].max() > 1
 
 
 def test_frames_to_uint8_and_back():

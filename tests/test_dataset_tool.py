@@ -18,10 +18,11 @@ import dataset_tool
 from dnnlib.video import write_video
 from training import synthetic
 from training.cameras import canonical_label
-from training.clip_files import encode_png
-from training.clip_jobs import PATIENCE, SEED_STRIDE
-from training.clip_writer import ClipRecord, write_dataset
-from training.dataset import ClipDataset
+from training.data.convert import PATIENCE
+from training.data.dataset import ClipDataset
+from training.data.files import encode_png
+from training.data.writer import ClipRecord, write_dataset
+from training.synthetic.job import SEED_STRIDE
 
 ROOT = Path(__file__).parents[1]
 

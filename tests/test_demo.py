@@ -12,8 +12,8 @@ import gen_videos
 import train
 from dnnlib.errors import UserError
 from training.cameras import orbit_labels
+from training.checkpoints.snapshots import build_networks, init_networks, load_generator, save_snapshot
 from training.config import override, preset
-from training.snapshots import build_networks, init_networks, load_generator, save_snapshot
 
 SIZES = {
     "generator.img_resolution": 32,

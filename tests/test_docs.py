@@ -9,12 +9,12 @@ import click
 import pytest
 
 import calc_metrics
+import checkpoint_tool
 import dataset_tool
 import gen_videos
 import train
 from benchmarks import detectors, geometry, gradients, phases
-from torch_utils import checkpoint
-from training import config, safetensors_files, snapshots
+from training import config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,9 +27,7 @@ COMMANDS = {
     "benchmarks/detectors.py": detectors.main,
     "benchmarks/geometry.py": geometry.main,
     "benchmarks/gradients.py": gradients.main,
-    "training.snapshots": snapshots.main,
-    "training.safetensors_files": safetensors_files.main,
-    "torch_utils.checkpoint": checkpoint.main,
+    "checkpoint_tool.py": checkpoint_tool.main,
 }
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BASE = re.compile(r'^PV3D="(.*)"$', re.MULTILINE)

@@ -16,9 +16,10 @@ from dnnlib import video
 from dnnlib.video import read_frames, video_info
 from tests import tiny
 from torch_utils import checkpoint
-from training import pictures, videos
 from training.cameras import frontal_label, orbit_labels, resample_labels
-from training.snapshots import load_generator, save_snapshot
+from training.checkpoints.snapshots import load_generator, save_snapshot
+from training.sampling import pictures
+from training.sampling.clips import SamplingOptions, clip_densities, clip_spec, generate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 32
@@ -46,7 +47,7 @@ def refused(result: Result) -> str:
 def expected(snapshot: Path, seed: int, motion_seed: int, cameras: torch.Tensor, **options) -> np.ndarray:
     """Frames [T, R, R, 3] straight from the library."""
     G = load_generator(snapshot).G
-    batches = videos.generate(G, videos.clip_spec(G, seed, motion_seed, cameras), videos.SamplingOptions(**options))
+    batches = generate(G, clip_spec(G, seed, motion_seed, cameras), SamplingOptions(**options))
     return torch.cat([pictures.to_uint8(batch["image"]) for batch in batches]).permute(0, 2, 3, 1).numpy()
 
 
@@ -152,9 +153,9 @@ def test_meshes_without_their_library_are_refused_before_any_work(snapshot, tmp_
 def test_shapes(snapshot, tmp_path, written):
     pytest.importorskip("skimage")
     snap = load_generator(snapshot)
-    spec = videos.clip_spec(snap.G, 0, 0, frontal_label().expand(2, -1))
+    spec = clip_spec(snap.G, 0, 0, frontal_label().expand(2, -1))
     points = tiny.normal(0, 500, 3) * 0.2
-    level = next(videos.densities(snap.G, spec))(points).median().item()
+    level = next(clip_densities(snap.G, spec))(points).median().item()
     paths = done(
         run(
             snapshot,

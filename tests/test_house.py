@@ -8,9 +8,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# A package may import from lower floors and from itself. Scripts at the root and benchmarks live on the top floor.
-FLOORS = {"dnnlib": 0, "torch_utils": 1, "training": 2, "metrics": 3, "preprocessing": 3, "applications": 3}
-TOP_FLOOR = 4
+# A room may import from itself and from lower floors, never sideways. Scripts at the root and benchmarks are on top.
+# The floors of training/ are inside its own; a module's floor is that of its longest prefix.
+FLOORS = {
+    "dnnlib": 0,
+    "torch_utils": 1,
+    "training.config": 2,
+    "training.cameras": 2,
+    "training.data": 3,
+    "training.synthetic": 4,
+    "training.rendering": 4,
+    "training.networks": 5,
+    "training.checkpoints": 6,
+    "training.sampling": 6,
+    "training.loss": 6,
+    "training.runs": 7,
+    "training.training_loop": 8,
+    "training": 8,
+    "detectors": 9,
+    "metrics": 10,
+    "preprocessing": 10,
+    "applications": 10,
+}
+TOP_FLOOR = 11
 MAX_LINES = 350
 COMMUNICATOR = "torch_utils/distributed.py"  # the one file that may use torch.distributed
 NOT_OURS = {"build", "dist", "node_modules", "__pycache__"}
@@ -30,7 +50,11 @@ class Module:
 
     @property
     def floor(self) -> int:
-        return FLOORS.get(self.path.parts[0], TOP_FLOOR)
+        return floor_of(self.name)
+
+    @property
+    def room(self) -> str:
+        return room_of(self.name)
 
     def imports(self) -> Iterator[tuple[str, int]]:
         """(dotted name, line) of all imports, also those inside functions; `from a import b` gives `a.b`."""
@@ -52,18 +76,29 @@ def modules(root: Path) -> list[Module]:
     return [Module(root, path) for path in paths]
 
 
+def room_of(name: str) -> str:
+    """The room that a module is in: the longest prefix of its dotted name that has a floor, else its first part."""
+    parts = name.split(".")
+    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in FLOORS), parts[0])
+
+
+def floor_of(name: str) -> int:
+    return FLOORS.get(room_of(name), TOP_FLOOR)
+
+
 def wrong_directions(house: list[Module]) -> Iterator[str]:
-    """Imports that run uphill, or sideways between the packages of one floor."""
-    rooms = {module.path.with_suffix("").parts[0] for module in house}
+    """Imports that run uphill, or sideways between the rooms of one floor."""
+    packages = {module.path.with_suffix("").parts[0] for module in house}
     for module in house:
         if module.path.parts[0] == "tests":
             continue
         for name, line in module.imports():
-            room = name.split(".")[0]
-            if room not in rooms or room == module.path.parts[0]:
+            package, room = name.split(".")[0], room_of(name)
+            if package not in packages or room == module.room:
                 continue
-            floor = FLOORS.get(room, TOP_FLOOR)
-            if floor > module.floor or room == "tests":
+            floor = floor_of(name)
+            if floor > module.floor or package == "tests":
                 yield f"{module.path}:{line} imports uphill: {name}"
             elif floor == module.floor < TOP_FLOOR:
                 yield f"{module.path}:{line} imports sideways: {name}"
@@ -147,6 +182,8 @@ BROKEN_HOUSES = [
     (wrong_directions, {"training/a.py": "import train", "train.py": ""}, "uphill"),
     (wrong_directions, {"train.py": "from tests import golden", "tests/golden.py": ""}, "uphill"),
     (wrong_directions, {"metrics/a.py": "from preprocessing.b import c", "preprocessing/b.py": ""}, "sideways"),
+    (wrong_directions, {"training/config.py": "from training.cameras import f", "training/cameras.py": ""}, "sideways"),
+    (wrong_directions, {"training/data/a.py": "from training.synthetic import b"}, "a.py:1 imports uphill"),
     (circles, {"training/a.py": "from training import b", "training/b.py": "from . import a"}, "a -> .*b -> .*a"),
     (circles, {"a/__init__.py": "from .b import x", "a/b.py": "from .c import y", "a/c.py": "import a"}, "a -> a.b"),
     (circles, {"a/b/c.py": "from ..d import x", "a/d.py": "from .b.c import x"}, "a.b.c -> a.d -> a.b.c"),

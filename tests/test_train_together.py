@@ -12,8 +12,8 @@ import pytest
 from tests.test_train import ENVIRONMENT, ROOT, command
 from torch_utils import checkpoint
 from training import synthetic
-from training.clip_files import encode_png
-from training.clip_writer import ClipRecord, write_dataset
+from training.data.files import encode_png
+from training.data.writer import ClipRecord, write_dataset
 
 
 @pytest.mark.parametrize("gone", ["before", "with the signal"])

@@ -6,10 +6,10 @@ import torch
 
 from torch_utils.random_numbers import Streams
 from training.cameras import frontal_label
+from training.checkpoints.snapshots import Networks, build_networks
 from training.config import Config, override, validate
 from training.loss import Fakes, Frames, Loss, Schedule
 from training.networks.generator import Generator
-from training.snapshots import Networks, build_networks
 
 SIZES = {
     "generator.z_dim": 8,

@@ -13,15 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 
-from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, require_file, storage_error
-from torch_utils import inert_pickle, other_checkpoints
-from torch_utils.checkpoint_report import report, text
-from torch_utils.inert_machine import InertTensor, Malformed
+from torch_utils.pickles import reader
+from torch_utils.pickles.machine import InertTensor, Malformed
+from torch_utils.pickles.report import text
 
 FORMAT = "pv3d"
 VERSION = 1
@@ -78,7 +76,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         with open(path, "rb") as file:
             if (start := file.read(2)) != b"PK":
                 raise _not_ours(path) if start else _damaged(path)
-        return _unwrapped(inert_pickle.parse(path), path)
+        return _unwrapped(reader.parse(path), path)
 
 
 def _unwrapped(content: Any, path: Path) -> tuple[str, dict[str, Any]]:
@@ -102,7 +100,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except Malformed as error:
         raise _not_ours(path) from error
-    except inert_pickle.FAULTS as error:
+    except reader.FAULTS as error:
         raise _damaged(path) from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # a seek to where a damaged file says
@@ -200,36 +198,3 @@ def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size():
         return tensor
     return tensor.clone()
-
-
-@cli.group()
-def main() -> None:
-    """Look into checkpoints."""
-
-
-@main.command()
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-def inspect(path: Path) -> None:
-    """Print what is inside a checkpoint: header, options, every tensor, totals; nothing in it is run.
-
-    FILE is a snapshot, a training state, a safetensors export, a checkpoint of the official PV3D or a pickle of EG3D.
-    """
-    path = require_file(path, "checkpoint")
-    with _readable(path):
-        kind, content, version = _looked_into(path)
-        size = path.stat().st_size
-        lines = [f"{path}: {text(kind)}{version}, {size:,} bytes", *report(content, MAX_GROWTH * size)]
-    click.echo("\n".join(lines))  # all, or in case of damage none
-
-
-def _looked_into(path: Path) -> tuple[str, dict[str, Any], str]:
-    """What a file is, what it holds, and a note on its version."""
-    if path.suffix == other_checkpoints.SAFETENSORS:
-        return "safetensors", other_checkpoints.read_safetensors(path), ""
-    content = inert_pickle.parse(path)
-    kind = other_checkpoints.origin(content)
-    return (kind, content, "") if kind else (*_unwrapped(content, path), f", checkpoint version {VERSION}")
-
-
-if __name__ == "__main__":
-    main()

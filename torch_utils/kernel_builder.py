@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
 
 SOURCES = Path(__file__).parent / "ops"
@@ -58,11 +59,6 @@ _REMEDIES = (
         "The CUDA toolkit is incomplete: install its development files (cudart), or name a whole one in CUDA_HOME.",
     ),
 )
-
-
-def cache_root() -> Path:
-    """Folder of everything that is compiled: PV3D_CACHE_DIR or ~/.cache/pv3d."""
-    return Path(os.environ.get("PV3D_CACHE_DIR") or Path.home() / ".cache" / "pv3d")
 
 
 def architectures() -> tuple[str, ...]:

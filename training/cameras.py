@@ -1,4 +1,4 @@
-"""The 25-number camera label: build, split, look-at poses, orbits, mirroring.
+"""The 25-number camera label: build, split, look at, orbit, mirror, interpolate, judge; which one the mapping sees.
 
 A label is the flattened 4 x 4 cam2world matrix followed by the flattened 3 x 3 intrinsics. Axes are OpenCV's: +x right,
 +y down, +z forward (the viewing direction). Intrinsics are in units of the image size: principal point 0.5 is the
@@ -9,7 +9,10 @@ Everything here takes and returns torch tensors with any leading batch shape `..
 
 import math
 
+import numpy as np
 import torch
+
+from torch_utils.random_numbers import Random, uniform
 
 CAMERA_DIM = 25  # 16 numbers of cam2world, 9 of the intrinsics
 FOCAL = 4.2647  # of the EG3D / PV3D data preparation, in image sizes
@@ -18,6 +21,8 @@ LOOK_AT = (0.0, 0.0, 0.2)  # point that orbit cameras face, about the middle of 
 FRONTAL_YAW = math.pi / 2  # EG3D's angles of a camera on the +z axis
 FRONTAL_PITCH = math.pi / 2 - 0.05  # EG3D's frontal evaluation pose, slightly from above
 MIRROR_NEGATES = (1, 2, 3, 4, 8)  # label entries that change sign when a frame is mirrored left-right
+ROTATION_TOLERANCE = 1e-3  # of R^T R - 1
+RADIUS_TOLERANCE = 0.02  # of the distance to the origin, world units
 
 
 def intrinsics_matrix(focal: float = FOCAL) -> torch.Tensor:
@@ -115,3 +120,68 @@ def resample_labels(labels: torch.Tensor, frames: int) -> torch.Tensor:
     u, _, vh = torch.linalg.svd(cam2world[:, :3, :3])
     cam2world[:, :3, :3] = u @ vh
     return make_label(cam2world, intrinsics)
+
+
+def condition_cameras(cameras: torch.Tensor, mode: str, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cameras of clips [B, T, 25] -> (for the mapping network, for rendering), both [B, T, 25].
+
+    All: the clip's first camera for both. Non: each frame's own for both. Map: the first for mapping, each frame's own
+    for rendering. MapT: like Non in training, like Map at inference (section 3.4).
+    """
+    first = cameras[:, :1].expand_as(cameras)
+    share_mapping = mode in ("All", "Map") or (mode == "MapT" and not training)
+    return first if share_mapping else cameras, first if mode == "All" else cameras
+
+
+def swap_cameras(cameras: torch.Tensor, others: torch.Tensor, probability: float, random: Random) -> torch.Tensor:
+    """Cameras [B, T, 25] with each clip's replaced by another clip's (`others`, alike) with a probability (A.1).
+
+    Keeps the generator from reading the rendering camera's pose off its condition.
+    """
+    swap = uniform([len(cameras), 1, 1], random, cameras.device) < probability
+    return torch.where(swap, others, cameras)
+
+
+def as_camera(label) -> np.ndarray | None:
+    """A label as float32 [25]; None if it is something else, or float32 cannot hold it."""
+    try:
+        with np.errstate(over="ignore"):  # becomes infinite
+            camera = np.array(label, dtype=np.float64).astype(np.float32)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return camera if camera.shape == (CAMERA_DIM,) and np.isfinite(camera).all() else None
+
+
+def camera_faults(label) -> list[str]:
+    """What is wrong with a camera label, in words; nothing for a good one."""
+    if label is None:
+        return ["missing camera"]
+    try:
+        camera = np.array(label, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return ["camera is not a list of numbers"]
+    if camera.shape != (CAMERA_DIM,):
+        return [f"camera has shape {list(camera.shape)}, not {CAMERA_DIM} numbers"]
+    if as_camera(label) is None:
+        return ["camera has non-finite numbers"]
+    pose, intrinsics = camera[:16].reshape(4, 4), camera[16:].reshape(3, 3)
+    return [
+        what
+        for bad, what in (
+            (not _is_rotation(pose[:3, :3]), "camera matrix is not a rotation"),
+            (np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-4, "last row of the camera matrix is not 0 0 0 1"),
+            (
+                abs(np.linalg.norm(pose[:3, 3]) - RADIUS) > RADIUS_TOLERANCE,
+                f"camera is {np.linalg.norm(pose[:3, 3]):.3f} from the origin, not {RADIUS}",
+            ),
+            (
+                min(intrinsics[0, 0], intrinsics[1, 1]) <= 0 or np.abs(intrinsics[2] - (0, 0, 1)).max() > 1e-4,
+                "intrinsics are not those of a camera",
+            ),
+        )
+        if bad
+    ]
+
+
+def _is_rotation(matrix: np.ndarray) -> bool:
+    return np.abs(matrix.T @ matrix - np.eye(3)).max() < ROTATION_TOLERANCE and np.linalg.det(matrix) > 0

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from dnnlib.errors import UserError
 from dnnlib.files import shown
-from training.cameras import CAMERA_DIM
 
 MOTION_GENERATORS = ("modconv", "mlp", "naive")  # PV3D T. 2: motion generator
 MOTION_CODES = ("z_m", "z_a")  # T. 2: z_m replaced by z_a
@@ -375,11 +374,6 @@ def split_batch(config: Config, processes: int) -> tuple[int, int]:
             f"choose --batch and --batch-gpu so that each pass has 1, 2 or a multiple of {group} clips."
         )
     return per_process, per_pass
-
-
-def video_camera_dim(config: DiscriminatorConfig) -> int:
-    """Length of the video discriminator's condition: both cameras, or none."""
-    return FRAMES_PER_CLIP * CAMERA_DIM if config.video_cameras else 0
 
 
 def _choose(flag: str, value: str, choices: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from torch_utils.ops.upfirdn2d import filter2d
 from torch_utils.random_numbers import Streams, normal, uniform
-from training.conditioning import condition_cameras, swap_cameras
+from training.cameras import condition_cameras, swap_cameras
 from training.config import FRAMES_PER_CLIP, Config
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator

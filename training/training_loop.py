@@ -14,35 +14,16 @@ from torch_utils import distributed
 from torch_utils.random_numbers import Streams, normal
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
+from training.checkpoints.snapshots import Networks, Snapshot, build_networks, init_networks, set_precision
+from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
-from training.dataset import CameraSampler, ClipDataset, camera_bank, training_batches
-from training.health import Health, probe
+from training.data.dataset import CameraSampler, ClipDataset, camera_bank, training_batches
 from training.loss import Fakes, Loss, Schedule, schedule
-from training.run_folder import RunFolder
-from training.snapshots import Networks, Snapshot, build_networks, init_networks, set_precision
-from training.training_state import require_fit
+from training.runs.folder import RunFolder
+from training.runs.health import Health, probe
+from training.runs.progress import Progress
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
-
-
-@dataclass
-class Progress:
-    """How far training is."""
-
-    clips: int = 0  # shown to the discriminators, over all processes
-    iteration: int = 0
-    seconds: float = 0.0  # of training in all, over all starts
-    inherited: int = 0  # clips behind the snapshot that the weights came from
-
-    @property
-    def kimg(self) -> float:
-        """Thousands of clips."""
-        return self.clips / 1000
-
-    @property
-    def seen(self) -> int:
-        """Clips that schedules count: a run that starts from a snapshot does not fade in again."""
-        return self.clips + self.inherited
 
 
 @dataclass

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from dnnlib.errors import UserError
-from dnnlib.parallel import dead_loader, interrupts_held, killed_after, parallel_map
+from dnnlib.parallel import interrupts_held, parallel_map
+from training.data.loader import dead_loader, killed_after
 
 
 def double(x: int) -> int:

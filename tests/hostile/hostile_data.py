@@ -18,7 +18,7 @@ import numpy as np
 from tests.hostile import hostile_frames, hostile_indexes
 from tests.hostile.hostile_indexes import SIDE, dumped, index
 from tests.hostile.outcomes import ANY, BROKEN, FINE, LISTED, REFUSED, Outcome
-from training.clip_files import INDEX, encode_png
+from training.data.files import INDEX, encode_png
 
 MIB = 2**20
 BOMB_MIB = 1024

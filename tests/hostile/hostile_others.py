@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from metrics.detectors import weights
+from detectors import weights
 from metrics.frechet import FeatureMoments
 from metrics.statistics_files import Source, Statistics, save_statistics
 from tests.hostile.hostile_pickles import DEFLATED, HUGE, MARK, NAME, Call, Member, bomb, raw_zip
-from training.safetensors_files import export_snapshot
+from training.checkpoints.safetensors import export_snapshot
 
 ASKED = ("i3d", "5139ceaf", "fvd5k_16f")
 INSPECT = frozenset({"inspect"})

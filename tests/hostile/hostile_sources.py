@@ -23,7 +23,7 @@ from dnnlib.video import write_video
 from tests.hostile.hostile_data import bind_socket, link, sparse
 from tests.hostile.hostile_frames import CASES as PICTURES
 from tests.hostile.hostile_indexes import CAMERA, SIDE
-from training.clip_jobs import CAMERAS, VIDEOS
+from training.data.convert import CAMERAS, VIDEOS
 
 LENGTH = 9
 VIDEO, CAMERA_FILE, LIST = f"{VIDEOS}/anna.mp4", f"{CAMERAS}/anna.json", "clips.list"

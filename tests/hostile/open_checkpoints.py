@@ -19,19 +19,20 @@ from pathlib import Path
 import torch
 
 import calc_metrics
+import checkpoint_tool
 import gen_videos
 import train
+from detectors import torchscript, weights
 from dnnlib.errors import UserError
-from metrics.detectors import torchscript, weights
 from metrics.statistics_files import load_statistics, read_reference_pickle
 from tests.hostile import hostile_contents, hostile_others, hostile_pickles
 from tests.hostile.hostile_pickles import MARK, NAME
 from tests.hostile.open_data import invoke, watched
 from torch_utils import checkpoint
-from training import safetensors_files, snapshots
+from training.checkpoints import snapshots
 from training.config import to_dict
-from training.dataset import ClipDataset, camera_bank
-from training.run_folder import RunFolder, RunOptions
+from training.data.dataset import ClipDataset, camera_bank
+from training.runs.folder import RunFolder, RunOptions
 
 SECONDS = 20
 ADDRESSES = 2**32  # what a runaway may take more than the process has at first
@@ -82,7 +83,7 @@ class Place:
 
 
 def inspect(path: Path, place: Place) -> tuple[int, str, str]:
-    return invoke(checkpoint.main, "inspect", path)
+    return invoke(checkpoint_tool.main, "inspect", path)
 
 
 def gen(path: Path, place: Place) -> tuple[int, str, str]:
@@ -109,15 +110,15 @@ def resume(path: Path, place: Place) -> tuple[int, str, str]:
 
 
 def compact(path: Path, place: Place) -> tuple[int, str, str]:
-    return invoke(snapshots.main, path, place.out / "small.pkl")
+    return invoke(checkpoint_tool.main, "compact", path, place.out / "small.pkl")
 
 
 def export(path: Path, place: Place) -> tuple[int, str, str]:
-    return invoke(safetensors_files.main, "export", path, place.out / "a.safetensors")
+    return invoke(checkpoint_tool.main, "export", path, place.out / "a.safetensors")
 
 
 def read_in(path: Path, place: Place) -> tuple[int, str, str]:
-    return invoke(safetensors_files.main, "import", path, place.out / "a.pkl")
+    return invoke(checkpoint_tool.main, "import", path, place.out / "a.pkl")
 
 
 def _function(function: Callable, path: Path) -> tuple[int, str, str]:

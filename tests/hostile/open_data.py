@@ -28,7 +28,7 @@ import train
 from dnnlib.errors import UserError
 from metrics.video_sources import FolderVideos, Window
 from tests.hostile import hostile_data, hostile_sources
-from training.dataset import ClipDataset
+from training.data.dataset import ClipDataset
 
 SECONDS = 15
 MOST_SAID = 3000  # characters of what was said that are handed on

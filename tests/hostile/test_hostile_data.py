@@ -11,7 +11,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from tests.hostile import hostile_data, hostile_indexes, hostile_sources
-from training.run_folder import OPTIONS, RunOptions
+from training.runs.folder import OPTIONS, RunOptions
 
 ROOT = Path(__file__).parents[2]
 MOST_MEMORY, MOST_FFMPEG = 200, 500  # MiB: beyond what the process had before a case; of ffmpeg as a whole

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from metrics.arrays import MAX_BYTES, read_arrays
-from torch_utils.inert_pickle import FAULTS
+from torch_utils.pickles.reader import FAULTS
 
 ARRAYS = {
     "a": np.arange(6.0).reshape(2, 3),

@@ -10,8 +10,8 @@ from metrics import controls, pose, variety
 from metrics.controls import Controls
 from metrics.protocols import parse_requests
 from metrics.setting import Setting, Subject
-from training.dataset import ClipDataset
-from training.snapshots import load_generator
+from training.checkpoints.snapshots import load_generator
+from training.data.dataset import ClipDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REQUESTS = parse_requests("pose3,diversity4,motion3")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.detectors import load_video_detector
+from detectors import load_video_detector
 from metrics.frechet import FeatureMoments, frechet_distance, kernel_distance
 from training import synthetic
 

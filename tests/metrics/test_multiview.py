@@ -17,9 +17,9 @@ from metrics.multiview import (
     protocol_cameras,
 )
 from metrics.video_sources import to_uint8_pv3d
-from training import videos
-from training.clip_files import encode_png
-from training.snapshots import load_generator
+from training.checkpoints.snapshots import load_generator
+from training.data.files import encode_png
+from training.sampling.clips import ClipSpec, clip_spec, frame_times, generate_views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,9 +42,9 @@ def test_views_are_rendered_in_the_protocol_s_order(source):
     t0, t1 = source.times(5)
     expected = []
     for camera, t in ((0, t0), (1, t1), (1, t0), (0, t1)):
-        spec = videos.clip_spec(source.snapshot.G, 5, 5, protocol_cameras()[:1])
-        spec = videos.ClipSpec(spec.z, spec.z_motion, spec.cameras, t[None])
-        ((seen,),) = videos.generate_views(source.snapshot.G, spec, [protocol_cameras()[camera][None]])
+        spec = clip_spec(source.snapshot.G, 5, 5, protocol_cameras()[:1])
+        spec = ClipSpec(spec.z, spec.z_motion, spec.cameras, t[None])
+        ((seen,),) = generate_views(source.snapshot.G, spec, [protocol_cameras()[camera][None]])
         expected.append(to_uint8_pv3d(seen["image"]).numpy()[0])
     assert np.abs(views.images.astype(int) - np.stack(expected)).max() <= 1
 
@@ -59,7 +59,7 @@ def test_points_lie_on_the_rays_at_the_depth(source):
 
 def test_times_are_those_of_the_video_with_replacement(source):
     times = torch.stack([source.times(index) for index in range(400)])
-    assert set(times.flatten().tolist()) == set(videos.times(16).tolist())
+    assert set(times.flatten().tolist()) == set(frame_times(16).tolist())
     same = (times[:, 0] == times[:, 1]).float().mean()
     assert 0.02 < same < 0.12, "one in sixteen"
     assert torch.equal(source.times(3), GeneratedViews(source.snapshot, "abc").times(3))

@@ -7,8 +7,8 @@ from skimage.color import rgb2lab
 
 from metrics import variety
 from metrics.variety import diversity_row, lab_features, mean_distance, mean_estimate, motion_row
+from training.checkpoints.snapshots import Snapshot, load_generator
 from training.networks.generator import Generator
-from training.snapshots import Snapshot, load_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

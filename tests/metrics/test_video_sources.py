@@ -18,12 +18,12 @@ from metrics.video_sources import (
     to_uint8_pv3d,
     to_uint8_stylegan,
 )
-from training import videos
 from training.cameras import frontal_label
-from training.clip_files import encode_png
-from training.clip_writer import ClipRecord, write_dataset
-from training.dataset import ClipDataset
-from training.snapshots import load_generator
+from training.checkpoints.snapshots import load_generator
+from training.data.dataset import ClipDataset
+from training.data.files import encode_png
+from training.data.writer import ClipRecord, write_dataset
+from training.sampling.clips import clip_spec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = Window(4)
@@ -94,7 +94,7 @@ def test_generated_videos_are_those_of_gen_videos(generated):
     assert video.shape == (4, 3, 32, 32) and video.dtype == np.uint8
     assert np.array_equal(video, generated.video(3)) and not np.array_equal(video, generated.video(4))
     spec = code_spec(generated.snapshot, 0, 3, torch.zeros(4, 25))
-    expected = videos.clip_spec(generated.snapshot.G, 3, 3, torch.zeros(4, 25))
+    expected = clip_spec(generated.snapshot.G, 3, 3, torch.zeros(4, 25))
     assert torch.equal(spec.z, expected.z) and torch.equal(spec.z_motion, expected.z_motion)
     assert not torch.equal(code_spec(generated.snapshot, 1, 3, torch.zeros(4, 25)).z, spec.z)
 

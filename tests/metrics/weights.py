@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from metrics.detectors import ARCFACE_GAIN, I3D_GAIN, random_weights
-from metrics.detectors.arcface import ArcFace
-from metrics.detectors.i3d import PAPER_EPS, InceptionI3D
+from detectors import ARCFACE_GAIN, I3D_GAIN, random_weights
+from detectors.arcface import ArcFace
+from detectors.i3d import PAPER_EPS, InceptionI3D
 from tests.metrics.holding import array
 
 

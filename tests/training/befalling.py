@@ -14,7 +14,7 @@ import torch
 
 from torch_utils import checkpoint, distributed
 from training.loss import Loss
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
 from training.training_loop import Trainer, schedule
 
 

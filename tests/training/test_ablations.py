@@ -14,8 +14,8 @@ from training.config import FRAMES_PER_CLIP, Config
 from training.loss import Loss, Schedule
 from training.networks.generator import Generator
 from training.rendering import renderer
+from training.sampling.clips import ClipSpec, SamplingOptions, generate
 from training.training_loop import Optimizers
-from training.videos import ClipSpec, SamplingOptions, generate
 
 CASES: dict[str, dict[str, Any]] = {
     "motion early": {"generator__motion_blocks": 1},

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.forks import ENVIRONMENT, SECONDS, TINY, Forks
-from training.run_folder import RunFolder
-from training.training_state import require_sound
+from training.checkpoints.states import require_sound
+from training.runs.folder import RunFolder
 
 PEER_ENDS = r"Process %d ends, because another one failed or was killed"
 SAVING = ["--kimg=0.02", "--snap=1"]

@@ -11,8 +11,8 @@ import torch
 
 from tests.training.forks import Forks
 from torch_utils import checkpoint
-from training.run_folder import RunFolder
-from training.training_state import require_sound
+from training.checkpoints.states import require_sound
+from training.runs.folder import RunFolder
 
 ITERATIONS = 32
 LENGTH = "--kimg=0.064"  # so many iterations of two clips

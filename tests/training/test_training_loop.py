@@ -12,10 +12,10 @@ from tests import tiny
 from tests.recording import spy
 from torch_utils import distributed
 from training import training_loop
+from training.checkpoints.snapshots import build_networks, compact_snapshot, load_generator
 from training.config import Config, override
-from training.dataset import ClipDataset
-from training.run_folder import RunFolder
-from training.snapshots import build_networks, compact_snapshot, load_generator
+from training.data.dataset import ClipDataset
+from training.runs.folder import RunFolder
 from training.training_loop import Hooks, Optimizers, Status, Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,7 +7,7 @@ from torch import nn
 
 from torch_utils.ops.upfirdn2d import setup_filter
 from training.cameras import CAMERA_DIM
-from training.config import FRAMES_PER_CLIP, DiscriminatorConfig, video_camera_dim
+from training.config import FRAMES_PER_CLIP, DiscriminatorConfig
 from training.networks.layers import RESAMPLE_TAPS, Conv2dLayer, FullyConnectedLayer
 from training.networks.mapping import CameraMapping
 
@@ -119,12 +119,17 @@ class ImageDiscriminator(Discriminator):
         return self.logits(torch.cat([image, raw], dim=1), camera)
 
 
+def video_camera_dim(config: DiscriminatorConfig) -> int:
+    """Length of the video discriminator's condition: both cameras, or none."""
+    return FRAMES_PER_CLIP * CAMERA_DIM if config.video_cameras else 0
+
+
 class VideoDiscriminator(Discriminator):
     """D_vid([I_i, I_j, dt], [c_i, c_j]): judges two frames of a clip and the time between them."""
 
     def __init__(self, resolution: int, config: DiscriminatorConfig):
         channels = 3 * FRAMES_PER_CLIP + (1 if config.video_dt else 0)
-        super().__init__(channels, video_camera_dim(config), resolution, config)
+        super().__init__(channels(config), resolution, config)
         self.dt = config.video_dt
 
     def assemble(self, image: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,9 @@ from torch_utils.random_numbers import Random
 from training.cameras import CAMERA_DIM
 from training.config import GeneratorConfig
 from training.networks.backbone import PLANES, Backbone
+from training.networks.decoder import Decoder
 from training.networks.layers import ToRGBLayer
 from training.networks.superresolution import CONV_CLAMP, SMALLEST, SuperResolution, resize
-from training.rendering.decoder import Decoder
 from training.rendering.rays import camera_rays
 from training.rendering.renderer import decode, render
 

@@ -1,1 +1,1 @@
-"""Volume rendering of tri-planes: rays, samples along them, marching, the decoder, the renderer."""
+"""Volume rendering of tri-planes: rays, samples along them, marching, the renderer."""

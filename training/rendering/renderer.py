@@ -3,6 +3,7 @@
 Shapes: N frames, R rays of a frame, S samples of a ray, C features. World units throughout.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +12,13 @@ from torch_utils.ops.plane_sampling import sample_planes_mean
 from torch_utils.random_numbers import Random, uniform
 from training.config import RenderingConfig
 from training.rendering import marching
-from training.rendering.decoder import Decoder
 from training.rendering.sampling import importance_depths, stratified_depths
 
 # Which two coordinates (u = width, v = height) each plane sees. The reference's third plane repeats its second.
 PLANE_COORDINATES = {"reference": ((0, 1), (0, 2), (2, 0)), "orthogonal": ((0, 1), (0, 2), (1, 2))}
+
+# Mean plane features [..., C] -> raw density [...], colours [..., C].
+Decoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass

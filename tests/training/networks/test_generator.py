@@ -5,8 +5,8 @@ import torch
 
 from tests import golden, tiny
 from tests.tiny import labels, normal
+from training.checkpoints.snapshots import build_networks
 from training.networks.generator import Generator
-from training.snapshots import build_networks
 
 
 def given(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -10,8 +10,8 @@ from tests import golden
 from tests.recording import spy
 from tests.weights import fill
 from training.config import RenderingConfig
+from training.networks.decoder import Decoder
 from training.rendering import marching, renderer
-from training.rendering.decoder import Decoder
 from training.rendering.rays import camera_rays
 from training.rendering.renderer import PLANE_COORDINATES, decode, project_to_planes, render
 

@@ -1,0 +1,1 @@
+"""Files that hold networks: snapshots, training states, checkpoints of other software, safetensors."""

@@ -1,0 +1,1 @@
+"""Clips on disk: reading, writing, converting, checking, and batches of them for training."""

@@ -1,0 +1,109 @@
+"""Writes a dataset, to a folder or to an uncompressed zip, that is there as a whole or not at all."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_path, storage_error
+from training.data.files import INDEX
+
+Put = Callable[[str, bytes], None]  # stores a file under its path inside the dataset
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """A clip on its way to the disk.
+
+    Attributes:
+        frames: encoded images in order, with their file names inside the clip's folder.
+        cameras: float [F, 25], one a frame.
+        extras: other files for the clip's folder (depth).
+    """
+
+    name: str
+    frames: list[tuple[str, bytes]]
+    cameras: np.ndarray
+    fps: float
+    identity: str | None = None
+    extras: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+class DatasetWriter:
+    """Takes clips one by one; made by `write_dataset`."""
+
+    def __init__(self, put: Put) -> None:
+        self._put, self._labels, self._clips = put, [], {}
+
+    def add(self, clip: ClipRecord) -> None:
+        """Write a clip's files and remember its cameras."""
+        assert len(clip.frames) == len(clip.cameras), clip.name
+        for name, data in clip.frames + clip.extras:
+            self._put(f"{clip.name}/{name}", data)
+        for (name, _), camera in zip(clip.frames, clip.cameras, strict=True):
+            self._labels.append([f"{clip.name}/{name}", [float(value) for value in camera]])
+        self._clips[clip.name] = {"fps": clip.fps} | ({"identity": clip.identity} if clip.identity is not None else {})
+
+    def _finish(self) -> None:
+        """Write the index. UserError if no clip came."""
+        if not self._labels:
+            raise UserError("There are no clips to write: check --source and --clips.")
+        self._put(INDEX, json.dumps({"labels": self._labels, "clips": self._clips}, allow_nan=False).encode())
+
+
+@contextlib.contextmanager
+def write_dataset(path: str | os.PathLike) -> Iterator[DatasetWriter]:
+    """A writer for a new dataset at `path`: a zip if the name ends in .zip, else a folder.
+
+    Nothing appears at `path` before the block has ended well; if it raises, Ctrl-C included, nothing is left.
+
+    Raises:
+        UserError: something is there already, no space, no permission, or no clip was added.
+    """
+    path = Path(path)
+    refuse_existing(path)
+    with _zip_sink(path) if path.suffix.lower() == ".zip" else _folder_sink(path) as put:
+        writer = DatasetWriter(put)
+        yield writer
+        writer._finish()
+
+
+def refuse_existing(path: Path) -> None:
+    """UserError if there is something at `path` (an empty folder is nothing)."""
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        raise UserError(f"{path} exists already: remove it or choose another --dest.")
+
+
+@contextlib.contextmanager
+def _zip_sink(path: Path) -> Iterator[Put]:
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        yield archive.writestr
+
+
+@contextlib.contextmanager
+def _folder_sink(path: Path) -> Iterator[Put]:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+
+        def put(name: str, data: bytes) -> None:
+            target = temporary / name
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(data)
+
+        yield put
+        os.replace(temporary, path)
+    except OSError as error:
+        raise storage_error(error, path) or error from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""A training run on the disk: its folder, which one to resume, its health, pictures and progress."""

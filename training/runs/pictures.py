@@ -1,0 +1,63 @@
+"""Pictures at every snapshot: a grid of fixed seeds and a short video of them with side views, depth and normals."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+
+from dnnlib.files import atomic_path
+from dnnlib.video import write_video
+from training.cameras import frontal_label
+from training.checkpoints.snapshots import Networks
+from training.networks.generator import Generator
+from training.runs.folder import stamp
+from training.sampling import pictures
+from training.sampling.clips import clip_spec, generate_views
+
+SIDE_YAW = 0.4  # radians, of the side view
+
+
+@dataclass(frozen=True)
+class SnapshotPictures:
+    """Writes `fakes<kimg>.png` and `fakes<kimg>.mp4` of the averaged generator into a folder."""
+
+    columns: int = 4  # of the picture's square grid of seeds
+    video_seeds: int = 4
+    video_frames: int = 16
+
+    @classmethod
+    def for_machine(cls, img_resolution: int, device: torch.device) -> "SnapshotPictures":
+        """Fewer where a frame takes a CPU seconds."""
+        slow = device.type == "cpu" and img_resolution > 128
+        return cls(columns=2, video_seeds=1, video_frames=8) if slow else cls()
+
+    def __call__(self, networks: Networks, folder: Path, clips: int) -> None:
+        """networks.G_ema after `clips` clips."""
+        G = networks.G_ema
+        grid = [next(clip_layers(G, seed, 1, ("rgb",))) for seed in range(self.columns**2)]
+        save_png(folder / f"fakes{stamp(clips)}.png", pictures.image_grid(torch.stack(grid), self.columns))
+        layers = ("rgb", "side", "depth", "normals")
+        rows = [clip_layers(G, seed, self.video_frames, layers) for seed in range(self.video_seeds)]
+        frames = (pictures.image_grid(torch.stack(frame), 1) for frame in zip(*rows, strict=True))
+        write_video(folder / f"fakes{stamp(clips)}.mp4", frames, fps=8)
+
+
+def clip_layers(G: Generator, seed: int, frames: int, layers: tuple[str, ...]):
+    """Frames uint8 [3, R, R * len(layers)] of a seed seen frontally, layers side by side: rgb, side, depth, normals."""
+    front = frontal_label().expand(frames, -1)
+    views = [front, frontal_label(SIDE_YAW).expand(frames, -1)] if "side" in layers else [front]
+    for seen in generate_views(G, clip_spec(G, seed, seed, front), views):
+        drawn = {
+            "rgb": pictures.to_uint8(seen[0]["image"]),
+            "side": pictures.to_uint8(seen[-1]["image"]),
+            **pictures.depth_layers(seen[0], G.config),
+        }
+        yield from torch.cat([drawn[layer].cpu() for layer in layers], dim=3)
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Writes an image uint8 [H, W, 3]."""
+    with atomic_path(path) as temporary:
+        PIL.Image.fromarray(image).save(temporary, format="PNG")

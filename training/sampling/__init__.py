@@ -1,0 +1,1 @@
+"""From codes to clips of frames, and from these to pictures and meshes."""
