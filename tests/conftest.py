@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import tiny
+from tests.helpers import tiny
 from torch_utils import runtime
 from training import synthetic
 from training.checkpoints.snapshots import save_snapshot

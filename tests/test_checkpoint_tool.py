@@ -9,8 +9,8 @@ import torch
 from click.testing import CliRunner
 
 import checkpoint_tool
-from tests import foreign_files, tiny
-from tests.foreign_files import MARKER
+from tests.helpers import foreign_files, tiny
+from tests.helpers.foreign_files import MARKER
 from torch_utils import checkpoint
 from torch_utils.pickles.machine import Name, Record
 from torch_utils.pickles.report import report, text

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests import tiny
-from tests.views import ray, turned
+from tests.helpers import tiny
+from tests.helpers.views import ray, turned
 from training import cameras, config
 from training.cameras import condition_cameras
 from training.checkpoints.snapshots import build_networks

@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 import torch
 
-from tests import tiny
-from tests.views import ray, turned
+from tests.helpers import tiny
+from tests.helpers.views import ray, turned
 from torch_utils.ops.plane_sampling import sample_planes, sample_planes_mean
 from training import cameras, config
 from training.data.dataset import shrink

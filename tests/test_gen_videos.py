@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import gen_videos
 from dnnlib import video
 from dnnlib.video import read_frames, video_info
-from tests import tiny
+from tests.helpers import tiny
 from torch_utils import checkpoint
 from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.snapshots import load_generator, save_snapshot

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests import golden, kinks
+from tests.helpers import golden, kinks
 
 OPS, NETWORKS = "tests/torch_utils/ops/test_", "tests/training/networks/test_"
 RENDERING = "tests/training/rendering/test_"

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 import train
 from dnnlib.files import read_json
-from tests.training.forks import ENVIRONMENT, TINY
+from tests.helpers.forks import ENVIRONMENT, TINY
 from torch_utils import checkpoint
 from training.checkpoints.snapshots import load_generator
 

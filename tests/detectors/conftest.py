@@ -4,7 +4,7 @@ import pytest
 
 from detectors.arcface import ArcFace
 from detectors.i3d import InceptionI3D
-from tests.metrics.weights import filled_arcface, filled_i3d
+from tests.helpers.detector_weights import filled_arcface, filled_i3d
 
 
 @pytest.fixture(scope="session")

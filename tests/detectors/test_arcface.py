@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from detectors.arcface import ArcFaceEmbedder, preprocess
-from tests import golden
-from tests.metrics.holding import array, hold
-from tests.metrics.weights import channels_first, crc32, faces
+from tests.helpers import golden
+from tests.helpers.detector_weights import channels_first, crc32, faces
+from tests.helpers.golden_metrics import array, hold
 
 CASES = ("base", "up", "crop112")
 UNIT = {"atol": 3e-6}

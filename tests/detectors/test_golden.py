@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import golden
+from tests.helpers import golden
 
 FOLDER = "tests/metrics/detectors/test_"
 INPUTS = {"i3d": {"video"}, "arcface": {"frames"}}

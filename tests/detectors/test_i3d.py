@@ -16,9 +16,9 @@ from detectors.i3d import (
     same_padding,
 )
 from dnnlib.errors import UserError
-from tests import golden
-from tests.metrics.holding import array, hold
-from tests.metrics.weights import channels_first, clips, crc32
+from tests.helpers import golden
+from tests.helpers.detector_weights import channels_first, clips, crc32
+from tests.helpers.golden_metrics import array, hold
 
 CASES = ("base", "x2", "x8", "wide", "tall", "sq", "t9", "t17", "t20", "t32")
 LOGITS = {"atol": 5e-5}

@@ -6,7 +6,7 @@ import torch
 
 from dnnlib.errors import UserError
 from metrics.chamfer import OPAQUE, _nearest_squared_by_blocks, chamfer_distances, nearest_squared
-from tests.metrics.holding import array, hold
+from tests.helpers.golden_metrics import array, hold
 
 RELATIVE = {"rtol": 1e-5}
 PAPER_BIN = 1.05 / 48

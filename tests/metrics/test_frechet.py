@@ -6,7 +6,7 @@ import torch
 
 from dnnlib.errors import UserError
 from metrics.frechet import FeatureMoments, Frechet, frechet_distance, frechet_standard_error, kernel_distance
-from tests.metrics.holding import array, hold
+from tests.helpers.golden_metrics import array, hold
 
 FULL_RANK, SINGULAR = {"rtol": 1e-8}, {"atol": 5e-4}
 TOLERANCE = {"a": SINGULAR, "b": FULL_RANK, "c": FULL_RANK}

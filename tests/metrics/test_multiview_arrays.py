@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from metrics import multiview
-from tests.metrics.holding import array, hold
+from tests.helpers.golden_metrics import array, hold
 from training.cameras import canonical_label, frontal_label
 from training.rendering.rays import camera_rays
 

@@ -8,7 +8,7 @@ import torch
 
 from metrics import pose
 from metrics.pose import Effort, angle_between, draw_cameras, pose_errors, pose_row, viewing_angles
-from tests import tiny
+from tests.helpers import tiny
 from training.cameras import canonical_label, frontal_label, mirror_label
 from training.checkpoints.snapshots import Snapshot, load_generator
 

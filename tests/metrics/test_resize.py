@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metrics.resize import resize_bytes
-from tests.metrics.holding import array, hold
+from tests.helpers.golden_metrics import array, hold
 
 
 @pytest.mark.parametrize("size", [48, 64, 40, 128])

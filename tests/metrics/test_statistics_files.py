@@ -15,7 +15,7 @@ import torch
 from dnnlib.errors import UserError
 from metrics.frechet import FeatureMoments, frechet_distance
 from metrics.statistics_files import Source, Statistics, load_statistics, read_reference_pickle, save_statistics
-from tests.metrics.holding import array, hold
+from tests.helpers.golden_metrics import array, hold
 
 SOURCE = Source("i3d", "5139ceaf", "fvd5k_16f", "fingerprint")
 ASKED = ("i3d", "5139ceaf", "fvd5k_16f")

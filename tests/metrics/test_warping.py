@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from metrics.warping import SIZE, land, warping_errors
-from tests.metrics.holding import array, hold
+from tests.helpers.golden_metrics import array, hold
 from training.rendering.rays import camera_rays
 
 SCENES = ("bumpy", "sphere_plane")

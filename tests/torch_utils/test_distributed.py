@@ -25,7 +25,7 @@ def seen(tmp_path_factory) -> list[dict]:
         "torch.distributed.run",
         "--standalone",
         "--nproc_per_node=2",
-        str(Path(__file__).with_name("distributed_worker.py")),
+        str(ROOT / "tests" / "helpers" / "distributed_worker.py"),
         str(folder),
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import full
+from tests.helpers import full
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 

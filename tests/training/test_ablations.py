@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import train
-from tests import tiny
-from tests.recording import spy
-from tests.tiny import CALM
+from tests.helpers import tiny
+from tests.helpers.recording import spy
+from tests.helpers.tiny import CALM
 from training.config import FRAMES_PER_CLIP, Config
 from training.loss import Loss, Schedule
 from training.networks.generator import Generator

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.tiny import labels
+from tests.helpers.tiny import labels
 from training.cameras import condition_cameras, swap_cameras
 
 CAMERAS = labels(0, 3, 4)

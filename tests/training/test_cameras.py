@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests import golden
+from tests.helpers import golden
 from training import cameras
 
 LABEL = [1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 2.7, 0, 0, 0, 1, 4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from dnnlib.errors import UserError
-from tests import tiny
+from tests.helpers import tiny
 from training.config import (
     PRESETS,
     Config,

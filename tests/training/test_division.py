@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 import train
-from tests.training.gradient_recorder import record
+from tests.helpers.gradient_recorder import record
 from torch_utils import checkpoint
 from training.training_loop import PHASES, Trainer
 
@@ -69,7 +69,7 @@ def gradients(heads, tmp_path_factory) -> dict[str, dict[str, list[torch.Tensor]
         with pytest.MonkeyPatch.context() as patch:
             record(Trainer, found[name].setdefault, patch.setattr)
             alone(folder / name, heads, "--kimg=0.008", *flags)
-    recorder = str(Path(__file__).with_name("gradient_recorder.py"))
+    recorder = str(ROOT / "tests" / "helpers" / "gradient_recorder.py")
     together([recorder, str(folder / "gradients.pt")], folder / "processes", heads, "--kimg=0.008")
     found["processes"] = torch.load(folder / "gradients.pt", weights_only=True)
     return found

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.forks import ENVIRONMENT, SECONDS, TINY, Forks
+from tests.helpers.forks import ENVIRONMENT, SECONDS, TINY, Forks
 from training.checkpoints.states import require_sound
 from training.runs.folder import RunFolder
 
+ROOT = Path(__file__).parents[2]
 PEER_ENDS = r"Process %d ends, because another one failed or was killed"
 SAVING = ["--kimg=0.02", "--snap=1"]
 
@@ -38,7 +39,7 @@ def lines(path: Path) -> list[dict]:
 
 def torchrun(outdir: Path, data: Path, rank: int, fault: list, *more: str) -> subprocess.CompletedProcess:
     """train.py in two processes, one of which meets `fault`."""
-    worker = Path(__file__).with_name("torchrun_training.py")
+    worker = ROOT / "tests" / "helpers" / "torchrun_training.py"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(worker)]
     arguments = [*TINY, f"--outdir={outdir}", f"--data={data}", *SAVING, *more]
     return subprocess.run(

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import softplus
 
-from tests import full, golden, kinks, tiny
-from tests.recording import spy
-from tests.tiny import CALM
+from tests.helpers import full, golden, kinks, tiny
+from tests.helpers.recording import spy
+from tests.helpers.tiny import CALM
 from torch_utils.random_numbers import Streams
 from training.config import Config, override
 from training.loss import Loss, Schedule, blur, r1_image, schedule

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests import tiny
+from tests.helpers import tiny
 from training.loss import r1_image, r1_video
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.forks import Forks
+from tests.helpers.forks import Forks
 from torch_utils import checkpoint
 from training.checkpoints.states import require_sound
 from training.runs.folder import RunFolder

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from tests import tiny
-from tests.recording import spy
+from tests.helpers import tiny
+from tests.helpers.recording import spy
 from torch_utils import distributed
 from training import training_loop
 from training.checkpoints.snapshots import build_networks, compact_snapshot, load_generator

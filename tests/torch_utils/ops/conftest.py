@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.torch_utils.ops import kernels
+from tests.helpers import host_kernels
 
 
 @pytest.fixture(params=["native", "kernel"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "kernel":
-        kernels.use(monkeypatch, kernels.host_library())
+        host_kernels.use(monkeypatch, host_kernels.host_library())
     return request.param

@@ -6,8 +6,7 @@ import math
 import pytest
 import torch
 
-from tests import golden
-from tests.torch_utils.ops import kernels
+from tests.helpers import golden, host_kernels
 from torch_utils.ops.bias_act import activation_funcs, bias_act
 
 ACTS = list(activation_funcs)
@@ -76,8 +75,8 @@ def test_kernel_equals_native(act, dtype, monkeypatch):
         dy[unclear] = ddx[unclear] = 0  # rounding decides on which side of a kink these are
         inputs = [x, b, dy, ddx]
         results = []
-        for library, kind in ((None, torch.float64), (kernels.host_library(), dtype)):
-            kernels.use(monkeypatch, library)
+        for library, kind in ((None, torch.float64), (host_kernels.host_library(), dtype)):
+            host_kernels.use(monkeypatch, library)
             own = [t if t is None else t.to(kind).detach().requires_grad_() for t in inputs]
             results.append(derivatives(*own, act=act, dim=dim, **options))
         assert results[1][0].stride() == x.stride() and results[1][0].dtype == dtype
@@ -138,7 +137,7 @@ def test_clamped_values_have_no_gradient_in_16_bits(dtype, path):
 def test_kernel_splits_large_tensors(monkeypatch):
     x, b = torch.randn(9, 5, 3, 3), torch.randn(5)
     expected = bias_act(x, b, act="lrelu")
-    kernels.use(monkeypatch, kernels.host_library(max_piece=100))
+    host_kernels.use(monkeypatch, host_kernels.host_library(max_piece=100))
     torch.testing.assert_close(bias_act(x, b, act="lrelu"), expected)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests import golden
+from tests.helpers import golden
 from torch_utils.ops.plane_sampling import sample_planes, sample_planes_mean
 
 AXES = ((0, 1), (0, 2), (2, 0))  # the golden planes' (u, v)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from tests import golden
-from tests.torch_utils.ops import kernels
+from tests.helpers import golden, host_kernels
 from torch_utils.ops import upfirdn2d as ops
 
 FUNCTIONS = ("upfirdn2d", "filter2d", "upsample2d", "downsample2d")
@@ -73,7 +72,7 @@ def test_kernel_equals_native(filter_shape, up, down, padding, flip, layout, dty
     expected = ops.upfirdn2d(wide, f, **options)
     dy = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2)).to(dtype)
     (expected_dx,) = torch.autograd.grad(expected, wide, dy.double())
-    kernels.use(monkeypatch, kernels.host_library())
+    host_kernels.use(monkeypatch, host_kernels.host_library())
     x.requires_grad_()
     found = ops.upfirdn2d(x, f, **options)
     (dx,) = torch.autograd.grad(found, x, dy)
@@ -88,14 +87,14 @@ def test_kernel_equals_native(filter_shape, up, down, padding, flip, layout, dty
 def test_kernel_takes_any_strides(monkeypatch):
     x = torch.randn(4, 10, 6, 18)[::2, 1:9:2, :, 3:].transpose(2, 3)
     expected = ops.upfirdn2d(x, F4, up=2, padding=[2, 1])
-    kernels.use(monkeypatch, kernels.host_library())
+    host_kernels.use(monkeypatch, host_kernels.host_library())
     torch.testing.assert_close(ops.upfirdn2d(x, F4, up=2, padding=[2, 1]), expected)
 
 
 def test_kernel_splits_large_tensors(monkeypatch):
     x = torch.randn(5, 3, 8, 8)
     expected = ops.upsample2d(x, F4)
-    kernels.use(monkeypatch, kernels.host_library(max_piece=2 * 3 * 16 * 16 + 5))
+    host_kernels.use(monkeypatch, host_kernels.host_library(max_piece=2 * 3 * 16 * 16 + 5))
     torch.testing.assert_close(ops.upsample2d(x, F4), expected)
     with pytest.raises(RuntimeError, match="status -1"):
         ops.upsample2d(torch.randn(1, 3, 64, 64), F4)  # one image alone is beyond the limit

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from tests import foreign_files, golden, tiny
-from tests.foreign_files import MARKER, Persistent, pv3d, static
+from tests.helpers import foreign_files, golden, tiny
+from tests.helpers.foreign_files import MARKER, Persistent, pv3d, static
 from training.checkpoints.foreign import read_foreign, with_fresh_motion
 from training.checkpoints.foreign_config import generator_config
 from training.checkpoints.shapes import network_shapes

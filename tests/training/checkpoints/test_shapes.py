@@ -7,7 +7,7 @@ import resource
 import pytest
 import torch
 
-from tests import tiny
+from tests.helpers import tiny
 from training.checkpoints.shapes import misfit, network_shapes, shapes_of
 from training.config import Config, override, validate
 

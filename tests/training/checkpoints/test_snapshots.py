@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 import checkpoint_tool
 from dnnlib.errors import UserError
-from tests import tiny
+from tests.helpers import tiny
 from torch_utils import checkpoint
 from training.checkpoints import snapshots
 from training.checkpoints.snapshots import (

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from tests import tiny
-from tests.training.befalling import digest
+from tests.helpers import tiny
+from tests.helpers.fault_injection import digest
 from torch_utils import checkpoint
 from training.checkpoints.states import require_sound
 from training.data.dataset import ClipDataset

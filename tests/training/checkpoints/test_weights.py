@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests import golden
+from tests.helpers import golden
 
 FIXTURES = {
     "generator": "generator",

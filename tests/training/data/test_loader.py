@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from tests import tiny
+from tests.helpers import tiny
 from training.config import MAX_WHOLE
 from training.data import dataset as data
 from training.data import loader

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from tests import full, golden
-from tests.recording import Call, recorded
+from tests.helpers import full, golden
+from tests.helpers.recording import Call, recorded
 from training.networks.generator import Generator
 
 BLOCKS = (4, 8, 16, 32, 64, 128, 256)

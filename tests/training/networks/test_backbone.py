@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tests import golden
-from tests.recording import recorded
-from tests.tiny import config, normal
+from tests.helpers import golden
+from tests.helpers.recording import recorded
+from tests.helpers.tiny import config, normal
 from training.networks.backbone import SynthesisNetwork
 
 BLOCKS = (4, 8, 16, 32, 64, 128, 256)

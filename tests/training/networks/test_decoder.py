@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests import golden
-from tests.weights import fill
+from tests.helpers import golden
+from tests.helpers.weights import fill
 from training.config import RenderingConfig
 from training.networks.decoder import Decoder
 from training.rendering.renderer import decode

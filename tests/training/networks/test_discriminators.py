@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import softplus
 
-from tests import full, golden, kinks
-from tests.recording import recorded
-from tests.tiny import config, labels, normal
+from tests.helpers import full, golden, kinks
+from tests.helpers.recording import recorded
+from tests.helpers.tiny import config, labels, normal
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator, minibatch_std
 
 BLOCKS = (512, 256, 128, 64, 32, 16, 8)

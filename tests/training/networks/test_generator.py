@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests import golden, tiny
-from tests.tiny import labels, normal
+from tests.helpers import golden, tiny
+from tests.helpers.tiny import labels, normal
 from training.checkpoints.snapshots import build_networks
 from training.networks.generator import Generator
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from tests import golden
-from tests.recording import spy
+from tests.helpers import golden
+from tests.helpers.recording import spy
 from torch_utils.ops.upfirdn2d import setup_filter
 from training.networks import layers
 from training.networks.layers import (

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from tests import golden
-from tests.tiny import normal
+from tests.helpers import golden
+from tests.helpers.tiny import normal
 from training.networks.mapping import CameraMapping, MappingNetwork
 
 

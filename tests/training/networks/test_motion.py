@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests import golden
-from tests.tiny import normal
+from tests.helpers import golden
+from tests.helpers.tiny import normal
 from training.networks.motion import MotionLayer
 
 MOTION_BLOCKS = (4, 8, 16, 32)

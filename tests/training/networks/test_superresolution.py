@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tests import golden
-from tests.recording import recorded
-from tests.tiny import normal
+from tests.helpers import golden
+from tests.helpers.recording import recorded
+from tests.helpers.tiny import normal
 from training.networks.superresolution import SuperResolution, block_plan, resize
 
 

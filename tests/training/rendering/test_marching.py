@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests import golden
+from tests.helpers import golden
 from training.rendering import marching
 
 BOTH = pytest.mark.parametrize("file, dtype", [("rendering", torch.float32), ("rendering_f64", torch.float64)])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests import golden
+from tests.helpers import golden
 from training.cameras import canonical_label, frontal_label
 from training.rendering.rays import camera_rays
 

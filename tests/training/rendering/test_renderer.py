@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests import golden
-from tests.recording import spy
-from tests.weights import fill
+from tests.helpers import golden
+from tests.helpers.recording import spy
+from tests.helpers.weights import fill
 from training.config import RenderingConfig
 from training.networks.decoder import Decoder
 from training.rendering import marching, renderer

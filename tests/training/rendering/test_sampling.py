@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests import golden
+from tests.helpers import golden
 from training.rendering.sampling import importance_depths, sample_pdf, smooth_weights, stratified_depths
 
 BOTH = pytest.mark.parametrize("file, dtype", [("rendering", torch.float32), ("rendering_f64", torch.float64)])

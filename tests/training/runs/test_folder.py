@@ -12,7 +12,7 @@ import torch
 from dnnlib import locks
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path
-from tests import tiny
+from tests.helpers import tiny
 from training.runs import folder
 from training.runs.folder import RunFolder, RunOptions, next_number, stamp
 from training.runs.progress import Progress

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import tiny
+from tests.helpers import tiny
 from training.runs.health import Health, probe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

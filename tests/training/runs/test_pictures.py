@@ -9,7 +9,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.video import read_frames, video_info
-from tests import tiny
+from tests.helpers import tiny
 from training.cameras import frontal_label
 from training.runs.pictures import SnapshotPictures, clip_layers, save_png
 from training.sampling import pictures

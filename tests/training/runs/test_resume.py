@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from tests import tiny
+from tests.helpers import tiny
 from torch_utils import checkpoint
 from training.runs.folder import RunFolder, RunOptions
 from training.runs.progress import Progress

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from tests import tiny
+from tests.helpers import tiny
 from training.data.dataset import ClipDataset
 from training.runs.folder import RunFolder
 from training.runs.health import Health

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests import tiny
-from tests.recording import spy
+from tests.helpers import tiny
+from tests.helpers.recording import spy
 from training.cameras import frontal_label, orbit_labels
 from training.networks.generator import Generator
 from training.sampling import pictures

@@ -2,8 +2,8 @@
 
 import torch
 
-from tests import golden
-from tests.weights import fill
+from tests.helpers import golden
+from tests.helpers.weights import fill
 from torch_utils.random_numbers import Streams
 from training.config import Config
 from training.loss import Fakes

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests import golden
+from tests.helpers import golden
 
 
 def array(file: str, name: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 A few of millions do. In float32 the CPU's order of additions decides, and each that changes side changes gradients by a
 finite amount, more than their tolerance. So for the golden float32 gradients the sides are those of float64:
 `tests/data/kinks.npz` lists the activations next to zero, and `decided` puts them there, moving them by no more than
-rounding does. `python -m tests.kinks` writes the list anew.
+rounding does. `python -m tests.helpers.kinks` writes the list anew.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from unittest import mock
 import numpy as np
 import torch
 
-from tests import full
-from tests.tiny import CALM
+from tests.helpers import full
+from tests.helpers.tiny import CALM
 from training.loss import Loss
 from training.networks import layers
 
-FILE = Path(__file__).parent / "data" / "kinks.npz"
+FILE = Path(__file__).parents[1] / "data" / "kinks.npz"
 NEAR = 2e-5  # of the activations' rms: 10 to 50 times float32's error
 APART = 1e-6  # where undecided activations are put, on either side of zero
 # One activation lies on the other side in the reference's float32 (frame 3, channel 275, row 20, column 56 of

@@ -18,7 +18,7 @@ import torch
 from torch.utils import tensorboard  # noqa: F401  (imported now, not in every fork)
 
 import train
-from tests.training import befalling
+from tests.helpers import fault_injection
 
 
 def run_rank(rank: int, port: int, asked: dict, pulse: int) -> None:
@@ -36,11 +36,11 @@ def run_rank(rank: int, port: int, asked: dict, pulse: int) -> None:
             "MASTER_ADDR": "localhost",
             "MASTER_PORT": str(port),
         }
-    befalling.before_iterations(lambda trainer: os.write(pulse, b"."))
+    fault_injection.before_iterations(lambda trainer: os.write(pulse, b"."))
     if asked["record"]:
-        befalling.record(Path(f"{asked['record']}.{rank}"))
+        fault_injection.record(Path(f"{asked['record']}.{rank}"))
     if asked["fault"] and asked["fault_rank"] == rank:
-        getattr(befalling, asked["fault"][0])(*asked["fault"][1:])
+        getattr(fault_injection, asked["fault"][0])(*asked["fault"][1:])
     if not asked["pictures"]:
         train.SnapshotPictures.__call__ = lambda self, networks, folder, clips: None
     status = 1

@@ -39,10 +39,10 @@ class Start:
     arguments: list[str]
     output: str = ""  # file for standard output and error, of every process
     ranks: int = 1  # processes
-    fault: list | None = None  # a function of `befalling`, and its arguments
+    fault: list | None = None  # a function of `fault_injection`, and its arguments
     fault_rank: int = 0
     kill_at: list | None = None  # iteration of this start, share of an iteration, signal to the first process
-    record: str | None = None  # file for `befalling.record`; the rank is added
+    record: str | None = None  # file for `fault_injection.record`; the rank is added
     pictures: bool = False  # whether snapshots come with pictures
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FOLDER = Path(__file__).parent / "data" / "golden"
+FOLDER = Path(__file__).parents[1] / "data" / "golden"
 FLOAT64_TOLERANCE = 1e-9  # for all metrics
 HELD: set[tuple[str, str]] = set()  # (file, array) of every comparison made so far
 _UNLISTED = {"metric": "max", "tolerance": 1e-5}  # the d2_dy arrays: the tolerance of their family

@@ -1,6 +1,6 @@
 """train.py under torchrun, with something that befalls one of its processes.
 
-python torchrun_training.py RANK '["function of befalling", argument, ...]' arguments of train.py
+python torchrun_training.py RANK '["function of fault_injection", argument, ...]' arguments of train.py
 """
 
 from dnnlib import openmp  # noqa: F401  (before torch)
@@ -11,12 +11,12 @@ import os
 import sys
 
 import train
-from tests.training import befalling
+from tests.helpers import fault_injection
 
 if __name__ == "__main__":
     rank, fault, *arguments = sys.argv[1:]
     if os.environ["RANK"] == rank:
         name, *rest = json.loads(fault)
-        getattr(befalling, name)(*rest)
+        getattr(fault_injection, name)(*rest)
     train.SnapshotPictures.__call__ = lambda self, networks, folder, clips: None
     train.main(arguments, prog_name="train.py")

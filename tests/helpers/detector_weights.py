@@ -9,7 +9,7 @@ from torch import nn
 from detectors import ARCFACE_GAIN, I3D_GAIN, random_weights
 from detectors.arcface import ArcFace
 from detectors.i3d import PAPER_EPS, InceptionI3D
-from tests.metrics.holding import array
+from tests.helpers.golden_metrics import array
 
 
 def finer(video: np.ndarray, factor: int) -> np.ndarray:
