@@ -129,7 +129,7 @@ class VideoDiscriminator(Discriminator):
 
     def __init__(self, resolution: int, config: DiscriminatorConfig):
         channels = 3 * FRAMES_PER_CLIP + (1 if config.video_dt else 0)
-        super().__init__(channels(config), resolution, config)
+        super().__init__(channels, video_camera_dim(config), resolution, config)
         self.dt = config.video_dt
 
     def assemble(self, image: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
