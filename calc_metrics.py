@@ -18,7 +18,7 @@ from metrics.protocols import PAPER_VIDEOS, Request, parse_requests
 from metrics.results import Result, append_json, table
 from metrics.setting import Setting, Subject
 from torch_utils import custom_ops, distributed, runtime
-from training.checkpoints.snapshots import load_generator
+from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
 PATH = click.Path(path_type=Path)
@@ -115,12 +115,12 @@ def open_subject(
         return Subject(None, "", videos, multiview)
     if videos or multiview:
         raise click.UsageError("Give --network, or --videos and --multiview: not both.")
-    snapshot = load_generator(network, place)
-    snapshot.G.precision, reason = runtime.compute_dtype(precision, place)
-    snapshot.G.half_backbone = snapshot.G.precision == torch.bfloat16
-    if reason and distributed.is_main():
-        click.echo(reason, err=True)
-    return Subject(snapshot, f"{checksum(network)} {snapshot.G.precision or 'fp32'}")
+    dtype, reason = runtime.compute_dtype(precision, place)
+    snapshot = load_generator(network, place, dtype)
+    if distributed.is_main():
+        for note in [*snapshot.notes, *([reason] if reason else [])]:
+            click.echo(note, err=True)
+    return Subject(snapshot, f"{checksum(network)} {dtype or 'fp32'}")
 
 
 def open_dataset(path: Path | None, subject: Subject) -> ClipDataset | None:

@@ -20,7 +20,8 @@ from dnnlib.files import read_json
 from dnnlib.video import write_video
 from torch_utils import custom_ops, runtime
 from training.cameras import CAMERA_DIM, as_camera, frontal_label, orbit_labels, resample_labels
-from training.checkpoints.snapshots import Snapshot, load_generator
+from training.checkpoints.opener import load_generator
+from training.checkpoints.snapshots import Snapshot
 from training.sampling import mesh, pictures
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_densities, clip_spec, generate
 
@@ -164,11 +165,10 @@ def load(network: Path, device: str, precision: str, ops: str) -> Snapshot:
     runtime.disable_tf32()
     custom_ops.set_ops_mode(ops)
     place = runtime.select_device(device)
-    snapshot = load_generator(network, place)
-    snapshot.G.precision, reason = runtime.compute_dtype(precision, place)
-    snapshot.G.half_backbone = snapshot.G.precision == torch.bfloat16
-    if reason:
-        click.echo(reason, err=True)
+    dtype, reason = runtime.compute_dtype(precision, place)
+    snapshot = load_generator(network, place, dtype)
+    for note in [*snapshot.notes, *([reason] if reason else [])]:
+        click.echo(note, err=True)
     return snapshot
 
 

@@ -26,6 +26,7 @@ from metrics.protocols import Request, parse_requests
 from metrics.setting import Setting
 from torch_utils import custom_ops, distributed, runtime
 from training import config as options
+from training.checkpoints.opener import open_snapshot
 from training.data.dataset import ClipDataset
 from training.data.loader import dead_loader
 from training.runs.folder import RunFolder, RunOptions
@@ -249,7 +250,11 @@ def train(
     resumed = trainer.restore(_warn)
     with distributed.fail_together():
         if init_from and not resumed:
-            trainer.init_from(init_from)
+            source = open_snapshot(init_from)
+            if distributed.is_main():
+                for note in source.notes:
+                    click.echo(note, err=True)
+            trainer.init_from(source)
     if requests:
         hooks.evaluate = SnapshotScores(requests, scoring, run.path, trainer.snapshot())
     with stop, contextlib.ExitStack() as stack:

@@ -24,7 +24,7 @@ from torch_utils import custom_ops, runtime  # noqa: E402
 from torch_utils.ops import winograd  # noqa: E402
 from torch_utils.random_numbers import Streams  # noqa: E402
 from training.cameras import frontal_label, orbit_labels  # noqa: E402
-from training.checkpoints.snapshots import Networks, build_networks, set_precision  # noqa: E402
+from training.checkpoints.snapshots import Networks, build_networks, set_sampling_precision  # noqa: E402
 from training.config import Config, override, preset  # noqa: E402
 from training.loss import Fakes, Loss, Schedule  # noqa: E402
 from training.sampling.clips import ClipSpec, SamplingOptions, frame_times, generate  # noqa: E402
@@ -114,9 +114,8 @@ class Bench:
 
     def __init__(self, config: Config, clips: int, device: torch.device, dtype: torch.dtype | None):
         self.config, self.device = config, device
-        self.networks: Networks = build_networks(config, 0, device)
-        set_precision(self.networks, dtype)
-        self.networks.G_ema.half_backbone = dtype == torch.bfloat16
+        self.networks: Networks = build_networks(config, 0, device, dtype)
+        set_sampling_precision(self.networks.G_ema, dtype)
         random = torch.Generator(device).manual_seed(0)
         nets = self.networks
         self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config)

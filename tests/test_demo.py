@@ -12,7 +12,8 @@ import gen_videos
 import train
 from dnnlib.errors import UserError
 from training.cameras import orbit_labels
-from training.checkpoints.snapshots import build_networks, init_networks, load_generator, save_snapshot
+from training.checkpoints.opener import load_generator, open_snapshot
+from training.checkpoints.snapshots import build_networks, init_networks, save_snapshot
 from training.config import override, preset
 
 SIZES = {
@@ -106,4 +107,4 @@ def test_the_model_that_ships_is_small_and_can_be_trained_on():
     assert demo.MODEL.stat().st_size <= MAX_MODEL_BYTES
     snapshot = load_generator(demo.MODEL)
     assert len(snapshot.camera_bank) > 0 and snapshot.progress["kimg"] > 0
-    assert init_networks(build_networks(preset("demo"), 0, torch.device("cpu")), demo.MODEL) > 0
+    assert init_networks(build_networks(preset("demo"), 0, torch.device("cpu")), open_snapshot(demo.MODEL)) > 0

@@ -17,7 +17,8 @@ from dnnlib.video import read_frames, video_info
 from tests.helpers import tiny
 from torch_utils import checkpoint
 from training.cameras import frontal_label, orbit_labels, resample_labels
-from training.checkpoints.snapshots import load_generator, save_snapshot
+from training.checkpoints.opener import load_generator
+from training.checkpoints.snapshots import save_snapshot
 from training.sampling import pictures
 from training.sampling.clips import SamplingOptions, clip_densities, clip_spec, generate
 

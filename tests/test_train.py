@@ -19,7 +19,7 @@ import train
 from dnnlib.files import read_json
 from tests.helpers.forks import ENVIRONMENT, TINY
 from torch_utils import checkpoint
-from training.checkpoints.snapshots import load_generator
+from training.checkpoints.opener import load_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[1]

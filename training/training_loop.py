@@ -14,7 +14,7 @@ from torch_utils import distributed
 from torch_utils.random_numbers import Streams, normal
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
-from training.checkpoints.snapshots import Networks, Snapshot, build_networks, init_networks, set_precision
+from training.checkpoints.snapshots import Networks, Snapshot, StoredSnapshot, build_networks, init_networks
 from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
 from training.data.dataset import CameraSampler, ClipDataset, camera_bank, training_batches
@@ -87,8 +87,7 @@ class Trainer:
     ):
         self.config, self.dataset, self.run, self.device, self.hooks = config, dataset, run, device, hooks or Hooks()
         self.per_process, self.per_pass = split_batch(config, distributed.world_size())
-        self.networks = build_networks(config, config.training.seed, device)
-        set_precision(self.networks, dtype)
+        self.networks = build_networks(config, config.training.seed, device, dtype)
         self.optimizers = Optimizers.build(self.networks, config)
         nets = self.networks
         self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config)
@@ -135,9 +134,9 @@ class Trainer:
     def _require_fit(self, state: Any, path: Path) -> None:
         require_fit(state, path, self.networks, self.optimizers.by_name)
 
-    def init_from(self, path: Path | str) -> None:
+    def init_from(self, snapshot: StoredSnapshot) -> None:
         """Starts from a snapshot's weights."""
-        self.progress.inherited = init_networks(self.networks, path)
+        self.progress.inherited = init_networks(self.networks, snapshot)
 
     def train(self) -> Progress:
         """Trains until `kimg` clips are done, or until the stop hook says so; saves at the end.

@@ -10,7 +10,7 @@ from metrics import controls, pose, variety
 from metrics.controls import Controls
 from metrics.protocols import parse_requests
 from metrics.setting import Setting, Subject
-from training.checkpoints.snapshots import load_generator
+from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from metrics.fvd import Distances
 from metrics.protocols import parse_requests
 from metrics.setting import Setting, Subject
 from metrics.video_sources import DatasetVideos, FolderVideos, Window
-from training.checkpoints.snapshots import load_generator
+from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,7 @@ from metrics.in_training import SnapshotScores
 from metrics.protocols import parse_requests
 from metrics.results import Result
 from metrics.setting import Setting
-from training.checkpoints.snapshots import load_generator
+from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")

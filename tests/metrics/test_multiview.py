@@ -17,7 +17,7 @@ from metrics.multiview import (
     protocol_cameras,
 )
 from metrics.video_sources import to_uint8_pv3d
-from training.checkpoints.snapshots import load_generator
+from training.checkpoints.opener import load_generator
 from training.data.files import encode_png
 from training.sampling.clips import ClipSpec, clip_spec, frame_times, generate_views
 

@@ -10,7 +10,7 @@ from dnnlib.errors import UserError
 from metrics.multiview_scores import MultiviewScores, column_means, identity_score, mean_over_pairs, warping_score
 from metrics.protocols import parse_requests
 from metrics.setting import Setting, Subject
-from training.checkpoints.snapshots import load_generator
+from training.checkpoints.opener import load_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAN = float("nan")

@@ -10,7 +10,8 @@ from metrics import pose
 from metrics.pose import Effort, angle_between, draw_cameras, pose_errors, pose_row, viewing_angles
 from tests.helpers import tiny
 from training.cameras import canonical_label, frontal_label, mirror_label
-from training.checkpoints.snapshots import Snapshot, load_generator
+from training.checkpoints.opener import load_generator
+from training.checkpoints.snapshots import Snapshot
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HASTY = Effort(frames=6, steps=3, people=2)

@@ -7,7 +7,8 @@ from skimage.color import rgb2lab
 
 from metrics import variety
 from metrics.variety import diversity_row, lab_features, mean_distance, mean_estimate, motion_row
-from training.checkpoints.snapshots import Snapshot, load_generator
+from training.checkpoints.opener import load_generator
+from training.checkpoints.snapshots import Snapshot
 from training.networks.generator import Generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")

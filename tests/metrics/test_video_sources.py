@@ -19,7 +19,7 @@ from metrics.video_sources import (
     to_uint8_stylegan,
 )
 from training.cameras import frontal_label
-from training.checkpoints.snapshots import load_generator
+from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 from training.data.files import encode_png
 from training.data.writer import ClipRecord, write_dataset

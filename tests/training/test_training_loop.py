@@ -12,7 +12,8 @@ from tests.helpers import tiny
 from tests.helpers.recording import spy
 from torch_utils import distributed
 from training import training_loop
-from training.checkpoints.snapshots import build_networks, compact_snapshot, load_generator
+from training.checkpoints.opener import load_generator, open_snapshot
+from training.checkpoints.snapshots import build_networks, compact_snapshot
 from training.config import Config, override
 from training.data.dataset import ClipDataset
 from training.runs.folder import RunFolder
@@ -196,7 +197,7 @@ def test_accumulated_gradients_are_those_of_one_pass(make, monkeypatch, phase):
 
 def test_starting_from_a_snapshot(make, snapshot):
     trainer = make()
-    trainer.init_from(snapshot)
+    trainer.init_from(open_snapshot(snapshot))
     assert (trainer.progress.clips, trainer.progress.inherited, trainer.progress.seen) == (0, 2000, 2000)
     expected = load_generator(snapshot).G.state_dict()
     assert_same(trainer.networks.G.state_dict(), expected)
@@ -214,7 +215,7 @@ def test_starting_from_a_snapshot(make, snapshot):
 def test_starting_from_a_snapshot_does_not_fade_in_again(make, snapshot, monkeypatch):
     calls = spy(monkeypatch, training_loop, "schedule")
     trainer = make()
-    trainer.init_from(snapshot)
+    trainer.init_from(open_snapshot(snapshot))
     iterate(trainer)
     assert [call.inputs[1] for call in calls] == [2000]
 
@@ -222,7 +223,7 @@ def test_starting_from_a_snapshot_does_not_fade_in_again(make, snapshot, monkeyp
 def test_starting_from_a_compact_snapshot(make, snapshot, tmp_path):
     compact_snapshot(snapshot, tmp_path / "compact.pkl")
     trainer = make()
-    trainer.init_from(tmp_path / "compact.pkl")
+    trainer.init_from(open_snapshot(tmp_path / "compact.pkl"))
     assert_same(trainer.networks.G.state_dict(), trainer.networks.G_ema.state_dict())
     iterate(trainer)
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights(trainer).values())

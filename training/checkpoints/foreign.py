@@ -23,7 +23,6 @@ from torch_utils.pickles import reader
 from torch_utils.pickles.machine import InertTensor, Record
 from training.cameras import frontal_label
 from training.checkpoints.foreign_config import (
-    MOTION,
     Unfit,
     dictionary,
     discriminator_config,
@@ -32,7 +31,8 @@ from training.checkpoints.foreign_config import (
     validated,
 )
 from training.checkpoints.shapes import Shapes, network_shapes
-from training.config import Config, GeneratorConfig, RenderingConfig, to_dict
+from training.checkpoints.snapshots import MOTION, StoredSnapshot, with_fresh_motion
+from training.config import Config, GeneratorConfig, RenderingConfig
 from training.networks.generator import Generator
 from training.networks.layers import RESAMPLE_TAPS
 
@@ -68,17 +68,22 @@ class ForeignCheckpoint:
         """Whether the generator knows no motion."""
         return self.origin == "EG3D"
 
-    def payload(self) -> dict[str, Any]:
-        """As `checkpoint.load` gives a snapshot's, and `static`. The cameras are made up: still, near the front."""
+    def snapshot(self, path: Path) -> StoredSnapshot:
+        """The same as a snapshot. The cameras are made up: still, near the front."""
         yaws = torch.linspace(-BANK_YAW, BANK_YAW, BANK_CLIPS)
         bank = frontal_label(yaws).unsqueeze(1).repeat(1, BANK_FRAMES, 1)
-        return {
-            "config": to_dict(self.config),
-            "weights": self.weights,
-            "camera_bank": bank,
-            "progress": {"kimg": 0.0},
-            "static": self.static,
-        }
+        left_out = (
+            f"The discriminator in {path} is left out, and training would begin with a fresh one ({self.left_out})."
+        )
+        return StoredSnapshot(
+            path=path,
+            config=self.config,
+            weights=self.weights,
+            camera_bank=bank,
+            progress={"kimg": 0.0},
+            static=self.static,
+            notes=(left_out,) if self.left_out else (),
+        )
 
 
 def read_foreign(path: str | os.PathLike) -> ForeignCheckpoint | None:
@@ -122,19 +127,6 @@ def origin(content: Any) -> str | None:
     if type(model) is dict and any(type(value) is InertTensor for value in model.values()):
         return "PV3D checkpoint"
     return None
-
-
-def with_fresh_motion(weights: Weights, module: torch.nn.Module) -> Weights:
-    """Weights of a static generator for one to be trained: its own motion layers in place of those made up.
-
-    Learned weights of motion layers, if it has them, become 0: then training begins with the static frames.
-    """
-    own = {
-        name: torch.zeros_like(value) if name.endswith(f"{MOTION}weight") else value
-        for name, value in module.state_dict().items()
-        if MOTION in name
-    }
-    return {name: value for name, value in weights.items() if MOTION not in name} | own
 
 
 def _start(path: Path) -> bytes:

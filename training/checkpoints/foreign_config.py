@@ -12,9 +12,9 @@ from dnnlib.files import shown
 from torch_utils.pickles.machine import InertTensor, Record
 from training.cameras import CAMERA_DIM
 from training.checkpoints.shapes import Shapes
+from training.checkpoints.snapshots import MOTION
 from training.config import Config, DiscriminatorConfig, GeneratorConfig, RenderingConfig, validate
 
-MOTION = ".motion_time_fuser."
 MAX_LAYERS = 64  # of a mapping network
 MAX_COUNT = 4096  # of samples along a ray
 # EG3D's names of our rendering options.

@@ -5,17 +5,15 @@ G_ema and both discriminators, a bank of camera sequences of the training set, a
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 
 from dnnlib.errors import UserError
-from torch_utils import checkpoint, distributed
+from torch_utils import checkpoint
 from training.cameras import CAMERA_DIM
-from training.checkpoints.foreign import read_foreign, with_fresh_motion
 from training.checkpoints.shapes import Shapes, misfit, network_shapes, shapes_of
 from training.config import Config, from_dict, to_dict, validate
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
@@ -23,6 +21,7 @@ from training.networks.generator import Generator
 
 NAMES = ("G", "G_ema", "D_img", "D_vid")
 PARTS = ("config", "weights", "camera_bank", "progress")
+MOTION = ".motion_time_fuser."  # in the names of motion layers' weights
 MAX_CAMERA = 1e4  # greatest number of a camera label; ours are below 10
 MAX_KIMG = 1e9  # greatest number of the progress
 
@@ -53,10 +52,38 @@ class Snapshot:
     config: Config
     camera_bank: torch.Tensor  # [M, T, 25] real camera sequences
     progress: dict[str, Any]  # kimg, ...
+    notes: tuple[str, ...] = ()  # sentences for the user
 
 
-def build_networks(config: Config, seed: int, device: torch.device) -> Networks:
-    """Freshly initialised networks; the same for the same seed on every process and device."""
+@dataclass(frozen=True, kw_only=True)
+class StoredSnapshot:
+    """What a snapshot's file holds. Weights are checked when they are used; everything else is sound."""
+
+    path: Path
+    config: Config
+    weights: dict[str, Any]  # by network
+    camera_bank: torch.Tensor  # [M, T, 25] real camera sequences
+    progress: dict[str, Any]  # kimg, ...
+    static: bool = False  # the generator knows no motion: its motion layers are made up
+    notes: tuple[str, ...] = ()  # sentences for the user
+
+    @classmethod
+    def of(cls, payload: dict[str, Any], path: Path | str) -> "StoredSnapshot":
+        """The snapshot of a checkpoint's payload. UserError if it is damaged or of another version."""
+        payload = parts(payload, path)
+        return cls(**payload | {"path": Path(path), "config": config_of(payload, path)})
+
+    def weights_of(self, name: str, shapes: Shapes) -> dict[str, torch.Tensor]:
+        """The weights of a network, which must have these shapes, else UserError."""
+        return _weights(self.weights, name, shapes, self.path)
+
+
+def build_networks(config: Config, seed: int, device: torch.device, dtype: torch.dtype | None = None) -> Networks:
+    """Freshly initialised networks; the same for the same seed on every process and device.
+
+    Args:
+        dtype: of the super-resolution and of the discriminators' highest resolutions; None: float32.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         G = Generator(config.generator)
@@ -65,14 +92,15 @@ def build_networks(config: Config, seed: int, device: torch.device) -> Networks:
         D_vid = VideoDiscriminator(size, options) if options.video else None
     networks = Networks(G, copy.deepcopy(G).eval(), D_img, D_vid)
     for _, module in networks.items():
+        module.precision = dtype
         module.to(device).requires_grad_(False)
     return networks
 
 
-def set_precision(networks: Networks, dtype: torch.dtype | None) -> None:
-    """Data type of the super-resolution and of the discriminators' highest resolutions (None: float32)."""
-    for _, module in networks.items():
-        module.precision = dtype
+def set_sampling_precision(G: Generator, dtype: torch.dtype | None) -> None:
+    """Data type of the super-resolution and, where it is bfloat16, of the backbone's convolutions; None: float32."""
+    G.precision = dtype
+    G.half_backbone = dtype == torch.bfloat16
 
 
 def save_snapshot(
@@ -87,44 +115,39 @@ def save_snapshot(
     )
 
 
-def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Snapshot:
-    """The averaged generator of a snapshot, or of a PV3D or EG3D checkpoint, in evaluation mode.
-
-    Nothing in the file is run, and networks are made only for a file that has weights for them.
-
-    Raises:
-        UserError: no such file, not a snapshot, of another version, or with weights that do not fit its configuration.
-    """
-    payload = _payload(path)
-    config = config_of(payload, path)
-    weights = _weights(payload, "G_ema", network_shapes(config, ["G_ema"])["G_ema"], path)
-    G = Generator(config.generator).requires_grad_(False).eval()
-    G.load_state_dict(weights)
-    return Snapshot(G.to(device), config, payload["camera_bank"], payload["progress"])
-
-
-def init_networks(networks: Networks, path: Path | str) -> int:
+def init_networks(networks: Networks, snapshot: StoredSnapshot) -> int:
     """Copies the weights of a snapshot into networks of the same shape; returns the clips it had seen.
 
     A compact snapshot has no G: then G starts from G_ema. Discriminators that the snapshot lacks stay as they are.
 
     Raises:
-        UserError: as for `load_generator`, or the networks are others; none of them has changed then.
+        UserError: the snapshot's networks are others; none of these has changed then.
     """
-    payload = _payload(path)
-    config_of(payload, path)
-    found = payload["weights"]
     fitting: list[tuple[torch.nn.Module, dict[str, torch.Tensor]]] = []
     for name, module in networks.items():
-        source = "G_ema" if name == "G" and "G" not in found else name
-        if source not in found and not name.startswith("G"):
+        source = "G_ema" if name == "G" and "G" not in snapshot.weights else name
+        if source not in snapshot.weights and not name.startswith("G"):
             continue
-        if payload.get("static") and name.startswith("G"):
-            found = found | {source: with_fresh_motion(found[source], module)}
-        fitting.append((module, _weights({"weights": found}, source, shapes_of(module), path)))
+        found = snapshot
+        if snapshot.static and name.startswith("G"):
+            found = replace(snapshot, weights={source: with_fresh_motion(snapshot.weights[source], module)})
+        fitting.append((module, found.weights_of(source, shapes_of(module))))
     for module, weights in fitting:
         module.load_state_dict(weights)
-    return round(payload["progress"]["kimg"] * 1000)
+    return round(snapshot.progress["kimg"] * 1000)
+
+
+def with_fresh_motion(weights: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights of a static generator for one to be trained: its own motion layers in place of those made up.
+
+    Learned weights of motion layers, if it has them, become 0: then training begins with the static frames.
+    """
+    own = {
+        name: torch.zeros_like(value) if name.endswith(f"{MOTION}weight") else value
+        for name, value in module.state_dict().items()
+        if MOTION in name
+    }
+    return {name: value for name, value in weights.items() if MOTION not in name} | own
 
 
 def compact_snapshot(source: Path | str, dest: Path | str) -> None:
@@ -134,7 +157,7 @@ def compact_snapshot(source: Path | str, dest: Path | str) -> None:
     names = [name for name in NAMES if name in payload["weights"] or name == "G_ema"]
     half: dict[str, dict[str, torch.Tensor]] = {}
     for name, shapes in network_shapes(config, names).items():
-        weights = _weights(payload, name, shapes, source)
+        weights = _weights(payload["weights"], name, shapes, source)
         if name != "G":
             half[name] = {key: value.half() for key, value in weights.items()}
             if misfit(half[name], shapes):
@@ -142,22 +165,6 @@ def compact_snapshot(source: Path | str, dest: Path | str) -> None:
                     f"The weights of {name} in {source} are too large for half precision: share the snapshot as it is."
                 )
     checkpoint.save(dest, payload | {"weights": half}, "snapshot")
-
-
-def _payload(path: Path | str) -> dict[str, Any]:
-    """What a snapshot holds, or a checkpoint of other software (`training.checkpoints.foreign`) as if it were one."""
-    try:
-        return parts(checkpoint.load(path, "snapshot"), path)
-    except UserError:
-        foreign = read_foreign(path)
-        if foreign is None:
-            raise
-    if foreign.left_out and distributed.is_main():
-        click.echo(
-            f"The discriminator in {path} is left out, and training would begin with a fresh one ({foreign.left_out}).",
-            err=True,
-        )
-    return foreign.payload()
 
 
 def parts(payload: dict[str, Any], path: Path | str) -> dict[str, Any]:
@@ -195,9 +202,9 @@ def config_of(payload: dict[str, Any], path: Path | str) -> Config:
         raise UserError(f"The snapshot {path} does not fit this version: {error}") from error
 
 
-def _weights(payload: dict[str, Any], name: str, shapes: Shapes, path: Path | str) -> dict[str, torch.Tensor]:
+def _weights(found: dict[str, Any], name: str, shapes: Shapes, path: Path | str) -> dict[str, torch.Tensor]:
     """The weights of a network of these shapes."""
-    weights = payload["weights"].get(name)
+    weights = found.get(name)
     if not isinstance(weights, dict):
         raise UserError(f"{path} holds no weights of {name}: give another snapshot.")
     wrong = misfit(weights, shapes)

@@ -12,11 +12,12 @@ import torch
 from dnnlib.errors import UserError
 from tests.helpers import foreign_files, golden, tiny
 from tests.helpers.foreign_files import MARKER, Persistent, pv3d, static
-from training.checkpoints.foreign import read_foreign, with_fresh_motion
+from training.checkpoints.foreign import read_foreign
 from training.checkpoints.foreign_config import generator_config
+from training.checkpoints.opener import load_generator, open_snapshot
 from training.checkpoints.shapes import network_shapes
-from training.checkpoints.snapshots import init_networks, load_generator
-from training.config import GeneratorConfig, from_dict
+from training.checkpoints.snapshots import init_networks, with_fresh_motion
+from training.config import GeneratorConfig
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 
@@ -83,11 +84,10 @@ def test_pv3d_comes_back(nets, here):
     same(frames(built(checkpoint, "G")), frames(nets.G), rtol=0, atol=0)
 
 
-def test_payload(nets, here):
-    payload = read_foreign(pv3d(nets, here / "a.pt")).payload()
-    assert set(payload) == {"config", "weights", "camera_bank", "progress", "static"}
-    assert payload["camera_bank"].shape == (15, 16, 25) and payload["progress"] == {"kimg": 0.0}
-    assert from_dict(payload["config"]).generator.motion_blocks == 2
+def test_it_opens_as_a_snapshot(nets, here):
+    opened = open_snapshot(pv3d(nets, here / "a.pt"))
+    assert opened.camera_bank.shape == (15, 16, 25) and opened.progress == {"kimg": 0.0}
+    assert opened.config.generator.motion_blocks == 2 and not opened.static
 
 
 def test_the_papers_networks_are_recognised():
@@ -304,15 +304,16 @@ def test_names_behind_a_parallel_wrapper(nets, here):
         (lambda nets: Call(os.system, f"touch {MARKER}"), "has no state"),
     ],
 )
-def test_eg3d_with_another_discriminator_is_of_use(nets, eg3d, capsys, judge, why):
+def test_eg3d_with_another_discriminator_is_of_use(nets, eg3d, judge, why):
     path = eg3d(extra={"D": judge(nets)})
     checkpoint = read_foreign(path)
     assert set(checkpoint.weights) == {"G", "G_ema"} and why in checkpoint.left_out
-    same(frames(load_generator(path).G), frames(static(nets.G_ema)), rtol=1e-5, atol=1e-5)
+    loaded = load_generator(path)
+    same(frames(loaded.G), frames(static(nets.G_ema)), rtol=1e-5, atol=1e-5)
     fresh, started = (tiny.networks(tiny.config(generator__motion_weight=True)) for _ in range(2))
-    assert init_networks(started, path) == 0
+    assert init_networks(started, open_snapshot(path)) == 0
     same(dict(started.D_img.state_dict()), dict(fresh.D_img.state_dict()), rtol=0, atol=0)
     same(frames(started.G.eval()), frames(static(nets.G)), rtol=1e-5, atol=1e-5)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and all("is left out, and training would begin with a fresh one" in line for line in lines)
-    assert read_foreign(eg3d()).left_out == ""
+    (note,) = loaded.notes
+    assert "is left out, and training would begin with a fresh one" in note and open_snapshot(path).notes == (note,)
+    assert load_generator(eg3d()).notes == ()

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 import checkpoint_tool
 from torch_utils import checkpoint
 from training.checkpoints import safetensors
-from training.checkpoints.snapshots import compact_snapshot, load_generator
+from training.checkpoints.opener import load_generator
+from training.checkpoints.snapshots import compact_snapshot
 
 safetensors_torch = pytest.importorskip("safetensors.torch")
 

@@ -11,13 +11,8 @@ from dnnlib.errors import UserError
 from tests.helpers import tiny
 from torch_utils import checkpoint
 from training.checkpoints import snapshots
-from training.checkpoints.snapshots import (
-    build_networks,
-    compact_snapshot,
-    init_networks,
-    load_generator,
-    set_precision,
-)
+from training.checkpoints.opener import load_generator, open_snapshot
+from training.checkpoints.snapshots import build_networks, compact_snapshot, init_networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -50,8 +45,8 @@ def test_networks_depend_on_the_seed_alone():
         assert all(torch.equal(x, y) for x, y, _ in pairs) and not all(torch.equal(x, z) for x, _, z in pairs)
     assert not any(p.requires_grad for _, module in first.items() for p in module.parameters())
     assert not first.G_ema.training and first.G_ema is not first.G
-    set_precision(first, torch.bfloat16)
-    assert {module.precision for _, module in first.items()} == {torch.bfloat16}
+    half = build_networks(options, 3, CPU, torch.bfloat16)
+    assert {module.precision for _, module in half.items()} == {torch.bfloat16} and not half.G_ema.half_backbone
 
 
 def test_a_snapshot_opens_safely_and_holds_plain_values_only(snapshot):
@@ -73,13 +68,19 @@ def test_the_averaged_generator_comes_back(snapshot):
     assert all(torch.equal(value, expected.state_dict()[name]) for name, value in loaded.G.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype, half", [(None, False), (torch.float16, False), (torch.bfloat16, True)])
+def test_the_precision_of_sampling_is_the_loader_s(snapshot, dtype, half):
+    G = load_generator(snapshot, dtype=dtype).G
+    assert (G.precision, G.half_backbone) == (dtype, half)
+
+
 def test_ablations_come_back(tmp_path):
     ablation = {"discriminator__image": False, "generator__motion_generator": "naive", "generator__motion_weight": True}
     options = tiny.config(**ablation)
     nets = tiny.networks(options)
     snapshots.save_snapshot(tmp_path / "a.pkl", options, nets, torch.zeros(1, 16, 25), {"kimg": 1.0})
     assert load_generator(tmp_path / "a.pkl").config == options
-    assert init_networks(build_networks(options, 5, CPU), tmp_path / "a.pkl") == 1000
+    assert init_networks(build_networks(options, 5, CPU), open_snapshot(tmp_path / "a.pkl")) == 1000
 
 
 def test_compact_snapshots(snapshot, tmp_path):
@@ -106,7 +107,7 @@ def test_compact_snapshots(snapshot, tmp_path):
 def test_compact_snapshots_start_training(snapshot, tmp_path):
     compact_snapshot(snapshot, tmp_path / "small.pkl")
     nets = build_networks(tiny.config(), 5, CPU)
-    assert init_networks(nets, tmp_path / "small.pkl") == 2000
+    assert init_networks(nets, open_snapshot(tmp_path / "small.pkl")) == 2000
     for a, b in zip(nets.G.parameters(), nets.G_ema.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -132,7 +133,7 @@ def test_a_bad_network_changes_none(snapshot, tmp_path):
 
     nets, fresh = (build_networks(tiny.config(), 5, CPU) for _ in range(2))
     with pytest.raises(UserError, match="weights of D_vid"):
-        init_networks(nets, change(snapshot, tmp_path / "a.pkl", spoil))
+        init_networks(nets, open_snapshot(change(snapshot, tmp_path / "a.pkl", spoil)))
     for (_, module), (_, other) in zip(nets.items(), fresh.items(), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
     assert load_generator(tmp_path / "a.pkl").progress == {"kimg": 2.0}, "the generator is of use"
@@ -149,7 +150,7 @@ def test_compact_command(snapshot, tmp_path):
 def test_a_snapshot_without_a_discriminator_leaves_the_fresh_one(snapshot, tmp_path):
     path = change(snapshot, tmp_path / "a.pkl", lambda payload: payload["weights"].pop("D_img"))
     nets, fresh = (build_networks(tiny.config(), 5, CPU) for _ in range(2))
-    init_networks(nets, path)
+    init_networks(nets, open_snapshot(path))
     assert all(torch.equal(a, b) for a, b in zip(nets.D_img.parameters(), fresh.D_img.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(nets.D_vid.parameters(), fresh.D_vid.parameters(), strict=True))
 
@@ -208,7 +209,7 @@ def test_files_that_are_no_snapshots(snapshot, tmp_path):
         (tmp_path, "is a folder"),
         (tmp_path / "no", "does not exist"),
     ):
-        for read in (load_generator, lambda p: init_networks(build_networks(tiny.config(), 0, CPU), p)):
+        for read in (load_generator, open_snapshot):
             with pytest.raises(UserError, match=match):
                 read(path)
 
@@ -216,4 +217,4 @@ def test_files_that_are_no_snapshots(snapshot, tmp_path):
 def test_weights_of_another_shape_are_refused(snapshot):
     nets = build_networks(tiny.config(generator__channel_base=64), 0, CPU)
     with pytest.raises(UserError, match=re.escape(f"The weights of G in {snapshot} do not fit")):
-        init_networks(nets, snapshot)
+        init_networks(nets, open_snapshot(snapshot))
