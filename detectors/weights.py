@@ -7,7 +7,6 @@ published: so that of the file at hand goes into every result, and the network's
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
 import urllib.request
@@ -21,7 +20,8 @@ from tqdm import tqdm
 
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, require_file, shown, storage_error
+from dnnlib.files import atomic_path, require_file, shown, storage_errors
+from dnnlib.locks import PathLock
 from torch_utils.pickles import reader
 from torch_utils.pickles.machine import InertTensor
 
@@ -111,7 +111,10 @@ def _fetch(source: Source) -> Path:
     if source.url is None:
         raise _missing(source)
     path = cache_folder() / source.file
-    with _lock(path.with_suffix(".lock")):
+    with PathLock(path.with_suffix(".lock")) as lock:
+        with storage_errors(path.parent):
+            lock.make_file()
+            lock.take(wait=True)  # without locks, processes may fetch it twice: the last one's file stays
         if not path.is_file():  # else another process has fetched it meanwhile
             with atomic_path(path) as temporary:
                 try:
@@ -121,19 +124,6 @@ def _fetch(source: Source) -> Path:
                 if source.sha256 and checksum(temporary) != source.sha256:
                     raise _missing(source, f", and {source.url} is another file by its checksum")
     return path
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Waits until no other process of this machine holds the lock, and holds it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise storage_error(error, path.parent) or error from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # closing the file lets go
-        yield
 
 
 def _download(url: str, path: Path, label: str) -> None:

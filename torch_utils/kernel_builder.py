@@ -6,7 +6,6 @@ releases when its process ends, however it ends; the others wait, take over if i
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ import torch
 
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
+from dnnlib.locks import PathLock
 
 SOURCES = Path(__file__).parent / "ops"
 OPS = ("upfirdn2d", "bias_act")
@@ -190,8 +190,8 @@ def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: fl
         _raise_failure(folder / f"{op}.failed", begun)
         elapsed = time.monotonic() - started
         if rank == 0 or elapsed > _FIRST_RANK_GRACE:
-            with _lock(folder, op) as ours:
-                if ours and not library.is_file():
+            with PathLock(folder / f"{op}.lock") as lock:
+                if _take(lock) and not library.is_file():
                     _build(op, folder, library, compile)
         if library.is_file():
             break
@@ -204,24 +204,23 @@ def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: fl
     return library
 
 
-@contextlib.contextmanager
-def _lock(folder, op):
-    """Yields whether this process now holds the lock of `op`."""
+def _take(lock: PathLock) -> bool:
+    """Take the lock of a library unless another process holds it, and say so. BuildProblem if the folder has none."""
+    folder = lock.path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / f"{op}.lock", "w")
+        lock.make_file()
+        taken = lock.take(wait=False)
     except OSError as error:
         raise BuildProblem(
             f"The cache folder {folder} cannot be written: {error.strerror}.",
             "Name a writable folder in PV3D_CACHE_DIR.",
         ) from None
-    with file:  # closing it releases the lock
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    if taken is None:
+        raise BuildProblem(
+            f"The cache folder {folder} is on a file system without locks.",
+            "Name a folder on a local disk in PV3D_CACHE_DIR.",
+        )
+    return taken
 
 
 def _build(op, folder, library, compile):

@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -115,6 +117,15 @@ def test_unwritable_cache_names_the_variable(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildProblem, match="PV3D_CACHE_DIR"):
         build_once("op", tmp_path / "file" / "folder", lambda target: None, limit=1)
+
+
+def test_a_cache_without_locks_names_the_variable(monkeypatch, tmp_path):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(BuildProblem, match="without locks.*PV3D_CACHE_DIR"):
+        build_once("op", tmp_path, slow_compile(tmp_path, 0), limit=1)
 
 
 # --- Compiling -------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import torch
 from dnnlib import json_lines
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, read_json, remove_unfinished, storage_errors, write_json
-from dnnlib.locks import FolderLock
+from dnnlib.locks import PathLock
 from torch_utils import checkpoint
 from training.checkpoints.snapshots import Networks, save_snapshot
 from training.checkpoints.states import require_finite
@@ -99,7 +99,7 @@ class RunFolder:
     def __init__(self, path: Path, keep: int = 3, only: Path | None = None):
         self.path, self.keep, self.only = path, keep, only
         self._events = None
-        self._lock = FolderLock(path)
+        self._lock = PathLock(path)
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -113,14 +113,14 @@ class RunFolder:
                 (self.path / OPTIONS).unlink()
                 self.path.rmdir()
         finally:
-            self._lock.drop()
+            self._lock.release()
 
     def claim(self) -> None:
         """Takes the folder for this process, and removes what a process that was killed left half-written.
 
         UserError if another process trains this run, as far as the file system's locks tell.
         """
-        if self._lock.take() is False:
+        if self._lock.take(wait=False) is False:
             raise UserError(
                 f"Another process is training {self.path}: stop it or let it end, or start one more run "
                 "with --resume=none."
