@@ -153,7 +153,8 @@ def show_training(page: Page, run: Path) -> None:
         [
             ("Losses of generator and discriminators.", x, lines(rows, "loss/g", "loss/d")),
             ("Mean scores of real and fake clips.", x, lines(rows, *scores)),
-        ]
+        ],
+        "kimg",
     )
 
 

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of torch or of the model: errors, files, videos, command lines."""
+"""Helpers that know nothing of torch or of the model: files, caches, locks, processes, videos, pages, command lines."""

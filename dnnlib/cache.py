@@ -1,9 +1,9 @@
-"""Where everything is kept that can be made or downloaded again."""
+"""The folder of everything that can be made or downloaded again, and may be deleted at any time."""
 
 import os
 from pathlib import Path
 
 
 def cache_root() -> Path:
-    """Folder of everything that is compiled: PV3D_CACHE_DIR or ~/.cache/pv3d."""
+    """Return the cache's folder, which may not exist yet: PV3D_CACHE_DIR or ~/.cache/pv3d."""
     return Path(os.environ.get("PV3D_CACHE_DIR") or Path.home() / ".cache" / "pv3d")

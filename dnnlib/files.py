@@ -20,19 +20,20 @@ from dnnlib.errors import UserError
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 REFUSED_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
 
-# Bounds of a JSON file: of about 15000 cameras, those of 10 minutes at 25 frames a second. Whatever they let through
-# takes less than 200 MB.
+# Bounds of a JSON file. Whatever they let through takes less than 200 MB of memory.
 MAX_JSON_BYTES = 2**23
 MAX_JSON_VALUES = 2**20
-# What `atomic_path` calls a file while it is written: the machine and the process that write it, and a random part. No
-# process number of any system has ten digits.
+# The name that `atomic_path` gives a file while it is written: the machine and the process that write it, and a random
+# part. No process number of any system has ten digits.
 TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>[1-9]\d{0,8})-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
 ABANDONED_SECONDS = 24 * 3600  # a writer that lives writes more often
 MAX_SHOWN = 300  # characters of a name or an error of unknown origin in a message
 
+# --- Errors of the operating system -----------------------------------------------------------------------------------
+
 
 def storage_error(error: OSError, path: str | os.PathLike) -> UserError | None:
-    """The user's version of an OSError met while writing `path`: full disk, no permission; None if it is neither."""
+    """Return the user's version of an OSError met while writing `path`: full disk, no permission; None if neither."""
     if error.errno in FULL_ERRNOS:
         return UserError(f"No space left to write {path}: free some space or choose another folder.")
     if error.errno in REFUSED_ERRNOS:
@@ -42,11 +43,14 @@ def storage_error(error: OSError, path: str | os.PathLike) -> UserError | None:
 
 @contextlib.contextmanager
 def storage_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Raises what `storage_error` makes of an OSError in the block."""
+    """Raise what `storage_error` makes of an OSError in the block."""
     try:
         yield
     except OSError as error:
         raise storage_error(error, path) or error from error
+
+
+# --- Files that are whole or absent -----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -76,10 +80,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes the temporary files of `atomic_path` in a folder whose writers were killed.
+    """Remove the temporary files of `atomic_path` in a folder whose writers were killed.
 
-    Those of this machine, if the process is gone; of other machines, whose processes cannot be asked, if nobody wrote
-    for a day. This process must be writing none there: one of its own number is of an earlier process.
+    A file of this machine goes if its process is gone; one of another machine, whose processes cannot be asked, if
+    nobody wrote to it for a day. This process must be writing none there: one of its own number is of an earlier
+    process.
 
     Raises:
         UserError: the folder cannot be written to.
@@ -101,7 +106,7 @@ def _is_abandoned(path: Path, machine: str, process: int) -> bool:
 
 
 def _machine() -> str:
-    """Eight characters for this machine in file names that other machines see."""
+    """Return eight characters that stand for this machine in file names that other machines see."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
@@ -114,7 +119,7 @@ def _is_running(process: int) -> bool:
 
 
 def _flush_to_disk(path: Path) -> None:
-    """fsync a file, or a folder so that a rename in it survives a power cut."""
+    """Flush a file to the disk, or a folder so that a rename in it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,6 +129,9 @@ def _flush_to_disk(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
 
 
 def write_json(path: str | os.PathLike, obj: Any) -> None:
@@ -144,14 +152,15 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_JSON_VALUES) -> Any:
-    """What JSON text means. ValueError, in words, if it is none, too large or too deep.
+    """Parse JSON text. ValueError, in words, if it is none, too large or too deep.
 
     Every value follows a comma, a colon or a bracket, so these are counted before memory is spent on any: an object
     takes up to 30 times the room of its text.
     """
     if len(data) > max_bytes:
         raise ValueError(f"more than {max_bytes} bytes")
-    if sum(map(data.count, (b",", b":", b"[", b"{"))) > max_values:
+    marks = sum(data.count(mark) for mark in (b",", b":", b"[", b"{"))
+    if marks > max_values:
         raise ValueError(f"more than {max_values} values")
     try:
         return json.loads(data.decode("utf-8-sig"))  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -159,14 +168,22 @@ def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = M
         raise ValueError("nested too deeply") from None
 
 
+# --- Reading and naming what others wrote -----------------------------------------------------------------------------
+
+
 def read_file(path: str | os.PathLike, what: str, most: int) -> bytes:
-    """A file's bytes. UserError as of `require_file`; ValueError if there are more than `most`, which are not read."""
+    """Read a file's bytes.
+
+    Raises:
+        UserError: as of `require_file`.
+        ValueError: there are more than `most`, which are not read.
+    """
     with open(require_file(path, what), "rb") as file:
         return read_at_most(file, most)
 
 
 def read_at_most(file: IO[bytes], most: int) -> bytes:
-    """The rest of a file. ValueError if it is longer than `most` bytes, whatever any header says."""
+    """Read the rest of a file. ValueError if it is longer than `most` bytes, whatever any header says."""
     data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"more than {most} bytes")
@@ -174,9 +191,10 @@ def read_at_most(file: IO[bytes], most: int) -> bytes:
 
 
 def require_file(path: str | os.PathLike, what: str) -> Path:
-    """`path` as a Path if it is a file, or a link to one; it is not opened, for a pipe would wait for its other end.
+    """Return `path` as a Path if it is a file, or a link to one. It is not opened: a pipe would wait for its other end.
 
-    Raises UserError that says which `what` ('snapshot', 'video') is missing, or no ordinary file.
+    Raises:
+        UserError: the `what` ('video', 'camera file') is missing, or no ordinary file.
     """
     path = Path(path)
     try:
@@ -195,11 +213,15 @@ def require_file(path: str | os.PathLike, what: str) -> Path:
 
 
 def shown(text: str) -> str:
-    """Text of unknown origin, such as a name in an archive, as it may stand in a message: one line that no terminal
-    takes for commands, of at most MAX_SHOWN characters."""
-    return printable(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
+    """Return text of unknown origin, such as a name in an archive, as it may stand in a message.
+
+    It is one line that no terminal takes for commands, of at most MAX_SHOWN characters.
+    """
+    if len(text) > MAX_SHOWN:
+        text = text[: MAX_SHOWN - 3] + "..."
+    return printable(text)
 
 
 def printable(text: str) -> str:
-    """Text in which what a terminal might take for commands, and every other unprintable character, is spelled out."""
+    """Spell out what a terminal might take for commands, and every other unprintable character of a text."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, which grow: a line that a killed process cut short counts as none."""
+"""Files of one JSON object a line, which grow; a line that a killed process cut short counts as none."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from dnnlib.files import atomic_path, parse_json, storage_errors
 
 
 def append(path: Path, lines: Iterable[str]) -> None:
-    """Appends lines, which come without their ends, behind whole ones: it ends a last line that was cut short.
+    """Append lines, which come without their ends, behind whole ones: a last line that was cut short is ended first.
 
     Raises:
         UserError: the disk is full or the folder cannot be written to.
@@ -23,26 +23,34 @@ def append(path: Path, lines: Iterable[str]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file, without the lines that hold none."""
-    return [value for line in path.read_bytes().splitlines() if (value := _parse(line)) is not None]
+    """Read the objects of a file; lines that hold none are passed over."""
+    values = [_parse(line) for line in path.read_bytes().splitlines()]
+    return [value for value in values if value is not None]
 
 
 def keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> bool:
-    """Drops the lines that are not wanted or hold no object, if the file exists. True if there were any."""
+    """Drop the lines that are not wanted or hold no object, if the file exists; return whether there were any."""
     if not path.exists():
         return False
     lines = path.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if (value := _parse(line)) is not None and wanted(value)]
-    if kept != lines:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(b"".join(kept))
-    return kept != lines
+    kept = []
+    for line in lines:
+        value = _parse(line)
+        if value is not None and wanted(value):
+            kept.append(line)
+    if len(kept) == len(lines):
+        return False
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"".join(kept))
+    return True
 
 
 def number(line: dict[str, Any], name: str) -> float:
-    """A value of a line; NaN, which compares with nothing, if it is no number."""
+    """Return a value of a line; NaN, which compares with nothing, if it is no number."""
     value = line.get(name)
-    return value if type(value) in (int, float) else math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return value
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
@@ -54,7 +62,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_torn(path: Path) -> bool:
-    """Whether a file ends within a line; what is no ordinary file, such as a pipe, has no end."""
+    """Return whether a file ends within a line; what is no ordinary file, such as a pipe, has no end."""
     if not path.is_file() or path.stat().st_size == 0:
         return False
     with open(path, "rb") as file:

@@ -19,8 +19,8 @@ os.register_at_fork(after_in_child=_close_in_child)
 class PathLock:
     """An advisory lock on a file or on a folder itself.
 
-    Nothing is written into either. The kernel releases the lock when its process ends, even if it is killed. On a network file
-    system it may hold among the processes of one machine only.
+    Nothing is written into either. The kernel releases the lock when its process ends, even if it is killed. On a
+    network file system it may hold among the processes of one machine only.
 
     As a context it is released at the end, if it was taken.
     """

@@ -27,48 +27,54 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
   overflow-x: auto; }
 """
 COLOURS = ("#3b76d9", "#d9603b", "#3a9e62", "#9a57c9", "#b98b1d")
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 460, 220, 44, 26, 12  # of a chart, in pixels
+# A chart and the frame of its lines, in pixels.
+WIDTH, HEIGHT = 460, 220
+LEFT, RIGHT = 44, WIDTH - 8
+TOP, BOTTOM = 12, HEIGHT - 26
+LEGEND_STEP = 104  # between the names of two lines
+FRAME = f'<rect x="{LEFT}" y="{TOP}" width="{RIGHT - LEFT}" height="{BOTTOM - TOP}" fill="none" stroke="var(--line)"/>'
+
 Lines = dict[str, Sequence[float | None]]  # by name; None where there is no value
 
 
 @dataclass
 class Page:
-    """A page built top to bottom, then written."""
+    """A page that is built top to bottom, then written."""
 
     title: str
     parts: list[str] = field(default_factory=list)
 
     def heading(self, text: str, note: str = "") -> None:
-        """A section's title and a sentence."""
+        """Add a section's title and a sentence."""
         self.parts.append(f"<h2>{html.escape(text)}</h2>")
         if note:
             self.parts.append(f'<p class="soft">{html.escape(note)}</p>')
 
     def code(self, text: str) -> None:
-        """A block of commands."""
+        """Add a block of commands."""
         self.parts.append(f"<pre><code>{html.escape(text)}</code></pre>")
 
     def videos(self, items: Sequence[tuple[Path, str]]) -> None:
-        """A row of looping H.264 videos with captions."""
-        cells = [
-            f'<video autoplay loop muted playsinline controls src="data:video/mp4;base64,{_base64(path)}"></video>'
-            for path, _ in items
-        ]
-        self._row(cells, [caption for _, caption in items])
+        """Add a row of looping H.264 videos with captions."""
+        figures = []
+        for path, caption in items:
+            source = f"data:video/mp4;base64,{_base64(path)}"
+            video = f'<video autoplay loop muted playsinline controls src="{source}"></video>'
+            figures.append(_figure(video, caption))
+        self._row(figures)
 
-    def charts(self, items: Sequence[tuple[str, Sequence[float], Lines]]) -> None:
-        """A row of line charts: (caption, x, {name: y})."""
-        self._row([line_chart(x, lines) for _, x, lines in items], [caption for caption, _, _ in items])
+    def charts(self, items: Sequence[tuple[str, Sequence[float], Lines]], unit: str) -> None:
+        """Add a row of line charts: (caption, x, {name: y}), x in the unit given."""
+        figures = []
+        for caption, x, lines in items:
+            figures.append(_figure(line_chart(x, lines, unit), caption))
+        self._row(figures)
 
-    def _row(self, cells: Sequence[str], captions: Sequence[str]) -> None:
-        figures = (
-            f"<figure>{cell}<figcaption>{html.escape(caption)}</figcaption></figure>"
-            for cell, caption in zip(cells, captions, strict=True)
-        )
+    def _row(self, figures: Sequence[str]) -> None:
         self.parts.append(f'<div class="row">{"".join(figures)}</div>')
 
     def write(self, path: Path) -> None:
-        """Writes the page atomically."""
+        """Write the page atomically."""
         title = html.escape(self.title)
         text = (
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
@@ -79,41 +85,69 @@ class Page:
             temporary.write_text(text, encoding="utf-8")
 
 
-def line_chart(x: Sequence[float], lines: Lines) -> str:
-    """An SVG chart of lines over x, which rises, with ranges on its axes and a legend; unknown points are left out."""
-    values = [y for line in lines.values() for y in line if _known(y)]
-    if len(x) < 2 or not values:
-        return "<p>Too few points for a chart.</p>"
-    low, high = min(values), max(values)
-    high = high if high > low else low + 1
-
-    def place(a: float, b: float) -> str:
-        return (
-            f"{LEFT + (a - x[0]) / (x[-1] - x[0]) * (WIDTH - LEFT - 8):.1f},"
-            f"{HEIGHT - BOTTOM - (b - low) / (high - low) * (HEIGHT - BOTTOM - TOP):.1f}"
-        )
-
-    drawn = [
-        f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - 8}" height="{HEIGHT - BOTTOM - TOP}" fill="none" '
-        'stroke="var(--line)"/>'
-    ]
-    for index, ((name, line), colour) in enumerate(zip(lines.items(), itertools.cycle(COLOURS), strict=False)):
-        points = " ".join(place(a, b) for a, b in zip(x, line, strict=True) if _known(b))
-        drawn.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        drawn.append(
-            f'<text x="{LEFT + 8 + 104 * index}" y="{TOP + 14}" style="fill:{colour}">{html.escape(name)}</text>'
-        )
-    for a, anchor in ((x[0], "start"), (x[-1], "end")):
-        left = LEFT if anchor == "start" else WIDTH - 8
-        drawn.append(f'<text x="{left}" y="{HEIGHT - 8}" text-anchor="{anchor}">{a:.3g} kimg</text>')
-    for b, top in ((high, TOP + 10), (low, HEIGHT - BOTTOM)):
-        drawn.append(f'<text x="{LEFT - 4}" y="{top}" text-anchor="end">{b:.3g}</text>')
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(drawn)}</svg>'
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _figure(content: str, caption: str) -> str:
+    return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def line_chart(x: Sequence[float], lines: Lines, unit: str) -> str:
+    """Draw lines over x, which rises, as SVG, with ranges on its axes and a legend; unknown points are left out.
+
+    Args:
+        x: at least two numbers, for there to be a chart.
+        lines: y by name, as many numbers as x.
+        unit: of x.
+    """
+    known = {}
+    values = []
+    for name, line in lines.items():
+        known[name] = _known_points(x, line)
+        values += [y for _, y in known[name]]
+    if len(x) < 2 or not values:
+        return "<p>Too few points for a chart.</p>"
+    first, last = x[0], x[-1]
+    low, high = min(values), max(values)
+    if high == low:
+        high = low + 1
+
+    def place(a: float, b: float) -> str:
+        """Return a point's position in pixels."""
+        across = (a - first) / (last - first)
+        up = (b - low) / (high - low)
+        left = LEFT + across * (RIGHT - LEFT)
+        top = BOTTOM - up * (BOTTOM - TOP)
+        return f"{left:.1f},{top:.1f}"
+
+    drawn = [FRAME]
+    legend_left = LEFT + 8
+    colours = itertools.cycle(COLOURS)
+    for name, points in known.items():
+        colour = next(colours)
+        path = " ".join(place(a, b) for a, b in points)
+        drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        drawn.append(_text(name, legend_left, TOP + 14, f'style="fill:{colour}"'))
+        legend_left += LEGEND_STEP
+    ends = [
+        (first, LEFT, "start"),
+        (last, RIGHT, "end"),
+    ]
+    for number, left, anchor in ends:
+        drawn.append(_text(f"{number:.3g} {unit}", left, HEIGHT - 8, f'text-anchor="{anchor}"'))
+    for number, top in ((high, TOP + 10), (low, BOTTOM)):
+        drawn.append(_text(f"{number:.3g}", LEFT - 4, top, 'text-anchor="end"'))
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(drawn)}</svg>'
+
+
+def _text(text: str, left: int, top: int, attribute: str) -> str:
+    return f'<text x="{left}" y="{top}" {attribute}>{html.escape(text)}</text>'
+
+
+def _known_points(x: Sequence[float], line: Sequence[float | None]) -> list[tuple[float, float]]:
+    points = []
+    for a, b in zip(x, line, strict=True):
+        if b is not None and math.isfinite(b):
+            points.append((a, b))
+    return points

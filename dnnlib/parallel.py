@@ -5,7 +5,7 @@ import multiprocessing
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -16,10 +16,14 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def parallel_map(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
-    """function(job) for every job, in order; `workers` processes, or this one if there is but one.
+def parallel_map(
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    workers: int,
+) -> Generator[Result, None, None]:
+    """Yield function(job) for every job, in order; `workers` processes, or this one if there is but one.
 
-    Whatever a job raises is raised here, and ends the rest; so does closing the iterator (Ctrl-C). At most two jobs a
+    Whatever a job raises is raised here, and ends the rest; so does closing the generator (Ctrl-C). At most two jobs a
     worker are under way or waiting to be taken, so results do not pile up in memory.
 
     Raises:
@@ -47,11 +51,11 @@ def parallel_map(function: Callable[[Job], Result], jobs: Iterable[Job], workers
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the end of the block, and processes forked in it never act on one.
+    """Hold Ctrl-C back until the end of the block; processes forked in it never act on one.
 
-    Ctrl-C reaches every process of a command; only the main one shall answer it, and stop the others. An interrupt in
-    the midst of starting a process could also get lost or leave a lock behind. (A signal mask would not do: any other
-    thread could take the signal.) Does nothing outside the main thread, where Python delivers no interrupts.
+    Ctrl-C reaches every process of a command; only the main one answers it, and stops the others. An interrupt in the
+    midst of starting a process could also get lost or leave a lock behind. (A signal mask would not do: any other
+    thread could take the signal.) Outside the main thread, where Python delivers no interrupts, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,29 +22,29 @@ COLOUR_TAGS = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc"
 # Of strangers' files, only containers that hold their pixels themselves are opened: a playlist (HLS, concat) named .mp4
 # would have ffmpeg read other files, or addresses. Larger frames than 8K, and what asks for more memory, are refused.
 CONTAINERS = "mov,matroska,avi,gif"
-MAX_PIXELS, MAX_BLOCK_BYTES = 2**25, 2**28
-CAUTION = [
-    "-max_alloc",
-    str(MAX_BLOCK_BYTES),
-    "-protocol_whitelist",
-    "file",
-    "-format_whitelist",
-    CONTAINERS,
-    "-max_pixels",
-    str(MAX_PIXELS),
-]
+MAX_PIXELS = 2**25
+MAX_BLOCK_BYTES = 2**28  # that ffmpeg allocates at once
+CAUTION = {
+    "-max_alloc": str(MAX_BLOCK_BYTES),
+    "-protocol_whitelist": "file",
+    "-format_whitelist": CONTAINERS,
+    "-max_pixels": str(MAX_PIXELS),
+}
 STREAM_LINE = re.compile(r"^ *Stream #0.*?: Video: .*?(\d{2,5})x(\d{2,5}).*? (\d+(?:\.\d+)?)(k?) fps", re.MULTILINE)
 COUNT_LINE = re.compile(r"frame=\s*(\d+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video holds: number of frames, frames per second (two decimals), width and height in pixels."""
+    """The frames of a video: their number, rate and size."""
 
     frames: int
-    fps: float
-    width: int
+    fps: float  # two decimals
+    width: int  # pixels
     height: int
+
+
+# --- Write and read ---------------------------------------------------------------------------------------------------
 
 
 def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
@@ -75,8 +75,8 @@ def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
             raise _encoder_failure(path, log)
 
 
-def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
-    """Decode a video: every stored frame once, as uint8 [H, W, 3] RGB, whatever its time stamps.
+def read_frames(path: str | os.PathLike) -> Generator[np.ndarray, None, None]:
+    """Decode a video: yield every stored frame once, as uint8 [H, W, 3] RGB, whatever its time stamps.
 
     Raises:
         UserError: the file is missing, not a video, or broken before its end; ffmpeg is missing.
@@ -85,33 +85,47 @@ def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
     # Each PPM image carries its own size, so rotated videos need no special case.
     args = [*_decode_args(path), "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
     with _ffmpeg(args, stdout=True) as (decoder, log):
+        assert decoder.stdout is not None
         count = 0
-        while (frame := _read_ppm(decoder.stdout)) is not None:
+        frame = _read_ppm(decoder.stdout)
+        while frame is not None:
             count += 1
             yield frame
+            frame = _read_ppm(decoder.stdout)
         if decoder.wait() != 0 or count == 0:
             raise _decoder_failure(path, log)
 
 
 def video_info(path: str | os.PathLike, max_frames: int | None = None) -> VideoInfo:
-    """Decode a video, or its first `max_frames` frames, and say what is in it. UserError as of `read_frames`."""
+    """Decode a video, or its first `max_frames` frames, and return what is in it. UserError as of `read_frames`."""
     path = require_file(path, "video")
-    stop = [] if max_frames is None else ["-frames:v", str(max_frames)]
-    with _ffmpeg([*_decode_args(path), *stop, "-f", "null", "-"], level="info") as (decoder, log):
+    args = _decode_args(path)
+    if max_frames is not None:
+        args += ["-frames:v", str(max_frames)]
+    with _ffmpeg([*args, "-f", "null", "-"], level="info") as (decoder, log):
         status = decoder.wait()
         text = _text(log)
-        streams, counts = STREAM_LINE.findall(text), COUNT_LINE.findall(text)
-        if status != 0 or not streams or not counts or int(counts[-1]) == 0:
+        streams = STREAM_LINE.findall(text)
+        counts = COUNT_LINE.findall(text)
+        frames = int(counts[-1]) if counts else 0
+        if status != 0 or not streams or frames == 0:
             raise _decoder_failure(path, log)
     width, height, rate, thousand = streams[-1]  # of the output: after any rotation
-    return VideoInfo(int(counts[-1]), float(rate) * (1000 if thousand else 1), int(width), int(height))
+    fps = float(rate)
+    if thousand:
+        fps *= 1000
+    return VideoInfo(frames=frames, fps=fps, width=int(width), height=int(height))
 
 
 def require_ffmpeg() -> None:
-    """Raises UserError unless ffmpeg runs: for work that makes its first video only after hours."""
+    """Raise UserError unless ffmpeg runs: for work that makes its first video only after hours."""
     with _ffmpeg(["-version"]) as (process, _):
-        if (status := process.wait()) != 0:
-            raise _unusable(f"it ended with status {status}")
+        status = process.wait()
+    if status != 0:
+        raise _unusable(f"it ended with status {status}")
+
+
+# --- ffmpeg's arguments and pipes -------------------------------------------------------------------------------------
 
 
 def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int) -> list[str]:
@@ -122,8 +136,9 @@ def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int) -> li
 
 
 def _decode_args(path: Path) -> list[str]:
-    """-xerror: a damaged file is an error, not a shorter video; passthrough: no frame is dropped or repeated."""
-    return [*CAUTION, "-xerror", "-i", f"file:{path}", "-map", "0:v:0", "-fps_mode", "passthrough"]
+    """Return arguments with which a damaged file is an error (-xerror), and no frame is dropped or repeated."""
+    caution = [word for option in CAUTION.items() for word in option]
+    return [*caution, "-xerror", "-i", f"file:{path}", "-map", "0:v:0", "-fps_mode", "passthrough"]
 
 
 def _even(size: int) -> int:
@@ -136,7 +151,8 @@ def _check_frame(frame: np.ndarray, shape: tuple[int, ...]) -> None:
 
 
 def _feed(encoder: subprocess.Popen, frame: np.ndarray) -> bool:
-    """Hand over one frame, padded to even size; False if the encoder is gone."""
+    """Hand over one frame, padded to even size; return False if the encoder is gone."""
+    assert encoder.stdin is not None
     height, width = frame.shape[:2]
     if height % 2 or width % 2:
         frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -148,15 +164,18 @@ def _feed(encoder: subprocess.Popen, frame: np.ndarray) -> bool:
 
 
 def _close(encoder: subprocess.Popen) -> int:
-    """End the input and wait for the encoder; its exit status."""
+    """End the input and wait for the encoder; return its exit status."""
+    assert encoder.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         encoder.stdin.close()
     return encoder.wait()
 
 
 def _read_ppm(stream: IO[bytes]) -> np.ndarray | None:
-    """The next image of a stream of binary PPMs, or None at its end."""
-    magic, size, limit = stream.readline(), stream.readline(), stream.readline()
+    """Read the next image of a stream of binary PPMs; None at its end."""
+    magic = stream.readline()
+    size = stream.readline()
+    limit = stream.readline()
     if magic != b"P6\n" or limit != b"255\n":
         return None
     width, height = map(int, size.split())
@@ -168,9 +187,12 @@ def _read_ppm(stream: IO[bytes]) -> np.ndarray | None:
 
 @contextlib.contextmanager
 def _ffmpeg(
-    args: list[str], stdin: bool = False, stdout: bool = False, level: str = "error"
+    args: list[str],
+    stdin: bool = False,
+    stdout: bool = False,
+    level: str = "error",
 ) -> Iterator[tuple[subprocess.Popen, IO[bytes]]]:
-    """Run ffmpeg with its messages in a temporary file (a full pipe would block it); stopped on the way out."""
+    """Run ffmpeg with its messages in a temporary file (a full pipe would block it); stop it on the way out."""
     with tempfile.TemporaryFile() as log:
         try:
             process = subprocess.Popen(
@@ -178,8 +200,8 @@ def _ffmpeg(
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
                 stderr=log,
-                start_new_session=True,
-            )  # Ctrl-C is for us: we decide what becomes of the file
+                start_new_session=True,  # Ctrl-C is for us: we decide what becomes of the file
+            )
         except (RuntimeError, OSError) as error:
             raise _unusable(error) from error
         try:
@@ -191,6 +213,9 @@ def _ffmpeg(
                     if stream is not None:
                         stream.close()
             process.wait()
+
+
+# --- Failures ---------------------------------------------------------------------------------------------------------
 
 
 def _unusable(reason: object) -> UserError:
@@ -206,7 +231,7 @@ def _text(log: IO[bytes]) -> str:
 
 
 def _last_words(log: IO[bytes]) -> str:
-    """ffmpeg's last message, without the `[part @ address]` before it."""
+    """Return ffmpeg's last message, without the `[part @ address]` before it."""
     lines = _text(log).strip().splitlines() or ["no message"]
     return shown(re.sub(r"^(\[[^]]*\] *)+", "", lines[-1]))
 

@@ -1,4 +1,4 @@
-"""dnnlib.page: one file that holds everything, and charts that bear gaps."""
+"""dnnlib.page: one file that holds everything, and charts whose lines may have gaps."""
 
 import base64
 import re
@@ -22,7 +22,7 @@ def test_a_page_holds_its_videos(tmp_path):
     page.heading("Second")
     page.code("python train.py --a < b")
     page.videos([(tmp_path / "a.mp4", "A caption & more.")])
-    page.charts([("Losses.", [0, 1], {"g": [1.0, 2.0]})])
+    page.charts([("Losses.", [0, 1], {"g": [1.0, 2.0]})], "hours")
     page.write(tmp_path / "new" / "index.html")
     text = (tmp_path / "new" / "index.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>") and "<title>Heads &amp; tails</title>" in text
@@ -35,27 +35,27 @@ def test_a_page_holds_its_videos(tmp_path):
 
 
 def test_a_chart_spans_its_ranges():
-    svg = line_chart([0.0, 1.0, 4.0], {"up": [0.0, 1.0, 2.0], "down": [2.0, 1.0, -2.0]})
+    svg = line_chart([0.0, 1.0, 4.0], {"up": [0.0, 1.0, 2.0], "down": [2.0, 1.0, -2.0]}, "hours")
     up, down = polylines(svg)
     left, middle, right = (x for x, _ in up)
     assert middle - left == pytest.approx((right - left) / 4, abs=0.2), "x is to scale"
     assert up[2][1] == down[0][1] < up[1][1] < up[0][1] < down[2][1], "y points up"
-    assert "0 kimg" in svg and "4 kimg" in svg and ">2<" in svg and ">-2<" in svg and ">up<" in svg
+    assert "0 hours" in svg and "4 hours" in svg and ">2<" in svg and ">-2<" in svg and ">up<" in svg
 
 
 def test_a_chart_leaves_out_what_is_not_known():
-    (line,) = polylines(line_chart([0, 1, 2, 3], {"loss": [1.0, None, float("nan"), 3.0]}))
+    (line,) = polylines(line_chart([0, 1, 2, 3], {"loss": [1.0, None, float("nan"), 3.0]}, "hours"))
     assert len(line) == 2
-    (line,) = polylines(line_chart([0, 1], {"flat": [5.0, 5.0]}))
+    (line,) = polylines(line_chart([0, 1], {"flat": [5.0, 5.0]}, "hours"))
     assert len({y for _, y in line}) == 1
-    assert polylines(line_chart([0, 1], {"gone": [None, None], "there": [0.0, 1.0]}))[0] == []
+    assert polylines(line_chart([0, 1], {"gone": [None, None], "there": [0.0, 1.0]}, "hours"))[0] == []
 
 
 def test_a_chart_of_many_lines_draws_them_all():
     lines = {f"line {index}": [0.0, float(index)] for index in range(7)}
-    assert len(polylines(line_chart([0, 1], lines))) == 7
+    assert len(polylines(line_chart([0, 1], lines, "hours"))) == 7
 
 
 @pytest.mark.parametrize("x, lines", [([], {}), ([1], {"a": [1.0]}), ([1, 2], {"a": [None, None]}), ([1, 2], {})])
 def test_too_little_for_a_chart(x, lines):
-    assert "Too few points" in line_chart(x, lines)
+    assert "Too few points" in line_chart(x, lines, "hours")

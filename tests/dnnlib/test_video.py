@@ -24,7 +24,7 @@ def test_round_trip(tmp_path):
     write_video(path, iter(frames), fps=25)
     info = video_info(path)
     assert (info.frames, info.fps, info.width, info.height) == (12, 25.0, 64, 48)
-    assert video_info(path, max_frames=1) == VideoInfo(1, 25.0, 64, 48)
+    assert video_info(path, max_frames=1) == VideoInfo(frames=1, fps=25.0, width=64, height=48)
     decoded = list(read_frames(path))
     assert len(decoded) == 12 and decoded[0].dtype == np.uint8
     for frame, back in zip(frames, decoded, strict=True):
@@ -102,7 +102,7 @@ def test_broken_files(tmp_path):
 
 
 def packed(path: Path, *args: str | Path) -> Path:
-    """A video file that ffmpeg makes as it is told."""
+    """A video file that ffmpeg makes with these arguments."""
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *args, path], check=True)
     return path
 
@@ -121,7 +121,7 @@ def test_a_name_inside_does_not_pass_for_the_stream(tmp_path):
     write_video(tmp_path / "a.mp4", ramp(3, 32, 32), fps=25)
     lie = "handler_name=Stream #0:0: Video: x, 77x77, 7.5 fps\n   Stream #0:0: Video: x, 77x77, 7.5 fps"
     path = packed(tmp_path / "b.mp4", "-i", tmp_path / "a.mp4", "-c", "copy", "-metadata:s:v", lie)
-    assert video_info(path) == VideoInfo(3, 25.0, 32, 32)
+    assert video_info(path) == VideoInfo(frames=3, fps=25.0, width=32, height=32)
 
 
 @pytest.mark.parametrize("other", ["inside.mp4", "file:{folder}/inside.mp4"])
