@@ -4,6 +4,7 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Generator, Iterable, Iterator
@@ -56,7 +57,7 @@ def convert(
 ) -> None:
     """Make a dataset from the published PV3D layout (videos, cameras, list)."""
     refuse_existing(dest)
-    jobs = convert_jobs(source, resolution, max_frames, skip_broken)[:clips]
+    jobs = convert_jobs(source, resolution=resolution, max_frames=max_frames, skip_broken=skip_broken)[:clips]
     _write(dest, parallel_map(convert_clip, jobs, workers), len(jobs), skip_broken)
 
 
@@ -74,7 +75,10 @@ def synth(
 ) -> None:
     """Make a dataset of procedural talking heads with exact cameras."""
     refuse_existing(dest)
-    jobs = [SynthJob(seed, index, frames, resolution, fps, depth) for index in range(clips)]
+    jobs = [
+        SynthJob(seed=seed, index=index, frames=frames, resolution=resolution, fps=fps, depth=depth)
+        for index in range(clips)
+    ]
     _write(dest, parallel_map(synth_clip, jobs, workers), clips)
 
 
@@ -83,7 +87,8 @@ def synth(
 @workers_option
 def check(path: Path, workers: int) -> None:
     """Name everything that is broken in a dataset, a line each; exit status 1 if there is anything."""
-    findings = list(check_dataset(path, workers, lambda items, total: _progress(items, total, "frame")))
+    progress = functools.partial(_progress, unit="frame")
+    findings = list(check_dataset(path, workers=workers, progress=progress))
     for finding in findings:  # after the progress bar, which would run into them
         click.echo(finding)
     problems = sum(finding.broken for finding in findings)

@@ -19,7 +19,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from dnnlib.video import write_video
 from torch_utils import custom_ops, runtime
-from training.cameras import CAMERA_DIM, as_camera, frontal_label, orbit_labels, resample_labels
+from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
 from training.sampling import mesh, pictures
@@ -202,7 +202,7 @@ def read_cameras(path: Path) -> torch.Tensor:
     """Labels [F, 25] of a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data."""
     rows = read_json(path)
     rows = rows if isinstance(rows, list) else []
-    labels = [as_camera(row[1] if isinstance(row, list) and len(row) == 2 else row) for row in rows]
+    labels = [parse_label(row[1] if isinstance(row, list) and len(row) == 2 else row) for row in rows]
     if not labels or any(label is None for label in labels):
         raise UserError(f"{path} is no camera path: expected a JSON list of labels of {CAMERA_DIM} finite numbers.")
     return torch.from_numpy(np.stack(labels))

@@ -28,7 +28,7 @@ from torch_utils import custom_ops, distributed, runtime
 from training import config as options
 from training.checkpoints.opener import open_snapshot
 from training.data.dataset import ClipDataset
-from training.data.loader import dead_loader
+from training.data.loader import worker_failure
 from training.runs.folder import RunFolder, RunOptions
 from training.runs.pictures import SnapshotPictures
 from training.runs.progress import Progress
@@ -304,7 +304,7 @@ def _dead_loaders_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        mistake = dead_loader(error)
+        mistake = worker_failure(error)
         if mistake is None:
             raise
         raise mistake from error

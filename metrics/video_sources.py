@@ -19,8 +19,9 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_file
 from dnnlib.video import read_frames, write_video
 from training.checkpoints.snapshots import Snapshot
-from training.data.dataset import ClipDataset, camera_window
+from training.data.dataset import ClipDataset
 from training.data.files import FRAME_SUFFIXES, MAX_FILE_BYTES, decode_frame
+from training.data.pairs import camera_window
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_spec, generate
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")

@@ -15,8 +15,9 @@ from tests.helpers import tiny
 from torch_utils import runtime
 from training import synthetic
 from training.checkpoints.snapshots import save_snapshot
-from training.data.dataset import ClipDataset, camera_bank
+from training.data.dataset import ClipDataset
 from training.data.files import encode_png
+from training.data.pairs import camera_bank
 from training.data.writer import ClipRecord, write_dataset
 
 
@@ -56,7 +57,7 @@ def heads(tmp_path_factory) -> Path:
         for seed in range(3):
             clip = synthetic.render_clip(seed, 32, 16)
             frames = [(f"{index:05d}.png", encode_png(frame)) for index, frame in enumerate(clip.frames)]
-            writer.add(ClipRecord(f"{seed:05d}", frames, clip.cameras, 25.0))
+            writer.add(ClipRecord(name=f"{seed:05d}", frames=frames, cameras=clip.cameras, fps=25.0))
     return path
 
 
@@ -65,5 +66,6 @@ def snapshot(heads, tmp_path_factory) -> Path:
     """A snapshot of tiny untrained networks that 2000 clips have been shown to, with the cameras of `heads`."""
     path = tmp_path_factory.mktemp("snapshot") / "network-snapshot-000002.000.pkl"
     options = tiny.config()
-    save_snapshot(path, options, tiny.networks(options), camera_bank(ClipDataset(heads)), {"kimg": 2.0})
+    bank = camera_bank(ClipDataset(heads), seed=0)
+    save_snapshot(path, options, tiny.networks(options), bank, {"kimg": 2.0})
     return path

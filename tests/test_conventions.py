@@ -14,8 +14,9 @@ from tests.helpers.views import ray, turned
 from training import cameras, config
 from training.cameras import condition_cameras
 from training.checkpoints.snapshots import build_networks
-from training.data.dataset import CameraSampler, ClipDataset, draw_pair, training_batches
+from training.data.dataset import ClipDataset
 from training.data.files import encode_png
+from training.data.pairs import CameraSampler, draw_pair, training_batches
 from training.data.writer import ClipRecord, write_dataset
 from training.rendering.rays import camera_rays
 from training.runs.folder import RunFolder, stamp
@@ -28,19 +29,21 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "conventions.md"
 HOLDERS = [ROOT / "tests" / f"test_conventions{part}.py" for part in ("", "_of_pictures")]
 PI = math.pi
+WINDOW = config.TrainingConfig().window
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> ClipDataset:
     """Clips of 20, 16 and 1 frames of 16 pixels; red is the frame's number, the other colours are 200."""
-    path = tmp_path_factory.mktemp("conventions") / "clips"
-    with write_dataset(path) as writer:
+    folder = tmp_path_factory.mktemp("conventions") / "clips"
+    with write_dataset(folder) as writer:
         for index, length in enumerate((20, 16, 1)):
             frames = np.full([length, 3, 16, 16], 200, dtype=np.uint8)
             frames[:, 0] = np.arange(length)[:, None, None]
             files = [(f"{i:05d}.png", encode_png(frame)) for i, frame in enumerate(frames)]
-            writer.add(ClipRecord(f"{index:05d}", files, cameras.orbit_labels(length).numpy(), 25.0))
-    return ClipDataset(path)
+            path = cameras.orbit_labels(length).numpy()
+            writer.add(ClipRecord(name=f"{index:05d}", frames=files, cameras=path, fps=25.0))
+    return ClipDataset(folder)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def G():
     return tiny.generator()
 
 
-# ---- cameras
+# --- Cameras ----------------------------------------------------------------------------------------------------------
 
 
 def test_label_layout():
@@ -130,7 +133,7 @@ def test_angles_are_offsets_from_the_frontal_camera():
 def test_mirroring():
     label, mirrored = turned(), cameras.mirror_label(turned())
     assert (label * mirrored < 0).nonzero().flatten().tolist() == [i for i in (1, 2, 3, 4, 8) if label[i] != 0]
-    assert cameras.MIRROR_NEGATES == (1, 2, 3, 4, 8)
+    assert cameras.MIRROR_NEGATES == [1, 2, 3, 4, 8]
     there = torch.tensor([-1.0, 1.0, 1.0])
     torch.testing.assert_close(ray(mirrored, 1, 2), ray(label, 7, 2) * there)
 
@@ -142,12 +145,13 @@ def test_cameras_of_mapping_and_rendering():
         assert torch.equal(seen, mapped) and torch.equal(rendered, clip)
 
 
-# ---- time
+# --- Time -------------------------------------------------------------------------------------------------------------
 
 
 def test_times_of_pairs(clips):
-    batch = next(training_batches(clips, 32, seed=0, workers=0))
-    fakes, _ = CameraSampler(clips).sample(0, 32)
+    batch = next(training_batches(clips, 32, seed=0, workers=0, window=WINDOW, mirror=True))
+    sequences = [clip.cameras for clip in clips.clips]
+    fakes, _ = CameraSampler(sequences, window=WINDOW, mirror=True).sample(0, 32)
     for times in (batch["times"], fakes):
         assert times.min() >= 0 and times.max() <= 1 and (times[:, 1] >= times[:, 0]).all()
     x = tiny.networks(tiny.config()).D_vid.assemble(torch.zeros(4, 3, 32, 32), torch.tensor([[0.1, 0.8], [0.3, 0.3]]))
@@ -155,14 +159,15 @@ def test_times_of_pairs(clips):
 
 
 def test_times_of_real_frames(clips):
-    pair = draw_pair(np.random.default_rng(0), clips, 1, mirror=0)  # 16 frames: the clip is the window
+    pair = draw_pair(np.random.default_rng(0), clips, 1, window=WINDOW, mirror=0)  # 16 frames: the clip is the window
     torch.testing.assert_close(pair.times, (pair.frames[:, 0, 0, 0] / 15).astype(np.float32))
-    assert draw_pair(np.random.default_rng(0), clips, 2).times.tolist() == [0, 0]
+    single = draw_pair(np.random.default_rng(0), clips, 2, window=WINDOW, mirror=0)
+    assert single.times.tolist() == [0, 0]
 
 
 def test_times_of_fake_frames(clips):
-    path = torch.arange(16.0).reshape(1, 16, 1).expand(1, 16, 25)  # camera number i is i everywhere
-    times, labels = CameraSampler(path, mirror=False).sample(0, 50)
+    path = np.arange(16.0).repeat(25).reshape(16, 25)  # camera number i is i everywhere
+    times, labels = CameraSampler([path], window=WINDOW, mirror=False).sample(0, 50)
     assert torch.equal(labels[..., 0], (times * 16).floor()) and (times * 15 % 1 != 0).all()
 
 
@@ -180,7 +185,7 @@ def test_motion_starts_at_time_zero(G):
     assert not torch.allclose(*last)
 
 
-# ---- counting and chance
+# --- Counting and chance ----------------------------------------------------------------------------------------------
 
 
 def test_frames_are_folded_clip_by_clip():
@@ -235,13 +240,15 @@ def test_training_seed(clips, tmp_path):
     first, again, other = (each.G.state_dict() for each in nets)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["decoder.net.0.weight"], other["decoder.net.0.weight"])
-    whole, rest = (next(training_batches(clips, 4, seed=0, start=start, workers=0)) for start in (0, 2))
+    whole, rest = (
+        next(training_batches(clips, 4, seed=0, start=start, workers=0, window=WINDOW, mirror=True)) for start in (0, 2)
+    )
     assert torch.equal(whole["cameras"][2:], rest["cameras"][:2])
     first, again = (trained(clips, tmp_path / name, training__kimg=0.002)[0].networks.G.state_dict() for name in "ab")
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-# ---- the page
+# --- The page ---------------------------------------------------------------------------------------------------------
 
 
 def lines_of(page: str) -> list[str]:

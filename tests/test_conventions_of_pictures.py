@@ -27,7 +27,7 @@ def G():
     return tiny.generator()
 
 
-# ---- pixels and rays
+# --- Pixels and rays --------------------------------------------------------------------------------------------------
 
 
 def test_rows_run_down_and_columns_right():
@@ -76,7 +76,7 @@ def test_resizing_keeps_the_edges():
     assert shrink(np.arange(8, dtype=np.uint8) * np.ones([3, 8, 1], np.uint8), 4)[0, 0].tolist() == [2, 6]
 
 
-# ---- planes
+# --- Planes -----------------------------------------------------------------------------------------------------------
 
 
 def test_channels_of_the_planes(G):
@@ -139,7 +139,7 @@ def test_meshes_are_in_world_units():
     np.testing.assert_allclose(vertices.max(axis=0), [0.1, 0.5, 0.5], atol=1e-6)
 
 
-# ---- values
+# --- Values -----------------------------------------------------------------------------------------------------------
 
 
 def test_range_of_real_frames():

@@ -242,7 +242,8 @@ def test_check_names_every_broken_thing_at_once(tmp_path):
     with write_dataset(folder) as writer:
         for name, length in (("a", 20), ("b", 16), ("short", 15)):
             frames = [(f"{i:05d}.png", encode_png(np.full([3, 16, 16], i, np.uint8))) for i in range(length)]
-            writer.add(ClipRecord(name, frames, canonical_label()[None].repeat(length, 1).numpy(), 25.0))
+            cameras = canonical_label().repeat(length, 1).numpy()
+            writer.add(ClipRecord(name=name, frames=frames, cameras=cameras, fps=25.0))
     good = run("check", folder, "--workers", 1)
     assert good.exit_code == 1 and good.output.count("broken:") == 1 and "short" in good.output
 

@@ -51,7 +51,7 @@ def test_processes_with_different_data_do_not_train(heads, tmp_path):
     with write_dataset(tmp_path / "heads1") as writer:
         clip = synthetic.render_clip(7, 32, 16)
         frames = [(f"{index:05d}.png", encode_png(frame)) for index, frame in enumerate(clip.frames)]
-        writer.add(ClipRecord("00000", frames, clip.cameras, 25.0))
+        writer.add(ClipRecord(name="00000", frames=frames, cameras=clip.cameras, fps=25.0))
     script = tmp_path / "different.py"
     script.write_text(DIFFERENT)
     arguments = command(tmp_path / "runs", Path("unused"))[1:]

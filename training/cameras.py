@@ -4,13 +4,15 @@ A label is the flattened 4 x 4 cam2world matrix followed by the flattened 3 x 3 
 +y down, +z forward (the viewing direction). Intrinsics are in units of the image size: principal point 0.5 is the
 centre, and a focal length of 4.2647 means a frame that is 1 / 4.2647 as wide as it is far away (PV3D section 3.1, A.3).
 
-Everything here takes and returns torch tensors with any leading batch shape `...`.
+Everything but the judging of labels from files takes and returns torch tensors with any leading batch shape `...`.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn.functional import normalize
 
 from torch_utils.random_numbers import Random, uniform
 
@@ -20,40 +22,60 @@ RADIUS = 2.7  # distance from camera to the world's origin after normalisation
 LOOK_AT = (0.0, 0.0, 0.2)  # point that orbit cameras face, about the middle of the face
 FRONTAL_YAW = math.pi / 2  # EG3D's angles of a camera on the +z axis
 FRONTAL_PITCH = math.pi / 2 - 0.05  # EG3D's frontal evaluation pose, slightly from above
-MIRROR_NEGATES = (1, 2, 3, 4, 8)  # label entries that change sign when a frame is mirrored left-right
+POLE_DISTANCE = 1e-5  # least angle between a camera and the poles, where no direction is up; radians
+MIRROR_NEGATES = [1, 2, 3, 4, 8]  # label entries that change sign when a frame is mirrored left-right
 ROTATION_TOLERANCE = 1e-3  # of R^T R - 1
 RADIUS_TOLERANCE = 0.02  # of the distance to the origin, world units
+ROW_TOLERANCE = 1e-4  # of the last rows of both matrices
+
+Numbers = float | torch.Tensor
+
+# --- Build and split --------------------------------------------------------------------------------------------------
 
 
 def intrinsics_matrix(focal: float = FOCAL) -> torch.Tensor:
-    """Intrinsics [3, 3] with a centred principal point."""
-    return torch.tensor([[focal, 0, 0.5], [0, focal, 0.5], [0, 0, 1]], dtype=torch.float32)
+    """Return intrinsics [3, 3] with a centred principal point."""
+    rows = [
+        [focal, 0, 0.5],
+        [0, focal, 0.5],
+        [0, 0, 1],
+    ]
+    return torch.tensor(rows, dtype=torch.float32)
 
 
 def make_label(cam2world: torch.Tensor, intrinsics: torch.Tensor | None = None) -> torch.Tensor:
-    """cam2world [..., 4, 4] and intrinsics [(...,) 3, 3] (default: `intrinsics_matrix()`) -> label [..., 25]."""
-    batch = cam2world.shape[:-2]
+    """Build label [..., 25] of cam2world [..., 4, 4] and intrinsics [(...,) 3, 3], by default `intrinsics_matrix()`."""
     if intrinsics is None:
         intrinsics = intrinsics_matrix()
+    batch = cam2world.shape[:-2]
+    pose_numbers = cam2world.flatten(-2)
     intrinsics = intrinsics.to(cam2world).expand(*batch, 3, 3)
-    return torch.cat([cam2world.reshape(*batch, 16), intrinsics.reshape(*batch, 9)], dim=-1)
+    return torch.cat([pose_numbers, intrinsics.flatten(-2)], dim=-1)
 
 
 def split_label(label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """label [..., 25] -> cam2world [..., 4, 4], intrinsics [..., 3, 3]."""
-    batch = label.shape[:-1]
-    return label[..., :16].reshape(*batch, 4, 4), label[..., 16:25].reshape(*batch, 3, 3)
+    """Split label [..., 25] into cam2world [..., 4, 4] and intrinsics [..., 3, 3]."""
+    cam2world, intrinsics = label.split([16, 9], dim=-1)
+    return cam2world.unflatten(-1, (4, 4)), intrinsics.unflatten(-1, (3, 3))
 
 
 def canonical_label() -> torch.Tensor:
-    """The camera [25] at (0, 0, 2.7) that looks along -z, upright."""
+    """Return the camera [25] at (0, 0, 2.7) that looks along -z, upright."""
     cam2world = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
     cam2world[2, 3] = RADIUS
     return make_label(cam2world)
 
 
-def look_at_pose(yaw, pitch, pivot=LOOK_AT, radius: float = RADIUS) -> torch.Tensor:
-    """Poses on a sphere around the world's origin, facing `pivot`.
+# --- Look at a point, orbit around it ---------------------------------------------------------------------------------
+
+
+def look_at_pose(
+    yaw: Numbers,
+    pitch: Numbers,
+    pivot: Sequence[float] | torch.Tensor = LOOK_AT,
+    radius: float = RADIUS,
+) -> torch.Tensor:
+    """Return poses on a sphere around the world's origin that face `pivot`.
 
     Args:
         yaw: horizontal angle in radians, number or [...]; pi / 2 is frontal.
@@ -65,123 +87,182 @@ def look_at_pose(yaw, pitch, pivot=LOOK_AT, radius: float = RADIUS) -> torch.Ten
     Returns:
         cam2world [..., 4, 4].
     """
-    yaw, pitch = torch.broadcast_tensors(*(torch.as_tensor(a, dtype=torch.float32) for a in (yaw, pitch)))
-    pivot = torch.as_tensor(pivot, dtype=torch.float32).expand(*yaw.shape, 3)
-    fraction = pitch.clamp(1e-5, math.pi - 1e-5) / math.pi
-    polar = torch.arccos(1 - 2 * fraction)
-    theta = math.pi - yaw
-    position = radius * torch.stack(
-        [torch.sin(polar) * torch.cos(theta), torch.cos(polar), torch.sin(polar) * torch.sin(theta)], dim=-1
-    )
-    forward = torch.nn.functional.normalize(pivot - position, dim=-1)
+    yaws, pitches = torch.broadcast_tensors(_as_tensor(yaw), _as_tensor(pitch))
+    position = radius * _on_sphere(yaws, pitches)
+    pivot = _as_tensor(pivot).expand_as(position)
+    forward = normalize(pivot - position, dim=-1)
     up = torch.tensor([0.0, 1.0, 0.0]).expand_as(forward)
-    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=-1)
+    right = normalize(torch.linalg.cross(forward, up), dim=-1)
     down = torch.linalg.cross(forward, right)
-    cam2world = torch.eye(4).repeat(*yaw.shape, 1, 1)
-    cam2world[..., :3, :3] = torch.stack([right, down, forward], dim=-1)
-    cam2world[..., :3, 3] = position
+    cam2world = torch.eye(4).repeat(*yaws.shape, 1, 1)
+    top = cam2world[..., :3, :]
+    top[..., :3] = torch.stack([right, down, forward], dim=-1)
+    top[..., 3] = position
     return cam2world
 
 
-def frontal_label(yaw_offset=0.0, pitch_offset=0.0) -> torch.Tensor:
-    """The frontal evaluation camera [..., 25], turned by offsets in radians (positive yaw: see `look_at_pose`)."""
-    yaw = torch.as_tensor(yaw_offset, dtype=torch.float32) + FRONTAL_YAW
-    pitch = torch.as_tensor(pitch_offset, dtype=torch.float32) + FRONTAL_PITCH
+def _as_tensor(value: Numbers | Sequence[float]) -> torch.Tensor:
+    return torch.as_tensor(value, dtype=torch.float32)
+
+
+def _on_sphere(yaw: torch.Tensor, pitch: torch.Tensor) -> torch.Tensor:
+    """Return points [..., 3] of the unit sphere at angles [...] as of `look_at_pose`."""
+    pitch = pitch.clamp(POLE_DISTANCE, math.pi - POLE_DISTANCE)
+    fraction = pitch / math.pi
+    polar = torch.arccos(1 - 2 * fraction)
+    azimuth = math.pi - yaw
+    ring = torch.sin(polar)  # radius of the circle at this height
+    x = ring * torch.cos(azimuth)
+    y = torch.cos(polar)
+    z = ring * torch.sin(azimuth)
+    return torch.stack([x, y, z], dim=-1)
+
+
+def frontal_label(yaw_offset: Numbers = 0.0, pitch_offset: Numbers = 0.0) -> torch.Tensor:
+    """Return the frontal evaluation camera [..., 25], turned by offsets in radians (positive yaw: to the +x side)."""
+    yaw = _as_tensor(yaw_offset) + FRONTAL_YAW
+    pitch = _as_tensor(pitch_offset) + FRONTAL_PITCH
     return make_label(look_at_pose(yaw, pitch))
 
 
-def orbit_labels(frames: int, yaw_range: float = 0.35, pitch_range: float = 0.15, turns: float = 1.0) -> torch.Tensor:
-    """A closed elliptical path [frames, 25] around the frontal camera; ranges in radians, `turns` rounds in all."""
-    phase = torch.arange(frames, dtype=torch.float32) * (2 * math.pi * turns / max(frames, 1))
-    return frontal_label(yaw_range * torch.sin(phase), pitch_range * torch.cos(phase))
+def orbit_labels(
+    frames: int,
+    yaw_range: float = 0.35,
+    pitch_range: float = 0.15,
+    turns: float = 1.0,
+) -> torch.Tensor:
+    """Return a closed elliptical path [frames, 25] around the frontal camera, `turns` rounds in all.
+
+    Ranges are radians either side.
+    """
+    step = 2 * math.pi * turns / max(frames, 1)
+    phase = torch.arange(frames, dtype=torch.float32) * step
+    yaw = yaw_range * torch.sin(phase)
+    pitch = pitch_range * torch.cos(phase)
+    return frontal_label(yaw, pitch)
+
+
+# --- Mirror and interpolate -------------------------------------------------------------------------------------------
 
 
 def mirror_label(label: torch.Tensor) -> torch.Tensor:
-    """The camera [..., 25] of the same frame mirrored left-right (world mirrored in x)."""
-    sign = torch.ones(CAMERA_DIM, dtype=label.dtype, device=label.device)
-    sign[list(MIRROR_NEGATES)] = -1
-    return label * sign
+    """Return the camera [..., 25] of the same frame mirrored left-right (world mirrored in x)."""
+    mirrored = label.clone()
+    mirrored[..., MIRROR_NEGATES] *= -1
+    return mirrored
 
 
 def resample_labels(labels: torch.Tensor, frames: int) -> torch.Tensor:
-    """A camera path [F, 25] at `frames` evenly spaced moments from its first to its last camera.
+    """Resample a camera path [F, 25] at `frames` evenly spaced moments from its first to its last camera.
 
     Positions and intrinsics are interpolated linearly; rotations too, then made orthonormal again (for neighbouring
     frames of a clip that is within a fraction of a degree of the geodesic).
     """
     if len(labels) == frames:
         return labels
-    place = torch.linspace(0, len(labels) - 1, frames)
-    lower = place.floor().long().clamp(max=max(len(labels) - 2, 0))
-    upper = (lower + 1).clamp(max=len(labels) - 1)
-    mixed = torch.lerp(labels[lower], labels[upper], (place - lower).unsqueeze(-1).to(labels))
+    last = len(labels) - 1
+    place = torch.linspace(0, last, frames)
+    before = place.floor().long()
+    before = before.clamp(max=max(last - 1, 0))
+    after = (before + 1).clamp(max=last)
+    share = place - before
+    share = share.unsqueeze(-1).to(labels)
+    mixed = torch.lerp(labels[before], labels[after], share)
     cam2world, intrinsics = split_label(mixed)
-    cam2world = cam2world.clone()
-    u, _, vh = torch.linalg.svd(cam2world[:, :3, :3])
-    cam2world[:, :3, :3] = u @ vh
+    rotation = cam2world[:, :3, :3]
+    u, _, vh = torch.linalg.svd(rotation)
+    rotation.copy_(u @ vh)
     return make_label(cam2world, intrinsics)
 
 
-def condition_cameras(cameras: torch.Tensor, mode: str, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cameras of clips [B, T, 25] -> (for the mapping network, for rendering), both [B, T, 25].
+# --- Which camera the mapping network sees ----------------------------------------------------------------------------
+
+
+def condition_cameras(
+    cameras: torch.Tensor,
+    mode: str,
+    training: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split cameras of clips [B, T, 25] into those for the mapping network and those for rendering, both [B, T, 25].
 
     All: the clip's first camera for both. Non: each frame's own for both. Map: the first for mapping, each frame's own
     for rendering. MapT: like Non in training, like Map at inference (section 3.4).
     """
     first = cameras[:, :1].expand_as(cameras)
-    share_mapping = mode in ("All", "Map") or (mode == "MapT" and not training)
-    return first if share_mapping else cameras, first if mode == "All" else cameras
+    if mode == "MapT":
+        mode = "Non" if training else "Map"
+    for_mapping = cameras if mode == "Non" else first
+    for_rendering = first if mode == "All" else cameras
+    return for_mapping, for_rendering
 
 
-def swap_cameras(cameras: torch.Tensor, others: torch.Tensor, probability: float, random: Random) -> torch.Tensor:
-    """Cameras [B, T, 25] with each clip's replaced by another clip's (`others`, alike) with a probability (A.1).
+def swap_cameras(
+    cameras: torch.Tensor,
+    others: torch.Tensor,
+    probability: float,
+    random: Random,
+) -> torch.Tensor:
+    """Replace each clip's cameras [B, T, 25] by another clip's (`others`, alike) with a probability (A.1).
 
-    Keeps the generator from reading the rendering camera's pose off its condition.
+    This keeps the generator from reading the rendering camera's pose off its condition.
     """
-    swap = uniform([len(cameras), 1, 1], random, cameras.device) < probability
-    return torch.where(swap, others, cameras)
+    draws = uniform([len(cameras), 1, 1], random, cameras.device)
+    return torch.where(draws < probability, others, cameras)
 
 
-def as_camera(label) -> np.ndarray | None:
-    """A label as float32 [25]; None if it is something else, or float32 cannot hold it."""
+# --- Judge labels from files ------------------------------------------------------------------------------------------
+
+
+def parse_label(label: object) -> np.ndarray | None:
+    """Return a label from a file as float32 [25]; None if it is something else, or float32 cannot hold it."""
+    numbers = _as_array(label)
+    if numbers is None or numbers.shape != (CAMERA_DIM,):
+        return None
+    with np.errstate(over="ignore"):  # too large a number becomes infinite
+        camera = numbers.astype(np.float32)
+    return camera if np.isfinite(camera).all() else None
+
+
+def _as_array(label: object) -> np.ndarray | None:
     try:
-        with np.errstate(over="ignore"):  # becomes infinite
-            camera = np.array(label, dtype=np.float64).astype(np.float32)
+        return np.array(label, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    return camera if camera.shape == (CAMERA_DIM,) and np.isfinite(camera).all() else None
 
 
-def camera_faults(label) -> list[str]:
-    """What is wrong with a camera label, in words; nothing for a good one."""
+def camera_faults(label: object) -> list[str]:
+    """Return what is wrong with a label from a file, in words; nothing for a good one."""
     if label is None:
         return ["missing camera"]
-    try:
-        camera = np.array(label, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
+    camera = _as_array(label)
+    if camera is None:
         return ["camera is not a list of numbers"]
     if camera.shape != (CAMERA_DIM,):
         return [f"camera has shape {list(camera.shape)}, not {CAMERA_DIM} numbers"]
-    if as_camera(label) is None:
+    if parse_label(label) is None:
         return ["camera has non-finite numbers"]
-    pose, intrinsics = camera[:16].reshape(4, 4), camera[16:].reshape(3, 3)
-    return [
-        what
-        for bad, what in (
-            (not _is_rotation(pose[:3, :3]), "camera matrix is not a rotation"),
-            (np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-4, "last row of the camera matrix is not 0 0 0 1"),
-            (
-                abs(np.linalg.norm(pose[:3, 3]) - RADIUS) > RADIUS_TOLERANCE,
-                f"camera is {np.linalg.norm(pose[:3, 3]):.3f} from the origin, not {RADIUS}",
-            ),
-            (
-                min(intrinsics[0, 0], intrinsics[1, 1]) <= 0 or np.abs(intrinsics[2] - (0, 0, 1)).max() > 1e-4,
-                "intrinsics are not those of a camera",
-            ),
-        )
-        if bad
-    ]
+    return _pose_faults(camera[:16].reshape(4, 4)) + _intrinsics_faults(camera[16:].reshape(3, 3))
 
 
-def _is_rotation(matrix: np.ndarray) -> bool:
-    return np.abs(matrix.T @ matrix - np.eye(3)).max() < ROTATION_TOLERANCE and np.linalg.det(matrix) > 0
+def _pose_faults(pose: np.ndarray) -> list[str]:
+    faults = []
+    rotation = pose[:3, :3]
+    product = rotation.T @ rotation
+    is_orthonormal = np.allclose(product, np.eye(3), rtol=0, atol=ROTATION_TOLERANCE)
+    if not is_orthonormal or np.linalg.det(rotation) <= 0:
+        faults.append("camera matrix is not a rotation")
+    if not np.allclose(pose[3], (0, 0, 0, 1), rtol=0, atol=ROW_TOLERANCE):
+        faults.append("last row of the camera matrix is not 0 0 0 1")
+    position = pose[:3, 3]
+    distance = np.linalg.norm(position)
+    if abs(distance - RADIUS) > RADIUS_TOLERANCE:
+        faults.append(f"camera is {distance:.3f} from the origin, not {RADIUS}")
+    return faults
+
+
+def _intrinsics_faults(intrinsics: np.ndarray) -> list[str]:
+    focal = min(intrinsics[0, 0], intrinsics[1, 1])
+    has_last_row = np.allclose(intrinsics[2], (0, 0, 1), rtol=0, atol=ROW_TOLERANCE)
+    if focal <= 0 or not has_last_row:
+        return ["intrinsics are not those of a camera"]
+    return []

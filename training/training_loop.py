@@ -17,7 +17,8 @@ from torch_utils.training_stats import Collector
 from training.checkpoints.snapshots import Networks, Snapshot, StoredSnapshot, build_networks, init_networks
 from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
-from training.data.dataset import CameraSampler, ClipDataset, camera_bank, training_batches
+from training.data.dataset import ClipDataset
+from training.data.pairs import CameraSampler, camera_bank, training_batches
 from training.loss import Fakes, Loss, Schedule, schedule
 from training.runs.folder import RunFolder
 from training.runs.health import Health, probe
@@ -91,7 +92,8 @@ class Trainer:
         self.optimizers = Optimizers.build(self.networks, config)
         nets = self.networks
         self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config)
-        self.cameras = CameraSampler(dataset, config.training.window, config.training.mirror)
+        sequences = [clip.cameras for clip in dataset.clips]
+        self.cameras = CameraSampler(sequences, window=config.training.window, mirror=config.training.mirror)
         self.bank = camera_bank(dataset, seed=config.training.seed)
         self.progress = Progress()
         self.stats, self.health = Collector(), Health()

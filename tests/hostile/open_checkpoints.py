@@ -31,7 +31,8 @@ from tests.hostile.open_data import invoke, watched
 from torch_utils import checkpoint
 from training.checkpoints import snapshots
 from training.config import to_dict
-from training.data.dataset import ClipDataset, camera_bank
+from training.data.dataset import ClipDataset
+from training.data.pairs import camera_bank
 from training.runs.folder import RunFolder, RunOptions
 
 SECONDS = 20
@@ -71,7 +72,7 @@ class Place:
             "config": to_dict(config),
             "weights": {"G_ema": average.state_dict()},
             "progress": {"kimg": 2.0},
-            "camera_bank": camera_bank(dataset),
+            "camera_bank": camera_bank(dataset, seed=0),
         }
         self.good = root / "good.pkl"
         checkpoint.save(self.good, content, "snapshot")

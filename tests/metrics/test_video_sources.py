@@ -38,7 +38,8 @@ def numbered(tmp_path_factory) -> ClipDataset:
             frames = np.zeros([length, 3, 8, 8], np.uint8)
             frames[:, 0, 0, 0], frames[:, 0, 0, 1] = np.arange(length), clip
             files = [(f"{i:05d}.png", encode_png(frame)) for i, frame in enumerate(frames)]
-            writer.add(ClipRecord(f"{clip:05d}", files, frontal_label().expand(length, -1).numpy(), 25.0))
+            cameras = frontal_label().expand(length, -1).numpy()
+            writer.add(ClipRecord(name=f"{clip:05d}", frames=files, cameras=cameras, fps=25.0))
     return ClipDataset(path)
 
 

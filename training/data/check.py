@@ -10,7 +10,8 @@ import numpy as np
 from dnnlib.files import shown
 from dnnlib.parallel import parallel_map
 from training.cameras import camera_faults
-from training.data.dataset import FPS_END, WINDOW, ClipDataset
+from training.config import TrainingConfig
+from training.data.dataset import ClipDataset, is_frame_rate
 from training.data.files import (
     DAMAGE,
     DEPTH_SUFFIX,
@@ -26,6 +27,11 @@ from training.data.files import (
 )
 
 CHUNK = 32  # frames that a worker decodes at a time
+WINDOW = TrainingConfig().window  # frames that a clip needs for training with default options
+MAX_RATES = 5  # frame rates that the summary names
+
+Progress = Callable[[Iterable, int], Iterable]
+Size = tuple[int, int]  # height and width in pixels
 
 
 @dataclass(frozen=True)
@@ -37,18 +43,15 @@ class Finding:
     broken: bool = True
 
     def __str__(self) -> str:
-        return f"{'broken' if self.broken else 'note'}: {shown(self.where)}: {shown(self.what)}"
+        kind = "broken" if self.broken else "note"
+        return f"{kind}: {shown(self.where)}: {shown(self.what)}"
 
 
-Progress = Callable[[Iterable, int], Iterable]
-
-
-def check_dataset(
-    path: str | Path, workers: int = 1, progress: Progress = lambda items, total: items
-) -> Iterator[Finding]:
-    """Everything wrong with the dataset at `path`: index first, then clips, files, cameras and frames.
+def check_dataset(path: str | Path, *, workers: int, progress: Progress) -> Iterator[Finding]:
+    """Yield everything wrong with the dataset at `path`: index first, then clips, files, cameras and frames.
 
     Args:
+        workers: processes that decode frames.
         progress: wraps the frames' iteration, given it and their number.
 
     Raises:
@@ -62,34 +65,42 @@ def check_dataset(
     yield from _check_names(names, present)
     yield from _check_clips(index.get("clips"), names)
     for name, label in labels:
-        for what in camera_faults(label):
-            yield Finding(name, what)
-    readable = sorted(name for name in set(names) & present if is_safe(name))
+        for fault in camera_faults(label):
+            yield Finding(name, fault)
+    readable = sorted(name for name in present.intersection(names) if is_safe(name))
     yield from _check_frames(files, readable, workers, progress)
 
 
+# --- What the index says ----------------------------------------------------------------------------------------------
+
+
 def _check_names(names: list[str], present: set[str]) -> Iterator[Finding]:
-    """Listed files that are absent, listed twice or unsafe; present files that are not listed."""
+    """Yield listed files that are absent, listed twice or unsafe; present files that are not listed."""
     for name, count in Counter(names).items():
         if not is_safe(name):
             yield Finding(name, "unsafe path, must be relative and inside the dataset")
         elif name not in present:
             yield Finding(name, "missing frame")
-        elif not name.lower().endswith(FRAME_SUFFIXES):
+        elif not _is_frame(name):
             yield Finding(name, f"not a frame ({', '.join(FRAME_SUFFIXES)})")
         if count > 1:
             yield Finding(name, f"listed {count} times in {INDEX}")
-    for name in sorted(present - set(names) - {INDEX}):
+    unlisted = present.difference(names, {INDEX})
+    for name in sorted(unlisted):
         if name.endswith(DEPTH_SUFFIX):
             continue
-        if name.lower().endswith(FRAME_SUFFIXES):
+        if _is_frame(name):
             yield Finding(name, f"missing camera, the frame is not listed in {INDEX}")
         else:
             yield Finding(name, "unlisted file", broken=False)
 
 
+def _is_frame(name: str) -> bool:
+    return name.lower().endswith(FRAME_SUFFIXES)
+
+
 def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
-    """Clips that are too short, empty or not described. Without descriptions (images) there is nothing to check."""
+    """Yield clips that are too short, empty or not described; without descriptions (images) there is none to check."""
     if described is None:
         return
     if not isinstance(described, dict):
@@ -97,63 +108,77 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
         return
     lengths = Counter(PurePosixPath(name).parent.as_posix() for name in set(names))
     for clip in sorted(set(described) | set(lengths)):
-        fps = described[clip].get("fps") if isinstance(described.get(clip), dict) else None
         if clip not in lengths:
             yield Finding(clip, f"clip without frames in {INDEX}")
         elif lengths[clip] < WINDOW:
             yield Finding(clip, f"clip of {lengths[clip]} frames, shorter than the {WINDOW}-frame window")
-        if not isinstance(fps, (int, float)) or not 0 < fps < FPS_END:
+        about = described.get(clip)
+        fps = about.get("fps") if isinstance(about, dict) else None
+        if not is_frame_rate(fps):
             yield Finding(clip, f"clip without a frame rate in {INDEX}", broken=clip in described)
+
+
+# --- What the frames hold ---------------------------------------------------------------------------------------------
 
 
 def _check_frames(
     files: FolderFiles | ZipFiles, names: list[str], workers: int, progress: Progress
 ) -> Iterator[Finding]:
-    """Frames that do not decode, and those of another size than most."""
+    """Yield frames that do not decode, and those of another size than most."""
     jobs = [(files, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
-    results = (item for chunk in parallel_map(_decode_sizes, jobs, workers) for item in chunk)
-    sizes: dict[str, tuple[int, int]] = {}
-    for name, size, fault in progress(results, len(names)):
-        if fault:
-            yield Finding(name, fault)
+    chunks = parallel_map(_decode_sizes, jobs, workers)
+    results = (result for chunk in chunks for result in chunk)
+    sizes: dict[str, Size] = {}
+    for name, result in progress(results, len(names)):
+        if isinstance(result, str):
+            yield Finding(name, result)
         else:
-            sizes[name] = size
+            sizes[name] = result
     if not sizes:
         return
-    usual = Counter(sizes.values()).most_common(1)[0][0]
-    if usual[0] != usual[1]:
-        yield Finding(INDEX, f"frames are {usual[1]} x {usual[0]} pixels, not square")
-    for name, size in sizes.items():
-        if size != usual:
-            yield Finding(name, f"wrong size {size[1]} x {size[0]}, most frames are {usual[1]} x {usual[0]}")
+    usual, _ = Counter(sizes.values()).most_common(1)[0]
+    usual_height, usual_width = usual
+    if usual_height != usual_width:
+        yield Finding(INDEX, f"frames are {usual_width} x {usual_height} pixels, not square")
+    for name, (height, width) in sizes.items():
+        if (height, width) != usual:
+            what = f"wrong size {width} x {height}, most frames are {usual_width} x {usual_height}"
+            yield Finding(name, what)
 
 
-def _decode_sizes(job: tuple[FolderFiles | ZipFiles, list[str]]) -> list[tuple[str, tuple[int, int], str]]:
-    """(name, (height, width), fault) of frames."""
+def _decode_sizes(job: tuple[FolderFiles | ZipFiles, list[str]]) -> list[tuple[str, Size | str]]:
+    """Decode frames; return their names with their sizes, or with what is wrong with them."""
     files, names = job
-    found = []
+    results: list[tuple[str, Size | str]] = []
     for name in names:
         try:
-            found.append((name, verify_frame(files.read(name)), ""))
+            results.append((name, verify_frame(files.read(name))))
         except (KeyError, *DAMAGE) as error:
-            found.append((name, (0, 0), f"unreadable or truncated frame ({error})"))
-    return found
+            results.append((name, f"unreadable or truncated frame ({error})"))
+    return results
+
+
+# --- A dataset in a few lines -----------------------------------------------------------------------------------------
 
 
 def summary(dataset: ClipDataset) -> str:
-    """What a dataset holds, in a few lines: clips, frames, size, lengths, people, angles."""
-    lengths = [len(clip.frames) for clip in dataset.clips]
+    """Return what a dataset holds, in a few lines: clips, frames, size, lengths, people, angles."""
+    side = dataset.stored_resolution
     people = {clip.identity for clip in dataset.clips if clip.identity is not None}
-    forward = np.concatenate([clip.cameras for clip in dataset.clips])[:, [2, 6, 10]]  # third column of cam2world
-    yaw = np.degrees(np.arctan2(-forward[:, 0], -forward[:, 2]))
-    pitch = np.degrees(np.arcsin(-forward[:, 1].clip(-1, 1)))
+    counted_people = f", {len(people)} people" if people else ""
+    lengths = [len(clip.frames) for clip in dataset.clips]
     rates = sorted({round(clip.fps, 2) for clip in dataset.clips})
-    shown = ", ".join(f"{rate:g}" for rate in rates[:5]) + " ..." * (len(rates) > 5)
-    return "\n".join(
-        [
-            f"{dataset.path}: {dataset.num_clips} clips, {dataset.num_frames} frames of {dataset.stored_resolution} x "
-            f"{dataset.stored_resolution} pixels" + (f", {len(people)} people" if people else ""),
-            f"  frames a clip: {min(lengths)} to {max(lengths)}, median {int(np.median(lengths))}; a second: " + shown,
-            f"  camera yaw {yaw.min():.0f} to {yaw.max():.0f} degrees, pitch {pitch.min():.0f} to {pitch.max():.0f}",
-        ]
-    )
+    shown_rates = ", ".join(f"{rate:g}" for rate in rates[:MAX_RATES])
+    if len(rates) > MAX_RATES:
+        shown_rates += " ..."
+    cameras = np.concatenate([clip.cameras for clip in dataset.clips])
+    x, y, z = cameras[:, [2, 6, 10]].T  # third column of cam2world: the viewing direction
+    yaw = np.degrees(np.arctan2(-x, -z))
+    pitch = np.degrees(np.arcsin(-y.clip(-1, 1)))
+    lines = [
+        f"{dataset.path}: {dataset.num_clips} clips, {dataset.num_frames} frames of {side} x {side} pixels"
+        f"{counted_people}",
+        f"  frames a clip: {min(lengths)} to {max(lengths)}, median {int(np.median(lengths))}; a second: {shown_rates}",
+        f"  camera yaw {yaw.min():.0f} to {yaw.max():.0f} degrees, pitch {pitch.min():.0f} to {pitch.max():.0f}",
+    ]
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""One clip of the published layout as a record of a dataset, in a worker process: decoded, resized, encoded."""
+"""Clips of the published PV3D layout as records of a dataset: listed, then decoded, resized and encoded by workers."""
 
 import contextlib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import PIL.Image
 from dnnlib.errors import UserError
 from dnnlib.files import read_file, read_json, require_file, shown
 from dnnlib.video import read_frames, video_info
-from training.cameras import CAMERA_DIM, as_camera
+from training.cameras import CAMERA_DIM, parse_label
 from training.data.files import INDEX, MAX_SIDE, encode_png, is_safe
 from training.data.writer import ClipRecord
 
@@ -20,19 +20,28 @@ MAX_LIST_BYTES = 2**24  # of a *.list; that of all clips published has 1 MB
 PATIENCE = 1000  # frames beyond the last camera that are counted; the end may be far
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConvertJob:
-    """One clip of the published layout."""
+    """One clip of the published layout, and what to make of it."""
 
     video: Path
     cameras: Path
-    resolution: int | None
-    max_frames: int | None
+    resolution: int | None  # side to resize to; None: as it is
+    max_frames: int | None  # frames to take, from the start; None: all
     skip_broken: bool  # return the reason instead of raising it
 
 
-def convert_jobs(source: Path, resolution: int | None, max_frames: int | None, skip_broken: bool) -> list[ConvertJob]:
-    """The clips of a folder in the published layout: those of its *.list, else all videos.
+# --- Which clips there are --------------------------------------------------------------------------------------------
+
+
+def convert_jobs(
+    source: Path,
+    *,
+    resolution: int | None,
+    max_frames: int | None,
+    skip_broken: bool,
+) -> list[ConvertJob]:
+    """List the clips of a folder in the published layout: those of its *.list, else all videos.
 
     UserError if the folder is not in this layout.
     """
@@ -44,19 +53,30 @@ def convert_jobs(source: Path, resolution: int | None, max_frames: int | None, s
     names = _listed(source) or sorted(path.stem for path in videos.glob("*.mp4"))
     if not names:
         raise UserError(f"{videos} has no videos: {LAYOUT}.")
+    jobs = []
     for name in names:
         if not is_safe(name) or name == INDEX:  # it becomes a folder of the dataset
             raise UserError(f"No clip can be called {shown(repr(name))}: rename it in {videos}, {cameras} and *.list.")
-    return [
-        ConvertJob(videos / f"{name}.mp4", cameras / f"{name}.json", resolution, max_frames, skip_broken)
-        for name in names
-    ]
+        job = ConvertJob(
+            video=videos / f"{name}.mp4",
+            cameras=cameras / f"{name}.json",
+            resolution=resolution,
+            max_frames=max_frames,
+            skip_broken=skip_broken,
+        )
+        jobs.append(job)
+    return jobs
 
 
 def _listed(source: Path) -> list[str]:
-    """The clips named in the folder's *.list files, each once, in order. UserError if one is no text."""
-    lines = [line.strip() for path in sorted(source.glob("*.list")) for line in _text(path).splitlines()]
-    return list(dict.fromkeys(PurePosixPath(line.split()[0]).stem for line in lines if line))
+    """Return the clips named in the folder's *.list files, each once, in order. UserError if one is no text."""
+    names: dict[str, None] = {}
+    for path in sorted(source.glob("*.list")):
+        for line in _text(path).splitlines():
+            words = line.split()
+            if words:
+                names[PurePosixPath(words[0]).stem] = None
+    return list(names)
 
 
 def _text(path: Path) -> str:
@@ -64,6 +84,9 @@ def _text(path: Path) -> str:
         return read_file(path, "list of clips", MAX_LIST_BYTES).decode("utf-8")
     except ValueError as error:
         raise UserError(f"{path} is no list of clips ({error}): write it again, a name a line.") from error
+
+
+# --- One clip ---------------------------------------------------------------------------------------------------------
 
 
 def convert_clip(job: ConvertJob) -> ClipRecord | str:
@@ -79,24 +102,28 @@ def convert_clip(job: ConvertJob) -> ClipRecord | str:
 def _convert(job: ConvertJob) -> ClipRecord:
     cameras = _cameras(job.cameras)
     fps = video_info(job.video, max_frames=1).fps
-    frames, count = [], 0
+    wanted = len(cameras) if job.max_frames is None else min(len(cameras), job.max_frames)
+    enough = len(cameras) + PATIENCE
+    frames = []
+    count = 0
     with contextlib.closing(read_frames(job.video)) as decoded:
         for pixels in decoded:
             count += 1
-            if count == len(cameras) + PATIENCE:
+            if count == enough:
                 break
-            if count <= min(len(cameras), job.max_frames or count):
-                frames.append((f"{count - 1:05d}.png", encode_png(_resized(pixels, job).transpose(2, 0, 1))))
+            if count <= wanted:
+                picture = _resized(pixels, job)
+                frames.append((f"{count - 1:05d}.png", encode_png(picture.transpose(2, 0, 1))))
     if count != len(cameras):
-        more = "or more " * (count == len(cameras) + PATIENCE)
+        counted = f"{count} or more" if count == enough else str(count)
         raise UserError(
-            f"{job.video} has {count} {more}frames but {job.cameras} has {len(cameras)} cameras: they must match."
+            f"{job.video} has {counted} frames but {job.cameras} has {len(cameras)} cameras: they must match."
         )
-    return ClipRecord(job.video.stem, frames, cameras[: len(frames)], fps)
+    return ClipRecord(name=job.video.stem, frames=frames, cameras=cameras[: len(frames)], fps=fps)
 
 
 def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:
-    """uint8 [H, W, 3] at the wanted side, antialiased."""
+    """Resize uint8 [H, W, 3] to the wanted side, antialiased."""
     height, width = pixels.shape[:2]
     if height != width:
         raise UserError(f"{job.video} is {width} x {height} pixels: clips must be square face crops.")
@@ -105,13 +132,18 @@ def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:
         raise UserError(f"{job.video} is {width} x {height} pixels, more than {MAX_SIDE} a side: give --resolution.")
     if side == height:
         return pixels
-    return np.asarray(PIL.Image.fromarray(pixels).resize((side, side), PIL.Image.Resampling.LANCZOS))
+    image = PIL.Image.fromarray(pixels)
+    return np.asarray(image.resize((side, side), PIL.Image.Resampling.LANCZOS))
 
 
 def _cameras(path: Path) -> np.ndarray:
-    """The cameras float [F, 25] of a file [[frame name, 25 numbers], ...]. UserError if it is not one."""
+    """Read the cameras float [F, 25] of a file [[frame name, 25 numbers], ...]. UserError if it is not one."""
     entries = read_json(require_file(path, "camera file"))
-    pairs = isinstance(entries, list) and all(isinstance(entry, list) and len(entry) == 2 for entry in entries)
-    if not entries or not pairs or any(as_camera(label) is None for _, label in entries):
+    if not entries or not isinstance(entries, list) or not all(_is_camera_entry(entry) for entry in entries):
         raise UserError(f"{path} is not a list of [frame name, {CAMERA_DIM} finite numbers]: write it again.")
-    return np.array([label for _, label in entries], dtype=np.float64)
+    labels = [label for _, label in entries]
+    return np.array(labels, dtype=np.float64)
+
+
+def _is_camera_entry(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and parse_label(entry[1]) is not None

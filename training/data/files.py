@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -27,18 +28,22 @@ DEPTH_SUFFIX = ".depth.png"  # 16-bit depth of a procedural frame, beside it
 DEPTH_START, DEPTH_SPAN = 2.0, 2.0  # what 16-bit depth 0 means, and how much 65535 is more, world units
 MAKE_ONE = "make one with `python dataset_tool.py convert` or `synth`"
 # Bounds of what a dataset may ask for, whatever its headers say: frames as `dataset_tool.py` makes them at most, and an
-# index of so much a file of the dataset (a frame with its camera takes about 560 bytes and 30 values) beyond a JSON's.
+# index of so much a file of the dataset beyond any JSON's bounds. A frame with its camera takes about 560 bytes and 30
+# values, so that those bounds alone let about 15000 through: 10 minutes at 25 frames a second.
 MAX_SIDE = 4096
 MAX_FILE_BYTES = 2**26
-INDEX_BYTES_PER_FILE, INDEX_VALUES_PER_FILE = 2048, 64
+INDEX_BYTES_PER_FILE = 2048
+INDEX_VALUES_PER_FILE = 64
 MAX_NAME = 1024  # characters; file systems take 255 between two slashes
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
+# --- A folder or a zip ------------------------------------------------------------------------------------------------
+
 
 def is_safe(name: str) -> bool:
-    """Whether a name inside a dataset stays inside it: relative, no `..`, no drive, no backslash, all printable."""
+    """Return whether a name inside a dataset stays inside it: relative, no `..`, drive or backslash, all printable."""
     return (
         0 < len(name) <= MAX_NAME
         and "\\" not in name
@@ -53,24 +58,31 @@ class FolderFiles:
     """Files below a folder. Links are followed as long as they stay inside."""
 
     def __init__(self, path: Path):
-        self.path, self._root = path, os.path.realpath(path)
+        self.path = path
+        self._root = os.path.realpath(path)
 
     def names(self) -> list[str]:
-        """All files, as sorted paths relative to the folder with `/`."""
+        """List all files, as sorted paths relative to the folder with `/`."""
         return sorted(self._walk())
 
     def _walk(self) -> Iterator[str]:
         for folder, _, files in os.walk(self.path):
             relative = Path(folder).relative_to(self.path)
-            yield from ((relative / name).as_posix() for name in files)
+            for name in files:
+                yield (relative / name).as_posix()
 
     def count(self) -> int:
-        """Number of files."""
+        """Count the files."""
         return sum(1 for _ in self._walk())
 
     def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
-        """A file's bytes. KeyError if there is none of this name; one of DAMAGE if it cannot be read, is larger than
-        `most` bytes, is a pipe or device (which are not opened), or a link that leads outside."""
+        """Read a file's bytes.
+
+        Raises:
+            KeyError: there is none of this name.
+            one of DAMAGE: it cannot be read, is larger than `most` bytes, is a pipe or device (which are not opened),
+                or a link that leads outside.
+        """
         target = os.path.realpath(self.path / name)
         try:
             mode = os.stat(target).st_mode
@@ -86,7 +98,7 @@ class FolderFiles:
             return read_at_most(file, most)
 
     def size(self, name: str) -> int:
-        """A file's bytes; -1 if there is none of this name."""
+        """Return a file's number of bytes; -1 if there is none of this name."""
         try:
             return (self.path / name).stat().st_size
         except OSError:
@@ -100,7 +112,9 @@ class ZipFiles:
     """
 
     def __init__(self, path: Path):
-        self.path, self._zip, self._pid = path, None, None
+        self.path = path
+        self._zip: zipfile.ZipFile | None = None
+        self._process = 0  # that opened it
         archive = self._open()
         for name, count in Counter(archive.namelist()).items():
             if not is_safe(name):
@@ -113,38 +127,44 @@ class ZipFiles:
         if sum(item.compress_size for item in archive.infolist()) > path.stat().st_size:
             raise UserError(f"{path} is smaller than what it says it holds: copy or make it again.")
 
-    def __getstate__(self) -> dict:
-        return {"path": self.path, "_zip": None, "_pid": None}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_zip": None, "_process": 0}
 
     def _open(self) -> zipfile.ZipFile:
-        if self._zip is None or self._pid != os.getpid():
-            try:
-                self._zip, self._pid = zipfile.ZipFile(self.path), os.getpid()
-            except DAMAGE as error:
-                raise UserError(
-                    f"{self.path} is not a whole zip ({shown(str(error))}): copy or make it again."
-                ) from error
-        return self._zip
+        if self._zip is not None and self._process == os.getpid():
+            return self._zip
+        try:
+            archive = zipfile.ZipFile(self.path)
+        except DAMAGE as error:
+            raise UserError(f"{self.path} is not a whole zip ({shown(str(error))}): copy or make it again.") from error
+        self._zip = archive
+        self._process = os.getpid()
+        return archive
 
     def names(self) -> list[str]:
-        """All files in the zip, sorted."""
+        """List all files in the zip, sorted."""
         return sorted(name for name in self._open().namelist() if not name.endswith("/"))
 
     def count(self) -> int:
-        """Number of files."""
+        """Count the entries."""
         return len(self._open().namelist())
 
     def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
-        """A file's bytes. KeyError if there is none of this name; one of DAMAGE if it cannot be read or is larger than
-        `most` bytes."""
-        item = self._open().getinfo(name)
+        """Read a file's bytes.
+
+        Raises:
+            KeyError: there is none of this name.
+            one of DAMAGE: it cannot be read or is larger than `most` bytes.
+        """
+        archive = self._open()
+        item = archive.getinfo(name)
         if item.compress_type not in PLAIN:  # the others cannot be unpacked bit by bit
             raise ValueError("compressed by another method than deflate")
-        with self._open().open(item) as file:
+        with archive.open(item) as file:
             return read_at_most(file, most)
 
     def size(self, name: str) -> int:
-        """A file's bytes; -1 if there is none of this name."""
+        """Return a file's number of bytes; -1 if there is none of this name."""
         try:
             return self._open().getinfo(name).file_size
         except KeyError:
@@ -152,7 +172,7 @@ class ZipFiles:
 
 
 def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:
-    """The files of the dataset at `path`. UserError if it is missing, or neither a folder nor a zip."""
+    """Open the files of the dataset at `path`. UserError if it is missing, or neither a folder nor a zip."""
     path = Path(path)
     if path.is_dir():
         return FolderFiles(path)
@@ -163,8 +183,11 @@ def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:
     return ZipFiles(require_file(path, "dataset"))
 
 
-def read_index(files: FolderFiles | ZipFiles) -> dict:
-    """dataset.json as a dictionary. UserError if it is missing, no JSON object, or too large for so few files."""
+# --- The index --------------------------------------------------------------------------------------------------------
+
+
+def read_index(files: FolderFiles | ZipFiles) -> dict[str, Any]:
+    """Read dataset.json as a dictionary. UserError if it is missing, no JSON object, or too large for so few files."""
     try:
         index = _parse_index(files)
     except KeyError:
@@ -179,14 +202,15 @@ def read_index(files: FolderFiles | ZipFiles) -> dict:
 
 
 def _parse_index(files: FolderFiles | ZipFiles) -> object:
-    """An index's JSON; the files are counted only for a large one."""
+    """Parse an index's JSON; the files are counted only for a large one."""
     count = files.count() if files.size(INDEX) > MAX_JSON_BYTES else 0
-    most = MAX_JSON_BYTES + count * INDEX_BYTES_PER_FILE
-    return parse_json(files.read(INDEX, most), most, MAX_JSON_VALUES + count * INDEX_VALUES_PER_FILE)
+    max_bytes = MAX_JSON_BYTES + count * INDEX_BYTES_PER_FILE
+    max_values = MAX_JSON_VALUES + count * INDEX_VALUES_PER_FILE
+    return parse_json(files.read(INDEX, max_bytes), max_bytes, max_values)
 
 
-def labels_of(index: dict, path: Path) -> list[tuple[str, object]]:
-    """The (frame path, label) entries of an index, unchecked but for their shape; labels may be a list or an object.
+def labels_of(index: dict[str, Any], path: Path) -> list[tuple[str, object]]:
+    """Return the (frame path, label) entries of an index, which may be a list or an object; labels are not checked.
 
     UserError if there are none: such a dataset has no cameras.
     """
@@ -200,13 +224,18 @@ def labels_of(index: dict, path: Path) -> list[tuple[str, object]]:
     return [(entry[0], entry[1]) for entry in labels]
 
 
-def _is_entry(entry) -> bool:
+def _is_entry(entry: object) -> bool:
     return isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)
 
 
+# --- Frames -----------------------------------------------------------------------------------------------------------
+
+
 def decode_frame(data: bytes) -> np.ndarray:
-    """PNG or JPEG bytes -> uint8 [3, H, W]; grey becomes RGB, alpha is dropped. ValueError if they are damaged, or
-    larger than MAX_SIDE."""
+    """Decode PNG or JPEG bytes to uint8 [3, H, W]; grey becomes RGB, alpha is dropped.
+
+    ValueError if they are damaged, or the frame is larger than MAX_SIDE.
+    """
     if data.startswith(PNG_MAGIC):
         _bound_png(data)
         try:
@@ -220,12 +249,15 @@ def decode_frame(data: bytes) -> np.ndarray:
         raise ValueError(f"{pixels.dtype} pixels, not 8 bits a colour")
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    pixels = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1].repeat(3, axis=2)
+    if pixels.shape[2] >= 3:
+        pixels = pixels[:, :, :3]
+    else:
+        pixels = pixels[:, :, :1].repeat(3, axis=2)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def verify_frame(data: bytes) -> tuple[int, int]:
-    """Height and width of a frame, decoded and with its checksums verified (which `decode_frame` omits for speed).
+    """Return height and width of a frame, decoded and with its checksums verified (which `decode_frame` omits).
 
     ValueError if anything is damaged.
     """
@@ -233,12 +265,13 @@ def verify_frame(data: bytes) -> tuple[int, int]:
         raise ValueError("the end of the PNG is missing")
     with _picture(data) as image:
         image.verify()
-    return decode_frame(data).shape[1:]
+    _, height, width = decode_frame(data).shape
+    return height, width
 
 
 @contextlib.contextmanager
 def _picture(data: bytes) -> Iterator[PIL.Image.Image]:
-    """A PNG or JPEG for the block to decode. ValueError if it is none, too large, or the block fails.
+    """Open a PNG or JPEG for the block to decode. ValueError if it is none, too large, or the block fails.
 
     Other formats are not tried: some would start other programs. On damaged data Pillow raises nearly anything.
     """
@@ -251,7 +284,8 @@ def _picture(data: bytes) -> Iterator[PIL.Image.Image]:
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             image = PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         with image:
-            _bound(*image.size)
+            width, height = image.size
+            _bound(width, height)
             yield image
     except PIL.UnidentifiedImageError:
         raise ValueError("neither a PNG nor a JPEG") from None
@@ -260,9 +294,11 @@ def _picture(data: bytes) -> Iterator[PIL.Image.Image]:
 
 
 def _bound_png(data: bytes) -> None:
+    """Check the size in a PNG's header before anything is decoded. ValueError if it is too large or missing."""
     if data[12:16] != b"IHDR" or len(data) < 24:
         raise ValueError("the header of the PNG is missing")
-    _bound(*struct.unpack(">II", data[16:24]))
+    width, height = struct.unpack(">II", data[16:24])
+    _bound(width, height)
 
 
 def _bound(width: int, height: int) -> None:
@@ -271,22 +307,27 @@ def _bound(width: int, height: int) -> None:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """uint8 [3, H, W] or uint16 [H, W] -> PNG bytes."""
-    image = PIL.Image.fromarray(pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels)
+    """Encode uint8 [3, H, W] or uint16 [H, W] as PNG."""
+    if pixels.ndim == 3:
+        pixels = pixels.transpose(1, 2, 0)
+    image = PIL.Image.fromarray(pixels)
     buffer = io.BytesIO()
     image.save(buffer, format="png", compress_level=3)
     return buffer.getvalue()
 
 
 def encode_depth(depth: np.ndarray) -> bytes:
-    """Depth float [H, W] in world units -> 16-bit PNG; values from DEPTH_START to DEPTH_START + DEPTH_SPAN."""
-    return encode_png(np.clip((depth - DEPTH_START) / DEPTH_SPAN * 65535 + 0.5, 0, 65535).astype(np.uint16))
+    """Encode depth float [H, W] in world units, from DEPTH_START to DEPTH_START + DEPTH_SPAN, as 16-bit PNG."""
+    steps = (depth - DEPTH_START) / DEPTH_SPAN * 65535
+    rounded = np.clip(steps + 0.5, 0, 65535).astype(np.uint16)
+    return encode_png(rounded)
 
 
 def decode_depth(data: bytes) -> np.ndarray:
-    """Inverse of `encode_depth`: float32 [H, W], to 1.5e-5 world units. ValueError if it is damaged."""
+    """Decode what `encode_depth` made: float32 [H, W], to 1.5e-5 world units. ValueError if it is damaged."""
     with _picture(data) as image:
         values = np.asarray(image)
     if values.ndim != 2:
         raise ValueError("a picture of colours, not of depth")
-    return (values.astype(np.float32) / 65535 * DEPTH_SPAN + DEPTH_START).astype(np.float32)
+    share = values.astype(np.float32) / 65535
+    return (share * DEPTH_SPAN + DEPTH_START).astype(np.float32)

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 
 import numpy as np
@@ -19,14 +19,22 @@ from dnnlib.parallel import interrupts_held
 PATIENCE = 600.0  # seconds without any batch, then it is lost; a slow disk on the network may take minutes
 GRACE = 3.0  # seconds in which workers end by themselves; they look at their queue between two batches
 
+Batch = dict[str, torch.Tensor]
+
 
 def endless_batches(
-    items: torch.utils.data.Dataset, batch: int, *, start: int = 0, step: int = 1, workers: int = 0
-) -> Iterator[dict[str, torch.Tensor]]:
-    """Items start, start + step, start + 2 step, ... in batches.
+    items: torch.utils.data.Dataset,
+    batch: int,
+    *,
+    start: int,
+    step: int,
+    workers: int,
+) -> Generator[Batch, None, None]:
+    """Yield items start, start + step, start + 2 step, ... in batches.
 
     Args:
         items: item number -> dataclass of arrays, or a UserError, which ends the stream.
+        batch: items a batch.
         workers: processes that make batches; 0 makes them here. Closing the iterator ends them.
 
     Yields:
@@ -40,8 +48,8 @@ def endless_batches(
         batch,
         sampler=_Numbers(start, step),
         num_workers=workers,
-        collate_fn=_collate,
-        worker_init_fn=_outlive_termination,
+        collate_fn=_stack,
+        worker_init_fn=_ignore_sigterm,
         timeout=PATIENCE if workers else 0,
     )
     others = multiprocessing.active_children()
@@ -49,8 +57,10 @@ def endless_batches(
         batches = iter(loader)
     processes = [process for process in multiprocessing.active_children() if process not in others]
     try:
-        while not isinstance(item := _next_item(batches), UserError):
+        item = _next_item(batches)
+        while not isinstance(item, UserError):
             yield item
+            item = _next_item(batches)
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they refer to the iterator
         raise
@@ -61,10 +71,11 @@ def endless_batches(
 
 
 class _Numbers(torch.utils.data.Sampler):
-    """start, start + step, start + 2 step, ..."""
+    """The item numbers start, start + step, start + 2 step, ..."""
 
     def __init__(self, start: int, step: int):
-        self.start, self.step = start, step
+        self.start = start
+        self.step = step
 
     def __iter__(self) -> Iterator[int]:
         number = self.start
@@ -73,35 +84,35 @@ class _Numbers(torch.utils.data.Sampler):
             number += self.step
 
 
-def _outlive_termination(worker: int) -> None:
-    """A cluster's SIGTERM reaches every process; only the main one shall answer it, by saving, and end the workers."""
+# --- In a worker ------------------------------------------------------------------------------------------------------
+
+
+def _ignore_sigterm(worker: int) -> None:
+    """Ignore SIGTERM in a worker: a cluster sends it to every process of a job.
+
+    Only the main process answers it, by saving, and ends the workers.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _next_item(batches: Iterator) -> dict[str, torch.Tensor] | UserError:
-    try:
-        return next(batches)
-    except RuntimeError as error:
-        mistake = dead_loader(error)
-        if mistake is None:
-            raise
-        return mistake
-
-
-def _collate(items: list) -> dict[str, torch.Tensor] | UserError:
+def _stack(items: list) -> Batch | UserError:
+    """Stack the fields of items into a batch; if one of them is a UserError, return that."""
     for item in items:
         if isinstance(item, UserError):
             return item
-    batch = {
-        field.name: torch.from_numpy(np.stack([getattr(item, field.name) for item in items]))
-        for field in dataclasses.fields(items[0])
-    }
-    return batch if torch.utils.data.get_worker_info() is None else _shared(batch)
+    batch = {}
+    for field in dataclasses.fields(items[0]):
+        values = [getattr(item, field.name) for item in items]
+        batch[field.name] = torch.from_numpy(np.stack(values))
+    in_worker = torch.utils.data.get_worker_info() is not None
+    return _shared(batch) if in_worker else batch
 
 
-def _shared(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | UserError:
-    """The batch in shared memory, where it goes to the main process. (Torch would move it there too, but in a thread
-    of the worker whose failure nobody hears of.)"""
+def _shared(batch: Batch) -> Batch | UserError:
+    """Move a batch to shared memory, where the main process gets it; UserError as the result if there is no room.
+
+    Torch would move it there too, but in a thread of the worker whose failure reaches nobody.
+    """
     try:
         return {name: value.share_memory_() for name, value in batch.items()}
     except RuntimeError as error:
@@ -112,34 +123,56 @@ def _shared(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | UserErr
         )
 
 
-def dead_loader(error: RuntimeError) -> UserError | None:
-    """The user's version of torch's news that a process of a data loader died or delivers nothing; None if the error is
-    something else.
+# --- Workers that died or deliver nothing -----------------------------------------------------------------------------
 
-    Torch hears of a death by a signal, and so raises it wherever the main thread is just then.
+
+def _next_item(batches: Iterator) -> Batch | UserError:
+    """Return the next batch, or the UserError in its place: that of an item, or of a worker that was lost."""
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        failure = worker_failure(error)
+        if failure is None:
+            raise
+        return failure
+
+
+def worker_failure(error: RuntimeError) -> UserError | None:
+    """Return the user's version of torch's error that a process of a data loader died, or delivers nothing.
+
+    None if the error is something else. Torch learns of a death by a signal, and so raises its error wherever the main
+    thread is just then.
     """
-    if late := re.search(r"DataLoader timed out after [\d.]+ seconds", str(error)):
+    message = str(error)
+    timeout = re.search(r"DataLoader timed out after [\d.]+ seconds", message)
+    if timeout:
         return UserError(
-            f"The processes that load data deliver nothing ({late[0]}): see whether the disk of --data answers, and "
+            f"The processes that load data deliver nothing ({timeout[0]}): see whether the disk of --data answers, and "
             "start the same command again, with fewer --workers or --workers=0 if need be."
         )
-    news = re.search(r"DataLoader worker[^.\n]*(unexpectedly|signal)[^.\n]*", str(error))
-    return news and UserError(
-        f"A process that loads data died ({news[0]}), probably for lack of memory or shared memory: start the same "
-        "command again, with fewer --workers if need be."
-    )
+    death = re.search(r"DataLoader worker[^.\n]*(unexpectedly|signal)[^.\n]*", message)
+    if death:
+        return UserError(
+            f"A process that loads data died ({death[0]}), probably for lack of memory or shared memory: start the "
+            "same command again, with fewer --workers if need be."
+        )
+    return None
+
+
+# --- The end of the workers -------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def killed_after(grace: float, processes: Sequence[BaseProcess]) -> Iterator[None]:
-    """Kills `processes` that outlive the first `grace` seconds of the block, which tells them to end and waits; and
-    all that outlive the block, so that none is left.
+    """Kill `processes` that run on for `grace` seconds into the block, and all that run when it ends.
 
-    A process that hangs in a read or ignores SIGTERM ends in no other way, and Python would wait for it at exit. Torch
-    would raise the news of such a death (SIGCHLD) as an error: in the main thread, where it comes, it is not passed on.
+    The block tells them to end, and waits. A process that hangs in a read or ignores SIGTERM ends in no other way, and
+    Python would wait for it at exit. Torch would raise such a death (SIGCHLD) as an error: in the main thread, where
+    the signal comes, it is not passed on.
     """
-    hears = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if hears else None
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread:
+        handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     timer = threading.Timer(grace, _kill, [processes])
     timer.start()
     try:
@@ -150,8 +183,8 @@ def killed_after(grace: float, processes: Sequence[BaseProcess]) -> Iterator[Non
         _kill(processes)
         for process in processes:
             process.join()
-        if hears:
-            signal.signal(signal.SIGCHLD, before)
+        if in_main_thread:
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def _kill(processes: Sequence[BaseProcess]) -> None:

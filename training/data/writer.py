@@ -9,17 +9,18 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, storage_error
+from dnnlib.files import atomic_path, storage_errors
 from training.data.files import INDEX
 
 Put = Callable[[str, bytes], None]  # stores a file under its path inside the dataset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipRecord:
     """A clip on its way to the disk.
 
@@ -38,10 +39,12 @@ class ClipRecord:
 
 
 class DatasetWriter:
-    """Takes clips one by one; made by `write_dataset`."""
+    """A dataset that takes clips one by one; `write_dataset` makes it."""
 
     def __init__(self, put: Put) -> None:
-        self._put, self._labels, self._clips = put, [], {}
+        self._put = put
+        self._labels: list[list[Any]] = []  # [path, camera]
+        self._clips: dict[str, dict[str, Any]] = {}
 
     def add(self, clip: ClipRecord) -> None:
         """Write a clip's files and remember its cameras."""
@@ -50,18 +53,21 @@ class DatasetWriter:
             self._put(f"{clip.name}/{name}", data)
         for (name, _), camera in zip(clip.frames, clip.cameras, strict=True):
             self._labels.append([f"{clip.name}/{name}", [float(value) for value in camera]])
-        self._clips[clip.name] = {"fps": clip.fps} | ({"identity": clip.identity} if clip.identity is not None else {})
+        self._clips[clip.name] = {"fps": clip.fps}
+        if clip.identity is not None:
+            self._clips[clip.name]["identity"] = clip.identity
 
-    def _finish(self) -> None:
+    def write_index(self) -> None:
         """Write the index. UserError if no clip came."""
         if not self._labels:
             raise UserError("There are no clips to write: check --source and --clips.")
-        self._put(INDEX, json.dumps({"labels": self._labels, "clips": self._clips}, allow_nan=False).encode())
+        index = {"labels": self._labels, "clips": self._clips}
+        self._put(INDEX, json.dumps(index, allow_nan=False).encode())
 
 
 @contextlib.contextmanager
 def write_dataset(path: str | os.PathLike) -> Iterator[DatasetWriter]:
-    """A writer for a new dataset at `path`: a zip if the name ends in .zip, else a folder.
+    """Open a writer for a new dataset at `path`: a zip if the name ends in .zip, else a folder.
 
     Nothing appears at `path` before the block has ended well; if it raises, Ctrl-C included, nothing is left.
 
@@ -70,14 +76,15 @@ def write_dataset(path: str | os.PathLike) -> Iterator[DatasetWriter]:
     """
     path = Path(path)
     refuse_existing(path)
-    with _zip_sink(path) if path.suffix.lower() == ".zip" else _folder_sink(path) as put:
+    open_target = _open_zip if path.suffix.lower() == ".zip" else _open_folder
+    with open_target(path) as put:
         writer = DatasetWriter(put)
         yield writer
-        writer._finish()
+        writer.write_index()
 
 
 def refuse_existing(path: Path) -> None:
-    """UserError if there is something at `path` (an empty folder is nothing)."""
+    """Raise UserError if there is something at `path` (an empty folder is nothing)."""
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists():
@@ -85,25 +92,24 @@ def refuse_existing(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _zip_sink(path: Path) -> Iterator[Put]:
+def _open_zip(path: Path) -> Iterator[Put]:
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         yield archive.writestr
 
 
 @contextlib.contextmanager
-def _folder_sink(path: Path) -> Iterator[Put]:
+def _open_folder(path: Path) -> Iterator[Put]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+    def put(name: str, data: bytes) -> None:
+        target = temporary / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(data)
+
     try:
-        temporary.mkdir(parents=True)
-
-        def put(name: str, data: bytes) -> None:
-            target = temporary / name
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(data)
-
-        yield put
-        os.replace(temporary, path)
-    except OSError as error:
-        raise storage_error(error, path) or error from error
+        with storage_errors(path):
+            temporary.mkdir(parents=True)
+            yield put
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One procedural clip as a record of a dataset, in a worker process."""
+"""Clips of procedural heads as records of a dataset: rendered and encoded by workers, one clip a job."""
 
 from dataclasses import dataclass
 
@@ -9,23 +9,31 @@ from training.synthetic.render import render_clip
 SEED_STRIDE = 2**20  # clips of neighbouring dataset seeds stay apart
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynthJob:
-    """Clip `index` of the procedural dataset `seed`."""
+    """Clip `index` of the procedural dataset `seed`, and what to make of it."""
 
     seed: int
     index: int
     frames: int
-    resolution: int
+    resolution: int  # side of the frames in pixels
     fps: float
-    depth: bool
+    depth: bool  # whether to store the true depth beside every frame
 
 
 def synth_clip(job: SynthJob) -> ClipRecord:
-    """Render a procedural clip."""
+    """Render and encode a procedural clip."""
     clip = render_clip(job.seed * SEED_STRIDE + job.index, job.resolution, job.frames, job.fps)
     frames = [(f"{i:05d}.png", encode_png(frame)) for i, frame in enumerate(clip.frames)]
-    depths = clip.depth if job.depth else []
-    extras = [(f"{i:05d}{DEPTH_SUFFIX}", encode_depth(depth)) for i, depth in enumerate(depths)]
+    extras = []
+    if job.depth:
+        extras = [(f"{i:05d}{DEPTH_SUFFIX}", encode_depth(depth)) for i, depth in enumerate(clip.depth)]
     name = f"{job.index:05d}"
-    return ClipRecord(name, frames, clip.cameras, job.fps, identity=f"{job.seed}-{name}", extras=extras)
+    return ClipRecord(
+        name=name,
+        frames=frames,
+        cameras=clip.cameras,
+        fps=job.fps,
+        identity=f"{job.seed}-{name}",
+        extras=extras,
+    )

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Generator
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ import torch
 from dnnlib.errors import UserError
 from tests.helpers import tiny
 from training.config import MAX_WHOLE
-from training.data import dataset as data
-from training.data import loader
-from training.data.dataset import ClipDataset, training_batches
+from training.data import loader, pairs
+from training.data.dataset import ClipDataset
+from training.data.pairs import training_batches
 from training.runs.folder import RunFolder
 from training.training_loop import Hooks, Trainer
 
@@ -28,23 +29,28 @@ def dataset(heads) -> ClipDataset:
     return ClipDataset(heads)
 
 
+def batches_of(dataset: ClipDataset, workers: int) -> Generator[dict[str, torch.Tensor], None, None]:
+    """The training stream in batches of two clips."""
+    return training_batches(dataset, 2, seed=0, workers=workers, window=16, mirror=True)
+
+
 @pytest.fixture
 def before_draws(monkeypatch):
     """Has a function called before every pair that is drawn, in the process that draws."""
 
     def arm(act) -> None:
-        draw = data.draw_pair
-        monkeypatch.setattr(data, "draw_pair", lambda *rest: (act(), draw(*rest))[1])
+        draw = pairs.draw_pair
+        monkeypatch.setattr(pairs, "draw_pair", lambda *rest, **options: (act(), draw(*rest, **options))[1])
 
     return arm
 
 
 @pytest.fixture
 def terminations():
-    """A list of the SIGTERMs that this process has heard."""
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
-    yield heard
+    """A list of the SIGTERMs that this process has got."""
+    got: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+    yield got
     signal.signal(signal.SIGTERM, before)
 
 
@@ -62,24 +68,24 @@ def ask_for_the_end() -> None:
 
 
 def test_batches_reach_the_main_process_in_shared_memory(dataset):
-    (batch,) = [next(training_batches(dataset, 2, seed=0, workers=1))]
+    (batch,) = [next(batches_of(dataset, workers=1))]
     assert all(value.is_shared() for value in batch.values())
-    assert not any(value.is_shared() for value in next(training_batches(dataset, 2, seed=0, workers=0)).values())
+    assert not any(value.is_shared() for value in next(batches_of(dataset, workers=0)).values())
 
 
-@pytest.mark.parametrize("pairs", [0, 5])
-def test_no_room_in_shared_memory_is_one_sentence(dataset, before_draws, pairs):
+@pytest.mark.parametrize("before", [0, 5])
+def test_no_room_in_shared_memory_is_one_sentence(dataset, before_draws, before):
     """At the first batch, or when others are under way."""
     drawn = []
 
     def no_room() -> None:
         drawn.append(None)
-        if len(drawn) > pairs:
+        if len(drawn) > before:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
     before_draws(no_room)
-    batches = training_batches(dataset, 2, seed=0, workers=1)
-    for _ in range(pairs // 2):
+    batches = batches_of(dataset, workers=1)
+    for _ in range(before // 2):
         next(batches)
     with pytest.raises(UserError, match=r"shared memory .*File too large.* /dev/shm .*--shm-size=8g.*--workers=0\.$"):
         next(batches)
@@ -91,7 +97,7 @@ def test_what_else_loses_a_batch_ends_too(dataset, before_draws, monkeypatch, te
     monkeypatch.setattr(loader, "GRACE", 0.1)
     before_draws(lambda: (ask_for_the_end(), hang()))
     with pytest.raises(UserError, match=r"deliver nothing \(DataLoader timed out after 1\.0 seconds\).*--workers=0"):
-        next(training_batches(dataset, 2, seed=0, workers=2))
+        next(batches_of(dataset, workers=2))
     assert terminations and multiprocessing.active_children() == []
     assert capfd.readouterr().err == ""
 
@@ -101,7 +107,7 @@ def test_workers_that_hang_are_killed_in_the_end(dataset, before_draws, monkeypa
     monkeypatch.setattr(loader, "GRACE", 0.1)
     drawn, hanging = [], multiprocessing.Semaphore(0)
     before_draws(lambda: (drawn.append(None), len(drawn) > 2 and (hanging.release(), hang())))
-    batches = training_batches(dataset, 2, seed=0, workers=2)
+    batches = batches_of(dataset, workers=2)
     next(batches)
     workers = multiprocessing.active_children()
     assert [hanging.acquire(timeout=60) for _ in workers] == [True, True]
@@ -114,7 +120,7 @@ def test_workers_that_hang_are_killed_in_the_end(dataset, before_draws, monkeypa
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_workers_that_work_end_by_themselves(dataset):
-    batches = training_batches(dataset, 2, seed=0, workers=2)
+    batches = batches_of(dataset, workers=2)
     next(batches)
     workers = multiprocessing.active_children()
     batches.close()
@@ -132,7 +138,7 @@ def test_an_interrupt_lets_workers_end_while_its_traceback_lives(dataset, before
             os.kill(os.getppid(), signal.SIGINT)
 
     before_draws(interrupt_at_the_second_batch)
-    batches = training_batches(dataset, 2, seed=0, workers=1)
+    batches = batches_of(dataset, workers=1)
     next(batches)
     (worker,) = multiprocessing.active_children()
     waited_for.release()
@@ -162,7 +168,7 @@ def test_no_two_draws_of_a_run_are_the_same_numbers(dataset, tmp_path, monkeypat
     generator, sequence = np.random.default_rng, np.random.SeedSequence
     monkeypatch.setattr(np.random, "default_rng", lambda key: (keys.append(key), generator(key))[1])
     monkeypatch.setattr(np.random, "SeedSequence", lambda key: (keys.append(key), sequence(key))[1])
-    data._epoch_order.cache_clear()
+    pairs._epoch_order.cache_clear()
     trainer = Trainer(
         tiny.config(training__seed=seed, training__g_reg_interval=2),
         dataset,
@@ -170,10 +176,10 @@ def test_no_two_draws_of_a_run_are_the_same_numbers(dataset, tmp_path, monkeypat
         torch.device("cpu"),
     )
     batches = trainer._batches()
-    for _ in range(4):  # 8 pairs, epochs 0 to 2
+    for _ in range(4):  # 8 pairs drawn, epochs 0 to 2
         trainer.iterate(next(batches))
     states = [tuple(sequence(key).generate_state(4)) for key in keys]
-    bank, pairs, epochs = 1, 8, 3
+    banks, drawn, epochs = 1, 8, 3
     phases = 4 + 2 + 4  # with fakes, and for each two draws of cameras and two clips
-    assert len(states) == bank + pairs + epochs + phases * (2 + 2)
+    assert len(states) == banks + drawn + epochs + phases * (2 + 2)
     assert len(set(states)) == len(states)

@@ -1,0 +1,227 @@
+"""Pairs of frames with times and cameras, as training draws them from clips (PV3D section 3.4).
+
+Item k of the endless stream of training pairs depends on the seed and k alone, so any number of ranks and workers sees
+the same stream, and a resumed run goes on where it stopped.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from dnnlib.errors import UserError
+from training.cameras import CAMERA_DIM, mirror_label
+from training.data.dataset import ClipDataset
+from training.data.loader import endless_batches
+
+MIRROR_PROBABILITY = 0.5  # where mirroring is on
+BANK_CLIPS, BANK_FRAMES = 256, 16  # of the cameras that a snapshot holds
+
+
+class Purpose(IntEnum):
+    """The purposes of random numbers, with which their keys begin, so that no two kinds of draws get the same numbers.
+
+    NumPy takes keys as words of 32 bits; no seed (up to 2 ** 63 - 1) begins with two words of which the upper is full,
+    nor do seed and iteration. So these differ from the keys of `torch_utils.random_numbers`, too.
+    """
+
+    PAIRS = 2**64 - 1
+    EPOCHS = 2**64 - 2
+    CAMERAS = 2**64 - 3
+    BANK = 2**64 - 4
+
+
+# --- Two frames of a clip ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two frames of a clip: frames uint8 [2, 3, R, R], times float32 [2] in [0, 1], cameras float32 [2, 25]."""
+
+    frames: np.ndarray
+    times: np.ndarray
+    cameras: np.ndarray
+
+
+def draw_times(rng: np.random.Generator) -> tuple[float, float]:
+    """Draw two moments in [0, 1), sorted: one of Beta(2, 1), one of Beta(1, 2) (section 3.4)."""
+    one = rng.beta(2, 1)
+    other = rng.beta(1, 2)
+    return min(one, other), max(one, other)
+
+
+def draw_frames(
+    rng: np.random.Generator,
+    length: int,
+    *,
+    window: int,
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Draw a window of a clip of `length` frames, and two moments in it.
+
+    Returns:
+        start: first frame of the window; a clip shorter than the window is a window itself.
+        offsets: int [2], frames in the window: int(moment * window).
+        moments: float [2], the two draws of `draw_times`.
+    """
+    span = min(length, window)
+    start = int(rng.integers(length - span + 1))
+    moments = np.array(draw_times(rng))
+    offsets = (moments * span).astype(int)
+    offsets = np.minimum(offsets, span - 1)
+    return start, offsets, moments
+
+
+def draw_pair(
+    rng: np.random.Generator,
+    dataset: ClipDataset,
+    clip_index: int,
+    *,
+    window: int,
+    mirror: float,
+) -> Pair:
+    """Draw two frames of a clip as a training sample.
+
+    Time is the index in the window / (window - 1). Both frames are mirrored together, cameras too, with probability
+    `mirror`.
+    """
+    clip = dataset.clips[clip_index]
+    start, offsets, _ = draw_frames(rng, len(clip.frames), window=window)
+    frames = np.stack([dataset.read_frame(clip_index, start + int(offset)) for offset in offsets])
+    times = (offsets / max(window - 1, 1)).astype(np.float32)
+    cameras = clip.cameras[start + offsets]
+    if rng.random() < mirror:
+        frames = np.ascontiguousarray(frames[..., ::-1])
+        cameras = _mirrored(cameras)
+    return Pair(frames, times, cameras)
+
+
+def _mirrored(cameras: np.ndarray) -> np.ndarray:
+    return mirror_label(torch.from_numpy(cameras)).numpy()
+
+
+# --- The endless stream -----------------------------------------------------------------------------------------------
+
+
+class PairStream(torch.utils.data.Dataset):
+    """The endless stream of training pairs as a map from item number to sample; epochs are shuffled anew.
+
+    A UserError becomes the item, for a worker can only pass on values cleanly.
+    """
+
+    def __init__(self, dataset: ClipDataset, *, seed: int, window: int, mirror: bool):
+        self.dataset = dataset
+        self.seed = seed
+        self.window = window
+        self.mirror = MIRROR_PROBABILITY if mirror else 0.0
+
+    def clip_index(self, item: int) -> int:
+        """Return which clip item number `item` is drawn from."""
+        clips = self.dataset.num_clips
+        epoch, position = divmod(item, clips)
+        order = _epoch_order(self.seed, epoch, clips)
+        return int(order[position])
+
+    def __getitem__(self, item: int) -> Pair | UserError:
+        rng = np.random.default_rng([Purpose.PAIRS, self.seed, item])
+        try:
+            return draw_pair(rng, self.dataset, self.clip_index(item), window=self.window, mirror=self.mirror)
+        except UserError as error:
+            return error
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, clips: int) -> np.ndarray:
+    return np.random.default_rng([Purpose.EPOCHS, seed, epoch]).permutation(clips)
+
+
+def training_batches(
+    dataset: ClipDataset,
+    batch: int,
+    *,
+    seed: int,
+    start: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    workers: int,
+    window: int,
+    mirror: bool,
+) -> Generator[dict[str, torch.Tensor], None, None]:
+    """Yield this rank's share of the endless training stream.
+
+    Args:
+        batch: clips a batch, of this rank.
+        start: clips already consumed by all ranks together; a resumed run goes on there.
+        rank, world: this rank takes items start + rank, start + rank + world, ...
+        workers: processes that decode; 0 decodes here. The stream does not depend on it.
+        window: frames of a clip that a pair is drawn from.
+        mirror: whether half of the pairs are mirrored.
+
+    Yields:
+        frames uint8 [batch, 2, 3, R, R], times float32 [batch, 2], cameras float32 [batch, 2, 25].
+
+    Raises:
+        UserError: a frame is missing or damaged; a worker died, hangs, or has no shared memory.
+    """
+    stream = PairStream(dataset, seed=seed, window=window, mirror=mirror)
+    return endless_batches(stream, batch, start=start + rank, step=world, workers=workers)
+
+
+# --- Cameras alone ----------------------------------------------------------------------------------------------------
+
+
+class CameraSampler:
+    """A source of times and cameras for fakes: those of a random training clip, as for reals but with continuous times.
+
+    Args:
+        sequences: the clips' cameras, float32 [F, 25] each.
+        window, mirror: as of `training_batches`.
+    """
+
+    def __init__(self, sequences: Sequence[np.ndarray], *, window: int, mirror: bool):
+        self.sequences = sequences
+        self.window = window
+        self.mirror = MIRROR_PROBABILITY if mirror else 0.0
+
+    def sample(self, key: int | tuple[int, ...], n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw times float32 [n, 2] and cameras float32 [n, 2, 25]: a function of `key` (non-negative integers)."""
+        numbers = (key,) if isinstance(key, int) else key
+        rng = np.random.default_rng([Purpose.CAMERAS, *numbers])
+        times = np.empty([n, 2], np.float32)
+        cameras = np.empty([n, 2, CAMERA_DIM], np.float32)
+        for row in range(n):
+            index = int(rng.integers(len(self.sequences)))
+            sequence = self.sequences[index]
+            start, offsets, times[row] = draw_frames(rng, len(sequence), window=self.window)
+            pair = sequence[start + offsets]
+            if rng.random() < self.mirror:
+                pair = _mirrored(pair)
+            cameras[row] = pair
+        return torch.from_numpy(times), torch.from_numpy(cameras)
+
+
+def camera_bank(
+    dataset: ClipDataset,
+    *,
+    seed: int,
+    clips: int = BANK_CLIPS,
+    frames: int = BANK_FRAMES,
+) -> torch.Tensor:
+    """Draw camera sequences float32 [M, frames, 25] of up to `clips` clips, a random window each, for snapshots."""
+    rng = np.random.default_rng([Purpose.BANK, seed])
+    chosen = rng.permutation(dataset.num_clips)[:clips]
+    windows = [camera_window(rng, dataset.clips[index].cameras, frames) for index in chosen]
+    return torch.from_numpy(np.stack(windows))
+
+
+def camera_window(rng: np.random.Generator, cameras: np.ndarray, frames: int) -> np.ndarray:
+    """Draw a window [frames, 25] of a clip's cameras [F, 25]; a shorter clip runs to and fro (0 1 2 1 0 ...)."""
+    length = len(cameras)
+    start = int(rng.integers(max(length - frames, 0) + 1))
+    period = max(2 * (length - 1), 1)
+    place = (start + np.arange(frames)) % period
+    if length < frames:
+        place = np.minimum(place, period - place)
+    return cameras[place]
