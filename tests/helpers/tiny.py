@@ -1,5 +1,7 @@
 """Models small enough to train in milliseconds, 16 x 16 planes and 32-pixel frames, and what to feed them."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -59,8 +61,16 @@ def generator(dtype: torch.dtype = torch.float32, **changes: Any) -> Generator:
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Normal numbers."""
+    """Return normal numbers of this shape, drawn from this seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch draw from this seed inside the block, for what takes no generator, such as a module's first weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def labels(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -1,240 +1,298 @@
-"""Snapshots and training states with hostile contents, made from good ones. `SNAPSHOTS` maps a name to a case.
+"""Snapshots and training states with hostile contents, made from sound ones."""
 
-A case changes the payload of a good snapshot in place (or returns another one), or the bytes of its file.
-"""
-
-import copy
 import math
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from tests.hostile.hostile_pickles import NAME, Call
+from tests.hostile.outcomes import KEPT, MAY_BE_SOUND, SHOWN, TRAINED_FROM, UNREADABLE, Case, CheckpointOutcome
+from tests.hostile.pickle_makers import MARK, NAME, Call, Make, file_of
 
-READS = frozenset({"inspect"})  # may show all that can be shown
-KEEPS = frozenset({"inspect", "export"})  # does not look at weights, which it copies to the bit
-TRAINS = frozenset({"inspect", "export", "init"})  # takes the weights, whatever options lie beside them
+CONFIG = "payload.config"
+GENERATOR = "payload.config.generator"
+WEIGHTS = "payload.weights"
+AVERAGE = "payload.weights.G_ema"
+BANK = "payload.camera_bank"
+PROGRESS = "payload.progress"
+KIMG = "payload.progress.kimg"
+WEIGHT = "decoder.net.0.weight"  # the one that is changed
+INDEX_LENGTH = 4000  # bytes at the end of the file that its index is among
+DELETE = object()
+
+Change = Callable[[Any], Any]
 
 
-class Case(NamedTuple):
-    """`bears`: commands that may end well; all others end with a sentence."""
-
-    change: Callable[[Any], Any]
-    bears: frozenset[str] = frozenset()
+# --- Functions that return a change of a snapshot's content, in place or by what they return -------------------------
 
 
-def put(place: str, value: Any) -> Callable[[dict], None]:
-    """Function that replaces what is at a dotted place; DELETE takes it away."""
+def changed(place: str, change: Callable[[Any], object]) -> Change:
+    """Return the change of what is at a dotted place."""
 
-    def change(content: dict) -> None:
-        *outer, last = place.split(".")
-        for key in outer:
+    def apply(content: dict) -> None:
+        for key in place.split("."):
+            content = content[key]
+        change(content)
+
+    return apply
+
+
+def put(place: str, value: Any) -> Change:
+    """Return the change that puts a value at a dotted place, or takes away what is there (DELETE)."""
+    outer, _, last = place.rpartition(".")
+
+    def apply(content: dict) -> None:
+        for key in outer.split(".") if outer else []:
             content = content[key]
         if value is DELETE:
             del content[last]
         else:
             content[last] = value
 
-    return change
+    return apply
 
 
-DELETE = object()
-CONFIG, GENERATOR = "payload.config", "payload.config.generator"
-HEADERS = {
-    "kind a list": put("kind", ["snapshot"]),
-    "kind a table": put("kind", {}),
-    "kind none": put("kind", None),
-    "kind of two lines": put("kind", "a\nError: b\x1b[2J"),
-    "kind endless": put("kind", "x" * 10**6),
-    "kind state": put("kind", "state"),
-    "no kind": put("kind", DELETE),
-    "version a list": put("version", [1]),
-    "version huge": put("version", 10**6000),
-    "version nan": put("version", math.nan),
-    "version 0": put("version", 0),
-    "version a text": put("version", "1"),
-    "no version": put("version", DELETE),
-    "other kind": put("kind", "dream"),
-    "format a list": put("format", ["pv3d"]),
-    "other format": put("format", "pv4d"),
-    "no format": put("format", DELETE),
-    "payload a list": put("payload", [1]),
-    "payload none": put("payload", None),
-    "payload a text": put("payload", "x"),
-    "no payload": put("payload", DELETE),
-    "payload a tensor": put("payload", torch.zeros(3)),
-    "payload a module": put("payload", torch.nn.Linear(1, 1)),
-    "nothing but a list": lambda content: [content],
-    "nothing but a tensor": lambda content: torch.zeros(3),
-}
-CONFIGS = {
-    "gone": put(CONFIG, DELETE),
-    "a list": put(CONFIG, []),
-    "a text": put(CONFIG, "x" * 10**6),
-    "other key": put(f"{CONFIG}.hue", 1),
-    "key of lines": put(f"{CONFIG}.a\nb", 1),
-    "key a number": lambda content: content["payload"]["config"].update({3: 4, "x": 5}),
-    "section a list": put(GENERATOR, [1]),
-    "section a number": put(f"{CONFIG}.loss", 3.0),
-    "nested": put(GENERATOR, {"rendering": {"rendering": {}}}),
-    "image": put(f"{GENERATOR}.img_resolution", 10**9),
-    "image of 2 ** 40": put(f"{GENERATOR}.img_resolution", 2**40),
-    "planes": put(f"{GENERATOR}.plane_resolution", -16),
-    "zero planes": put(f"{GENERATOR}.plane_resolution", 0),
-    "z": put(f"{GENERATOR}.z_dim", 10**12),
-    "negative z": put(f"{GENERATOR}.z_dim", -1),
-    "w": put(f"{GENERATOR}.w_dim", 8192),
-    "whole number": put(f"{GENERATOR}.w_dim", 10**5000),
-    "layers": put(f"{GENERATOR}.mapping_layers", 10**9),
-    "base": put(f"{GENERATOR}.channel_base", 2**62),
-    "most": put(f"{GENERATOR}.channel_max", 2**62),
-    "wide planes": put(f"{GENERATOR}.plane_channels", 1024),
-    "blocks": put(f"{GENERATOR}.motion_blocks", 10**9),
-    "wide and large": lambda content: content["payload"]["config"]["generator"].update(
-        channel_max=8192, channel_base=2**22, plane_resolution=1024, w_dim=8192
-    ),
-    "two channels": put(f"{GENERATOR}.sr_channels", [10**9, 10**9]),
-    "one channel": put(f"{GENERATOR}.sr_channels", [1]),
-    "channels of text": put(f"{GENERATOR}.sr_channels", ["a", "b"]),
-    "mode": put(f"{GENERATOR}.camera_mode", "x\ny"),
-    "mode a list": put(f"{GENERATOR}.camera_mode", ["MapT"]),
-    "bool": put(f"{GENERATOR}.z_dim", True),
-    "real": put(f"{GENERATOR}.z_dim", 128.0),
-    "nan": put(f"{GENERATOR}.rendering.near", math.nan),
-    "inf": put(f"{GENERATOR}.rendering.far", math.inf),
-    "real number": put("payload.config.loss.gamma", 10**400),
-    "box": put(f"{GENERATOR}.rendering.box_side", 0.0),
-    "rays": put(f"{GENERATOR}.rendering.resolution", 10**6),
-    "samples": put(f"{GENERATOR}.rendering.depth_samples", 10**9),
-    "decoder": put(f"{GENERATOR}.rendering.decoder_hidden", 2**40),
-    "betas": put("payload.config.training.betas", "ab"),
-    "nan betas": put("payload.config.training.betas", [math.nan, 0.9]),
-    "deep": put(CONFIG, {"generator": {"rendering": {"near": {"a": {"b": {}}}}}}),
-    "tensor": put(CONFIG, torch.ones(3)),
-}
-LIES = {"w", "wide planes", "wide and large"}  # possible, but not the options of these weights
-WEIGHTS = "payload.weights"
+def with_weight(change: Callable[[torch.Tensor], Any]) -> Change:
+    """Return the change of one weight of the generator."""
+    return changed(AVERAGE, lambda weights: weights.update({WEIGHT: change(weights[WEIGHT])}))
 
 
-def every(change: Callable[[torch.Tensor], Any]) -> Callable[[dict], None]:
-    """Function that changes one weight of the generator."""
-    return _entries(lambda weights: weights.update({"decoder.net.0.weight": change(weights["decoder.net.0.weight"])}))
+def one_for_a_number(weights: dict) -> None:
+    """Put a weight whose name is a number in place of the last one."""
+    weights.popitem()
+    weights[7] = torch.zeros(1)
 
 
-def _entries(change: Callable[[dict], Any]) -> Callable[[dict], None]:
-    def changed(content: dict) -> None:
-        change(content["payload"]["weights"]["G_ema"])
+# --- Tables: name, the change of the content, what is expected -------------------------------------------------------
 
-    return changed
+HEADERS: list[tuple[str, Change, CheckpointOutcome]] = [
+    ("kind a list", put("kind", ["snapshot"]), SHOWN),
+    ("kind a table", put("kind", {}), SHOWN),
+    ("kind none", put("kind", None), SHOWN),
+    ("kind of two lines", put("kind", "a\nError: b\x1b[2J"), SHOWN),
+    ("kind endless", put("kind", "x" * 10**6), SHOWN),
+    ("kind state", put("kind", "state"), SHOWN),
+    ("no kind", put("kind", DELETE), SHOWN),
+    ("version a list", put("version", [1]), UNREADABLE),
+    ("version huge", put("version", 10**6000), UNREADABLE),
+    ("version nan", put("version", math.nan), UNREADABLE),
+    ("version 0", put("version", 0), UNREADABLE),
+    ("version a text", put("version", "1"), UNREADABLE),
+    ("no version", put("version", DELETE), UNREADABLE),
+    ("other kind", put("kind", "dream"), SHOWN),
+    ("format a list", put("format", ["pv3d"]), UNREADABLE),
+    ("other format", put("format", "pv4d"), UNREADABLE),
+    ("no format", put("format", DELETE), UNREADABLE),
+    ("payload a list", put("payload", [1]), UNREADABLE),
+    ("payload none", put("payload", None), UNREADABLE),
+    ("payload a text", put("payload", "x"), UNREADABLE),
+    ("no payload", put("payload", DELETE), UNREADABLE),
+    ("payload a tensor", put("payload", torch.zeros(3)), UNREADABLE),
+    ("payload a module", put("payload", torch.nn.Identity()), UNREADABLE),
+    ("nothing but a list", lambda content: [content], UNREADABLE),
+    ("nothing but a tensor", lambda content: torch.zeros(3), UNREADABLE),
+]
+
+WIDE_AND_LARGE = {"channel_max": 8192, "channel_base": 2**22, "plane_resolution": 1024, "w_dim": 8192}
+CONFIGS: list[tuple[str, Change, CheckpointOutcome]] = [
+    ("gone", put(CONFIG, DELETE), SHOWN),
+    ("a list", put(CONFIG, []), SHOWN),
+    ("a text", put(CONFIG, "x" * 10**6), SHOWN),
+    ("other key", put(f"{CONFIG}.hue", 1), SHOWN),
+    ("key of lines", put(f"{CONFIG}.a\nb", 1), SHOWN),
+    ("key a number", changed(CONFIG, lambda config: config.update({3: 4, "x": 5})), SHOWN),
+    ("section a list", put(GENERATOR, [1]), SHOWN),
+    ("section a number", put(f"{CONFIG}.loss", 3.0), SHOWN),
+    ("nested", put(GENERATOR, {"rendering": {"rendering": {}}}), SHOWN),
+    ("image", put(f"{GENERATOR}.img_resolution", 10**9), SHOWN),
+    ("image of 2 ** 40", put(f"{GENERATOR}.img_resolution", 2**40), SHOWN),
+    ("planes", put(f"{GENERATOR}.plane_resolution", -16), SHOWN),
+    ("zero planes", put(f"{GENERATOR}.plane_resolution", 0), SHOWN),
+    ("z", put(f"{GENERATOR}.z_dim", 10**12), SHOWN),
+    ("negative z", put(f"{GENERATOR}.z_dim", -1), SHOWN),
+    ("w", put(f"{GENERATOR}.w_dim", 8192), TRAINED_FROM),
+    ("whole number", put(f"{GENERATOR}.w_dim", 10**5000), SHOWN),
+    ("layers", put(f"{GENERATOR}.mapping_layers", 10**9), SHOWN),
+    ("base", put(f"{GENERATOR}.channel_base", 2**62), SHOWN),
+    ("most", put(f"{GENERATOR}.channel_max", 2**62), SHOWN),
+    ("wide planes", put(f"{GENERATOR}.plane_channels", 1024), TRAINED_FROM),
+    ("blocks", put(f"{GENERATOR}.motion_blocks", 10**9), SHOWN),
+    ("wide and large", changed(GENERATOR, lambda generator: generator.update(WIDE_AND_LARGE)), TRAINED_FROM),
+    ("two channels", put(f"{GENERATOR}.sr_channels", [10**9, 10**9]), SHOWN),
+    ("one channel", put(f"{GENERATOR}.sr_channels", [1]), SHOWN),
+    ("channels of text", put(f"{GENERATOR}.sr_channels", ["a", "b"]), SHOWN),
+    ("mode", put(f"{GENERATOR}.camera_mode", "x\ny"), SHOWN),
+    ("mode a list", put(f"{GENERATOR}.camera_mode", ["MapT"]), SHOWN),
+    ("bool", put(f"{GENERATOR}.z_dim", True), SHOWN),
+    ("real", put(f"{GENERATOR}.z_dim", 128.0), SHOWN),
+    ("nan", put(f"{GENERATOR}.rendering.near", math.nan), SHOWN),
+    ("inf", put(f"{GENERATOR}.rendering.far", math.inf), SHOWN),
+    ("real number", put("payload.config.loss.gamma", 10**400), SHOWN),
+    ("box", put(f"{GENERATOR}.rendering.box_side", 0.0), SHOWN),
+    ("rays", put(f"{GENERATOR}.rendering.resolution", 10**6), SHOWN),
+    ("samples", put(f"{GENERATOR}.rendering.depth_samples", 10**9), SHOWN),
+    ("decoder", put(f"{GENERATOR}.rendering.decoder_hidden", 2**40), SHOWN),
+    ("betas", put("payload.config.training.betas", "ab"), SHOWN),
+    ("nan betas", put("payload.config.training.betas", [math.nan, 0.9]), SHOWN),
+    ("deep", put(CONFIG, {"generator": {"rendering": {"near": {"a": {"b": {}}}}}}), SHOWN),
+    ("tensor", put(CONFIG, torch.ones(3)), SHOWN),
+]
+
+TENSORS: list[tuple[str, Change, CheckpointOutcome]] = [
+    ("nan", with_weight(lambda x: x * math.nan), KEPT),
+    ("inf", with_weight(lambda x: x + math.inf), KEPT),
+    ("inf in float32", with_weight(lambda x: x.double() + 1e300), KEPT),
+    ("whole", with_weight(lambda x: x.long()), KEPT),
+    ("complex", with_weight(lambda x: x.cfloat()), KEPT),
+    ("bool", with_weight(lambda x: x > 0), KEPT),
+    ("8-bit", with_weight(lambda x: x.to(torch.float8_e5m2)), KEPT),
+    ("shape", with_weight(lambda x: x[:-1]), KEPT),
+    ("turned", with_weight(lambda x: x.flatten()), KEPT),
+    ("empty", with_weight(lambda x: x[:0]), KEPT),
+    ("scalar", with_weight(lambda x: x[0, 0]), KEPT),
+    ("sparse", with_weight(lambda x: x.to_sparse()), UNREADABLE),
+    ("quantised", with_weight(lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)), UNREADABLE),
+    ("spread", with_weight(lambda x: torch.ones(1).expand(x.shape)), UNREADABLE),
+    ("text", with_weight(lambda x: "x"), SHOWN),
+    ("list", with_weight(lambda x: x.tolist()), SHOWN),
+    ("none", with_weight(lambda x: None), SHOWN),
+    ("meta", with_weight(lambda x: x.to("meta")), UNREADABLE),
+    ("array", with_weight(lambda x: x.numpy()), UNREADABLE),
+    ("missing", changed(AVERAGE, dict.popitem), KEPT),
+    ("one more", changed(AVERAGE, lambda weights: weights.update({"more\n\x1b[2J": torch.zeros(1)})), KEPT),
+    ("a number as key", changed(AVERAGE, lambda weights: weights.update({7: torch.zeros(1)})), KEPT),
+    ("both a number", changed(AVERAGE, one_for_a_number), KEPT),
+]
+
+PARTS: list[tuple[str, Change, CheckpointOutcome]] = [
+    ("no weights", put(WEIGHTS, DELETE), SHOWN),
+    ("weights a list", put(WEIGHTS, []), SHOWN),
+    ("weights a tensor", put(WEIGHTS, torch.ones(3)), SHOWN),
+    ("other network", put(f"{WEIGHTS}.H", {}), SHOWN),
+    ("network a list", put(AVERAGE, []), SHOWN),
+    ("network a tensor", put(AVERAGE, torch.ones(3)), SHOWN),
+    ("no average", put(AVERAGE, DELETE), SHOWN),
+    ("key a number", changed(WEIGHTS, lambda weights: weights.update({3: {}})), SHOWN),
+    ("no bank", put(BANK, DELETE), SHOWN),
+    ("bank a list", put(BANK, [[1.0]]), SHOWN),
+    ("bank of 24", put(BANK, torch.zeros(1, 16, 24)), SHOWN),
+    ("flat bank", put(BANK, torch.zeros(25)), SHOWN),
+    ("bank of no frames", put(BANK, torch.zeros(3, 0, 25)), SHOWN),
+    ("nan bank", put(BANK, torch.full((1, 16, 25), math.nan)), SHOWN),
+    ("far bank", put(BANK, torch.full((1, 16, 25), 1e38)), SHOWN),
+    ("whole bank", put(BANK, torch.zeros(1, 16, 25, dtype=torch.int64)), SHOWN),
+    ("no progress", put(PROGRESS, DELETE), SHOWN),
+    ("progress a list", put(PROGRESS, [2.0]), SHOWN),
+    ("progress empty", put(PROGRESS, {}), SHOWN),
+    ("kimg a text", put(KIMG, "2"), SHOWN),
+    ("kimg a list", put(KIMG, [2]), SHOWN),
+    ("kimg nan", put(KIMG, math.nan), SHOWN),
+    ("kimg infinite", put(KIMG, math.inf), SHOWN),
+    ("kimg negative", put(KIMG, -1.0), SHOWN),
+    ("kimg huge", put(KIMG, 1e300), SHOWN),
+    ("kimg whole", put(KIMG, 10**400), SHOWN),
+    ("kimg bool", put(KIMG, True), SHOWN),
+    ("kimg a tensor", put(KIMG, torch.zeros(3)), SHOWN),
+]
 
 
-TENSORS = {
-    "nan": Case(every(lambda x: x * math.nan), KEEPS),
-    "inf": Case(every(lambda x: x + math.inf), KEEPS),
-    "inf in float32": Case(every(lambda x: x.double() + 1e300), KEEPS),
-    "whole": Case(every(lambda x: x.long()), KEEPS),
-    "complex": Case(every(lambda x: x.cfloat()), KEEPS),
-    "bool": Case(every(lambda x: x > 0), KEEPS),
-    "8-bit": Case(every(lambda x: x.to(torch.float8_e5m2)), KEEPS),
-    "shape": Case(every(lambda x: x[:-1]), KEEPS),
-    "turned": Case(every(lambda x: x.flatten()), KEEPS),
-    "empty": Case(every(lambda x: x[:0]), KEEPS),
-    "scalar": Case(every(lambda x: x[0, 0]), KEEPS),
-    "sparse": Case(every(lambda x: x.to_sparse())),
-    "quantised": Case(every(lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8))),
-    "spread": Case(every(lambda x: torch.ones(1).expand(x.shape))),
-    "text": Case(every(lambda x: "x"), READS),
-    "list": Case(every(lambda x: x.tolist()), READS),
-    "none": Case(every(lambda x: None), READS),
-    "meta": Case(every(lambda x: x.to("meta"))),
-    "array": Case(every(lambda x: x.numpy())),
-    "missing": Case(_entries(lambda weights: weights.popitem()), KEEPS),
-    "one more": Case(_entries(lambda weights: weights.update({"more\n\x1b[2J": torch.zeros(1)})), KEEPS),
-    "a number as key": Case(_entries(lambda weights: weights.update({7: torch.zeros(1)})), KEEPS),
-    "both a number": Case(_entries(lambda weights: (weights.popitem(), weights.update({7: torch.zeros(1)}))), KEEPS),
-}
-PARTS = {
-    "no weights": put(WEIGHTS, DELETE),
-    "weights a list": put(WEIGHTS, []),
-    "weights a tensor": put(WEIGHTS, torch.ones(3)),
-    "other network": put(f"{WEIGHTS}.H", {}),
-    "network a list": put(f"{WEIGHTS}.G_ema", []),
-    "network a tensor": put(f"{WEIGHTS}.G_ema", torch.ones(3)),
-    "no average": put(f"{WEIGHTS}.G_ema", DELETE),
-    "key a number": lambda content: content["payload"]["weights"].update({3: {}}),
-    "no bank": put("payload.camera_bank", DELETE),
-    "bank a list": put("payload.camera_bank", [[1.0]]),
-    "bank of 24": put("payload.camera_bank", torch.zeros(1, 16, 24)),
-    "flat bank": put("payload.camera_bank", torch.zeros(25)),
-    "bank of no frames": put("payload.camera_bank", torch.zeros(3, 0, 25)),
-    "nan bank": put("payload.camera_bank", torch.full((1, 16, 25), math.nan)),
-    "far bank": put("payload.camera_bank", torch.full((1, 16, 25), 1e38)),
-    "whole bank": put("payload.camera_bank", torch.zeros(1, 16, 25, dtype=torch.int64)),
-    "no progress": put("payload.progress", DELETE),
-    "progress a list": put("payload.progress", [2.0]),
-    "progress empty": put("payload.progress", {}),
-    "kimg a text": put("payload.progress.kimg", "2"),
-    "kimg a list": put("payload.progress.kimg", [2]),
-    "kimg nan": put("payload.progress.kimg", math.nan),
-    "kimg infinite": put("payload.progress.kimg", math.inf),
-    "kimg negative": put("payload.progress.kimg", -1.0),
-    "kimg huge": put("payload.progress.kimg", 1e300),
-    "kimg whole": put("payload.progress.kimg", 10**400),
-    "kimg bool": put("payload.progress.kimg", True),
-    "kimg a tensor": put("payload.progress.kimg", torch.zeros(3)),
-}
-SNAPSHOTS: dict[str, Case] = {
-    **{f"header: {name}": Case(change, READS if "kind" in name else frozenset()) for name, change in HEADERS.items()},
-    **{f"config: {name}": Case(change, TRAINS if name in LIES else READS) for name, change in CONFIGS.items()},
-    **{f"weights: {name}": case for name, case in TENSORS.items()},
-    **{f"part: {name}": Case(change, READS) for name, change in PARTS.items()},
-}
+# --- Files -----------------------------------------------------------------------------------------------------------
 
 
-def build(case: Case, good: Path, root: Path) -> Path:
-    """The good snapshot's file, changed."""
-    content = torch.load(good, weights_only=True)
-    changed = case.change(content)
-    torch.save(content if changed is None else changed, root / NAME)
-    return root / NAME
+def snapshot_with(change: Change, good: Path) -> Make:
+    """Return the maker of the good snapshot with its content changed."""
+
+    def make(root: Path) -> Path:
+        content = torch.load(good, weights_only=True)
+        returned = change(content)
+        torch.save(content if returned is None else returned, root / NAME)
+        return root / NAME
+
+    return make
 
 
-def damaged(good: Path) -> dict[str, bytes]:
-    """Files cut short, and with bits flipped or bytes lost all over."""
-    whole, dice = good.read_bytes(), random.Random(0)
-    found = {f"cut: {part:.0%}": whole[: int(part * len(whole))] for part in (0.001, 0.01, 0.1, 0.3, 0.5, 0.9, 0.99)}
-    found |= {f"cut: {count} bytes": whole[:-count] for count in (1, 22, 100, 1000)}
-    found["cut: in front"] = whole[1000:]
-    for number in range(12):
+def changed_cases(good: Path) -> list[Case]:
+    """Return the snapshots with changed contents."""
+    return [
+        Case(f"{kind}: {name}", snapshot_with(change, good), expected)
+        for kind, rows in (("header", HEADERS), ("config", CONFIGS), ("weights", TENSORS), ("part", PARTS))
+        for name, change, expected in rows
+    ]
+
+
+def damaged_cases(good: Path) -> list[Case]:
+    """Return files cut short, and with bits flipped all over or where the index is."""
+    whole = good.read_bytes()
+    dice = random.Random(0)
+
+    def first(share: float) -> Make:
+        return file_of(lambda: whole[: int(share * len(whole))])
+
+    def without_last(count: int) -> Make:
+        return file_of(lambda: whole[:-count])
+
+    def anywhere() -> int:
+        return dice.randrange(len(whole))
+
+    def in_index() -> int:
+        return -1 - dice.randrange(INDEX_LENGTH)
+
+    def flipped(place: Callable[[], int], bits: int) -> Make:
         broken = bytearray(whole)
-        for _ in range(1 + number % 3 * 20):
-            broken[dice.randrange(len(whole))] ^= 1 << dice.randrange(8)
-        found[f"flipped: {number}"] = bytes(broken)
-    for number in range(6):  # where the index is
-        broken = bytearray(whole)
-        broken[-1 - dice.randrange(4000)] ^= 1 << dice.randrange(8)
-        found[f"flipped behind: {number}"] = bytes(broken)
-    return found
+        for _ in range(bits):
+            broken[place()] ^= 1 << dice.randrange(8)
+        return file_of(lambda: bytes(broken))
+
+    rows = [  # name, how it is made, what is expected
+        ("cut: 0%", first(0.001), UNREADABLE),
+        ("cut: 1%", first(0.01), UNREADABLE),
+        ("cut: 10%", first(0.1), UNREADABLE),
+        ("cut: 30%", first(0.3), UNREADABLE),
+        ("cut: 50%", first(0.5), UNREADABLE),
+        ("cut: 90%", first(0.9), UNREADABLE),
+        ("cut: 99%", first(0.99), UNREADABLE),
+        ("cut: 1 bytes", without_last(1), UNREADABLE),
+        ("cut: 22 bytes", without_last(22), UNREADABLE),
+        ("cut: 100 bytes", without_last(100), UNREADABLE),
+        ("cut: 1000 bytes", without_last(1000), UNREADABLE),
+        ("cut: in front", file_of(lambda: whole[1000:]), UNREADABLE),
+        *((f"flipped: {number}", flipped(anywhere, 1 + number % 3 * 20), MAY_BE_SOUND) for number in range(12)),
+        *((f"flipped behind: {number}", flipped(in_index, 1), MAY_BE_SOUND) for number in range(6)),
+    ]
+    return [Case(name, make, expected) for name, make, expected in rows]
 
 
-def foreign(good: Path) -> dict[str, Any]:
-    """What a checkpoint of the official PV3D holds, with hostile parts."""
+def foreign_cases(good: Path) -> list[Case]:
+    """Return what a checkpoint of the official PV3D holds, with hostile parts."""
     weights = torch.load(good, weights_only=True)["payload"]["weights"]["G_ema"]
     model = {f"generator_ema.{name}": value for name, value in weights.items()}
-    key = "generator_ema.decoder.net.0.bias"
+    bias = "generator_ema.decoder.net.0.bias"
+    without_average = {name.replace("_ema", ""): value for name, value in model.items()}
 
-    def changed(**changes: Any) -> dict:
-        return {"model": copy.copy(model) | {key: changes.pop("value", model[key])} | changes}
+    def saved(content: dict) -> Make:
+        def make(root: Path) -> Path:
+            torch.save(content, root / NAME)
+            return root / NAME
 
-    return {
-        "nan": changed(value=model[key] * math.nan),
-        "a call": changed(value=Call(open, "was_run", "w")),
-        "text": changed(value="x"),
-        "other shape": changed(value=torch.zeros(3)),
-        "one more": changed(**{"generator_ema.x\ny.weight": torch.zeros(3)}),
-        "no average": {"model": {name.replace("_ema", ""): value for name, value in model.items()}},
-        "nothing": {"model": {}},
-    }
+        return make
+
+    def with_entry(name: str, value: Any) -> Make:
+        return saved({"model": model | {name: value}})
+
+    rows = [  # name, how it is made, what is expected
+        ("nan", with_entry(bias, model[bias] * math.nan), SHOWN),
+        ("a call", with_entry(bias, Call(open, MARK, "w")), SHOWN),
+        ("text", with_entry(bias, "x"), SHOWN),
+        ("other shape", with_entry(bias, torch.zeros(3)), SHOWN),
+        ("one more", with_entry("generator_ema.x\ny.weight", torch.zeros(3)), SHOWN),
+        ("no average", saved({"model": without_average}), SHOWN),
+        ("nothing", saved({"model": {}}), SHOWN),
+    ]
+    return [Case(f"foreign: {name}", make, expected) for name, make, expected in rows]
+
+
+def cases(good: Path) -> list[Case]:
+    """Return all of them; `good` is a sound snapshot."""
+    return [*damaged_cases(good), *changed_cases(good), *foreign_cases(good)]

@@ -1,6 +1,6 @@
-"""Opens hostile checkpoints with every command that takes such a file, in a process of its own.
+"""Open hostile checkpoints with every command that takes such a file, in a process of its own.
 
-Prints a line of JSON for each case and command; the test judges.
+A line of JSON is printed for each case and command; the test judges.
 """
 
 from dnnlib import openmp  # noqa: F401  (before torch)
@@ -11,9 +11,7 @@ import os
 import resource
 import shutil
 import sys
-import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,11 +21,19 @@ import checkpoint_tool
 import gen_videos
 import train
 from detectors import torchscript, weights
-from dnnlib.errors import UserError
 from metrics.statistics_files import load_statistics, read_reference_pickle
-from tests.hostile import hostile_contents, hostile_others, hostile_pickles
-from tests.hostile.hostile_pickles import MARK, NAME
-from tests.hostile.open_data import invoke, watched
+from tests.hostile import (
+    hostile_containers,
+    hostile_contents,
+    hostile_detectors,
+    hostile_pickles,
+    hostile_safetensors,
+    hostile_statistics,
+)
+from tests.hostile.hostile_detectors import small_network
+from tests.hostile.measured_calls import Ended, call, invoke, measure
+from tests.hostile.outcomes import SOUND, Case
+from tests.hostile.pickle_makers import MARK, NAME
 from torch_utils import checkpoint
 from training.checkpoints import snapshots
 from training.config import to_dict
@@ -35,8 +41,8 @@ from training.data.dataset import ClipDataset
 from training.data.pairs import camera_bank
 from training.runs.folder import RunFolder, RunOptions
 
-SECONDS = 20
-ADDRESSES = 2**32  # what a runaway may take more than the process has at first
+SECONDS = 20  # that a command has
+ADDRESSES = 2**32  # bytes of address space that a runaway may take more than the process has at first
 OPTIONS = [
     "--cfg=demo",
     "--img-resolution=32",
@@ -58,10 +64,13 @@ SMALL = weights.Source("a small network", "small.pt", "released with these tests
 
 
 class Place:
-    """Folders: `given` the case's file, `out` what a command writes; the good files."""
+    """Folders: `given` has the case's file, `out` what a command writes. A sound snapshot, a dataset, and a run."""
 
     def __init__(self, root: Path, data: Path):
-        self.root, self.data, self.given, self.out = root, data, root / "given", root / "out"
+        self.root = root
+        self.data = data
+        self.given = root / "given"
+        self.out = root / "out"
         flags = {train._parameter(key): None for key in train.FLAGS}
         with train.main.make_context("train", [*OPTIONS, f"--outdir={root}", f"--data={data}"]) as context:
             flags |= {name: value for name, value in context.params.items() if name in flags}
@@ -83,94 +92,97 @@ class Place:
         )
 
 
-def inspect(path: Path, place: Place) -> tuple[int, str, str]:
+# --- The commands ----------------------------------------------------------------------------------------------------
+
+
+def inspect(path: Path, place: Place) -> Ended:
+    """Show what a snapshot holds."""
     return invoke(checkpoint_tool.main, "inspect", path)
 
 
-def gen(path: Path, place: Place) -> tuple[int, str, str]:
+def gen(path: Path, place: Place) -> Ended:
+    """Make a video of a snapshot."""
     return invoke(gen_videos.main, "--network", path, "--outdir", place.out, "--frames=1", "--seeds=0", "--device=cpu")
 
 
-def score(path: Path, place: Place) -> tuple[int, str, str]:
+def score(path: Path, place: Place) -> Ended:
+    """Score a snapshot."""
     return invoke(calc_metrics.main, "--network", path, "--metrics=we1", "--no-cache", "--device=cpu")
 
 
-def init(path: Path, place: Place) -> tuple[int, str, str]:
+def init(path: Path, place: Place) -> Ended:
+    """Begin training with a snapshot's weights."""
     return invoke(train.main, *OPTIONS, f"--outdir={place.out / 'runs'}", f"--data={place.data}", "--init-from", path)
 
 
-def resume(path: Path, place: Place) -> tuple[int, str, str]:
+def resume(path: Path, place: Place) -> Ended:
+    """Go on from the file in place of a run's training state."""
     state = place.run / "training-state-000000.002.pt"
     path.rename(state)
+    run = [f"--outdir={place.run.parent}", f"--data={place.data}", f"--resume={place.run}"]
     try:
-        return invoke(
-            train.main, *OPTIONS, f"--outdir={place.run.parent}", f"--data={place.data}", f"--resume={place.run}"
-        )
+        return invoke(train.main, *OPTIONS, *run)
     finally:
         state.rename(path)
 
 
-def compact(path: Path, place: Place) -> tuple[int, str, str]:
+def compact(path: Path, place: Place) -> Ended:
+    """Make a smaller snapshot."""
     return invoke(checkpoint_tool.main, "compact", path, place.out / "small.pkl")
 
 
-def export(path: Path, place: Place) -> tuple[int, str, str]:
+def export(path: Path, place: Place) -> Ended:
+    """Write a snapshot as safetensors."""
     return invoke(checkpoint_tool.main, "export", path, place.out / "a.safetensors")
 
 
-def read_in(path: Path, place: Place) -> tuple[int, str, str]:
+def read_in(path: Path, place: Place) -> Ended:
+    """Make a snapshot of safetensors."""
     return invoke(checkpoint_tool.main, "import", path, place.out / "a.pkl")
 
 
-def _function(function: Callable, path: Path) -> tuple[int, str, str]:
-    """What a command would make of what a function does."""
-    try:
-        function(path)
-        return 0, "", ""
-    except UserError as error:
-        return 2, f"Error: {error}\n", ""
-    except Exception:
-        return 1, "", traceback.format_exc()
+def statistics(path: Path, place: Place) -> Ended:
+    """Read the statistics of features."""
+
+    def read() -> None:
+        load_statistics(path, *hostile_statistics.ASKED)
+
+    return call(read)
 
 
-def statistics(path: Path, place: Place) -> tuple[int, str, str]:
-    return _function(lambda path: load_statistics(path, *hostile_others.ASKED), path)
+def reference(path: Path, place: Place) -> Ended:
+    """Read the reference's statistics of features."""
+
+    def read() -> None:
+        read_reference_pickle(path)
+
+    return call(read)
 
 
-def reference(path: Path, place: Place) -> tuple[int, str, str]:
-    return _function(read_reference_pickle, path)
+def state(path: Path, place: Place) -> Ended:
+    """Put a detector's weights into a network."""
+
+    def put() -> None:
+        weights.put_into(small_network(), weights.read_state(SMALL, path), SMALL, path)
+
+    return call(put)
 
 
-def state(path: Path, place: Place) -> tuple[int, str, str]:
-    def load(path: Path) -> None:
-        network = hostile_others.small()
-        weights.put_into(network, weights.read_state(SMALL, path), SMALL, path)
+def script(path: Path, place: Place) -> Ended:
+    """Put the weights of a detector's script into a network."""
 
-    return _function(load, path)
+    def put() -> None:
+        network = small_network()
+        tensors = torchscript.read_script(SMALL, path)[0]
+        weights.put_into(network, torchscript.rename(tensors, network, SMALL, path), SMALL, path)
 
-
-def script(path: Path, place: Place) -> tuple[int, str, str]:
-    def load(path: Path) -> None:
-        network = hostile_others.small()
-        weights.put_into(
-            network, torchscript.rename(torchscript.read_script(SMALL, path)[0], network, SMALL, path), SMALL, path
-        )
-
-    return _function(load, path)
+    return call(put)
 
 
-def detector(path: Path, place: Place) -> tuple[int, str, str]:
-    """The file in place of each public detector's."""
-    return invoke(
-        calc_metrics.main,
-        "--metrics=fvd2_9f",
-        "--network",
-        place.good,
-        "--detectors",
-        path.parent,
-        "--no-cache",
-        "--device=cpu",
-    )
+def detector(path: Path, place: Place) -> Ended:
+    """Score the sound snapshot with the file in place of a public detector's."""
+    detectors = ["--metrics=fvd2_9f", "--detectors", path.parent, "--no-cache", "--device=cpu"]
+    return invoke(calc_metrics.main, "--network", place.good, *detectors)
 
 
 EVERY = (inspect, gen, score, init, resume, compact, export, statistics, reference, state, script)
@@ -178,69 +190,90 @@ QUICK = (inspect, gen, compact, export, statistics, reference, state, script)
 SNAPSHOT = (inspect, gen, score, init, compact, export)
 
 
-def cases(place: Place) -> Iterator[tuple[str, Callable[[Path], Path], tuple[Callable, ...], frozenset[str]]]:
-    """Name, build, commands that open it, and those of them that may end well."""
-    yield "snapshot: good", lambda root: Path(shutil.copy(place.good, root / NAME)), QUICK[:4], frozenset()
-    for number, (name, build) in enumerate(hostile_pickles.CASES.items()):
-        commands = EVERY if number % 6 == 0 else QUICK
-        if "bomb" in name:
-            commands = (inspect, gen) if name in hostile_pickles.LONG else (inspect, gen, reference, state)
-        yield name, build, commands, hostile_contents.READS if name in hostile_pickles.HARMLESS else frozenset()
-    for name, data in hostile_contents.damaged(place.good).items():
-        bears = frozenset(command.__name__ for command in QUICK) if "flipped" in name else frozenset()
-        commands = (inspect, gen, compact, export) if bears else (*SNAPSHOT, resume)
-        yield name, partial(hostile_pickles.written, data), commands, bears
-    for name, case in hostile_contents.SNAPSHOTS.items():
-        commands = SNAPSHOT if name.startswith(("weights", "part")) else (inspect, gen, export)
-        yield name, partial(hostile_contents.build, case, place.good), commands, case.bears
-    for name, content in hostile_contents.foreign(place.good).items():
+# --- Which cases which commands open ---------------------------------------------------------------------------------
 
-        def build(root: Path, content=content) -> Path:
-            torch.save(content, root / NAME)
-            return root / NAME
-
-        yield f"foreign: {name}", build, (inspect, gen, score, init), hostile_contents.READS
-    commands = {
-        "safetensors": (read_in, inspect),
-        "statistics": (statistics,),
-        "reference": (reference,),
-        "state": (state,),
-        "script": (script,),
-        "detector": (detector,),
-    }
-    for name, (build, bears) in hostile_others.cases(place.good).items():
-        yield name, build, commands[name.split(":")[0]], bears
+Commands = tuple[Callable[[Path, Place], Ended], ...]
+EVERY_SIXTH = 6  # pickle is opened by the slow commands, too
+BY_KIND: dict[str, Commands] = {  # by what a case's name begins with
+    "snapshot": (inspect, gen, compact, export),
+    "header": (inspect, gen, export),
+    "config": (inspect, gen, export),
+    "weights": SNAPSHOT,
+    "part": SNAPSHOT,
+    "cut": (*SNAPSHOT, resume),
+    "flipped": (inspect, gen, compact, export),
+    "flipped behind": (inspect, gen, compact, export),
+    "foreign": (inspect, gen, score, init),
+    "safetensors": (read_in, inspect),
+    "statistics": (statistics,),
+    "reference": (reference,),
+    "state": (state,),
+    "script": (script,),
+    "detector": (detector,),
+}
 
 
-def judge(command: Callable, path: Path, place: Place) -> dict:
-    """Opens a case, and says what happened."""
+def pickle_commands(case: Case, number: int) -> Commands:
+    """Return the commands that open the pickle of this number."""
+    if case.name in hostile_pickles.SLOW:
+        return (inspect, gen)
+    if "bomb" in case.name:
+        return (inspect, gen, reference, state)
+    return EVERY if number % EVERY_SIXTH == 0 else QUICK
+
+
+def openings(place: Place) -> Iterator[tuple[Case, Commands]]:
+    """Yield every case and the commands that open it."""
+    sound = Case("snapshot: good", lambda root: Path(shutil.copy(place.good, root / NAME)), SOUND)
+    for number, case in enumerate(hostile_pickles.CASES + hostile_containers.CASES):
+        yield case, pickle_commands(case, number)
+    others = [
+        sound,
+        *hostile_contents.cases(place.good),
+        *hostile_safetensors.cases(place.good),
+        *hostile_statistics.CASES,
+        *hostile_detectors.CASES,
+    ]
+    for case in others:
+        kind, _, _ = case.name.partition(":")
+        yield case, BY_KIND[kind]
+
+
+# --- What came of them -----------------------------------------------------------------------------------------------
+
+
+def judge(command: Callable[[Path, Place], Ended], path: Path, place: Place) -> dict:
+    """Open a case with a command; return what happened."""
     place.out.mkdir()
-    found = {
-        **watched(SECONDS, command, path, place),
+    ended = measure(SECONDS, command, path, place)
+    files = [path for path in place.out.rglob("*") if not path.is_dir()]
+    found = ended | {
         "ran": (place.given / MARK).exists(),
-        "left": sorted(str(path.relative_to(place.out)) for path in place.out.rglob("*") if not path.is_dir()),
+        "left": sorted(str(path.relative_to(place.out)) for path in files),
     }
     shutil.rmtree(place.out)
     return found
 
 
 def main(root: Path, data: Path, wanted: list[str]) -> None:
-    """Every command on all cases, or on those whose names begin so."""
+    """Open all cases, or those whose names begin as one of `wanted`."""
     torch.set_num_threads(1)
     os.chdir(root)
     place = Place(root, data)
-    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (has + ADDRESSES, has + ADDRESSES))
-    for name, build, commands, bears in cases(place):
-        if wanted and not name.startswith(tuple(wanted)):
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, size + ADDRESSES))
+    for case, commands in openings(place):
+        if wanted and not case.name.startswith(tuple(wanted)):
             continue
         place.given.mkdir()
-        path = build(place.given)
+        path = case.make(place.given)
         for command in commands:
-            print(
-                json.dumps({"name": name, "bears": command.__name__ in bears, **judge(command, path, place)}),
-                flush=True,
-            )
+            about = {
+                "name": case.name,
+                "sound": case.expected.sound,
+                "may_end_well": command.__name__ in case.expected.may_end_well,
+            }
+            print(json.dumps(about | judge(command, path, place)), flush=True)
         shutil.rmtree(place.given)
 
 

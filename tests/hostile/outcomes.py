@@ -1,19 +1,67 @@
-"""What shall come of a hostile dataset."""
+"""What is expected of a hostile file: how the commands that open it end."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 
-class Outcome(NamedTuple):
-    """Status of opening the dataset (`train.py --dry-run`), of `dataset_tool.py check`; whether all frames read."""
+class Case(NamedTuple):
+    """A hostile file or folder: `make` writes it into an empty folder and returns its path."""
+
+    name: str
+    make: Callable[..., Path]
+    expected: Any
+
+
+# --- Datasets --------------------------------------------------------------------------------------------------------
+
+
+class DatasetOutcome(NamedTuple):
+    """Exit status of `train.py --dry-run` and of `dataset_tool.py check`; whether all frames can be read."""
 
     opening: int
     check: int
     reads: bool
 
 
-FINE = Outcome(0, 0, True)  # harmless: some files more, links inside
-FLAGGED = Outcome(0, 1, True)  # training could use it, check names what is odd
-BROKEN = Outcome(0, 1, False)  # a frame is broken
-LISTED = Outcome(2, 1, False)  # does not open; check names all such places
-REFUSED = Outcome(2, 2, False)  # no dataset
-ANY = None  # random damage: any of these, as long as it is one of them
+FINE = DatasetOutcome(0, 0, True)  # harmless, such as files that the index does not list
+FLAGGED = DatasetOutcome(0, 1, True)  # training can use it; check names what is odd
+BROKEN = DatasetOutcome(0, 1, False)  # a frame cannot be read
+LISTED = DatasetOutcome(2, 1, False)  # training refuses it; check names every bad place
+REFUSED = DatasetOutcome(2, 2, False)  # training and check refuse it
+
+
+# --- Sources of datasets ---------------------------------------------------------------------------------------------
+
+
+class SourceOutcome(NamedTuple):
+    """Exit status of `dataset_tool.py convert`; whether the videos can be scored."""
+
+    convert: int
+    scored: bool
+
+
+CONVERTED = SourceOutcome(0, True)
+NO_CLIP = SourceOutcome(2, True)  # its cameras, its name or its number of frames are bad; the video is sound
+NO_VIDEO = SourceOutcome(2, False)
+
+ANY = None  # after random damage to a dataset or a source: whatever ends with status 0, 1 or 2
+
+
+# --- Checkpoints -----------------------------------------------------------------------------------------------------
+
+
+class CheckpointOutcome(NamedTuple):
+    """Whether every command must end well; the names of those that may end well. All others must refuse the file."""
+
+    sound: bool
+    may_end_well: frozenset[str] = frozenset()
+
+
+SOUND = CheckpointOutcome(True)
+UNREADABLE = CheckpointOutcome(False)
+SHOWN = CheckpointOutcome(False, frozenset({"inspect"}))  # `inspect` may show what can be shown
+KEPT = CheckpointOutcome(False, frozenset({"inspect", "export"}))  # `export` copies weights without looking at them
+TRAINED_FROM = CheckpointOutcome(False, frozenset({"inspect", "export", "init"}))  # the weights alone are taken
+IMPORTED = CheckpointOutcome(False, frozenset({"inspect", "read_in"}))  # what is odd may be left out
+MAY_BE_SOUND = CheckpointOutcome(False, frozenset({"inspect", "gen", "compact", "export"}))  # random damage

@@ -12,17 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import hostile_pickles
+from tests.hostile import (
+    hostile_containers,
+    hostile_contents,
+    hostile_detectors,
+    hostile_pickles,
+    hostile_safetensors,
+    hostile_statistics,
+)
 from tests.hostile.open_checkpoints import EVERY, SECONDS, SNAPSHOT, detector, read_in
+from tests.hostile.pickle_makers import MARK, pickled
 
 ROOT = Path(__file__).parents[2]
 MOST_GROWN = 300  # MiB
 COMMANDS = sorted({command.__name__ for command in (*EVERY, *SNAPSHOT, detector, read_in)})
+INERT = ("torch.load", "torch storage bytes")  # calls that torch itself has become too careful for
 
 
 @pytest.fixture(scope="module")
 def outcomes(heads, tmp_path_factory) -> list[dict]:
-    """What came of each case and command; the last one tells where the process died, if it did."""
+    """What came of each case and command (see `open_checkpoints`); if the process died, the last is where it did."""
     root = tmp_path_factory.mktemp("hostile")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PV3D_CACHE_DIR": str(root)}
     done = subprocess.run(
@@ -38,8 +47,8 @@ def outcomes(heads, tmp_path_factory) -> list[dict]:
     return found
 
 
-def wrong(outcome: dict) -> str | None:
-    """What is wrong with the end of a command; None: nothing."""
+def fault(outcome: dict) -> str | None:
+    """Return what is wrong with the end of a command, if anything is."""
     lines = [line for line in outcome["said"].splitlines() if line.strip()]
     if outcome["trace"] or "Traceback" in outcome["said"]:
         return "a traceback, or too long"
@@ -50,8 +59,8 @@ def wrong(outcome: dict) -> str | None:
     if not all(line.isprintable() for line in lines):
         return "commands to the terminal"
     if outcome["status"] == 0:
-        return None if outcome["bears"] or outcome["name"].endswith(": good") else "no refusal"
-    if outcome["name"].endswith(": good"):
+        return None if outcome["sound"] or outcome["may_end_well"] else "no refusal"
+    if outcome["sound"]:
         return "a refusal"
     if outcome["status"] != 2 or len(lines) != 1 or not lines[0].startswith("Error: "):
         return "no single sentence"
@@ -60,31 +69,42 @@ def wrong(outcome: dict) -> str | None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_ends_well_or_with_a_sentence(command, outcomes):
-    mine = [outcome for outcome in outcomes if outcome["command"] == command]
-    assert mine and {outcome["name"]: (wrong(outcome), outcome) for outcome in mine if wrong(outcome)} == {}
+    ended = [outcome for outcome in outcomes if outcome["command"] == command]
+    faults = {outcome["name"]: (fault(outcome), outcome) for outcome in ended if fault(outcome)}
+    assert ended and faults == {}
 
 
 def test_the_corpus_is_large_and_has_sound_files(outcomes):
     names = {outcome["name"] for outcome in outcomes}
     assert len(names) > 400
-    assert {name for name in names if name.endswith(": good")} == {
+    assert {outcome["name"] for outcome in outcomes if outcome["sound"]} == {
         f"{kind}: good" for kind in ("snapshot", "safetensors", "statistics", "reference", "state", "script")
     }
 
 
-def test_the_attacks_are_attacks(tmp_path):
-    """What pickle itself makes of the calls; torch.load and what rebuilds storages have grown careful themselves."""
-    for name, value in hostile_pickles.calls(tmp_path / hostile_pickles.MARK).items():
-        data = hostile_pickles.dumped(value)
-        if name in ("torch.load", "torch storage bytes"):
-            continue
-        try:
-            pickle.loads(data)
-        except Exception as error:  # behind the call
-            print(name, error)
-        for _ in range(500):  # the one that starts a process
-            if (tmp_path / hostile_pickles.MARK).exists():
-                break
-            os.sched_yield()
-        assert (tmp_path / hostile_pickles.MARK).exists(), name
-        (tmp_path / hostile_pickles.MARK).unlink()
+def test_no_name_is_used_twice(snapshot):
+    cases = [
+        *hostile_pickles.CASES,
+        *hostile_containers.CASES,
+        *hostile_contents.cases(snapshot),
+        *hostile_safetensors.cases(snapshot),
+        *hostile_statistics.CASES,
+        *hostile_detectors.CASES,
+    ]
+    names = [case.name for case in cases]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("name, call, expected", [row for row in hostile_pickles.CALLS if row[0] not in INERT])
+def test_the_calls_are_attacks(tmp_path, name, call, expected):
+    """What pickle itself makes of the calls."""
+    mark = tmp_path / MARK
+    try:
+        pickle.loads(pickled(call(mark)))
+    except Exception as error:  # behind the call
+        print(name, error)
+    for _ in range(500):  # the one that starts a process
+        if mark.exists():
+            break
+        os.sched_yield()
+    assert mark.exists()

@@ -1,4 +1,7 @@
-"""No dataset, picture, video or JSON runs code, hangs, takes memory or ends in a traceback, whatever it says it is."""
+"""No dataset, picture, video or JSON runs code, hangs, takes memory or ends in a traceback, whatever it says it is.
+
+Every corpus is opened in a process of its own (`open_data`), since a file that wins would end or swell this one.
+"""
 
 import json
 import os
@@ -6,118 +9,144 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from dnnlib.errors import UserError
 from tests.hostile import hostile_data, hostile_indexes, hostile_sources
+from tests.hostile.outcomes import DatasetOutcome, SourceOutcome
 from training.runs.folder import OPTIONS, RunOptions
 
 ROOT = Path(__file__).parents[2]
-MOST_MEMORY, MOST_FFMPEG = 200, 500  # MiB: beyond what the process had before a case; of ffmpeg as a whole
-PATIENCE = 300  # seconds for a whole corpus, on a busy machine
+MOST_MEMORY = 200  # MiB beyond what the process had before a case
+MOST_FFMPEG = 500  # MiB of ffmpeg as a whole
+MOST_SECONDS = 300  # for a whole corpus, on a busy machine
+LONGEST_SENTENCE = 1500  # characters
 CORPORA = {"datasets": hostile_data.CASES, "sources": hostile_sources.CASES}
 
 
+class Results(NamedTuple):
+    """What is expected of each case, by name; what came of it under every command (see `open_data`)."""
+
+    expected: dict[str, DatasetOutcome | SourceOutcome | None]
+    ended: list[dict]
+
+    def faults(self, find: Callable[[dict], Any]) -> dict:
+        """Return {(case, command): what `find` returns for its end} where that is anything."""
+        found = {(end["name"], end["command"]): find(end) for end in self.ended}
+        return {key: fault for key, fault in found.items() if fault}
+
+
 @pytest.fixture(scope="module", params=CORPORA)
-def results(request, tmp_path_factory) -> tuple[dict, list[dict]]:
-    """A corpus, and what every command made of each case of it, opened in a process of its own."""
+def results(request, tmp_path_factory) -> Results:
+    """What came of a corpus."""
     root = tmp_path_factory.mktemp(request.param)
     done = subprocess.run(
         [sys.executable, "-m", "tests.hostile.open_data", request.param, root],
         cwd=ROOT,
         text=True,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=MOST_SECONDS,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert os.listdir(root) == []
-    return CORPORA[request.param], [json.loads(line) for line in done.stdout.splitlines()]
+    expected = {case.name: case.expected for case in CORPORA[request.param]}
+    return Results(expected, [json.loads(line) for line in done.stdout.splitlines()])
 
 
-def faults(results: tuple[dict, list[dict]], find: Callable[[dict], object]) -> dict:
-    """{(case, command): what `find` says of it} where it says anything."""
-    return {(one["name"], one["command"]): found for one in results[1] if (found := find(one))}
-
-
-def sentences(one: dict) -> list[str]:
-    return [line for line in one["said"].splitlines() if line.startswith("Error: ")]
+@pytest.mark.parametrize("kind", CORPORA)
+def test_no_name_is_used_twice(kind):
+    names = [case.name for case in CORPORA[kind]]
+    assert sorted(set(names)) == sorted(names)
 
 
 def test_the_corpus_is_large_and_wholly_tried(results):
-    cases, ended = results
-    commands = {one["command"] for one in ended}
-    assert len(cases) >= 80 and len(commands) >= 2
-    assert {(one["name"], one["command"]) for one in ended} == {(name, way) for name in cases for way in commands}
+    commands = {end["command"] for end in results.ended}
+    assert len(results.expected) >= 80 and len(commands) >= 2
+    tried = {(end["name"], end["command"]) for end in results.ended}
+    assert tried == {(name, command) for name in results.expected for command in commands}
 
 
-def test_every_case_ends_as_it_shall(results):
+def expected_status(command: str, outcome: DatasetOutcome | SourceOutcome) -> int:
+    """Return the status that a command is expected to end with."""
+    if isinstance(outcome, DatasetOutcome):
+        read_status = 0 if outcome.reads else 2
+        statuses = {"check": outcome.check, "dry_run": outcome.opening, "score": 2, "read": read_status}
+    else:
+        statuses = {"convert": outcome.convert, "decode": 0 if outcome.scored else 2}
+    return statuses[command]
+
+
+def test_every_case_ends_as_expected(results):
     """Status 2 for what is refused, 1 for what `check` finds, 0 for what is harmless; never a traceback or a hang."""
-    wanted = {
-        "check": lambda outcome: {outcome.check},
-        "dry_run": lambda outcome: {outcome.opening},
-        "score": lambda outcome: {2},
-        "read": lambda outcome: {0 if outcome.reads else 2},
-        "convert": lambda outcome: {outcome.convert},
-        "watch": lambda outcome: {0 if outcome.watch else 2},
-    }
 
-    def wrong(one: dict) -> object:
-        outcome = results[0][one["name"]][0]
-        allowed = {0, 1, 2} if outcome is None else wanted[one["command"]](outcome)
-        bad = one["trace"] or "Traceback" in one["said"] or one["status"] not in allowed
-        return bad and (one["status"], allowed, one["said"], one["trace"])
+    def wrong(end: dict) -> tuple | None:
+        outcome = results.expected[end["name"]]
+        allowed = {0, 1, 2} if outcome is None else {expected_status(end["command"], outcome)}
+        if end["trace"] or "Traceback" in end["said"] or end["status"] not in allowed:
+            return end["status"], allowed, end["said"], end["trace"]
+        return None
 
-    assert faults(results, wrong) == {}
+    assert results.faults(wrong) == {}
 
 
-def test_who_is_refused_is_told_in_one_sentence(results):
-    def wrong(one: dict) -> object:
-        said = sentences(one)
-        if one["status"] != 2:
-            return said
-        whole = all(line.isprintable() and line.rstrip(")").endswith(".") and len(line) < 1500 for line in said)
-        return not (whole and (len(said) == 1 or one["command"] == "read" and said)) and one["said"]
+def is_sentence(line: str) -> bool:
+    """Whether a line is one printable sentence."""
+    return line.isprintable() and line.rstrip(")").endswith(".") and len(line) < LONGEST_SENTENCE
 
-    assert faults(results, wrong) == {}
+
+def test_a_refusal_is_one_sentence(results):
+    """Every frame that is read and refused has a sentence of its own."""
+
+    def wrong(end: dict) -> object:
+        sentences = [line for line in end["said"].splitlines() if line.startswith("Error: ")]
+        if end["status"] != 2:
+            return sentences
+        right_number = len(sentences) == 1 or (sentences and end["command"] == "read")
+        return None if right_number and all(map(is_sentence, sentences)) else end["said"]
+
+    assert results.faults(wrong) == {}
 
 
 def test_findings_are_printable_lines(results):
-    def wrong(one: dict) -> object:
-        lines = [line for line in one["said"].splitlines() if line.startswith(("broken: ", "note: "))]
-        return [line for line in lines if not line.isprintable()] or (
-            one["command"] == "check" and one["status"] == 1 and "problem" not in one["said"] and one["said"]
-        )
+    def unprintable(end: dict) -> list[str]:
+        findings = [line for line in end["said"].splitlines() if line.startswith(("broken: ", "note: "))]
+        return [line for line in findings if not line.isprintable()]
 
-    assert faults(results, wrong) == {}
-    assert faults(results, lambda one: "Warning" in one["said"] and one["said"]) == {}
+    assert results.faults(unprintable) == {}
+
+
+def test_check_counts_the_problems_and_nothing_warns(results):
+    def uncounted(end: dict) -> bool:
+        return end["command"] == "check" and end["status"] == 1 and "problem" not in end["said"]
+
+    assert results.faults(uncounted) == {}
+    assert results.faults(lambda end: "Warning" in end["said"] and end["said"]) == {}
 
 
 def test_memory_is_bounded(results):
-    assert faults(results, lambda one: one["grown"] > MOST_MEMORY and one["grown"]) == {}
-    assert faults(results, lambda one: one["ffmpeg"] > MOST_FFMPEG and one["ffmpeg"]) == {}
+    assert results.faults(lambda end: end["grown"] > MOST_MEMORY and end["grown"]) == {}
+    assert results.faults(lambda end: end["ffmpeg"] > MOST_FFMPEG and end["ffmpeg"]) == {}
 
 
 def test_nothing_is_changed_left_or_called(results):
     """The input stays as it was, only a conversion that ended well leaves anything, and no server is asked."""
-    assert faults(results, lambda one: one["changed"]) == {}
-    made = {0: ["made"]}
-    assert (
-        faults(
-            results,
-            lambda one: (
-                one["left"] != (made if one["command"] == "convert" else {}).get(one["status"], []) and one["left"]
-            ),
-        )
-        == {}
-    )
-    assert faults(results, lambda one: one["callers"]) == {}
+
+    def left(end: dict) -> list[str] | None:
+        converted = end["command"] == "convert" and end["status"] == 0
+        expected = ["made"] if converted else []
+        return end["left"] if end["left"] != expected else None
+
+    assert results.faults(lambda end: end["changed"]) == {}
+    assert results.faults(left) == {}
+    assert results.faults(lambda end: end["callers"]) == {}
 
 
-@pytest.mark.parametrize("name", hostile_indexes.CASES)
-def test_hostile_training_options_are_a_sentence(tmp_path, name):
-    (tmp_path / OPTIONS).write_bytes(hostile_indexes.CASES[name][1]())
+@pytest.mark.parametrize("content", [pytest.param(row[1], id=row[0]) for row in hostile_indexes.ROWS])
+def test_hostile_training_options_are_a_sentence(tmp_path, content):
+    (tmp_path / OPTIONS).write_bytes(content())
     with pytest.raises(UserError) as caught:
         RunOptions.load(tmp_path)
     assert str(caught.value).isprintable()
