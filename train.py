@@ -31,9 +31,9 @@ from training.data.dataset import ClipDataset
 from training.data.loader import worker_failure
 from training.runs.folder import RunFolder, RunOptions
 from training.runs.pictures import SnapshotPictures
-from training.runs.progress import Progress
+from training.runs.progress import Progress, Status
 from training.runs.resume import open_run
-from training.training_loop import Hooks, Status, Trainer
+from training.training_loop import Hooks, Trainer
 
 COUNT, AMOUNT = click.IntRange(1), click.FloatRange(min=0, min_open=True)
 
@@ -208,8 +208,14 @@ def main(
                 raise UserError(f"The processes see different datasets as {data}: give a path that all machines share.")
         if dry_run:
             return _print_options(config, dataset)
-        asked = RunOptions(config, str(data), dataset.fingerprint(), str(init_from) if init_from else None)
-        run = open_run(outdir, run_name(cfg, data, config, desc), asked, resume, FLAGS, _warn)
+        asked = RunOptions(
+            config=config,
+            data=str(data),
+            fingerprint=dataset.fingerprint(),
+            init_from=str(init_from) if init_from else None,
+        )
+        name = run_name(cfg, data, config, desc)
+        run = open_run(outdir, name=name, options=asked, resume=resume, flags=FLAGS, warn=_warn)
         with run if distributed.is_main() else contextlib.nullcontext():
             scoring = Setting(
                 dataset, weights=detector, detectors=detectors, device=own_device, cache=cache_root() / "metrics"
@@ -246,7 +252,7 @@ def train(
         click.echo(reason, err=True)
     stop = StopFlag(time_limit)
     hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, device))
-    trainer = Trainer(config, dataset, run, device, dtype, hooks)
+    trainer = Trainer(config, dataset, run, device, dtype=dtype, hooks=hooks)
     resumed = trainer.restore(_warn)
     with distributed.fail_together():
         if init_from and not resumed:

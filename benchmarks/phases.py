@@ -27,9 +27,10 @@ from training.cameras import frontal_label, orbit_labels  # noqa: E402
 from training.checkpoints.snapshots import Networks, build_networks, set_sampling_precision  # noqa: E402
 from training.config import Config, override, preset  # noqa: E402
 from training.loss import Fakes, Loss, Schedule  # noqa: E402
+from training.phases import build_phases  # noqa: E402
 from training.sampling.clips import ClipSpec, SamplingOptions, frame_times, generate  # noqa: E402
 
-PHASES = ("g_main", "g_reg", "d_main", "d_reg", "frame")
+PHASES = (*(phase.name for phase in build_phases(Config())), "frame")
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product measures the peak
 VIDEO_FRAMES = 16
 
@@ -119,31 +120,27 @@ class Bench:
         random = torch.Generator(device).manual_seed(0)
         nets = self.networks
         self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config)
+        self.phases = {phase.name: phase for phase in build_phases(config)}
         self.schedule = Schedule(blur_sigma=0.0, swap_probability=0.5)
         g = config.generator
         cameras = orbit_labels(2).expand(clips, 2, -1).to(device)
         t = torch.tensor([[0.2, 0.7]], device=device).expand(clips, 2)
         z, z_motion = (torch.randn([clips, dim], device=device, generator=random) for dim in (g.z_dim, g.z_motion_dim))
         streams = Streams.seeded((0,), range(clips), device)
-        self.fakes = Fakes(z, z_motion, t, cameras, cameras, streams)
+        self.fakes = Fakes(z=z, z_motion=z_motion, times=t, cameras=cameras, others=cameras, random=streams)
         size = [clips, 2, 3, g.img_resolution, g.img_resolution]
         images = torch.randint(0, 256, size, dtype=torch.uint8, device=device, generator=random)
         self.reals = self.loss.real_frames(images, t, cameras, self.schedule)
 
-    def run(self, phase: str) -> None:
+    def run(self, name: str) -> None:
         """One phase with its gradients, or one video's first frames."""
-        if phase == "frame":
+        if name == "frame":
             return self._frame()
-        modules = [self.networks.G] if phase.startswith("g") else self.networks.discriminators()
+        phase = self.phases[name]
+        modules = [module for network, module in self.networks.items() if network in phase.networks]
         for module in modules:
             module.requires_grad_(True)
-        arguments = {
-            "g_main": (self.fakes,),
-            "g_reg": (self.fakes,),
-            "d_main": (self.reals, self.fakes),
-            "d_reg": (self.reals,),
-        }[phase]
-        getattr(self.loss, phase)(*arguments, self.schedule)
+        phase.accumulate(self.loss, reals=self.reals, fakes=self.fakes, schedule=self.schedule)
         for module in modules:
             module.requires_grad_(False)
             module.zero_grad(set_to_none=True)

@@ -204,7 +204,7 @@ def trained(clips: ClipDataset, folder: Path, **changes) -> tuple[Trainer, list[
     lines = []
     hooks = Hooks(status=lambda status: lines.append(status.progress.kimg))
     folder.mkdir(exist_ok=True)
-    trainer = Trainer(options, clips, RunFolder(folder, keep=9), torch.device("cpu"), hooks=hooks)
+    trainer = Trainer(options, clips, RunFolder(folder), torch.device("cpu"), hooks=hooks)
     trainer.train()
     return trainer, lines
 

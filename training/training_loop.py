@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,20 @@ from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
 from training.data.dataset import ClipDataset
 from training.data.pairs import CameraSampler, camera_bank, training_batches
-from training.loss import Fakes, Loss, Schedule, schedule
-from training.runs.folder import RunFolder
+from training.loss import Fakes, Frames, Loss, Schedule, schedule
+from training.phases import Phase, build_optimizers, build_phases
+from training.runs.folder import RunFolder, Warn
 from training.runs.health import Health, probe
-from training.runs.progress import Progress
+from training.runs.progress import Progress, Status
 
-PHASES = ("g_main", "g_reg", "d_main", "d_reg")
+Batch = dict[str, torch.Tensor]  # frames uint8 [B, 2, 3, R, R], times [B, 2], cameras [B, 2, 25]
 
-
-@dataclass
-class Status:
-    """What one status line knows."""
-
-    progress: Progress
-    stats: dict[str, float]  # means since the last status
-    warnings: list[str] = field(default_factory=list)  # troubles that have begun
-    done: bool = False
+# --- Hooks -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Hooks:
-    """What the loop calls above it."""
+    """The functions of a command that the loop calls."""
 
     status: Callable[[Status], None] = lambda status: None  # every tick, on the main process
     iteration: Callable[[Progress], None] = lambda progress: None  # every iteration, on the main process
@@ -48,34 +41,16 @@ class Hooks:
     stop: Callable[[], bool] = lambda: False  # True: save and return
 
 
-@dataclass
-class Optimizers:
-    """Adam for each network, corrected for lazy regularisation."""
-
-    by_name: dict[str, torch.optim.Adam] = field(default_factory=dict)
-
-    @classmethod
-    def build(cls, networks: Networks, config: Config) -> "Optimizers":
-        """Learning rate and betas are rescaled by interval / (interval + 1)."""
-        t = config.training
-        by_name = {}
-        for name, module in networks.items():
-            if name == "G_ema":
-                continue
-            lr, interval = (t.glr, t.g_reg_interval) if name == "G" else (t.dlr, t.d_reg_interval)
-            ratio = interval / (interval + 1)
-            betas = tuple(beta**ratio for beta in t.betas)
-            by_name[name] = torch.optim.Adam(module.parameters(), lr=lr * ratio, betas=betas, eps=t.eps, fused=True)
-        return cls(by_name)
-
-
 class Trainer:
-    """One training run on this process's device.
+    """A training run on this process's device: `restore` or `init_from`, then `train`.
 
     Args:
         run: the run's folder; only the main process writes to it.
+        dtype: of the super-resolution and of the discriminators' highest resolutions; None: float32.
         hooks: what to call at ticks, snapshots and iterations.
     """
+
+    # --- Set up ------------------------------------------------------------------------------------------------------
 
     def __init__(
         self,
@@ -83,35 +58,54 @@ class Trainer:
         dataset: ClipDataset,
         run: RunFolder,
         device: torch.device,
+        *,
         dtype: torch.dtype | None = None,
         hooks: Hooks | None = None,
     ):
-        self.config, self.dataset, self.run, self.device, self.hooks = config, dataset, run, device, hooks or Hooks()
+        options = config.training
+        self.config = config
+        self.run = run
+        self.device = device
+        self.hooks = hooks or Hooks()
         self.per_process, self.per_pass = split_batch(config, distributed.world_size())
-        self.networks = build_networks(config, config.training.seed, device, dtype)
-        self.optimizers = Optimizers.build(self.networks, config)
-        nets = self.networks
-        self.loss = Loss(nets.G, nets.D_img, nets.D_vid, config)
+
+        # Data.
+        self.dataset = dataset
         sequences = [clip.cameras for clip in dataset.clips]
-        self.cameras = CameraSampler(sequences, window=config.training.window, mirror=config.training.mirror)
-        self.bank = camera_bank(dataset, seed=config.training.seed)
+        self.cameras = CameraSampler(sequences, window=options.window, mirror=options.mirror)
+        self.bank = camera_bank(dataset, seed=options.seed)
+
+        # Networks and what trains them.
+        self.networks = build_networks(config, options.seed, device, dtype)
+        self.optimizers = build_optimizers(self.networks, config)
+        self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid, config)
+        self.phases = build_phases(config)
+
+        # What a training state keeps besides them.
         self.progress = Progress()
-        self.stats, self.health = Collector(), Health()
+        self.health = Health()
+        self.stats = Collector()
 
-    def restore(self, tell: Callable[[str], None] = lambda line: None) -> bool:
-        """Continues from the newest training state of the run's folder that can be used; False if there is none.
+    def init_from(self, snapshot: StoredSnapshot) -> None:
+        """Start from a snapshot's weights."""
+        self.progress.inherited = init_networks(self.networks, snapshot)
 
-        Every process reads the file, and changes nothing before all of it is checked.
+    # --- Resume ------------------------------------------------------------------------------------------------------
+
+    def restore(self, warn: Warn = lambda line: None) -> bool:
+        """Continue from the newest training state of the run's folder that can be used; return False if it has none.
 
         Args:
-            tell: hears which states were passed over.
+            warn: called with a sentence for each state that was passed over.
 
         Raises:
             UserError: no state can be used, or the processes do not see the same one.
         """
+        # Every process reads the file, and changes nothing before all of it is checked.
         with distributed.fail_together():
-            found = self.run.newest_state(self._require_fit, tell)
-        names = distributed.gather(found and found[0].name)
+            found = self.run.newest_state(self._require_fit, warn)
+        names = distributed.gather(None if found is None else found[0].name)
+        iteration = 0 if found is None else found[1]["progress"]["iteration"]
         with distributed.fail_together():
             if len(set(names)) > 1:
                 raise UserError(
@@ -119,13 +113,15 @@ class Trainer:
                     f"({', '.join(map(str, names))}): give an --outdir that all machines share."
                 )
             if distributed.is_main():
-                self.run.rewind(found[1]["progress"]["iteration"] if found else 0)
+                self.run.rewind(iteration)
         if found is None:
             return False
-        state = found[1]
+
+        # Take it over.
+        _, state = found
         for name, module in self.networks.items():
             module.load_state_dict(state["networks"][name])
-        for name, optimizer in self.optimizers.by_name.items():
+        for name, optimizer in self.optimizers.items():
             # Learning rates and the like are the configuration's; how they are stored depends on torch's version.
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state["optimizers"][name]["state"], "param_groups": groups})
@@ -134,181 +130,218 @@ class Trainer:
         return True
 
     def _require_fit(self, state: Any, path: Path) -> None:
-        require_fit(state, path, self.networks, self.optimizers.by_name)
+        require_fit(state, path, self.networks, self.optimizers)
 
-    def init_from(self, snapshot: StoredSnapshot) -> None:
-        """Starts from a snapshot's weights."""
-        self.progress.inherited = init_networks(self.networks, snapshot)
+    # --- Main loop ---------------------------------------------------------------------------------------------------
 
     def train(self) -> Progress:
-        """Trains until `kimg` clips are done, or until the stop hook says so; saves at the end.
+        """Train until `kimg` clips are done, or until the stop hook says so; save at the end.
 
         Raises:
             UserError: a frame cannot be read, the disk is full, ... on any process; it ends all of them.
         """
-        t = self.config.training
+        options = self.config.training
+        end = _clips(options.kimg)
         stopped = False
-        if self.progress.clips and not distributed.gather(self.run.snapshot_path(self.progress).exists())[0]:
-            self._show()  # what a kill behind the training state left out
+
+        # A process that was killed behind its training state has left out the rest of that save.
+        if self.progress.clips and not self._has_snapshot():
+            self._save_snapshot()
+
         with contextlib.closing(self._batches()) as batches:
-            while self.progress.clips < _clips(t.kimg) and not stopped:
-                tick = self._tick()
-                self._timed_iteration(batches)
+            while self.progress.clips < end and not stopped:
+                ticks_before = self._ticks()
+                started = time.perf_counter()
+
+                # Wait for data.
+                with distributed.fail_together():
+                    batch = next(batches)
+                waited = time.perf_counter() - started
+
+                # Phases, then the moving average.
+                self.iterate(batch)
+                self._report_time(waited, seconds=time.perf_counter() - started)
+                if distributed.is_main():
+                    self.hooks.iteration(self.progress)
+
+                # Stop? Not asked along with the wait for data: a stop would come a batch late, behind the status line.
                 stopped = any(distributed.gather(self.hooks.stop()))
-                done = self.progress.clips >= _clips(t.kimg) or stopped
-                if done or self._tick() > tick:
-                    self._report(done)
-                if done or (t.snap and self._tick() // t.snap > tick // t.snap):
+                done = stopped or self.progress.clips >= end
+                ticks = self._ticks()
+
+                # Status, every tick.
+                if done or ticks > ticks_before:
+                    self._report_status(done)
+
+                # Snapshot, every `snap` ticks.
+                if done or (options.snap and ticks // options.snap > ticks_before // options.snap):
                     self.save()
         return self.progress
 
-    def _timed_iteration(self, batches: Iterator[dict[str, torch.Tensor]]) -> None:
-        started = time.perf_counter()
-        with distributed.fail_together():
-            batch = next(batches)
-        waited = time.perf_counter() - started
-        self.iterate(batch)
-        seconds = time.perf_counter() - started
-        self.stats.report("time/data_wait", waited)
-        self.stats.report("time/data_share", waited / seconds)
-        self.progress.seconds += seconds
-        self.stats.report("time/sec_per_kimg", seconds / self.config.training.batch * 1000)
-        if distributed.is_main():
-            self.hooks.iteration(self.progress)
+    def iterate(self, batch: Batch) -> None:
+        """Run every phase that is due, then update the moving average.
 
-    def _tick(self) -> int:
-        """Ticks that are over; of the clips alone, so that a run that goes on keeps its rhythm."""
-        return self.progress.clips // _clips(self.config.training.tick)
-
-    def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
-        t = self.config.training
-        return training_batches(
-            self.dataset,
-            self.per_process,
-            seed=t.seed,
-            start=self.progress.clips,
-            rank=distributed.rank(),
-            world=distributed.world_size(),
-            workers=t.workers,
-            window=t.window,
-            mirror=t.mirror,
-        )
-
-    def iterate(self, batch: dict[str, torch.Tensor]) -> None:
-        """One iteration: every phase that is due, then the moving average. Random numbers depend on the iteration."""
-        t = self.config.training
+        Random numbers depend on the seed, the iteration and the phase alone.
+        """
         now = schedule(self.config, self.progress.seen)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        for index, phase in enumerate(PHASES):
-            interval = {"g_reg": t.g_reg_interval, "d_reg": t.d_reg_interval}.get(phase, 1)
-            if self.progress.iteration % interval == 0:
-                key = (t.seed, self.progress.iteration, index)
-                self._run_phase(phase, interval, batch, now, key)
-        self.progress.clips += t.batch
+        for phase in self.phases:
+            if phase.active and self.progress.iteration % phase.interval == 0:
+                self._run_phase(phase, batch, now)
+        self.progress.clips += self.config.training.batch
         self.progress.iteration += 1
         self._update_average()
 
-    def _run_phase(
-        self, phase: str, interval: int, batch: dict[str, torch.Tensor], now: Schedule, key: tuple[int, ...]
-    ) -> None:
-        """Accumulates the gradients of one phase over the passes, averages them over processes, steps."""
-        names = ["G"] if phase.startswith("g") else [n for n in self.optimizers.by_name if n != "G"]
-        if phase == "g_reg" and self.config.loss.lambda_reg == 0 or phase == "d_reg" and self.config.loss.gamma == 0:
-            return
-        modules = [getattr(self.networks, name) for name in names]
-        fakes = self._fakes(key) if phase != "d_reg" else None
+    def _run_phase(self, phase: Phase, batch: Batch, now: Schedule) -> None:
+        """Accumulate a phase's gradients over the passes, average them over the processes, step."""
+        modules = [module for name, module in self.networks.items() if name in phase.networks]
+        fakes = self._make_fakes(phase) if phase.takes_fakes else None
+
+        # Accumulate. Pass i takes clips i, i + passes, ... of this process.
+        passes = self.per_process // self.per_pass
         for module in modules:
             module.requires_grad_(True)
-        passes = self.per_process // self.per_pass
         for i in range(passes):
             rows = slice(i, None, passes)
-            self._accumulate(phase, _rows(batch, rows), fakes and fakes.rows(rows), now, interval / passes)
+            report = phase.accumulate(
+                self.loss,
+                reals=self._real_frames(batch, rows, now) if phase.takes_reals else None,
+                fakes=fakes.rows(rows) if fakes is not None else None,
+                schedule=now,
+                gain=phase.interval / passes,
+            )
+            for name, value in report.items():
+                self.stats.report(name, value)
         for module in modules:
             module.requires_grad_(False)
-        bad = distributed.average_gradients(p for module in modules for p in module.parameters())
-        self.stats.report("health/nonfinite_gradients", bad)
-        for name in names:
-            self.optimizers.by_name[name].step()
-            self.optimizers.by_name[name].zero_grad(set_to_none=True)
-        if phase == "d_main":
+
+        # Average.
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        faults = distributed.average_gradients(parameters)
+        self.stats.report("health/nonfinite_gradients", faults)
+
+        # Step.
+        for name in phase.networks:
+            optimizer = self.optimizers[name]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if phase.tracks_mean_latent:
             distributed.average([self.networks.G.backbone.mapping.w_avg])
-
-    def _accumulate(self, phase: str, batch, fakes: Fakes | None, now: Schedule, gain: float) -> None:
-        if phase.startswith("g"):
-            report = getattr(self.loss, phase)(fakes, now, gain)
-        else:
-            reals = self.loss.real_frames(batch["frames"], batch["times"], batch["cameras"], now)
-            report = (
-                self.loss.d_main(reals, fakes, now, gain) if phase == "d_main" else self.loss.d_reg(reals, now, gain)
-            )
-        for name, value in report.items():
-            self.stats.report(name, value)
-
-    def _fakes(self, key: tuple[int, ...]) -> Fakes:
-        """This process's share of the fakes of one phase; the whole is the same for any number of processes."""
-        g, batch = self.config.generator, self.config.training.batch
-        own = slice(distributed.rank(), None, distributed.world_size())
-        random = Streams.seeded(key, range(batch)[own], self.device)
-        z, z_motion = (normal([len(random), dim], random, self.device) for dim in (g.z_dim, g.z_motion_dim))
-        times, cameras = self.cameras.sample(key, batch)
-        _, others = self.cameras.sample((*key, batch), batch)
-        return Fakes(z, z_motion, *(value[own].to(self.device) for value in (times, cameras, others)), random)
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """EMA of the generator; its half-life grows with training until `ema_kimg_factor * batch` kimg."""
-        t = self.config.training
-        half_life = min(t.ema_kimg_factor * t.batch * 1000, t.ema_rampup * self.progress.seen)
-        beta = 0.5 ** (t.batch / max(half_life, 1e-8))
-        average, current = self.networks.G_ema, self.networks.G
+        """Update the generator's EMA; its half-life grows with training until `ema_kimg_factor * batch` kimg."""
+        options = self.config.training
+        longest = options.ema_kimg_factor * options.batch * 1000
+        half_life = min(longest, options.ema_rampup * self.progress.seen)
+        beta = 0.5 ** (options.batch / max(half_life, 1e-8))
+        average = self.networks.G_ema
+        current = self.networks.G
         torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - beta)
         for old, new in zip(average.buffers(), current.buffers(), strict=True):
             old.copy_(new)
 
-    def _report(self, done: bool) -> None:
+    # --- Reals and fakes ---------------------------------------------------------------------------------------------
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        """Yield this process's share of the reals, from where the run stands."""
+        options = self.config.training
+        return training_batches(
+            self.dataset,
+            self.per_process,
+            seed=options.seed,
+            start=self.progress.clips,
+            rank=distributed.rank(),
+            world=distributed.world_size(),
+            workers=options.workers,
+            window=options.window,
+            mirror=options.mirror,
+        )
+
+    def _real_frames(self, batch: Batch, rows: slice, now: Schedule) -> Frames:
+        """Return the frames of some of the clips of a batch."""
+        return self.loss.real_frames(batch["frames"][rows], batch["times"][rows], batch["cameras"][rows], now)
+
+    def _make_fakes(self, phase: Phase) -> Fakes:
+        """Return this process's share of a phase's fakes; the whole is the same for any number of processes."""
+        g = self.config.generator
+        batch = self.config.training.batch
+        key = (self.config.training.seed, self.progress.iteration, phase.index)
+        own = slice(distributed.rank(), None, distributed.world_size())
+        random = Streams.seeded(key, range(batch)[own], self.device)
+        times, cameras = self.cameras.sample(key, batch)
+        _, others = self.cameras.sample((*key, batch), batch)
+        return Fakes(
+            z=normal([len(random), g.z_dim], random, self.device),
+            z_motion=normal([len(random), g.z_motion_dim], random, self.device),
+            times=times[own].to(self.device),
+            cameras=cameras[own].to(self.device),
+            others=others[own].to(self.device),
+            random=random,
+        )
+
+    # --- Status and snapshots ----------------------------------------------------------------------------------------
+
+    def _ticks(self) -> int:
+        """Return the ticks that are over; the clips alone count, so that a run that goes on keeps its rhythm."""
+        return self.progress.clips // _clips(self.config.training.tick)
+
+    def _report_time(self, waited: float, seconds: float) -> None:
+        """Count the `seconds` of an iteration, `waited` of which went by before its data was there."""
+        self.progress.seconds += seconds
+        self.stats.report("time/data_wait", waited)
+        self.stats.report("time/data_share", waited / seconds)
+        self.stats.report("time/sec_per_kimg", seconds / self.config.training.batch * 1000)
+
+    def _report_status(self, done: bool) -> None:
+        """Write the means since the last status to the run's statistics, and pass them to the status hook."""
         stats = {name: value["mean"] for name, value in self.stats.collect().items()}
-        stats |= {f"memory/{name}": value for name, value in peak_memory(self.device).items()}
+        for name, gigabytes in peak_memory(self.device).items():
+            stats[f"memory/{name}"] = gigabytes
         now = schedule(self.config, self.progress.seen)
-        stats |= {"schedule/blur_sigma": now.blur_sigma, "schedule/swap_probability": now.swap_probability}
+        stats["schedule/blur_sigma"] = now.blur_sigma
+        stats["schedule/swap_probability"] = now.swap_probability
         with distributed.fail_together():
             if distributed.is_main():
                 stats |= probe(self.networks.G_ema)
-                warnings = self.health.look(stats, self.progress.kimg)
+                warnings = self.health.update(stats, self.progress.kimg)
                 self.run.log(self.progress, stats)
-                self.hooks.status(Status(self.progress, stats, warnings, done))
+                self.hooks.status(Status(progress=self.progress, stats=stats, warnings=warnings, done=done))
 
     def save(self) -> None:
-        """Training state, pictures, snapshot, scores; the state first, for a signal may have left little time."""
+        """Write training state, pictures, snapshot, scores; the state first: a signal may have left little time."""
         with distributed.fail_together():
             if distributed.is_main():
-                self.run.save_state(self._state(), self.progress)
-        self._show()
+                self.run.save_state(self._state(), self.progress, keep=self.config.training.keep)
+        self._save_snapshot()
 
-    def _show(self) -> None:
-        """All of a save but the state; the snapshot is the sign that it was done."""
+    def _save_snapshot(self) -> None:
+        """Write all of a save but the state; the snapshot comes last of the files, as the sign that they are there."""
         with distributed.fail_together():
             if distributed.is_main():
                 self.hooks.pictures(self.networks, self.run.path, self.progress.clips)
                 self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
         self.hooks.evaluate(self.snapshot(), self.run.snapshot_path(self.progress))
 
+    def _has_snapshot(self) -> bool:
+        """Tell whether the main process sees a snapshot of this moment."""
+        return distributed.gather(self.run.snapshot_path(self.progress).exists())[0]
+
     def snapshot(self) -> Snapshot:
-        """The averaged generator as it is now."""
+        """Return the averaged generator as it is now."""
         return Snapshot(self.networks.G_ema, self.config, self.bank, {"kimg": self.progress.seen / 1000})
 
     def _state(self) -> dict[str, Any]:
+        networks = {name: dict(module.state_dict()) for name, module in self.networks.items()}
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         return {
-            "networks": {name: dict(module.state_dict()) for name, module in self.networks.items()},
-            "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.by_name.items()},
+            "networks": networks,
+            "optimizers": optimizers,
             "progress": vars(self.progress).copy(),
             "health": asdict(self.health),
         }
 
 
 def _clips(kimg: float) -> int:
-    """Clips in `kimg` thousands, at least one."""
+    """Return the clips in `kimg` thousands, at least one."""
     return max(round(kimg * 1000), 1)
-
-
-def _rows(batch: dict[str, torch.Tensor], rows: slice) -> dict[str, torch.Tensor]:
-    return {name: value[rows] for name, value in batch.items()}

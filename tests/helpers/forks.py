@@ -1,4 +1,4 @@
-"""train.py in forked processes (`forked_training.py`), from a test's side."""
+"""Start train.py in forked processes (`forked_training.py`) from a test."""
 
 import json
 import os
@@ -32,12 +32,12 @@ SECONDS = 120  # of a start; far below the 20 minutes that a process waits for a
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Start:
-    """One start of train.py."""
+    """A start of train.py: what `forked_training.py` is asked for."""
 
     arguments: list[str]
-    output: str = ""  # file for standard output and error, of every process
+    output: str  # file for standard output and error, of every process
     ranks: int = 1  # processes
     fault: list | None = None  # a function of `fault_injection`, and its arguments
     fault_rank: int = 0
@@ -46,16 +46,16 @@ class Start:
     pictures: bool = False  # whether snapshots come with pictures
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Ended:
-    """How it ended: exit statuses in order of rank, and what all processes printed."""
+    """How a start ended: exit statuses in order of rank, and what all processes printed."""
 
     statuses: list[int]
     text: str
 
 
 class Forks:
-    """The process that forks, with everything imported. A context."""
+    """The process that forks, with everything imported: a context manager, whose end kills all of them."""
 
     def __init__(self, folder: Path):
         self.output = folder / "output.txt"
@@ -70,19 +70,23 @@ class Forks:
         )
 
     def start(self, outdir: Path, data: Path, *more: str, **options) -> Ended:
-        """Runs train.py at a tiny size to its end. AssertionError if it takes more than SECONDS."""
+        """Run train.py at a tiny size to its end; options are fields of `Start`.
+
+        AssertionError if it takes more than SECONDS.
+        """
         self.output.write_text("")
         arguments = [*TINY, f"--outdir={outdir}", f"--data={data}", *more]
-        asked = Start(arguments, str(self.output), **options)
-        self.process.stdin.write(json.dumps(asdict(asked)) + "\n")
+        start = Start(arguments=arguments, output=str(self.output), **options)
+        self.process.stdin.write(json.dumps(asdict(start)) + "\n")
         self.process.stdin.flush()
         ready, _, _ = select.select([self.process.stdout], [], [], SECONDS)
         assert ready, f"still running after {SECONDS} s: {self.output.read_text()}"
-        return Ended(json.loads(self.process.stdout.readline()), self.output.read_text())
+        statuses = json.loads(self.process.stdout.readline())
+        return Ended(statuses=statuses, text=self.output.read_text())
 
     def __enter__(self) -> "Forks":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *exception: object) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()

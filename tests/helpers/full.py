@@ -46,6 +46,12 @@ def training_fakes(dtype: torch.dtype) -> Fakes:
     """The training step's clip of two frames, whose rows share z and z_motion."""
     z, z_motion, t, camera = (golden.tensor("training_step", name, dtype) for name in ("z", "z_motion", "t", "camera"))
     assert torch.equal(z[:1], z[1:]) and torch.equal(z_motion[:1], z_motion[1:])
+    cameras = camera.unsqueeze(0)
     return Fakes(
-        z[:1], z_motion[:1], t, camera.unsqueeze(0), camera.unsqueeze(0), Streams.seeded((0,), [0], torch.device("cpu"))
+        z=z[:1],
+        z_motion=z_motion[:1],
+        times=t,
+        cameras=cameras,
+        others=cameras,
+        random=Streams.seeded((0,), [0], torch.device("cpu")),
     )

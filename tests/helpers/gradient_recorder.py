@@ -11,36 +11,41 @@ from pathlib import Path
 import torch
 
 import train
+from training.phases import Phase
 from training.training_loop import Trainer, distributed
 
 
 def record(
-    trainer: type[Trainer],
-    keep: Callable[[str, list[torch.Tensor]], None],
+    keep: Callable[[str, list[torch.Tensor]], object],
     replace: Callable[[object, str, object], None] = setattr,
 ) -> None:
-    """Calls `keep` with every phase's name and the gradients that its optimisers get."""
-    run_phase, average = trainer._run_phase, distributed.average_gradients
+    """Have trainers call `keep` with every phase's name and the gradients that its optimisers get.
+
+    Args:
+        replace: sets an attribute; a test passes a function that can undo it.
+    """
+    run_phase = Trainer._run_phase
+    average = distributed.average_gradients
     phases: list[str] = []
 
-    def watch(self, phase, *rest):
-        phases.append(phase)
+    def watch(self: Trainer, phase: Phase, *rest: object) -> None:
+        phases.append(phase.name)
         run_phase(self, phase, *rest)
 
-    def averaged(params):
-        params = list(params)
-        bad = average(params)
-        keep(phases[-1], [param.grad.clone() for param in params if param.grad is not None])
-        return bad
+    def averaged(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
+        faults = average(parameters)
+        gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+        keep(phases[-1], gradients)
+        return faults
 
-    replace(trainer, "_run_phase", watch)
+    replace(Trainer, "_run_phase", watch)
     replace(distributed, "average_gradients", averaged)
 
 
 def main() -> None:
-    gradients: dict[str, list[torch.Tensor]] = {}
-    record(Trainer, gradients.setdefault)
     path = Path(sys.argv.pop(1))
+    gradients: dict[str, list[torch.Tensor]] = {}
+    record(gradients.setdefault)
     try:
         train.main()
     finally:

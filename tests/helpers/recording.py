@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -11,10 +11,11 @@ import torch
 
 @dataclass
 class Call:
-    """One call: its positional arguments and its result."""
+    """One call: its positional and keyword arguments and its result."""
 
     inputs: tuple[Any, ...]
     output: Any
+    keywords: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def spy(monkeypatch: pytest.MonkeyPatch, place: Any, name: str) -> list[Call]:
 
     def function(*args, **kwargs):
         output = original(*args, **kwargs)
-        calls.append(Call(args, output))
+        calls.append(Call(args, output, kwargs))
         return output
 
     monkeypatch.setattr(place, name, function)

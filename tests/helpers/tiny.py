@@ -84,12 +84,12 @@ def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = t
     times = torch.sigmoid(normal(seed + 2, clips, 2, dtype=dtype)).sort(dim=1).values
     cameras = labels(seed + 3, clips, 2, dtype=dtype)
     return Fakes(
-        normal(seed, clips, options.generator.z_dim, dtype=dtype),
-        normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype),
-        times,
-        cameras,
-        cameras.roll(1, dims=0),
-        Streams.seeded((seed,), range(clips), torch.device("cpu")),
+        z=normal(seed, clips, options.generator.z_dim, dtype=dtype),
+        z_motion=normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype),
+        times=times,
+        cameras=cameras,
+        others=cameras.roll(1, dims=0),
+        random=Streams.seeded((seed,), range(clips), torch.device("cpu")),
     )
 
 
@@ -97,7 +97,8 @@ def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = 
     """Real frames of noise."""
     sides = options.generator.img_resolution, options.generator.rendering.resolution
     image, raw = (normal(seed + i, clips * 2, 3, side, side, dtype=dtype).clamp(-1, 1) for i, side in enumerate(sides))
-    return Frames(image, raw, torch.tensor([[0.1, 0.8]] * clips, dtype=dtype), labels(seed, clips * 2, dtype=dtype))
+    times = torch.tensor([[0.1, 0.8]] * clips, dtype=dtype)
+    return Frames(image=image, image_raw=raw, times=times, cameras=labels(seed, clips * 2, dtype=dtype))
 
 
 def loss(nets: Networks, options: Config, **choices: Any) -> Loss:

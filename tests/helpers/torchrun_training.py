@@ -1,4 +1,4 @@
-"""train.py under torchrun, with something that befalls one of its processes.
+"""train.py under torchrun, with a fault injected into one of its processes.
 
 python torchrun_training.py RANK '["function of fault_injection", argument, ...]' arguments of train.py
 """

@@ -88,7 +88,7 @@ class Place:
         self.run = RunFolder.create(
             root / "runs",
             train.run_name("demo", data, config, ""),
-            RunOptions(config, str(data), dataset.fingerprint(), None),
+            RunOptions(config=config, data=str(data), fingerprint=dataset.fingerprint(), init_from=None),
         )
 
 

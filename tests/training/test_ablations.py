@@ -13,9 +13,9 @@ from tests.helpers.tiny import CALM
 from training.config import FRAMES_PER_CLIP, Config
 from training.loss import Loss, Schedule
 from training.networks.generator import Generator
+from training.phases import build_optimizers, build_phases
 from training.rendering import renderer
 from training.sampling.clips import ClipSpec, SamplingOptions, generate
-from training.training_loop import Optimizers
 
 CASES: dict[str, dict[str, Any]] = {
     "motion early": {"generator__motion_blocks": 1},
@@ -59,15 +59,15 @@ def frames_of(G: Generator, cameras=None, seed: int = 0, **changes) -> torch.Ten
 def test_trains_every_phase_and_samples(case):
     options = tiny.config(**CASES.get(case, {}))
     nets = tiny.networks(options)
-    optimizers = Optimizers.build(nets, options).by_name
+    optimizers = build_optimizers(nets, options)
     loss = tiny.loss(nets, options, noise_mode="random", deterministic=False)
     fakes, reals, now = tiny.fakes(options), tiny.reals(options), Schedule(blur_sigma=1.0, swap_probability=0.5)
-    for phase, args in (("g_main", [fakes]), ("g_reg", [fakes]), ("d_main", [reals, fakes]), ("d_reg", [reals])):
-        trained = {name: module for name, module in nets.items() if name[0].lower() == phase[0] and name != "G_ema"}
+    for phase in build_phases(options):
+        trained = {name: module for name, module in nets.items() if name in phase.networks}
         before = {name: [p.clone() for p in module.parameters()] for name, module in trained.items()}
         for module in trained.values():
             module.requires_grad_(True)
-        report = getattr(loss, phase)(*args, now)
+        report = phase.accumulate(loss, reals=reals, fakes=fakes, schedule=now)
         assert report and all(value.isfinite() for value in report.values()), report
         for name, module in trained.items():
             module.requires_grad_(False)
@@ -228,7 +228,7 @@ def test_a_discriminator_that_is_off_leaves_no_trace(off, left):
     options = tiny.config(**{f"discriminator__{off}": False})
     nets = tiny.networks(options)
     assert [name for name, _ in nets.items()] == ["G", "G_ema", left]
-    assert set(Optimizers.build(nets, options).by_name) == {"G", left}
+    assert set(build_optimizers(nets, options)) == {"G", left}
     for _, module in nets.items():
         module.requires_grad_(True)
     loss, fakes, reals = tiny.loss(nets, options), tiny.fakes(options), tiny.reals(options)

@@ -6,7 +6,6 @@ import json
 import pytest
 
 from dnnlib.errors import UserError
-from tests.helpers import tiny
 from training.config import (
     PRESETS,
     Config,
@@ -19,7 +18,6 @@ from training.config import (
     validate,
     video_camera_dim,
 )
-from training.training_loop import Optimizers
 
 
 @pytest.mark.parametrize(
@@ -48,17 +46,6 @@ def test_presets_are_valid_and_survive_being_saved(name):
     config = validate(preset(name))
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
     split_batch(config, 1)
-
-
-def test_optimizers_are_corrected_for_lazy_regularisation():
-    """With c = interval / (interval + 1), 4 / 5 and 16 / 17: learning rate times c, betas to the power of c."""
-    optimizers = Optimizers.build(tiny.networks(tiny.config()), Config()).by_name
-    assert set(optimizers) == {"G", "D_img", "D_vid"}
-    expected = {"G": (0.002, 0.99199), "D_img": (0.00188235, 0.990585), "D_vid": (0.00188235, 0.990585)}
-    for name, (lr, beta2) in expected.items():
-        (group,) = optimizers[name].param_groups
-        assert group["lr"] == pytest.approx(lr, rel=1e-5) and group["eps"] == 1e-8 and group["weight_decay"] == 0
-        assert group["betas"] == pytest.approx((0, beta2), abs=5e-6)
 
 
 def test_overrides_replace_only_what_they_name():

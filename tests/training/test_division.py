@@ -1,5 +1,8 @@
-"""One model for any number of processes and passes: gradients, parameters, random numbers and groups do not depend on
-how a batch is divided, as long as a pass has a multiple of 4 clips."""
+"""One model for any number of processes and passes.
+
+Gradients, parameters, random numbers and groups do not depend on how a batch is divided, as long as a pass has a
+multiple of 4 clips.
+"""
 
 import os
 import subprocess
@@ -13,7 +16,8 @@ from click.testing import CliRunner
 import train
 from tests.helpers.gradient_recorder import record
 from torch_utils import checkpoint
-from training.training_loop import PHASES, Trainer
+from training.config import Config
+from training.phases import build_phases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
@@ -42,13 +46,13 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", 
 
 
 def alone(outdir: Path, data: Path, *more: str) -> None:
-    """train.py in this process."""
+    """Run train.py in this process."""
     result = CliRunner().invoke(train.main, [*OPTIONS, f"--outdir={outdir}", f"--data={data}", *more])
     assert result.exit_code == 0, (result.output, result.exc_info)
 
 
 def together(program: list[str], outdir: Path, data: Path, *more: str) -> None:
-    """The program with train.py's arguments in two processes, four clips each."""
+    """Run the program with train.py's arguments in two processes, four clips each."""
     done = subprocess.run(
         [*LAUNCH, *program, *OPTIONS, f"--outdir={outdir}", f"--data={data}", *more],
         env=ENVIRONMENT,
@@ -60,34 +64,45 @@ def together(program: list[str], outdir: Path, data: Path, *more: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def norm(tensors: list[torch.Tensor]) -> torch.Tensor:
+    norms = [tensor.double().norm() for tensor in tensors]
+    return torch.stack(norms).norm()
+
+
+# --- Gradients -------------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def gradients(heads, tmp_path_factory) -> dict[str, dict[str, list[torch.Tensor]]]:
-    """Of every phase: of one pass of 8 clips, of two passes of 4, and of two processes of 4."""
-    folder, found = tmp_path_factory.mktemp("gradients"), {}
+    """Gradients of every phase: of one pass of 8 clips, of two passes of 4, and of two processes of 4."""
+    folder = tmp_path_factory.mktemp("gradients")
+    found: dict[str, dict[str, list[torch.Tensor]]] = {"whole": {}, "passes": {}}
     for name, flags in (("whole", []), ("passes", ["--batch-gpu=4"])):
-        found[name] = {}
         with pytest.MonkeyPatch.context() as patch:
-            record(Trainer, found[name].setdefault, patch.setattr)
+            record(found[name].setdefault, patch.setattr)
             alone(folder / name, heads, "--kimg=0.008", *flags)
-    recorder = str(ROOT / "tests" / "helpers" / "gradient_recorder.py")
-    together([recorder, str(folder / "gradients.pt")], folder / "processes", heads, "--kimg=0.008")
+    recorder = ROOT / "tests" / "helpers" / "gradient_recorder.py"
+    together([str(recorder), str(folder / "gradients.pt")], folder / "processes", heads, "--kimg=0.008")
     found["processes"] = torch.load(folder / "gradients.pt", weights_only=True)
     return found
 
 
 @pytest.mark.parametrize("division", ["passes", "processes"])
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", [phase.name for phase in build_phases(Config())])
 def test_gradients(gradients, phase, division):
-    whole, divided = gradients["whole"][phase], gradients[division][phase]
+    whole = gradients["whole"][phase]
+    divided = gradients[division][phase]
     assert len(whole) == len(divided) > 10
-    total = _norm(whole)
-    assert _norm([one - other for one, other in zip(whole, divided, strict=True)]) < 1e-5 * total
-    for one, other in zip(whole, divided, strict=True):  # small sums of large terms cancel: rounding weighs more
-        assert (one - other).norm() < max(1e-4 * one.norm(), 1e-6 * total), tuple(one.shape)
+    total = norm(whole)
+    differences = [one - other for one, other in zip(whole, divided, strict=True)]
+    assert norm(differences) < 1e-5 * total
+    for gradient, difference in zip(whole, differences, strict=True):
+        # Small sums of large terms cancel: rounding weighs more.
+        limit = max(1e-4 * gradient.norm(), 1e-6 * total)
+        assert difference.norm() < limit, tuple(gradient.shape)
 
 
-def _norm(tensors: list[torch.Tensor]) -> torch.Tensor:
-    return torch.stack([tensor.double().norm() for tensor in tensors]).norm()
+# --- Parameters ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +112,18 @@ def trained(heads, tmp_path_factory) -> dict[str, dict]:
     alone(folder / "whole", heads, "--kimg=0.04")
     alone(folder / "passes", heads, "--kimg=0.04", "--batch-gpu=4")
     together([str(ROOT / "train.py")], folder / "processes", heads, "--kimg=0.04")
-    return {path.name: checkpoint.load(next(path.glob("*/training-state*")), "state") for path in folder.iterdir()}
+    states = {}
+    for outdir in folder.iterdir():
+        (path,) = outdir.glob("*/training-state*")
+        states[outdir.name] = checkpoint.load(path, "state")
+    return states
 
 
 @pytest.mark.parametrize("division", ["passes", "processes"])
 def test_parameters_after_five_iterations(trained, division):
-    whole, divided = trained["whole"]["networks"], trained[division]["networks"]
-    for network, weights in whole.items():
+    divided = trained[division]["networks"]
+    for network, weights in trained["whole"]["networks"].items():
         differences = {name: value - divided[network][name] for name, value in weights.items()}
-        assert _norm(list(differences.values())) < 1e-4 * _norm(list(weights.values())), network
+        assert norm(list(differences.values())) < 1e-4 * norm(list(weights.values())), network
         # Adam makes steps of 0.002 of gradients of any size, also of those that are rounding errors.
         assert [name for name, value in differences.items() if value.abs().max() > 5e-4] == []

@@ -15,6 +15,7 @@ from torch_utils.random_numbers import Streams
 from training.config import Config, override
 from training.loss import Loss, Schedule, blur, r1_image, schedule
 from training.networks.generator import Generator
+from training.phases import build_phases
 
 # --- the golden training step ----------------------------------------------------------------------------------------
 
@@ -75,8 +76,8 @@ def check_main_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatch) 
 def check_density_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatch) -> None:
     densities = spy(monkeypatch, loss.G, "sample")
     points, near = (golden.tensor("training_step", f"reg_coordinates{name}", dtype) for name in ("", "_perturbed"))
-    ws, z_motion, t, _ = loss.latents(full.training_fakes(dtype), CALM)
-    l1 = loss.density_variation(points, near, ws, z_motion, t)
+    latents = loss.latents(full.training_fakes(dtype), CALM)
+    l1 = loss.density_variation(points, near, latents)
     l1.backward()
     golden.check(file, "reg_sigma", densities[0].output["sigma"])
     golden.check(file, "reg_l1", l1)
@@ -89,7 +90,9 @@ def check_density_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatc
 @pytest.fixture
 def full_loss(generator, image_discriminator, video_discriminator):
     wanted(generator)
-    yield Watched(generator, image_discriminator, video_discriminator, full.CONFIG, "const", True)
+    yield Watched(
+        generator, image_discriminator, video_discriminator, full.CONFIG, noise_mode="const", deterministic=True
+    )
     generator.requires_grad_(False).zero_grad(set_to_none=True)
 
 
@@ -105,7 +108,7 @@ def test_density_regularisation_matches_golden(full_loss, monkeypatch):
 def test_both_match_golden_in_float64(monkeypatch):
     networks = [make(torch.float64) for make in (full.generator, full.image_discriminator, full.video_discriminator)]
     wanted(networks[0])
-    loss = Watched(*networks, full.CONFIG, "const", True)
+    loss = Watched(*networks, full.CONFIG, noise_mode="const", deterministic=True)
     check_main_phase("training_step_f64", loss, torch.float64, monkeypatch)
     check_density_phase("training_step_f64", loss, torch.float64, monkeypatch)
 
@@ -254,7 +257,7 @@ def test_only_the_discriminators_phase_tracks_the_mean_latent(setting):
     loss.g_main(fakes, CALM), loss.g_reg(fakes, CALM), loss.d_reg(reals, CALM)
     assert torch.equal(mapping.w_avg, before)
     loss.d_main(reals, fakes, CALM)
-    ws = loss.latents(fakes, CALM)[0]
+    ws = loss.latents(fakes, CALM).ws
     torch.testing.assert_close(mapping.w_avg, 0.998 * before + 0.002 * ws[:, 0].mean(dim=0))
 
 
@@ -282,14 +285,13 @@ def test_losses_are_what_the_paper_says(setting):
     torch.testing.assert_close(nets.D_img.b32.conv0.weight.grad, total)
 
 
-@pytest.mark.parametrize("phase", ["g_main", "g_reg", "d_main", "d_reg"])
+@pytest.mark.parametrize("phase", build_phases(Config()), ids=lambda phase: phase.name)
 def test_gain_scales_gradients_and_nothing_else(setting, phase):
     nets, loss, _, reals = setting
-    module, results = nets.G if phase.startswith("g") else nets.D_img, []
+    module, results = dict(nets.items())[phase.networks[0]], []
     for gain in (1.0, 4.0):
         fakes = tiny.fakes(loss.config)
-        args = {"g_main": (fakes,), "g_reg": (fakes,), "d_main": (reals, fakes), "d_reg": (reals,)}[phase]
-        report = getattr(loss, phase)(*args, CALM, gain)
+        report = phase.accumulate(loss, reals=reals, fakes=fakes, schedule=CALM, gain=gain)
         results.append(({name: value.item() for name, value in report.items()}, gradient_norms(module)))
     (report1, norms1), (report4, norms4) = results
     assert report1 == pytest.approx(report4)
@@ -315,16 +317,18 @@ def test_accumulated_passes_equal_one(setting):
 def test_swapped_cameras_reach_the_mapping_only(setting):
     nets, loss, fakes, _ = setting
     swapped = Schedule(blur_sigma=0.0, swap_probability=1.0)
-    ws, _, _, rendered = loss.latents(fakes, swapped)
+    latents = loss.latents(fakes, swapped)
+    ws, rendered = latents.ws, latents.cameras
     other = replace(fakes, cameras=fakes.cameras.roll(1, dims=0))
-    torch.testing.assert_close(ws, loss.latents(other, CALM)[0])
+    torch.testing.assert_close(ws, loss.latents(other, CALM).ws)
     assert torch.equal(rendered, fakes.cameras.flatten(0, 1))
     assert torch.equal(loss.synthesise(fakes, swapped).cameras, rendered), "discriminators see the rendering cameras"
 
 
 def test_frames_of_a_clip_share_codes_but_not_times(setting):
     nets, loss, fakes, _ = setting
-    ws, z_motion, t, cameras = loss.latents(fakes, CALM)
+    latents = loss.latents(fakes, CALM)
+    ws, z_motion, t, cameras = latents.ws, latents.z_motion, latents.t, latents.cameras
     assert (len(ws), len(z_motion)) == (4, 4) and torch.equal(z_motion, fakes.z_motion[[0, 0, 1, 1]])
     assert torch.equal(t, fakes.times.reshape(4, 1))
     expected = nets.G.mapping(fakes.z[[0, 0, 1, 1]], cameras)

@@ -59,7 +59,7 @@ def newest(outdir: Path) -> dict | None:
     """The newest state of the one run there that can be used; None if there is none."""
     folders = list(outdir.iterdir()) if outdir.exists() else []
     assert len(folders) < 2, folders
-    found = RunFolder(folders[0]).newest_state(require_sound) if folders else None
+    found = RunFolder(folders[0]).newest_state(require_sound, print) if folders else None
     return found and found[1]
 
 

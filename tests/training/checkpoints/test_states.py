@@ -119,7 +119,7 @@ def test_a_state_that_does_not_fit_changes_nothing(fresh, tmp_path, saved, spoil
     with pytest.raises(UserError, match=f"The training state {path} cannot be used, because {reason}.*: go on from "):
         fresh.restore()
     assert weights(fresh) == before and fresh.progress == Progress()
-    assert not any(optimizer.state for optimizer in fresh.optimizers.by_name.values())
+    assert not any(optimizer.state for optimizer in fresh.optimizers.values())
 
 
 def test_a_whole_state_fits_and_one_of_before_there_was_inheriting(heads, tmp_path, saved):
@@ -138,6 +138,6 @@ def test_learning_rates_are_the_configuration_s(heads, tmp_path, saved):
         optimizer["param_groups"] = [{"params": group["params"], "lr": 9.0} for group in optimizer["param_groups"]]
     checkpoint.save(tmp_path / "training-state-000000.002.pt", state, "state")
     trainer = make(heads, tmp_path)
-    before = [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers.by_name.values()]
+    before = [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers.values()]
     assert trainer.restore()
-    assert [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers.by_name.values()] == before
+    assert [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers.values()] == before

@@ -153,12 +153,12 @@ def test_a_stop_that_is_asked_while_training_waits_for_data_is_not_lost(dataset,
     trainer = Trainer(
         tiny.config(training__workers=1),
         dataset,
-        RunFolder(tmp_path, 1),
+        RunFolder(tmp_path),
         torch.device("cpu"),
         hooks=Hooks(stop=lambda: bool(terminations)),
     )
     assert trainer.train().iteration == 1
-    assert RunFolder(tmp_path, 1).newest_state(trainer._require_fit)[1]["progress"]["iteration"] == 1
+    assert RunFolder(tmp_path).newest_state(trainer._require_fit, print)[1]["progress"]["iteration"] == 1
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, MAX_WHOLE])
@@ -172,7 +172,7 @@ def test_no_two_draws_of_a_run_are_the_same_numbers(dataset, tmp_path, monkeypat
     trainer = Trainer(
         tiny.config(training__seed=seed, training__g_reg_interval=2),
         dataset,
-        RunFolder(tmp_path, 1),
+        RunFolder(tmp_path),
         torch.device("cpu"),
     )
     batches = trainer._batches()

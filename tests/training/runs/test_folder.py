@@ -19,17 +19,21 @@ from training.runs.progress import Progress
 
 
 def options(data="heads.zip", fingerprint="f00d", init_from=None, **changes) -> RunOptions:
-    return RunOptions(tiny.config(**changes), data, fingerprint, init_from)
+    return RunOptions(config=tiny.config(**changes), data=data, fingerprint=fingerprint, init_from=init_from)
 
 
 @pytest.fixture
 def run(tmp_path) -> RunFolder:
     (tmp_path / "run").mkdir()
-    return RunFolder(tmp_path / "run", keep=2)
+    return RunFolder(tmp_path / "run")
 
 
-def state(run: RunFolder, clips: int, value: float = 0.0):
-    return run.save_state({"value": torch.tensor(value)}, Progress(clips=clips))
+def state(run: RunFolder, clips: int, value: float = 0.0, keep: int = 2):
+    return run.save_state({"value": torch.tensor(value)}, Progress(clips=clips), keep=keep)
+
+
+def accept(state, path) -> None:
+    """A check that every state passes."""
 
 
 def started(outdir, name, chosen, clips=8):
@@ -126,19 +130,19 @@ def test_the_last_states_are_kept(run):
 
 
 def test_the_newest_state_that_opens(run):
-    assert run.newest_state() is None
+    assert run.newest_state(accept, print) is None
     good = state(run, 1000, 1.0)
     cut = state(run, 2000, 2.0)
     cut.write_bytes(cut.read_bytes()[:-200])
     told = []
-    path, found = run.newest_state(tell=told.append)
+    path, found = run.newest_state(accept, told.append)
     assert path == good and found["value"] == 1.0
     assert len(told) == 1 and re.search(f"{cut.name} is damaged .* Going on from the earlier {good.name}", told[0])
     with pytest.raises(UserError, match=f"{cut.name} is damaged or was cut short"):
-        RunFolder(run.path, only=cut).newest_state()
+        RunFolder(run.path, fall_back=False).newest_state(accept, print)
     good.unlink()
     with pytest.raises(UserError, match="damaged or was cut short"):
-        run.newest_state(tell=told.append)
+        run.newest_state(accept, told.append)
     assert len(told) == 1
 
 
@@ -155,21 +159,21 @@ def test_a_state_that_is_refused_is_passed_over(run):
 
 def test_a_new_state_never_makes_way_for_one_that_cannot_be_used(tmp_path):
     """The run went on from 1000, because 3000 was damaged: 3000 is not one of the last that are kept."""
-    run = RunFolder(tmp_path, keep=1)
+    run = RunFolder(tmp_path)
     state(run, 1000)
-    state(RunFolder(tmp_path, keep=2), 3000).write_bytes(b"PK")
-    new = state(run, 2000, 2.0)
+    state(run, 3000).write_bytes(b"PK")
+    new = state(run, 2000, 2.0, keep=1)
     assert [path.name[-11:-3] for path in run.states()] == ["0002.000", "0003.000"]
-    assert run.newest_state()[0] == new
-    state(run, 3000, 3.0)
-    assert run.newest_state()[1]["value"] == 3.0 and len(run.states()) == 1
+    assert run.newest_state(accept, print)[0] == new
+    state(run, 3000, 3.0, keep=1)
+    assert run.newest_state(accept, print)[1]["value"] == 3.0 and len(run.states()) == 1
 
 
 def test_a_state_that_is_not_finite_takes_no_good_one_s_place(tmp_path):
-    run = RunFolder(tmp_path, keep=1)
+    run = RunFolder(tmp_path)
     good = state(run, 1000, 1.0)
     with pytest.raises(UserError, match="000002.000.pt was not written, because value is not finite: .* diverged"):
-        state(run, 2000, float("nan"))
+        state(run, 2000, float("nan"), keep=1)
     assert [path.name for path in tmp_path.iterdir()] == [good.name]
 
 
@@ -238,7 +242,7 @@ def test_a_branch_starts_with_a_state_and_the_statistics_of_another_run(tmp_path
     assert new.name == "00001-demo" and RunOptions.load(new).config.training.kimg == 5.0
     for name in (source.name, "stats.jsonl"):
         assert (new / name).read_bytes() == (old / name).read_bytes()
-    state(RunFolder(new, keep=1), 10)
+    state(RunFolder(new), 10, keep=1)
     assert source.exists() and len(RunFolder(new).states()) == 1
 
 

@@ -29,25 +29,26 @@ TROUBLES = [
 @pytest.mark.parametrize("change, told", TROUBLES)
 def test_a_trouble_is_told_when_it_begins_and_when_it_comes_back(change, told):
     health = Health()
-    assert health.look(FINE, 1.0) == []
-    (warning,) = health.look(FINE | change, 2.0)
+    assert health.update(FINE, 1.0) == []
+    (warning,) = health.update(FINE | change, 2.0)
     assert warning.startswith("Since 2.000 kimg") and told in warning
-    assert health.look(FINE | change, 3.0) == [] and health.troubles == {next(iter(health.troubles)): 2.0}
-    assert health.look(FINE, 4.0) == []
-    assert health.look(FINE | change, 5.0)[0].startswith("Since 5.000 kimg")
+    assert health.update(FINE | change, 3.0) == [] and health.troubles == {next(iter(health.troubles)): 2.0}
+    assert health.update(FINE, 4.0) == []
+    assert health.update(FINE | change, 5.0)[0].startswith("Since 5.000 kimg")
 
 
 def test_several_troubles_are_several_sentences():
     changes = {name: value for change, _ in TROUBLES for name, value in change.items()}
     health = Health()
-    health.look(FINE, 1.0)
-    assert len(health.look(FINE | changes, 2.0)) == 5, "both explosions in one"
+    health.update(FINE, 1.0)
+    assert len(health.update(FINE | changes, 2.0)) == 5, "both explosions in one"
 
 
 def test_what_never_moved_has_not_stopped_moving():
     health = Health()
     assert all(
-        health.look(FINE | {"health/motion": value, "health/diversity": value}, 1.0) == [] for value in (0.4, 0.01, 0.0)
+        health.update(FINE | {"health/motion": value, "health/diversity": value}, 1.0) == []
+        for value in (0.4, 0.01, 0.0)
     )
 
 

@@ -11,7 +11,7 @@ from dnnlib.errors import UserError
 from dnnlib.video import read_frames, video_info
 from tests.helpers import tiny
 from training.cameras import frontal_label
-from training.runs.pictures import SnapshotPictures, clip_layers, save_png
+from training.runs.pictures import SIDE_YAW, SnapshotPictures, clip_layers, save_png
 from training.sampling import pictures
 from training.sampling.clips import clip_spec, generate, generate_views
 
@@ -58,7 +58,7 @@ def test_side_views_differ_from_front_views_in_the_camera_alone(networks):
     rows = list(clip_layers(networks.G_ema, 2, 3, ("rgb", "side")))
     assert [row.shape for row in rows] == [(3, SIZE, 2 * SIZE)] * 3 and rows[0].dtype == torch.uint8
     front = frontal_label().expand(3, -1)
-    side = frontal_label(pictures.SIDE_YAW).expand(3, -1)
+    side = frontal_label(SIDE_YAW).expand(3, -1)
     spec = clip_spec(networks.G_ema, 2, 2, front)
     expected = next(generate_views(networks.G_ema, spec, [side]))[0]["image"]
     seen = torch.stack([row[:, :, SIZE:] for row in rows]).int()

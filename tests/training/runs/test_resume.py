@@ -16,20 +16,21 @@ FLAGS = {"training.seed": "--seed", "loss.gamma": "--gamma"}
 
 
 def options(**changes) -> RunOptions:
-    return RunOptions(tiny.config(**changes), "heads.zip", "f00d", None)
+    return RunOptions(config=tiny.config(**changes), data="heads.zip", fingerprint="f00d", init_from=None)
 
 
 def choose(outdir: Path, resume: object, told: list | None = None, name: str = "demo", **changes) -> RunFolder:
     """What `open_run` gives, with the folder free again."""
     tell = print if told is None else told.append
-    with open_run(outdir, name, options(**changes), str(resume), FLAGS, tell) as run:
+    start = {"name": name, "options": options(**changes), "resume": str(resume), "flags": FLAGS, "warn": tell}
+    with open_run(outdir, **start) as run:
         return run
 
 
 def save(folder: Path, clips: int, value: float = 1.0) -> Path:
     state = {"networks": {"G": {"w": torch.tensor(value)}}, "optimizers": {}}
     progress = Progress(clips=clips, iteration=clips // 2)
-    return RunFolder(folder, keep=9).save_state({**state, "progress": vars(progress)}, progress)
+    return RunFolder(folder).save_state({**state, "progress": vars(progress)}, progress, keep=9)
 
 
 def start(outdir: Path, *clips: int, name: str = "demo", **changes) -> Path:
@@ -43,7 +44,7 @@ def start(outdir: Path, *clips: int, name: str = "demo", **changes) -> Path:
 def test_auto_goes_on_or_starts(tmp_path):
     old = start(tmp_path, 4)
     run = choose(tmp_path, "auto", training__kimg=5.0, training__keep=7)
-    assert (run.path, run.keep, run.only) == (old, 7, None)
+    assert run.path == old and run.fall_back
     assert RunOptions.load(old).config.training.kimg == 5.0, "what may change is written down"
     assert choose(tmp_path, "auto", training__seed=1, name="other").path.name == "00001-other"
     assert [path.name for path in tmp_path.iterdir()] == [old.name], "what has nothing to show goes"
@@ -69,7 +70,7 @@ def test_latest_is_the_newest_run_whatever_its_name(tmp_path):
 def test_the_last_state_of_a_run_goes_on_in_its_folder(tmp_path):
     old, told = start(tmp_path, 4, 8), []
     run = choose(tmp_path / "elsewhere", old / "training-state-000000.008.pt", told)
-    assert run.path == old and run.only == run.states()[-1] and told == []
+    assert run.path == old and not run.fall_back and told == []
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -132,7 +133,7 @@ def test_a_file_or_folder_to_go_on_from_that_is_none(tmp_path, make, sentence):
 
 def test_a_run_that_another_process_trains_is_refused_and_not_touched(tmp_path):
     old = start(tmp_path, 4)
-    with open_run(tmp_path, "demo", options(), "auto", FLAGS, print):
+    with open_run(tmp_path, name="demo", options=options(), resume="auto", flags=FLAGS, warn=print):
         for resume in ("auto", "latest", old, old / "training-state-000000.004.pt"):
             with pytest.raises(UserError, match="Another process is training"):
                 choose(tmp_path, resume, training__kimg=5.0)

@@ -66,13 +66,13 @@ def test_what_a_kill_left_out_is_made_by_the_next_start(make, tmp_path, monkeypa
 
 def test_what_was_noticed_before_is_remembered(make):
     trainer = make()
-    trainer.health = Health({"health/diversity": 30.0}, {"waiting": 0.001})
+    trainer.health = Health(best={"health/diversity": 30.0}, troubles={"waiting": 0.001})
     trainer.train()
     again = make()
     assert again.restore()
     assert again.health.troubles.keys() == trainer.health.troubles.keys()
     assert again.health.best["health/diversity"] == 30.0
-    assert "collapsed" in again.health.look({"health/diversity": 0.01}, 1.0)[0]
+    assert "collapsed" in again.health.update({"health/diversity": 0.01}, 1.0)[0]
 
 
 def test_a_state_from_before_health_was_kept(make, monkeypatch):
