@@ -1,0 +1,66 @@
+"""Files that an earlier version wrote still open, and its runs go on (tests/data/written_by_4471a8b/README.md)."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import tiny
+from torch_utils import checkpoint
+from training.checkpoints.opener import load_generator
+from training.checkpoints.states import require_sound
+from training.data.dataset import ClipDataset
+from training.runs.folder import RunFolder, RunOptions
+from training.training_loop import Trainer
+
+WRITTEN = Path(__file__).parent / "data" / "written_by_4471a8b"
+RUN = WRITTEN / "runs" / "00000-tiny"
+SNAPSHOT = RUN / "network-snapshot-000000.004.pkl"
+STATE = RUN / "training-state-000000.004.pt"
+TOLERANCE = 1e-5  # relative, of sums over all parameters
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_the_snapshot_is_sampled():
+    found = load_generator(SNAPSHOT)
+    camera = found.camera_bank[0, :1]
+    z = tiny.normal(0, 1, found.config.generator.z_dim)
+    z_motion = tiny.normal(1, 1, found.config.generator.z_motion_dim)
+    frames = found.G.synthesis(found.G.mapping(z, camera), camera, z_motion, torch.full([1, 1], 0.5))
+    assert found.progress == {"kimg": 0.004}
+    assert frames["image"].shape == (1, 3, 32, 32)
+    assert frames["image"].isfinite().all()
+
+
+def test_the_training_state_is_sound():
+    require_sound(checkpoint.load(STATE, "state"), STATE)
+
+
+def test_the_dataset_is_the_same_one():
+    assert ClipDataset(WRITTEN / "heads.zip").fingerprint() == RunOptions.load(RUN).fingerprint
+
+
+def test_the_run_is_found_and_goes_on_as_it_would_have(tmp_path):
+    shutil.copytree(RUN, tmp_path / RUN.name)
+    options = RunOptions.load(RUN)
+    longer = replace(options.config, training=replace(options.config.training, kimg=0.008))
+    found = RunFolder.find(tmp_path, "tiny", replace(options, config=longer))
+    assert found == tmp_path / RUN.name
+
+    dataset = ClipDataset(WRITTEN / "heads.zip")
+    with RunFolder(found) as run:
+        trainer = Trainer(longer, dataset, run, torch.device("cpu"))
+        assert trainer.restore()
+        assert trainer.progress.kimg == 0.004
+        trainer.train()
+
+    expected = json.loads((WRITTEN / "continued.json").read_text())["sum of absolute parameters"]
+    sums = {
+        name: sum(parameter.double().abs().sum().item() for parameter in network.parameters())
+        for name, network in trainer.networks.items()
+    }
+    assert sums == pytest.approx(expected, rel=TOLERANCE)
