@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -20,11 +20,15 @@ from dnnlib.files import FULL_ERRNOS, printable
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
 MAX_LIST = 1_000_000  # numbers in one IntList; more is a slip of the finger
+NO_BREAK = "\N{NO-BREAK SPACE}"
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
+# --- Failures --------------------------------------------------------------------------------------------------------
+
+
 class _Failure(click.ClickException):
-    """Printed by click as `Error: message`, without what a path in it may tell the terminal to do."""
+    """A sentence that click prints as `Error: ...`; what a terminal might take for commands is spelled out."""
 
     exit_code = USAGE_STATUS
 
@@ -33,8 +37,8 @@ class _Failure(click.ClickException):
 
 
 @contextlib.contextmanager
-def _friendly() -> Iterator[None]:
-    """Turn what a user can mend, and Ctrl-C, into click's own ways to end."""
+def _failures_as_sentences() -> Iterator[None]:
+    """Turn errors that a user can solve, and Ctrl-C, into click's own ways to end."""
     try:
         yield
     except UserError as error:
@@ -51,10 +55,13 @@ def _friendly() -> Iterator[None]:
         raise click.exceptions.Exit(INTERRUPTED_STATUS) from None
 
 
-class _Pipe(io.FileIO):
-    """Writes to a descriptor; from the moment that nobody reads it any more, to nowhere."""
+# --- Broken pipes ----------------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> int:
+
+class _LossyPipe(io.FileIO):
+    """A descriptor to write to; once nobody reads it any more, what is written is thrown away."""
+
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -64,32 +71,100 @@ class _Pipe(io.FileIO):
             return len(data)
 
 
-def outlive_readers() -> None:
-    """What is printed may get lost, but must not end the command: Ctrl-C on `train.py | tee log` also ends tee."""
+def ignore_broken_pipes() -> None:
+    """Let printing never end the command: Ctrl-C on `train.py | tee log` also ends tee, which reads what is printed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is getattr(sys, f"__{name}__"):  # nobody has replaced it
             stream.flush()
-            pipe = io.BufferedWriter(_Pipe(stream.fileno(), "wb", closefd=False))
+            pipe = io.BufferedWriter(_LossyPipe(stream.fileno(), "wb", closefd=False))
             setattr(sys, name, io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=True))
 
 
-class Command(click.Command):
-    """A click command whose parsing and body may raise UserError."""
+# --- Commands --------------------------------------------------------------------------------------------------------
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _friendly():
-            return super().make_context(*args, **kwargs)
+
+class GroupedOption(click.Option):
+    """An option that `--help` lists under the heading `group`."""
+
+    def __init__(self, *names: Any, group: str | None = None, **attrs: Any):
+        super().__init__(*names, **attrs)
+        self.group = group
+        if self.metavar is None and isinstance(self.type, (click.IntRange, click.FloatRange)):
+            self.metavar = self.type.name.removesuffix(" range").upper()
+
+    def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
+        """Return names and help; of a switch `--[no-]mirror`, with the default on or off."""
+        record = super().get_help_record(context)
+        if record is None or not self.secondary_opts:
+            return record
+        name = self.opts[0].removeprefix("--")
+        text = record[1].replace(f"[default: {name}]", "[default: on]")
+        text = text.replace(f"[default: no-{name}]", "[default: off]")
+        return f"--[no-]{name}", text
+
+
+class Command(click.Command):
+    """A click command whose parsing and body may raise UserError, with options grouped in `--help`.
+
+    Args:
+        headings: groups of options in the order in which `--help` shows them; others follow in order of appearance.
+    """
+
+    def __init__(self, *args: Any, headings: Sequence[str] = (), **attrs: Any):
+        super().__init__(*args, **attrs)
+        self.headings = headings
+
+    def make_context(self, *args: Any, **attrs: Any) -> click.Context:
+        with _failures_as_sentences():
+            return super().make_context(*args, **attrs)
 
     def invoke(self, context: click.Context) -> Any:
-        with _friendly():
+        with _failures_as_sentences():
             return super().invoke(context)
+
+    def get_help(self, context: click.Context) -> str:
+        return super().get_help(context).replace(NO_BREAK, " ")
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under the headings of their groups, texts in one column through all of them."""
+        sections = self._sections(context)
+        longest = max(len(names) for records in sections.values() for names, _ in records)
+        column = min(longest, formatter.width // 3)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                aligned = [(names.ljust(column), _unbroken(text)) for names, text in records]
+                formatter.write_dl(aligned, col_max=column)
+
+    def _sections(self, context: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """Return {heading: (names and help of each option)}; options without a group come last."""
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in self.headings}
+        ungrouped: list[tuple[str, str]] = []
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is None:  # an argument, which the usage line shows
+                continue
+            heading = getattr(parameter, "group", None)
+            section = sections.setdefault(heading, []) if heading else ungrouped
+            section.append(record)
+        sections["Other options" if sections else "Options"] = ungrouped
+        return {heading: records for heading, records in sections.items() if records}
+
+
+def _unbroken(text: str) -> str:
+    """Keep what stands in brackets, such as [default: 16], on one line."""
+    return re.sub(r"\[.*?\]", lambda found: found[0].replace(" ", NO_BREAK), text)
 
 
 class Group(click.Group):
     """A click group (`dataset_tool.py check ...`) whose subcommands are `Command`s."""
 
     command_class = Command
+
+
+def option(*names: str, group: str | None = None, **attrs: Any) -> Callable[[Callable], Callable]:
+    """`@option()`: like `@click.option()`, under the heading `group` of `--help`."""
+    return click.option(*names, cls=GroupedOption, group=group, **attrs)
 
 
 def command(name: str | None = None, **attrs: Any) -> Callable[[Callable], Command]:
@@ -102,6 +177,9 @@ def group(name: str | None = None, **attrs: Any) -> Callable[[Callable], Group]:
     """`@group()`: like `@click.group()`, whose `@tool.command()`s are the commands of this module."""
     attrs.setdefault("context_settings", CONTEXT_SETTINGS)
     return click.group(name, cls=Group, **attrs)
+
+
+# --- Parameter types -------------------------------------------------------------------------------------------------
 
 
 class IntList(click.ParamType):

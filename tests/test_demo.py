@@ -11,10 +11,11 @@ import demo
 import gen_videos
 import train
 from dnnlib.errors import UserError
+from dnnlib.options import flags_of, override
 from training.cameras import orbit_labels
 from training.checkpoints.opener import load_generator, open_snapshot
 from training.checkpoints.snapshots import build_networks, init_networks, save_snapshot
-from training.config import override, preset
+from training.config import Config, preset
 
 SIZES = {
     "generator.img_resolution": 32,
@@ -35,7 +36,7 @@ MAX_MODEL_BYTES = 8 * 10**6
 
 def tiny_flags() -> list[str]:
     """SIZES as flags of train.py."""
-    flags = {key: flag for flag, key, _, _ in train.OVERRIDES + train.MODEL + train.ABLATIONS}
+    flags = flags_of(Config)
     return [f"{flags[key]}={value}" for key, value in SIZES.items()] + ["--workers=0"]
 
 

@@ -14,6 +14,7 @@ import dataset_tool
 import gen_videos
 import train
 from benchmarks import detectors, geometry, gradients, phases
+from dnnlib.options import options_of
 from training import config
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +100,7 @@ def test_the_table_of_presets_is_the_presets():
     head, _, *table = rows((ROOT / "docs" / "training.md").read_text(encoding="utf-8"), "| | `voxceleb` |")
     names = head[1:]
     assert names == list(config.PRESETS)
-    keys = {flag: key for flag, key, _, _ in train.OVERRIDES + train.MODEL + train.ABLATIONS}
+    keys = {option.flag: option.key for option in options_of(config.Config)}
     for label, *cells in table:
         flags = re.findall(r"--[\w-]+", label)
         for name, cell in zip(names, cells, strict=True):
@@ -118,4 +119,4 @@ def spelled(options: config.Config, key: str) -> str:
 def test_every_ablation_has_its_command():
     lines = list(commands((ROOT / "docs" / "training.md").read_text(encoding="utf-8")))
     given = {re.sub("^--no-", "--", word.split("=")[0]) for line in lines for word in line.split()}
-    assert {flag for flag, _, _, _ in train.ABLATIONS} <= given
+    assert {option.flag for option in options_of(config.Config) if option.group == config.ABLATIONS} <= given

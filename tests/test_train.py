@@ -20,6 +20,8 @@ from dnnlib.files import read_json
 from tests.helpers.forks import ENVIRONMENT, TINY
 from torch_utils import checkpoint
 from training.checkpoints.opener import load_generator
+from training.runs.bar import ProgressBar
+from training.runs.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[1]
@@ -96,9 +98,9 @@ def test_the_progress_bar_shows_speed_losses_memory_and_ends_at_its_total(finish
         assert part in bar
 
 
-def test_a_bar_bears_more_clips_than_planned():
-    progress = train.Progress(clips=5000)
-    with train.Bar(4.0, progress) as bar:
+def test_a_bar_takes_more_clips_than_planned():
+    progress = Progress(clips=5000)
+    with ProgressBar(4.0, progress) as bar:
         progress.clips += 5000
         bar.iteration(progress)
         assert bar.bar.n == bar.bar.total == 4.0 and "4.00/4 kimg" in str(bar.bar)
@@ -250,10 +252,11 @@ def test_bad_datasets(heads, tmp_path, spoil, sentence):
         (["--no-image-discriminator", "--no-video-discriminator"], "both off"),
         (["--device=gpu"], "Unknown device 'gpu'"),
         (["--ops=cuda"], "--ops=cuda needs a CUDA GPU"),
-        (["--kimg=0"], "'--kimg'"),
-        (["--keep=0"], "'--keep'"),
-        (["--workers=-1"], "'--workers'"),
-        (["--seed=-1"], "'--seed'"),
+        (["--kimg=0"], "--kimg=0.0 is not possible: it must be a finite number and above 0"),
+        (["--keep=0"], "--keep=0 is not possible: it must be at least 1"),
+        (["--workers=-1"], "--workers=-1 is not possible"),
+        (["--seed=-1"], "--seed=-1 is not possible"),
+        (["--batch=x"], "Invalid value for '--batch': 'x' is not a valid integer"),
         (["--camera-mode=Mapt"], "'--camera-mode'"),
         (["--init-from=absent.pkl"], "absent.pkl does not exist"),
         (["--init-from=train.py"], "train.py is not a checkpoint"),

@@ -1,95 +1,98 @@
-"""Every option of the model and its training: typed, validated once, and the only place with default numbers.
+"""Every option of the model and its training: the only place with default numbers, ranges, flags and help texts.
 
 Defaults are the paper's VoxCeleb configuration (PV3D section 3, A.1). `PRESETS` overrides them as one table; a command
 line overrides a preset only where a flag is given. Configurations are saved with every run and inside every snapshot as
-plain dictionaries (`to_dict`) and read back with unknown keys refused (`from_dict`).
+plain dictionaries (`dnnlib.options`), and read back with unknown keys refused.
 """
 
-import dataclasses
-import functools
 import math
-import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
+from dnnlib import options
 from dnnlib.errors import UserError
-from dnnlib.files import shown
+from dnnlib.options import MAX_WHOLE, option, override
+from torch_utils.machine_options import MACHINE, PRECISIONS
 
 MOTION_GENERATORS = ("modconv", "mlp", "naive")  # PV3D T. 2: motion generator
 MOTION_CODES = ("z_m", "z_a")  # T. 2: z_m replaced by z_a
 CAMERA_MODES = ("MapT", "All", "Non", "Map")  # T. 3: camera mode
 PLANE_AXES = ("reference", "orthogonal")  # x-y x-z z-x, or x-y x-z y-z
-PRECISIONS = ("fp32", "bf16", "fp16")
+MIN_WEIGHTED = 4  # stratified samples whose weights importance samples can be drawn from
 FRAMES_PER_CLIP = 2  # section 3.4: two frames of a clip per training sample
 MAX_SAMPLES = 2**25  # along all rays of a frame; the paper's have 2 ** 18.6
-MAX_WHOLE = 2**63 - 1  # what other software takes for a whole number
-# Least and greatest of whole numbers, far around what is of use: a file must not make networks of any size.
-RANGES = {
-    "generator.z_dim": (1, 8192),
-    "generator.z_motion_dim": (1, 8192),
-    "generator.w_dim": (1, 8192),
-    "generator.mapping_layers": (1, 64),
-    "generator.plane_channels": (1, 1024),
-    "generator.sr_channels": (1, 8192),
-    "generator.channel_base": (1, 2**22),
-    "generator.channel_max": (1, 8192),
-    "generator.rendering.depth_samples": (1, 4096),
-    "generator.rendering.importance_samples": (0, 4096),
-    "generator.rendering.decoder_hidden": (1, 8192),
-    "discriminator.channel_base": (1, 2**22),
-    "discriminator.channel_max": (1, 8192),
-    "discriminator.mapping_layers": (1, 64),
-    "discriminator.mbstd_group": (1, 2**20),
-    "discriminator.half_resolutions": (0, 16),
-    "loss.reg_points": (1, 2**22),
-    "training.batch": (1, 2**20),
-    "training.batch_gpu": (1, 2**20),
-    "training.g_reg_interval": (1, 2**20),
-    "training.d_reg_interval": (1, 2**20),
-    "training.window": (1, 2**20),
-    "training.seed": (0, MAX_WHOLE),
-    "training.workers": (0, 1024),
-    "training.snap": (0, 2**31),
-    "training.keep": (1, 2**31),
-}
+
+# Headings of `train.py --help`.
+RUN = "Run"
+DATA = "Data"
+LENGTH = "Length"
+LOSSES = "Losses and optimisation"
+MODEL = "Model"
+ABLATIONS = "Ablations (PV3D tables 2 and 3)"
 
 
-@dataclass(frozen=True)
+# --- Options ---------------------------------------------------------------------------------------------------------
+# (default, heading, flag, help, range). Options without a heading have no flag; presets and files set them. Upper ends
+# of ranges are far around what is of use: a file must not make networks of any size.
+
+
+@dataclass(frozen=True, kw_only=True)
 class RenderingConfig:
-    """Volume rendering (PV3D Eq. 3)."""
+    """Volume rendering (PV3D Eq. 3). Lengths are in world units."""
 
-    resolution: int = 64  # side of the ray grid in training; the raw image's size
-    near: float = 2.25  # first depth along a ray, world units
-    far: float = 3.3  # last depth
-    depth_samples: int = 48  # stratified samples per ray
-    importance_samples: int = 48  # samples drawn from the coarse weights
-    box_side: float = 1.0  # side of the cube that the planes cover, centred on the origin
-    plane_axes: str = "reference"  # one of PLANE_AXES
+    resolution: int = option(64, ABLATIONS, "--neural-rendering-resolution", "Side of the ray grid.", low=4, high=512)
+    near: float = option(2.25, MODEL, "--near", "Least depth along rays.", above=0)
+    far: float = option(3.3, MODEL, "--far", "Greatest depth along rays.", above=0)
+    depth_samples: int = option(48, MODEL, "--depth-samples", "Stratified samples per ray.", low=2, high=4096)
+    importance_samples: int = option(48, MODEL, "--importance-samples", "Importance samples per ray.", low=0, high=4096)
+    box_side: float = option(1.0, above=0)  # side of the cube that the planes cover, centred on the origin
+    plane_axes: str = option(
+        "reference", ABLATIONS, "--plane-axes", "Planes x-y x-z z-x, or x-y x-z y-z.", choices=PLANE_AXES
+    )
     disparity: bool = False  # coarse samples uniform in inverse depth
     white_background: bool = False
-    decoder_hidden: int = 64
+    decoder_hidden: int = option(64, low=1, high=8192)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
     """Temporal tri-plane generator (PV3D section 3.2, Fig. 2)."""
 
-    z_dim: int = 512
-    z_motion_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 2
-    plane_resolution: int = 256
-    plane_channels: int = 32  # features of each of the three planes
-    channel_base: int = 32768  # channels at a resolution: min(channel_base / resolution, channel_max)
-    channel_max: int = 512
-    img_resolution: int = 512
-    sr_channels: tuple[int, int] | None = None  # of the two super-resolution blocks; None: by image size
-    motion_blocks: int = 4  # K: fused blocks from 4 x 4 up (T. 2: early 2, middle 4, late 7)
-    motion_generator: str = "modconv"  # one of MOTION_GENERATORS
-    motion_code: str = "z_m"  # one of MOTION_CODES
-    motion_weight: bool = False  # learned scalar weight per motion layer
-    camera_mode: str = "MapT"  # one of CAMERA_MODES
-    camera_conditioning: bool = True  # False: the mapping network sees zeros in place of the camera
-    rendering: RenderingConfig = field(default_factory=RenderingConfig)
+    z_dim: int = option(512, low=1, high=8192)
+    z_motion_dim: int = option(512, low=1, high=8192)
+    w_dim: int = option(512, low=1, high=8192)
+    mapping_layers: int = option(2, low=1, high=64)
+    plane_resolution: int = option(
+        256, MODEL, "--plane-resolution", "Side of the feature planes.", power_of_two=True, low=8, high=1024
+    )
+    plane_channels: int = option(32, low=1, high=1024)  # features of each of the three planes
+    channel_base: int = option(
+        32768, MODEL, "--cbase", "Channels of the generator: min(cbase / resolution, cmax).", low=1, high=2**22
+    )
+    channel_max: int = option(512, MODEL, "--cmax", "Most channels of the generator.", low=1, high=8192)
+    img_resolution: int = option(
+        512, MODEL, "--img-resolution", "Side of frames; data are shrunk to it.", power_of_two=True, low=16, high=1024
+    )
+    sr_channels: tuple[int, int] | None = option(None, low=1, high=8192)  # of super-resolution; None: by image size
+    motion_blocks: int = option(
+        4, ABLATIONS, "--motion-blocks", "K, fused blocks from 4 x 4 up: early 2, middle 4, late 7.", low=1
+    )
+    motion_generator: str = option(
+        "modconv",
+        ABLATIONS,
+        "--motion-generator",
+        "How motion enters: a modulated convolution, a vector that is added, or codes fed to the mapping network.",
+        choices=MOTION_GENERATORS,
+    )
+    motion_code: str = option("z_m", ABLATIONS, "--motion-code", "The code that drives motion.", choices=MOTION_CODES)
+    motion_weight: bool = option(False, ABLATIONS, "--motion-weight", "A learned scalar weight per motion layer.")
+    camera_mode: str = option(
+        "MapT", ABLATIONS, "--camera-mode", "Which camera mapping and rendering see.", choices=CAMERA_MODES
+    )
+    camera_conditioning: bool = option(
+        True, ABLATIONS, "--camera-conditioning", "Condition the generator on cameras; else it sees zeros."
+    )
+    rendering: RenderingConfig = RenderingConfig()
 
     @property
     def block_resolutions(self) -> list[int]:
@@ -98,84 +101,94 @@ class GeneratorConfig:
 
     @property
     def motion_dim(self) -> int:
-        """Numbers of the code that drives motion."""
+        """Length of the code that drives motion."""
         return self.z_dim if self.motion_code == "z_a" else self.z_motion_dim
 
     def channels(self, resolution: int) -> int:
-        """Feature channels of the backbone block at a resolution."""
+        """Return the feature channels of the backbone block at a resolution."""
         return min(self.channel_base // resolution, self.channel_max)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
     """Image and video discriminators (PV3D section 3.3)."""
 
-    channel_base: int = 32768
-    channel_max: int = 512
-    mapping_layers: int = 8
-    mbstd_group: int = 4  # minibatch standard deviation: samples per group
-    half_resolutions: int = 4  # highest resolutions that run in half precision, if one is chosen
-    image: bool = True  # T. 3: without image discriminator
-    video: bool = True  # T. 3: without video discriminator
-    video_cameras: bool = True  # T. 3: without cameras
-    video_dt: bool = True  # T. 3: without the time difference
+    channel_base: int = option(32768, MODEL, "--d-cbase", "Like --cbase, of the discriminators.", low=1, high=2**22)
+    channel_max: int = option(512, MODEL, "--d-cmax", "Like --cmax, of the discriminators.", low=1, high=8192)
+    mapping_layers: int = option(8, low=1, high=64)
+    mbstd_group: int = option(4, low=1, high=2**20)  # minibatch standard deviation: samples per group
+    half_resolutions: int = option(4, low=0, high=16)  # highest ones run in half precision, if one is chosen
+    image: bool = option(True, ABLATIONS, "--image-discriminator", "Train against the image discriminator.")
+    video: bool = option(True, ABLATIONS, "--video-discriminator", "Train against the video discriminator.")
+    video_cameras: bool = option(True, ABLATIONS, "--video-cameras", "Condition the video discriminator on cameras.")
+    video_dt: bool = option(True, ABLATIONS, "--video-dt", "Show the video discriminator the time between frames.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights and regularisation (section 3.4, A.1)."""
+    """Weights and regularisation (PV3D section 3.4, A.1)."""
 
-    lambda_img: float = 1.0
-    lambda_vid: float = 0.65
-    lambda_reg: float = 0.6  # density regularisation
-    gamma: float = 2.0  # R1
-    reg_points: int = 1000
+    lambda_img: float = option(1.0, LOSSES, "--lambda-img", "Weight of the image discriminator.", low=0)
+    lambda_vid: float = option(0.65, LOSSES, "--lambda-vid", "Weight of the video discriminator.", low=0)
+    lambda_reg: float = option(0.6, LOSSES, "--lambda-reg", "Weight of the density regularisation.", low=0)
+    gamma: float = option(2.0, LOSSES, "--gamma", "Weight of R1.", low=0)
+    reg_points: int = option(1000, low=1, high=2**22)
     reg_perturbation: float = 0.004
-    blur_sigma: float = 10.0  # initial blur of discriminator inputs, pixels
+    blur_sigma: float = option(
+        10.0, LOSSES, "--blur-sigma", "Initial blur of the discriminators' inputs, in pixels.", low=0
+    )
     blur_fade_factor: float = 200 / 32  # fades to 0 over this times batch, in kimg
     swap_start: float = 1.0  # probability of swapping the mapping network's camera, fading ...
     swap_end: float = 0.5
     swap_fade_kimg: float = 1000.0  # ... over this many kimg
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Optimisation and schedule (A.1). One kimg is a thousand clips (pairs of frames) shown to the discriminators."""
 
-    batch: int = 16  # clips per iteration over all processes
-    batch_gpu: int | None = None  # clips per forward pass; None: batch / processes
-    kimg: float = 4800.0  # 300k iterations of 16 clips
-    glr: float = 0.0025
-    dlr: float = 0.002
-    betas: tuple[float, float] = (0.0, 0.99)
-    eps: float = 1e-8
-    g_reg_interval: int = 4
-    d_reg_interval: int = 16
+    batch: int = option(16, LOSSES, "--batch", "Clips per iteration over all processes.", low=1, high=2**20)
+    batch_gpu: int | None = option(
+        None, MACHINE, "--batch-gpu", "Clips per pass; gradients of passes add up. [default: all]", low=1, high=2**20
+    )
+    kimg: float = option(4800.0, LENGTH, "--kimg", "Train for this many thousand clips.", above=0)  # 300k iterations
+    glr: float = option(0.0025, LOSSES, "--glr", "Learning rate of the generator.", above=0)
+    dlr: float = option(0.002, LOSSES, "--dlr", "Learning rate of the discriminators.", above=0)
+    betas: tuple[float, float] = option((0.0, 0.99), low=0, below=1)
+    eps: float = option(1e-8, above=0)
+    g_reg_interval: int = option(4, low=1, high=2**20)
+    d_reg_interval: int = option(16, low=1, high=2**20)
     ema_kimg_factor: float = 10 / 32  # half-life of the EMA is this times batch, in kimg
     ema_rampup: float = 0.05
     w_avg_beta: float = 0.998
-    precision: str = "fp16"  # of super-resolution and the discriminators' highest resolutions
-    window: int = 16  # frames of a clip that a pair is drawn from
-    mirror: bool = True
-    seed: int = 0
-    workers: int = 2
-    tick: float = 4.0  # kimg between status lines
-    snap: int = 50  # ticks between snapshots; 0: only at the end
-    keep: int = 3  # training states kept in the run folder
+    precision: str = option(
+        "fp16", MACHINE, "--precision", "Of super-resolution and the discriminators' top blocks.", choices=PRECISIONS
+    )
+    window: int = option(16, DATA, "--window", "Frames of a clip from which a pair is drawn.", low=1, high=2**20)
+    mirror: bool = option(True, DATA, "--mirror", "Mirror clips at random.")
+    seed: int = option(0, RUN, "--seed", "Seed of weights, data order and noise.", low=0, high=MAX_WHOLE)
+    workers: int = option(
+        2, MACHINE, "--workers", "Processes that load data; 0 loads in the main process.", low=0, high=1024
+    )
+    tick: float = option(4.0, LENGTH, "--tick", "Thousand clips between status lines.", above=0)
+    snap: int = option(50, LENGTH, "--snap", "Ticks between snapshots; 0: only at the end.", low=0, high=2**31)
+    keep: int = option(3, LENGTH, "--keep", "Training states to keep in the run's folder.", low=1, high=2**31)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A complete configuration."""
 
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
 
+
+# --- Presets ---------------------------------------------------------------------------------------------------------
 
 # What each preset changes; keys are `section.field`. Weights: A.1.
-PRESETS: dict[str, dict[str, typing.Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "voxceleb": {"loss.lambda_reg": 0.60, "loss.gamma": 2.0},
     "celebvhq": {"loss.lambda_reg": 0.05, "loss.gamma": 4.0},
     "talkinghead1kh": {"loss.lambda_reg": 0.50, "loss.gamma": 2.0},
@@ -214,118 +227,42 @@ PRESETS: dict[str, dict[str, typing.Any]] = {
 
 
 def preset(name: str) -> Config:
-    """The configuration of a preset; UserError for an unknown name."""
+    """Return the configuration of a preset; UserError for an unknown name."""
     if name not in PRESETS:
         raise UserError(f"--cfg={name} is no preset; choose one of {', '.join(PRESETS)}.")
     return override(Config(), PRESETS[name])
 
 
-def override(config: Config, changes: dict[str, typing.Any]) -> Config:
-    """A copy of `config` with dotted keys replaced: {"loss.gamma": 1.0}. Unknown keys are errors."""
-    for key, value in changes.items():
-        config = _replace(config, key.split("."), value, key)
-    return config
-
-
-def _replace(node, path: list[str], value, key: str):
-    if path[0] not in {f.name for f in dataclasses.fields(node)}:
-        raise UserError(f"{key} is no option of this version; it was probably written by another one.")
-    if len(path) > 1:
-        value = _replace(getattr(node, path[0]), path[1:], value, key)
-    return dataclasses.replace(node, **{path[0]: value})
-
-
-def to_dict(config) -> dict[str, typing.Any]:
-    """Plain nested dictionaries (tuples become lists), fit for JSON."""
-    plain = dataclasses.asdict(config)
-    return _listed(plain)
-
-
-def _listed(value):
-    if isinstance(value, dict):
-        return {k: _listed(v) for k, v in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def from_dict(values: dict[str, typing.Any], kind: type = Config):
-    """Inverse of `to_dict`. UserError for unknown keys or values of the wrong type."""
-    if not isinstance(values, dict):
-        raise UserError(f"The saved {kind.__name__} is damaged: expected a dictionary, found {type(values).__name__}.")
-    hints = typing.get_type_hints(kind)
-    unknown = shown(", ".join(sorted(str(name) for name in values if name not in hints)))
-    if unknown:
-        raise UserError(f"The saved {kind.__name__} has options this version does not know: {unknown}.")
-    return kind(**{name: _typed(value, hints[name], f"{kind.__name__}.{name}") for name, value in values.items()})
-
-
-def _typed(value, hint, name: str):
-    if dataclasses.is_dataclass(hint):
-        return from_dict(value, hint)
-    options = typing.get_args(hint) if typing.get_origin(hint) is not tuple else ()
-    if value is None and type(None) in options:
-        return None
-    hint = next((h for h in options if h is not type(None)), hint)
-    if typing.get_origin(hint) is tuple:
-        kinds = typing.get_args(hint)
-        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
-            raise UserError(f"{name} is {_said(value)}; expected {len(kinds)} numbers.")
-        return tuple(_typed(item, kind, name) for item, kind in zip(value, kinds, strict=True))
-    if type(value) is int and not -MAX_WHOLE <= value <= MAX_WHOLE:
-        raise UserError(f"{name} is a number of {value.bit_length()} bits, far out of range.")
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise UserError(f"{name} is {_said(value)}; expected {hint.__name__}.")
-    return value
-
-
-def _said(value) -> str:
-    """For a message: a short value as it is, else what it is."""
-    return f"a {type(value).__name__}" if isinstance(value, (dict, list, tuple)) else shown(repr(value))
+# --- What relates several options ------------------------------------------------------------------------------------
 
 
 def validate(config: Config) -> Config:
-    """Refuse impossible options; UserError says which flag and what is possible. Returns `config`."""
-    g, d, loss, t = config.generator, config.discriminator, config.loss, config.training
-    _choose("--motion-generator", g.motion_generator, MOTION_GENERATORS)
-    _choose("--motion-code", g.motion_code, MOTION_CODES)
-    _choose("--camera-mode", g.camera_mode, CAMERA_MODES)
-    _choose("--plane-axes", g.rendering.plane_axes, PLANE_AXES)
-    _choose("--precision", t.precision, PRECISIONS)
-    _power_of_two("plane resolution", g.plane_resolution, 8, 1024)
-    _power_of_two("image resolution", g.img_resolution, 16, 1024)
+    """Refuse impossible options; the UserError says which flag and what is possible. Return `config`."""
+    options.check(config)
+    g = config.generator
+    d = config.discriminator
+    rendering = g.rendering
     blocks = len(g.block_resolutions)
-    if not 1 <= g.motion_blocks <= blocks:
+    if g.motion_blocks > blocks:
         raise UserError(
             f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels "
             f"have {blocks} blocks, choose 1 to {blocks}."
         )
-    _check_finite(config)
-    if min(g.channels(g.plane_resolution), d.channel_base // g.img_resolution, d.channel_max) < 1:
-        raise UserError("The networks have layers without channels: raise --cbase, --cmax, --d-cbase or --d-cmax.")
-    least = 4 if g.rendering.importance_samples > 0 else 2
-    if g.rendering.depth_samples < least or g.rendering.importance_samples < 0:
-        raise UserError(f"--depth-samples must be at least {least} and --importance-samples not negative.")
-    if not 4 <= g.rendering.resolution <= 512:
-        raise UserError(f"--neural-rendering-resolution={g.rendering.resolution} is out of range; choose 4 to 512.")
-    if not 0 < g.rendering.near < g.rendering.far:
-        raise UserError(f"The rays' depths must satisfy 0 < near < far, not {g.rendering.near} and {g.rendering.far}.")
-    if g.rendering.box_side <= 0:
-        raise UserError(f"The side of the planes' cube must be above 0, not {g.rendering.box_side}.")
+    fewest_channels = min(g.channels(g.plane_resolution), d.channel_base // g.img_resolution)
+    if fewest_channels < 1:
+        raise UserError("The networks have layers without channels: raise --cbase or --d-cbase.")
+    if rendering.importance_samples > 0 and rendering.depth_samples < MIN_WEIGHTED:
+        raise UserError(
+            f"--depth-samples={rendering.depth_samples} is too small: importance samples are drawn from the weights of "
+            f"at least {MIN_WEIGHTED}."
+        )
+    if rendering.near >= rendering.far:
+        raise UserError(f"The rays' depths must satisfy 0 < near < far, not {rendering.near} and {rendering.far}.")
     if not (d.image or d.video):
         raise UserError(
             "--image-discriminator and --video-discriminator are both off: nothing is left to train against."
         )
-    if min(loss.lambda_img, loss.lambda_vid, loss.lambda_reg, loss.gamma) < 0:
-        raise UserError("Loss weights and --gamma must not be negative.")
-    if t.batch < 1 or (t.batch_gpu is not None and t.batch_gpu < 1):
-        raise UserError("--batch and --batch-gpu must be at least 1.")
-    if t.window < 1:
-        raise UserError("--window must be at least 1 frame.")
-    if min(t.kimg, t.tick, t.eps) <= 0 or not all(0 <= beta < 1 for beta in t.betas):
-        raise UserError("The length of training, --tick and eps must be above 0, and betas from 0 to below 1.")
-    _check_ranges(config)
-    samples = g.rendering.resolution**2 * (g.rendering.depth_samples + g.rendering.importance_samples)
+    samples = rendering.resolution**2 * (rendering.depth_samples + rendering.importance_samples)
     if samples > MAX_SAMPLES:
         raise UserError(
             f"A frame of {samples} samples along rays is too large: choose a lower --depth-samples, "
@@ -334,26 +271,8 @@ def validate(config: Config) -> Config:
     return config
 
 
-def _check_ranges(config: Config) -> None:
-    for key, (low, high) in RANGES.items():
-        value = functools.reduce(getattr, key.split("."), config)
-        for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and not low <= number <= high:
-                raise UserError(f"{key} is {number}: choose {low} to {high}.")
-
-
-def _check_finite(node, path: str = "") -> None:
-    for f in dataclasses.fields(node):
-        value = getattr(node, f.name)
-        if dataclasses.is_dataclass(value):
-            _check_finite(value, f"{path}{f.name}.")
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(f"{path}{f.name} is {number}: give a finite number.")
-
-
 def split_batch(config: Config, processes: int) -> tuple[int, int]:
-    """(clips per process and iteration, clips per forward pass); UserError when `batch` does not divide."""
+    """Return (clips per process and iteration, clips per forward pass); UserError when `batch` does not divide."""
     t = config.training
     if t.batch % processes:
         raise UserError(
@@ -374,13 +293,3 @@ def split_batch(config: Config, processes: int) -> tuple[int, int]:
             f"choose --batch and --batch-gpu so that each pass has 1, 2 or a multiple of {group} clips."
         )
     return per_process, per_pass
-
-
-def _choose(flag: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{flag}={shown(value)} is not one of {', '.join(choices)}.")
-
-
-def _power_of_two(what: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high or value & (value - 1):
-        raise UserError(f"The {what} {value} must be a power of two from {low} to {high}.")

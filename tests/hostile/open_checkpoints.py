@@ -21,6 +21,7 @@ import checkpoint_tool
 import gen_videos
 import train
 from detectors import torchscript, weights
+from dnnlib.options import to_dict
 from metrics.statistics_files import load_statistics, read_reference_pickle
 from tests.hostile import (
     hostile_containers,
@@ -36,7 +37,6 @@ from tests.hostile.outcomes import SOUND, Case
 from tests.hostile.pickle_makers import MARK, NAME
 from torch_utils import checkpoint
 from training.checkpoints import snapshots
-from training.config import to_dict
 from training.data.dataset import ClipDataset
 from training.data.pairs import camera_bank
 from training.runs.folder import RunFolder, RunOptions
@@ -71,10 +71,8 @@ class Place:
         self.data = data
         self.given = root / "given"
         self.out = root / "out"
-        flags = {train._parameter(key): None for key in train.FLAGS}
         with train.main.make_context("train", [*OPTIONS, f"--outdir={root}", f"--data={data}"]) as context:
-            flags |= {name: value for name, value in context.params.items() if name in flags}
-        config = train.resolve("demo", flags)
+            config = train.resolve("demo", context.params)
         dataset = ClipDataset(data, config.generator.img_resolution)
         average = snapshots.build_networks(config, 0, torch.device("cpu")).G_ema
         content = {

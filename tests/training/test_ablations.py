@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-import train
+from dnnlib.options import options_of
 from tests.helpers import tiny
 from tests.helpers.recording import spy
 from tests.helpers.tiny import CALM
-from training.config import FRAMES_PER_CLIP, Config
+from training.config import ABLATIONS, FRAMES_PER_CLIP, Config
 from training.loss import Loss, Schedule
 from training.networks.generator import Generator
 from training.phases import build_optimizers, build_phases
@@ -41,9 +41,9 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def test_every_ablation_is_here():
-    """`train.py` lists the flags; the values beside the default are the cases above."""
+    """Options under the heading of ablations; the values beside the default are the cases above."""
     keys = {name.replace("__", ".") for changes in CASES.values() for name in changes}
-    assert keys == {key for _, key, _, _ in train.ABLATIONS}
+    assert keys == {option.key for option in options_of(Config) if option.group == ABLATIONS}
 
 
 def frames_of(G: Generator, cameras=None, seed: int = 0, **changes) -> torch.Tensor:

@@ -181,7 +181,7 @@ def _config(
 ) -> Config:
     shapes = {name: value.shape for name, value in found["G_ema"].items()}
     generator = replace(generator_config(shapes, rendering, origin), camera_conditioning=conditioning)
-    return validated(Config(generator, discriminator_config(found)))
+    return validated(Config(generator=generator, discriminator=discriminator_config(found)))
 
 
 def _eg3d_discriminator(networks: dict[str, Any], config: Config, path: Path) -> tuple[Config, dict[str, Weights]]:

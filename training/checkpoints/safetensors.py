@@ -15,10 +15,11 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import MAX_JSON_BYTES, atomic_path, parse_json, read_json, require_file, shown, write_json
+from dnnlib.options import from_dict
 from torch_utils import checkpoint
 from torch_utils.pickles.machine import InertTensor, Malformed, Storage, is_whole
 from training.checkpoints.snapshots import NAMES, config_of, parts
-from training.config import from_dict, validate
+from training.config import Config, validate
 
 FORMAT = "pv3d-snapshot"
 VERSION = 1
@@ -140,7 +141,7 @@ def _read_header(tensors: Path) -> dict[str, Any]:
         raise UserError(f"{path} belongs to other tensors than those in {tensors}: copy both files again.")
     rest = {name: value for name, value in header.items() if name not in ("format", "version", "sha256")}
     try:
-        validate(from_dict(rest.get("config")))
+        validate(from_dict(Config, rest.get("config")))
     except UserError as error:
         raise UserError(f"{path} does not fit this version: {error}") from error
     return rest

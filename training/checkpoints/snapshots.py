@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.options import from_dict, to_dict
 from torch_utils import checkpoint
 from training.cameras import CAMERA_DIM
 from training.checkpoints.shapes import Shapes, misfit, network_shapes, shapes_of
-from training.config import Config, from_dict, to_dict, validate
+from training.config import Config, validate
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 
@@ -197,7 +198,7 @@ def parts(payload: dict[str, Any], path: Path | str) -> dict[str, Any]:
 def config_of(payload: dict[str, Any], path: Path | str) -> Config:
     """The valid configuration of a snapshot."""
     try:
-        return validate(from_dict(payload["config"]))
+        return validate(from_dict(Config, payload["config"]))
     except UserError as error:
         raise UserError(f"The snapshot {path} does not fit this version: {error}") from error
 

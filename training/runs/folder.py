@@ -23,10 +23,11 @@ from dnnlib import json_lines
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, read_json, remove_unfinished, storage_errors, write_json
 from dnnlib.locks import PathLock
+from dnnlib.options import from_dict, to_dict
 from torch_utils import checkpoint
 from training.checkpoints.snapshots import Networks, save_snapshot
 from training.checkpoints.states import require_finite
-from training.config import Config, from_dict, to_dict
+from training.config import Config
 from training.runs.progress import Progress
 
 OPTIONS = "training_options.json"
@@ -64,7 +65,7 @@ class RunOptions:
         values = read_json(folder / OPTIONS)
         try:
             return cls(
-                config=from_dict(values["config"]),
+                config=from_dict(Config, values["config"]),
                 data=values["data"],
                 fingerprint=values["fingerprint"],
                 init_from=values["init_from"],

@@ -100,9 +100,7 @@ def test_the_papers_networks_are_recognised():
             name, shape = line.split()[:2]
             part[name] = () if shape == "scalar" else tuple(map(int, shape.split("x")))
     config = tiny.config()
-    found = generator_config(
-        parts["generator"], GeneratorConfig.__dataclass_fields__["rendering"].default_factory(), "PV3D"
-    )
+    found = generator_config(parts["generator"], GeneratorConfig().rendering, "PV3D")
     assert replace(found, sr_channels=None) == GeneratorConfig() and found.sr_channels == (256, 128)
     assert network_shapes(replace(config, generator=found), ["G"])["G"] == parts["generator"]
 

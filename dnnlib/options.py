@@ -1,0 +1,264 @@
+"""Options declared once: a field of a dataclass says default, heading, flag, help and range, all else follows from it.
+
+A configuration is a frozen dataclass whose fields are options, or configurations again:
+
+    batch: int = option(16, "Length", "--batch", "Clips per iteration.", low=1, high=1024)
+    hidden: int = option(64, low=1)     # no flag: presets and files set it
+    mirror: bool = True                 # nothing to declare
+
+The key of an option is the way to it, `training.batch`. From the declarations come the checks (`check`), the click
+options of a command (`add_flags`), and plain dictionaries for files (`to_dict`, `from_dict`).
+"""
+
+import dataclasses
+import functools
+import math
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from dnnlib import cli
+from dnnlib.errors import UserError
+from dnnlib.files import shown
+
+MAX_WHOLE = 2**63 - 1  # what other software takes for a whole number
+METADATA = "option"  # where a field keeps its declaration
+
+Value = TypeVar("Value")
+Configuration = TypeVar("Configuration")
+
+
+# --- Declaring -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option of a configuration: its key and type, what it may be, and how a command line offers it."""
+
+    key: str = ""  # known once the option belongs to a configuration
+    kind: type = object  # bool, int, float or str; of a tuple, that of its items
+    group: str | None = None  # heading in `--help`
+    flag: str | None = None
+    help: str | None = None
+    low: float | None = None  # least value
+    high: float | None = None  # greatest value
+    above: float | None = None  # values are greater than this
+    below: float | None = None  # values are less than this
+    power_of_two: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What users know it by."""
+        return self.flag or self.key
+
+    @property
+    def parameter(self) -> str:
+        """The argument that click hands to the command."""
+        return self.key.replace(".", "__")
+
+    def conditions(self, value: Any) -> dict[str, bool]:
+        """Return everything that a value must be, in words, and whether this one is."""
+        found: dict[str, bool] = {}
+        if self.kind is float:
+            found["a finite number"] = math.isfinite(value)
+        if self.power_of_two:
+            found["a power of two"] = value > 0 and value & (value - 1) == 0
+        if self.low is not None:
+            found[f"at least {self.low}"] = value >= self.low
+        if self.above is not None:
+            found[f"above {self.above}"] = value > self.above
+        if self.high is not None:
+            found[f"at most {self.high}"] = value <= self.high
+        if self.below is not None:
+            found[f"below {self.below}"] = value < self.below
+        if self.choices:
+            found[f"one of {', '.join(self.choices)}"] = value in self.choices
+        return found
+
+    def check(self, value: Any) -> None:
+        """Raise a UserError that names option, value and what is possible, unless the value is."""
+        conditions = self.conditions(value)
+        if not all(conditions.values()):
+            needed = " and ".join(conditions)
+            raise UserError(f"{self.name}={shown(str(value))} is not possible: it must be {needed}.")
+
+
+def option(
+    default: Value, group: str | None = None, flag: str | None = None, help: str | None = None, **limits: Any
+) -> Value:
+    """Declare a field of a configuration; `limits` are low, high, above, below, power_of_two or choices of `Option`."""
+    declared = Option(group=group, flag=flag, help=help, **limits)
+    return dataclasses.field(default=default, metadata={METADATA: declared})
+
+
+def options_of(kind: type, prefix: str = "") -> tuple[Option, ...]:
+    """Return all options of a configuration class, in order."""
+    found: list[Option] = []
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        key = prefix + field.name
+        hint = hints[field.name]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            found.extend(options_of(hint, f"{key}."))
+            continue
+        item = _without_none(hint)
+        if typing.get_origin(item) is tuple:
+            item = typing.get_args(item)[0]
+        declared = field.metadata.get(METADATA, Option())
+        found.append(dataclasses.replace(declared, key=key, kind=item))
+    return tuple(found)
+
+
+def flags_of(kind: type) -> dict[str, str]:
+    """Return {key: flag} of all options that have a flag."""
+    return {option.key: option.flag for option in options_of(kind) if option.flag}
+
+
+def _without_none(hint: Any) -> Any:
+    """Return T of a hint `T | None`, any other hint as it is."""
+    if typing.get_origin(hint) is tuple:
+        return hint
+    members = [member for member in typing.get_args(hint) if member is not type(None)]
+    return members[0] if members else hint
+
+
+# --- Values ----------------------------------------------------------------------------------------------------------
+
+
+def value_of(config: Any, key: str) -> Any:
+    """Return the value of an option."""
+    return functools.reduce(getattr, key.split("."), config)
+
+
+def check(config: Any) -> None:
+    """Refuse values that are not possible by their declarations, and floats that are not finite, with a UserError."""
+    for option in options_of(type(config)):
+        value = value_of(config, option.key)
+        items = value if isinstance(value, tuple) else (value,)
+        for item in items:
+            if item is not None:
+                option.check(item)
+
+
+def override(config: Configuration, changes: dict[str, Any]) -> Configuration:
+    """Return a copy of `config` with options replaced: {"loss.gamma": 1.0}. UserError for unknown keys."""
+    for key, value in changes.items():
+        config = _replaced(config, key.split("."), value, key)
+    return config
+
+
+def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
+    name = path[0]
+    if name not in {field.name for field in dataclasses.fields(node)}:
+        raise UserError(f"{key} is no option of this version; it was probably written by another one.")
+    if len(path) > 1:
+        value = _replaced(getattr(node, name), path[1:], value, key)
+    return dataclasses.replace(node, **{name: value})
+
+
+# --- Command lines ---------------------------------------------------------------------------------------------------
+
+
+def add_flags(defaults: Any) -> Callable[[Callable], Callable]:
+    """Return a decorator that gives a command one click option for each option of a configuration that has a flag.
+
+    The command gets them as arguments named by `Option.parameter`; `given` makes them changes for `override`. Ranges
+    are left to `check`, so that a flag and a file are refused with the same sentence.
+
+    Args:
+        defaults: a configuration with the values that `--help` shows; a context's `default_map` may replace them.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        for option in reversed(options_of(type(defaults))):
+            if option.flag is not None:
+                function = _click_option(option, value_of(defaults, option.key))(function)
+        return function
+
+    return decorate
+
+
+def _click_option(option: Option, default: Any) -> Callable[[Callable], Callable]:
+    assert option.flag is not None
+    return cli.option(
+        f"{option.flag}/--no-{option.flag[2:]}" if option.kind is bool else option.flag,
+        option.parameter,
+        group=option.group,
+        type=click.Choice(option.choices) if option.choices else option.kind,
+        default=default,
+        help=option.help,
+    )
+
+
+def parameters_of(config: Any) -> dict[str, Any]:
+    """Return {argument of the command: value} of all options that have a flag."""
+    flagged = [option for option in options_of(type(config)) if option.flag]
+    return {option.parameter: value_of(config, option.key) for option in flagged}
+
+
+def given(kind: type, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return {key: value} of those of a command's arguments that are options of a configuration class and not None."""
+    values = {option.key: parameters.get(option.parameter) for option in options_of(kind)}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+# --- Files -----------------------------------------------------------------------------------------------------------
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain nested dictionaries (tuples become lists), fit for JSON."""
+    return _listed(dataclasses.asdict(config))
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _listed(item) for name, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def from_dict(kind: type[Configuration], values: Any) -> Configuration:
+    """Return the configuration that `to_dict` made plain. UserError for unknown keys or values of the wrong type."""
+    if not isinstance(values, dict):
+        raise UserError(f"The saved {kind.__name__} is damaged: expected a dictionary, found {type(values).__name__}.")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(str(name) for name in values if name not in hints)
+    if unknown:
+        names = shown(", ".join(unknown))
+        raise UserError(f"The saved {kind.__name__} has options this version does not know: {names}.")
+    typed = {name: _typed(value, hints[name], f"{kind.__name__}.{name}") for name, value in values.items()}
+    return kind(**typed)
+
+
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    """Return a value from a file as the hinted type, else UserError."""
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value)
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    hint = _without_none(hint)
+    if typing.get_origin(hint) is tuple:
+        return _typed_items(value, typing.get_args(hint), name)
+    if type(value) is int and not -MAX_WHOLE <= value <= MAX_WHOLE:
+        raise UserError(f"{name} is a number of {value.bit_length()} bits, far out of range.")
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise UserError(f"{name} is {_described(value)}; expected {hint.__name__}.")
+    return value
+
+
+def _typed_items(value: Any, hints: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)) or len(value) != len(hints):
+        raise UserError(f"{name} is {_described(value)}; expected {len(hints)} numbers.")
+    return tuple(_typed(item, hint, name) for item, hint in zip(value, hints, strict=True))
+
+
+def _described(value: Any) -> str:
+    """Return a short value as it stands in a message, the type of a long one."""
+    if isinstance(value, (dict, list, tuple)):
+        return f"a {type(value).__name__}"
+    return shown(repr(value))

@@ -1,0 +1,46 @@
+"""Options about the machine that commands share; `torch_utils.startup` does what they ask.
+
+This module does without torch, so that a configuration that names number formats need not load it.
+"""
+
+from collections.abc import Callable
+
+import click
+
+from dnnlib import cli
+
+MACHINE = "Machine"  # heading in `--help`
+PRECISIONS = ("fp32", "bf16", "fp16")
+OPS_MODES = ("auto", "native", "cuda")
+
+OPTIONS = {
+    "device": cli.option("--device", group=MACHINE, default="auto", help="auto, cpu, cuda or cuda:<number>."),
+    "ops": cli.option(
+        "--ops",
+        group=MACHINE,
+        type=click.Choice(OPS_MODES),
+        default="auto",
+        help="Custom CUDA operations; native: plain PyTorch.",
+    ),
+    "precision": cli.option(
+        "--precision",
+        group=MACHINE,
+        type=click.Choice(PRECISIONS),
+        default="fp32",
+        help="Of super-resolution; bf16: of the backbone too.",
+    ),
+    "threads": cli.option(
+        "--threads", group=MACHINE, type=click.IntRange(1), help="CPU threads. [default: PyTorch's, within the quota]"
+    ),
+}
+
+
+def machine_options(*names: str) -> Callable[[Callable], Callable]:
+    """Return a decorator that gives a command the named ones of OPTIONS, as arguments of these names."""
+
+    def decorate(function: Callable) -> Callable:
+        for name in reversed(names):
+            function = OPTIONS[name](function)
+        return function
+
+    return decorate

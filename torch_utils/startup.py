@@ -1,0 +1,52 @@
+"""The start of every command: threads, memory, number formats, ops and device, set up once before the first tensor."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from torch_utils import custom_ops, distributed, runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a command computes on."""
+
+    device: torch.device
+    dtype: torch.dtype | None  # what --precision means here; None: float32
+    note: str | None  # why it is not what was asked for
+
+
+@contextlib.contextmanager
+def prepared_machine(
+    *,
+    device: str = "cpu",
+    ops: str = "auto",
+    precision: str = "fp32",
+    threads: int | None = None,
+    join: bool = False,
+) -> Iterator[Machine]:
+    """Set up this process as the options of `machine_options` ask; leave the other processes at the end.
+
+    The allocator comes first: torch reads its switch at the first tensor.
+
+    Args:
+        threads: CPU threads; None: torch's choice within a container's quota.
+        join: whether to work together with the other processes of this `torchrun`.
+
+    Raises:
+        UserError: there is no such device, or the ops cannot be used as asked.
+    """
+    runtime.tune_cpu_allocator()
+    runtime.set_threads(threads)
+    runtime.disable_tf32()
+    custom_ops.set_ops_mode(ops)
+    own_device = runtime.select_device(device)
+    if join:
+        own_device = distributed.init(own_device)
+    try:
+        dtype, note = runtime.compute_dtype(precision, own_device)
+        yield Machine(device=own_device, dtype=dtype, note=note)
+    finally:
+        distributed.shutdown()
