@@ -1,8 +1,8 @@
 """Compiles one CUDA library per op, once per machine and set-up, safely among processes.
 
-Cache: `<PV3D_CACHE_DIR or ~/.cache/pv3d>/ops/<torch>-<CUDA>-<architectures>-<hash of sources>/<op>.so`. A library is
-compiled in a temporary folder and renamed when it is complete. The one who compiles holds a file lock, which the system
-releases when its process ends, however it ends; the others wait, take over if it dies, and give up after a time limit.
+A library lies in the cache (`dnnlib.cache`), at `ops/<torch>-<CUDA>-<architectures>-<hash of sources>/<op>.so`. It is
+compiled in a temporary folder and renamed when it is complete. The process that compiles holds a lock, which the system
+releases when it ends, however it ends; the others wait, take over if it dies, and give up after a time limit.
 """
 
 import contextlib
@@ -28,16 +28,17 @@ from dnnlib.locks import PathLock
 SOURCES = Path(__file__).parent / "ops"
 OPS = ("upfirdn2d", "bias_act")
 FLAGS = ("-O3", "-std=c++17", "-Xcompiler", "-fPIC", "-shared")
-BUILD_SECONDS = 600.0  # default time limit for compiling, or for waiting for who compiles
+BUILD_SECONDS = 600.0  # default time limit for compiling, or for waiting for the process that compiles
 _FIRST_RANK_GRACE = 2.0  # seconds for which other ranks leave the compiling to rank 0 of their machine
 
 
 class BuildProblem(Exception):
-    """The kernels cannot be had here: `reason` says why, `fix` what to do about it. Both are sentences."""
+    """A reason why the kernels cannot be built or used here, and what to do about it (`fix`). Both are sentences."""
 
     def __init__(self, reason: str, fix: str):
         super().__init__(f"{reason} {fix}")
-        self.reason, self.fix = reason, fix
+        self.reason = reason
+        self.fix = fix
 
 
 # Known complaints of nvcc, as patterns over its output, and what helps.
@@ -59,21 +60,22 @@ _REMEDIES = (
         "The CUDA toolkit is incomplete: install its development files (cudart), or name a whole one in CUDA_HOME.",
     ),
 )
+_ECHO = re.compile(r"\s*$|\[|ninja: |FAILED: |.* -gencode=")  # lines of output that say nothing about an error
 
 
 def architectures() -> tuple[str, ...]:
-    """Compute capabilities of the visible GPUs, such as ('80', '90'), sorted."""
+    """Return the compute capabilities of the visible GPUs, such as ('80', '90'), sorted."""
     found = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
     return tuple(f"{major}{minor}" for major, minor in sorted(found))
 
 
 def source_files() -> list[Path]:
-    """The CUDA sources of all ops, sorted."""
+    """List the CUDA sources of all ops, sorted."""
     return sorted(path for path in SOURCES.iterdir() if path.suffix in (".cu", ".cuh", ".h"))
 
 
 def library_folder(archs: Iterable[str]) -> Path:
-    """Cache folder of this torch, CUDA, set of architectures and state of the sources."""
+    """Return the cache folder of this torch, CUDA, set of architectures and state of the sources."""
     digest = hashlib.sha256(" ".join(FLAGS).encode())
     for path in source_files():
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -82,7 +84,7 @@ def library_folder(archs: Iterable[str]) -> Path:
 
 
 def build_limit() -> float:
-    """Seconds of PV3D_BUILD_TIMEOUT, default 600."""
+    """Return the seconds of PV3D_BUILD_TIMEOUT, by default BUILD_SECONDS."""
     text = os.environ.get("PV3D_BUILD_TIMEOUT", "")
     try:
         return float(text) if text else BUILD_SECONDS
@@ -90,11 +92,11 @@ def build_limit() -> float:
         raise UserError(f"PV3D_BUILD_TIMEOUT={text!r} is not a number of seconds.") from None
 
 
-# --- Tools -----------------------------------------------------------------------------------------------------------
+# --- Tools ------------------------------------------------------------------------------------------------------------
 
 
 def find_nvcc() -> str | None:
-    """nvcc of CUDA_HOME or CUDA_PATH, of the search path, or of /usr/local/cuda."""
+    """Find nvcc in CUDA_HOME or CUDA_PATH, on the search path, or in /usr/local/cuda."""
     homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
     for candidate in [Path(home) / "bin" / "nvcc" for home in homes if home]:
         if os.access(candidate, os.X_OK):
@@ -103,18 +105,20 @@ def find_nvcc() -> str | None:
 
 
 def find_host_compiler() -> str | None:
-    """The C++ compiler that nvcc is told to use: CXX, else g++."""
+    """Find the C++ compiler for nvcc to use: CXX, else g++."""
     return shutil.which(os.environ.get("CXX") or "g++")
 
 
 def find_ninja() -> str | None:
-    """ninja beside this Python (installed by pip) or on the search path."""
+    """Find ninja beside this Python (installed by pip) or on the search path."""
     return shutil.which("ninja", path=str(Path(sys.executable).parent)) or shutil.which("ninja")
 
 
 def require_tools() -> tuple[str, str, str]:
-    """Paths of nvcc, host compiler and ninja. Raises BuildProblem if one is missing."""
-    nvcc, compiler, ninja = find_nvcc(), find_host_compiler(), find_ninja()
+    """Return the paths of nvcc, host compiler and ninja. BuildProblem if one is missing."""
+    nvcc = find_nvcc()
+    compiler = find_host_compiler()
+    ninja = find_ninja()
     if nvcc is None:
         raise BuildProblem(
             "The CUDA compiler nvcc was not found.",
@@ -130,8 +134,15 @@ def require_tools() -> tuple[str, str, str]:
     return nvcc, compiler, ninja
 
 
+# --- Compiling --------------------------------------------------------------------------------------------------------
+
+
 def compile_library(op: str, target: Path, archs: Iterable[str], limit: float = BUILD_SECONDS) -> None:
-    """Compile `<op>.cu` for GPUs of some architectures to the file `target`, in its folder. Raises BuildProblem."""
+    """Compile `<op>.cu` for GPUs of some architectures to the file `target`, in its folder. BuildProblem if it fails.
+
+    Args:
+        limit: seconds that it may take.
+    """
     nvcc, compiler, ninja = require_tools()
     targets = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
     command = shlex.join([nvcc, *FLAGS, "-ccbin", compiler, *targets])
@@ -158,12 +169,14 @@ def compile_library(op: str, target: Path, archs: Iterable[str], limit: float = 
         raise _explain(op, run.stdout)
 
 
-def _explain(op, log):
-    fix = next(
-        (fix for pattern, fix in _REMEDIES if re.search(pattern, log)),
-        "See the compiler's message; python -m torch_utils.doctor shows the set-up.",
-    )
-    lines = [line.strip() for line in log.splitlines() if not re.match(r"\s*$|\[|ninja: |FAILED: |.* -gencode=", line)]
+def _explain(op: str, log: str) -> BuildProblem:
+    """Find the error in the output of ninja and nvcc, and a remedy."""
+    fix = "See the compiler's message; python -m torch_utils.doctor shows the set-up."
+    for pattern, remedy in _REMEDIES:
+        if re.search(pattern, log):
+            fix = remedy
+            break
+    lines = [line.strip() for line in log.splitlines() if not _ECHO.match(line)]
     errors = [line for line in lines if re.search(r"error|fatal|No space", line, re.IGNORECASE)]
     message = " | ".join((errors or lines)[:4]) or "it gave no message"
     return BuildProblem(f"nvcc could not compile {op}.cu: {message}.", fix)
@@ -173,7 +186,7 @@ def _explain(op, log):
 
 
 def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: float, rank: int = 0) -> Path:
-    """The library of `op` in `folder`, compiled by this process or another one.
+    """Return the library of `op` in `folder`, compiled by this process or another one.
 
     Args:
         compile: called with the path of the file to make, in a temporary folder of its own.
@@ -185,7 +198,9 @@ def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: fl
             cannot be written.
         UserError: still not there after `limit` seconds.
     """
-    library, begun, started = folder / f"{op}.so", time.time(), time.monotonic()
+    library = folder / f"{op}.so"
+    begun = time.time()
+    started = time.monotonic()
     while not library.is_file():
         _raise_failure(folder / f"{op}.failed", begun)
         elapsed = time.monotonic() - started
@@ -223,7 +238,7 @@ def _take(lock: PathLock) -> bool:
     return taken
 
 
-def _build(op, folder, library, compile):
+def _build(op: str, folder: Path, library: Path, compile: Callable[[Path], None]) -> None:
     """Compile in a temporary folder, then rename. The lock is held, so older temporary folders are leftovers."""
     for leftover in folder.glob(f".{op}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -242,8 +257,9 @@ def _build(op, folder, library, compile):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _raise_failure(path, since):
-    """Pass on what another process found while this one waited."""
+def _raise_failure(path: Path, since: float) -> None:
+    """Raise the BuildProblem that another process met, and wrote down, while this one waited."""
     with contextlib.suppress(OSError, ValueError):
         if path.stat().st_mtime >= since:
-            raise BuildProblem(*json.loads(path.read_text()))
+            reason, fix = json.loads(path.read_text())
+            raise BuildProblem(reason, fix)

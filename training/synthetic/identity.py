@@ -4,13 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Colour = tuple[float, float, float]  # red, green, blue in [0, 1], as displayed
+Rng = np.random.Generator
+Triple = tuple[float, float, float]
+Colour = Triple  # red, green, blue in [0, 1], as displayed
 
 HAIR_STYLES = ("bald", "short", "quiff", "fringe", "long", "bob", "bun", "curly", "pigtails")
 HAIR_CHANCES = (0.07, 0.16, 0.13, 0.10, 0.17, 0.12, 0.09, 0.09, 0.07)
+BEARDED_STYLES = ("bald", "short", "quiff", "curly")  # with which a beard may come
+LONG_STYLES = ("long", "bob", "bun", "pigtails")
 CLOTHES = ("crew", "vneck", "shirt", "suit", "turtleneck", "stripes")
 WALLS = ("plain", "glow", "panels", "wainscot", "shelves", "lights")
 BEARDS = ("none", "stubble", "moustache", "full")
+BEARD_CHANCES = (0.4, 0.25, 0.15, 0.2)
+PURPOSE = 0x1D  # second part of the random numbers' key
 
 SKIN = (
     (0.98, 0.83, 0.73),
@@ -34,6 +40,7 @@ HAIR = (
     (0.25, 0.32, 0.60),
     (0.80, 0.40, 0.55),
 )
+HAIR_WEIGHTS = np.array([3, 3, 3, 2.5, 1.5, 2, 1.5, 1, 1, 0.4, 0.4]) / 19.3  # of its colours
 IRIS = (
     (0.24, 0.13, 0.07),
     (0.42, 0.25, 0.10),
@@ -44,7 +51,7 @@ IRIS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Identity:
     """One person; lengths are factors around 1 unless said otherwise, colours as displayed."""
 
@@ -84,29 +91,32 @@ class Identity:
     neck: float
     shoulders: float
     wall_phase: float
-    light: tuple[float, float, float]  # unit vector towards the light
+    light: Triple  # unit vector towards the light
     ambient: float  # share of light from all sides
 
 
 def random_identity(seed: int) -> Identity:
-    """The person of this seed; the same one at every call."""
-    rng = np.random.default_rng([int(seed), 0x1D])
+    """Return the person of this seed; the same one at every call."""
+    rng = np.random.default_rng([int(seed), PURPOSE])
 
     def about(spread: float) -> float:
-        return float(np.clip(rng.normal(1, spread), 1 - 2 * spread, 1 + 2 * spread))
+        """Draw a factor around 1, at most two standard deviations away."""
+        factor = rng.normal(1, spread)
+        return float(np.clip(factor, 1 - 2 * spread, 1 + 2 * spread))
 
     skin = _between(rng, SKIN)
-    hair = _jitter(rng, HAIR[rng.choice(len(HAIR), p=_HAIR_WEIGHTS)], 0.012)
+    hair = _jitter(rng, HAIR[rng.choice(len(HAIR), p=HAIR_WEIGHTS)], 0.012)
     style = str(rng.choice(HAIR_STYLES, p=HAIR_CHANCES))
-    bearded = style in ("bald", "short", "quiff", "curly")
-    beard = str(rng.choice(BEARDS, p=(0.4, 0.25, 0.15, 0.2))) if bearded else "none"
+    beard = "none"
+    if style in BEARDED_STYLES:
+        beard = str(rng.choice(BEARDS, p=BEARD_CHANCES))
     light = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.25, 0.9), 1.0])
     wall = _hue(rng, saturation=(0.05, 0.42), value=(0.30, 0.90))
     return Identity(
         skin=skin,
         lips=_lip_colour(rng, skin, style),
         hair=hair,
-        brows=tuple(0.75 * h for h in hair),
+        brows=_triple(0.75 * np.array(hair)),
         iris=_jitter(rng, IRIS[rng.integers(len(IRIS))], 0.03),
         cloth=_hue(rng, saturation=(0.15, 0.65), value=(0.2, 0.85)),
         cloth_second=_hue(rng, saturation=(0.0, 0.5), value=(0.6, 1.0)),
@@ -139,35 +149,47 @@ def random_identity(seed: int) -> Identity:
         neck=about(0.1),
         shoulders=about(0.06),
         wall_phase=float(rng.uniform(0, 6.28)),
-        light=tuple(float(v) for v in light / np.linalg.norm(light)),
+        light=_triple(light / np.linalg.norm(light)),
         ambient=float(rng.uniform(0.45, 0.62)),
     )
 
 
-_HAIR_WEIGHTS = np.array([3, 3, 3, 2.5, 1.5, 2, 1.5, 1, 1, 0.4, 0.4]) / 19.3
+def _triple(values: np.ndarray) -> Triple:
+    """Return three numbers as Python's."""
+    a, b, c = values.tolist()
+    return a, b, c
 
 
-def _between(rng: np.random.Generator, palette: tuple[Colour, ...]) -> Colour:
-    """A colour at a random place along the palette."""
+def _between(rng: Rng, palette: tuple[Colour, ...]) -> Colour:
+    """Draw a colour at a random place along the palette."""
     place = rng.uniform(0, len(palette) - 1)
     low = min(int(place), len(palette) - 2)
-    mixed = np.array(palette[low]) * (low + 1 - place) + np.array(palette[low + 1]) * (place - low)
-    return _jitter(rng, mixed, 0.015)
+    before = np.array(palette[low]) * (low + 1 - place)
+    after = np.array(palette[low + 1]) * (place - low)
+    return _jitter(rng, before + after, 0.015)
 
 
-def _jitter(rng: np.random.Generator, colour, spread: float) -> Colour:
-    return tuple(float(v) for v in np.clip(np.array(colour) + rng.normal(0, spread, 3), 0, 1))
+def _jitter(rng: Rng, colour: Colour | np.ndarray, spread: float) -> Colour:
+    """Draw a colour close to another one."""
+    changed = np.array(colour) + rng.normal(0, spread, 3)
+    return _triple(np.clip(changed, 0, 1))
 
 
-def _hue(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
-    """A colour of random hue, with saturation and value in the given ranges."""
-    hue, s, v = rng.uniform(0, 6), rng.uniform(*saturation), rng.uniform(*value)
-    ramp = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
-    return tuple(float(c) for c in v * (1 - s + s * ramp))
+def _hue(rng: Rng, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
+    """Draw a colour of any hue, with saturation and value in the given ranges."""
+    hue = rng.uniform(0, 6)
+    s = rng.uniform(*saturation)
+    v = rng.uniform(*value)
+    around = (hue + np.array([0.0, 4.0, 2.0])) % 6
+    ramp = np.clip(np.abs(around - 3) - 1, 0, 1)
+    return _triple(v * (1 - s + s * ramp))
 
 
-def _lip_colour(rng: np.random.Generator, skin: Colour, style: str) -> Colour:
-    """Redder and darker than the skin; stronger (as if painted) with the longer hair styles."""
-    strength = rng.uniform(0.35, 0.6) + (0.25 if style in ("long", "bob", "bun", "pigtails") else 0.0)
+def _lip_colour(rng: Rng, skin: Colour, style: str) -> Colour:
+    """Draw a colour redder and darker than the skin; stronger (as if painted) with the longer hair styles."""
+    strength = rng.uniform(0.35, 0.6)
+    if style in LONG_STYLES:
+        strength += 0.25
     red = np.array([0.72, 0.22, 0.26]) * (0.55 + 0.45 * skin[0])
-    return tuple(float(v) for v in (1 - strength) * np.array(skin) * (0.9, 0.72, 0.72) + strength * red)
+    pale = (1 - strength) * np.array(skin) * (0.9, 0.72, 0.72)
+    return _triple(pale + strength * red)

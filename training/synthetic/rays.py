@@ -1,10 +1,10 @@
 """Rays against ellipsoids and against smooth blends of ellipsoids; everything vectorised over rays.
 
-Shapes: M rays from one eye point, E ellipsoids. Points and directions are float32 [3, M]; an ellipsoid is its centre
-and the symmetric matrix Q of (p - centre)^T Q (p - centre) = 1, so rotated ones and cylinders cost nothing extra.
+Shapes: M rays from one eye point, E ellipsoids. An ellipsoid is its centre and the symmetric matrix Q of
+(p - centre)^T Q (p - centre) = 1, so rotated ones and cylinders cost nothing extra.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,18 +15,76 @@ SURFACE = 1e-4  # distance at which tracing of a blend stops, world units
 LEAST_STEP = 5e-4  # of a ray outside, world units
 STEPS = 10  # most steps of tracing a blend
 
+Vectors = np.ndarray  # float32 [3, M]: points, directions, normals or colours
+Scalars = np.ndarray  # [M]: a number for each of them
+Triple = tuple[float, float, float]
 
-@dataclass(frozen=True)
+
+# --- Linear algebra ---------------------------------------------------------------------------------------------------
+
+
+def unit(v: Vectors) -> Vectors:
+    """Scale vectors to length 1."""
+    x, y, z = v
+    squared = x * x + y * y + z * z
+    length = np.sqrt(squared + 1e-20)
+    return v * (1 / length)
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Multiply [I, K] @ [K, M] in slices of M so small that BLAS starts no threads: they would cost more than save."""
+    columns = max(PRODUCT // a.size, 1)
+    total = b.shape[1]
+    if total <= columns:
+        return a @ b
+    parts = [a @ b[:, start : start + columns] for start in range(0, total, columns)]
+    return np.concatenate(parts, axis=1)
+
+
+def rotation_matrix(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
+    """Return the rotation [3, 3] about z (roll), then x (pitch), then y (yaw), radians."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    about_y = [
+        [cos, 0, sin],
+        [0, 1, 0],
+        [-sin, 0, cos],
+    ]
+    cos, sin = np.cos(pitch), np.sin(pitch)
+    about_x = [
+        [1, 0, 0],
+        [0, cos, -sin],
+        [0, sin, cos],
+    ]
+    cos, sin = np.cos(roll), np.sin(roll)
+    about_z = [
+        [cos, -sin, 0],
+        [sin, cos, 0],
+        [0, 0, 1],
+    ]
+    return np.array(about_y) @ np.array(about_x) @ np.array(about_z)
+
+
+# --- Ellipsoids -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ellipsoid:
-    """One solid: `part` says what it is made of (paint.py), `cut` is a solid that is taken away from it."""
+    """One solid: `part` says what it is made of (render.py), `cut` is a solid that is taken away from it."""
 
     part: str
-    centre: tuple[float, float, float]
-    radii: tuple[float, float, float]
+    centre: Triple
+    radii: Triple
     pitch: float = 0.0  # rotation about x, then about z, radians
     roll: float = 0.0
     cut: "Ellipsoid | None" = None
     on_head: bool = True  # moves with the head
+
+
+def both_sides(solid: Ellipsoid) -> list[Ellipsoid]:
+    """Return a solid's mirror image in x, and the solid."""
+    x, y, z = solid.centre
+    mirrored = replace(solid, centre=(-x, y, z), roll=-solid.roll)
+    return [mirrored, solid]
 
 
 @dataclass(frozen=True)
@@ -37,169 +95,228 @@ class Forms:
     matrix: np.ndarray
 
     def moved(self, rotation: np.ndarray, shift: np.ndarray) -> "Forms":
-        """The same solids after p -> rotation @ p + shift."""
-        return Forms(self.centre @ rotation.T + shift, rotation @ self.matrix @ rotation.T)
+        """Return the same solids after p -> rotation @ p + shift."""
+        centre = self.centre @ rotation.T + shift
+        matrix = rotation @ self.matrix @ rotation.T
+        return Forms(centre, matrix)
 
-    def normals(self, index: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Outward unit normals [3, M] at points [3, M] of ellipsoids index [M]."""
-        offset = points - self.centre.astype(np.float32)[index].T
-        matrix = self.matrix.astype(np.float32).reshape(-1, 9).T[:, index].reshape(3, 3, -1)
-        return unit((matrix * offset).sum(axis=1))
-
-
-def unit(v: np.ndarray) -> np.ndarray:
-    """v [3, M] scaled to length 1."""
-    x, y, z = v
-    return v * (1 / np.sqrt(x * x + y * y + z * z + 1e-20))
-
-
-def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a [I, K] @ b [K, M] in slices of M so small that BLAS starts no threads: here they cost more than they save."""
-    columns = max(PRODUCT // a.size, 1)
-    if b.shape[1] <= columns:
-        return a @ b
-    result = np.empty([a.shape[0], b.shape[1]], dtype=np.result_type(a, b))
-    for start in range(0, b.shape[1], columns):
-        np.matmul(a, b[:, start : start + columns], out=result[:, start : start + columns])
-    return result
-
-
-def rotation_matrix(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
-    """Rotation [3, 3] about z (roll), then x (pitch), then y (yaw), radians."""
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return about_y @ about_x @ about_z
+    def normals(self, index: np.ndarray, points: Vectors) -> Vectors:
+        """Return the outward unit normals at points of ellipsoids index [M]."""
+        centre = self.centre.astype(np.float32)
+        offset = points - centre[index].T
+        numbers = self.matrix.astype(np.float32).reshape(-1, 9)
+        matrix = numbers.T[:, index].reshape(3, 3, -1)
+        gradient = (matrix * offset).sum(axis=1)
+        return unit(gradient)
 
 
 def forms_of(solids: list[Ellipsoid]) -> Forms:
-    """The solids' centres and matrices; a radius of inf makes a cylinder."""
-    matrix = []
+    """Return the solids' centres and matrices; a radius of inf makes a cylinder."""
+    centres = np.array([solid.centre for solid in solids], dtype=np.float64)
+    matrices = []
     for solid in solids:
         axes = np.diag(1.0 / np.square(solid.radii))
         if solid.pitch or solid.roll:
-            turn = rotation_matrix(0, solid.pitch) @ rotation_matrix(0, 0, solid.roll)
+            turn = rotation_matrix(pitch=solid.pitch) @ rotation_matrix(roll=solid.roll)
             axes = turn @ axes @ turn.T
-        matrix.append(axes)
-    return Forms(np.array([solid.centre for solid in solids], dtype=np.float64), np.array(matrix))
+        matrices.append(axes)
+    return Forms(centres, np.array(matrices))
 
 
-def intervals(eye: np.ndarray, directions: np.ndarray, forms: Forms) -> tuple[np.ndarray, np.ndarray]:
-    """Where each ray enters and leaves each solid [E, M], along unit directions [3, M]; a miss is (FAR, -FAR)."""
+# --- Rays against ellipsoids ------------------------------------------------------------------------------------------
+
+
+def intervals(
+    eye: np.ndarray,
+    directions: Vectors,
+    forms: Forms,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each ray enters and leaves each solid, both [E, M]; a miss is (FAR, -FAR).
+
+    Args:
+        eye: [3].
+        directions: of length 1.
+    """
     offset = eye - forms.centre  # [E, 3]
     lean = np.einsum("eij,ej->ei", forms.matrix, offset)
-    constant = (np.einsum("ei,ei->e", lean, offset) - 1)[:, None].astype(np.float32)
-    q = forms.matrix
-    quadratic = np.stack([q[:, 0, 0], q[:, 1, 1], q[:, 2, 2], 2 * q[:, 0, 1], 2 * q[:, 0, 2], 2 * q[:, 1, 2]], axis=1)
-    x, y, z = directions
-    inverse = product(quadratic.astype(np.float32), np.stack([x * x, y * y, z * z, x * y, x * z, y * z]))
+    constant = np.einsum("ei,ei->e", lean, offset) - 1
+    constant = constant[:, None].astype(np.float32)
+    quadratic = _quadratic(forms.matrix).astype(np.float32)
+    inverse = product(quadratic, _squares(directions))
     np.divide(1, inverse, out=inverse)
     middle = product(-lean.astype(np.float32), directions)
     middle *= inverse
-    half = middle * middle  # in place: this is the busiest place
+    half = middle * middle  # in place from here on: this is the busiest place
     inverse *= constant
     half -= inverse
     miss = half <= 0
-    half = np.sqrt(np.maximum(half, 0, out=half), out=half)
-    entry, exit_ = middle - half, np.add(middle, half, out=middle)
+    np.maximum(half, 0, out=half)
+    np.sqrt(half, out=half)
+    entry = middle - half
+    exit_ = np.add(middle, half, out=middle)
     np.copyto(entry, FAR, where=miss)
     np.copyto(exit_, -FAR, where=miss)
     return entry, exit_
 
 
-def carve(entry, exit_, cut_entry, cut_exit) -> tuple[np.ndarray, np.ndarray]:
-    """First hit of solids less their cuts: distance [E, M], and whether it lies on the cut's inside wall [E, M]."""
+def _squares(vectors: Vectors) -> np.ndarray:
+    """Return the products [6, M] of coordinates: x2 y2 z2 xy xz yz."""
+    x, y, z = vectors
+    return np.stack(
+        [
+            x * x,
+            y * y,
+            z * z,
+            x * y,
+            x * z,
+            y * z,
+        ]
+    )
+
+
+def _quadratic(matrix: np.ndarray) -> np.ndarray:
+    """Return the coefficients [E, 6] of p^T matrix p for symmetric matrices [E, 3, 3], in the order of `_squares`."""
+    return np.stack(
+        [
+            matrix[:, 0, 0],
+            matrix[:, 1, 1],
+            matrix[:, 2, 2],
+            2 * matrix[:, 0, 1],
+            2 * matrix[:, 0, 2],
+            2 * matrix[:, 1, 2],
+        ],
+        axis=1,
+    )
+
+
+def carve(
+    entry: np.ndarray,
+    exit_: np.ndarray,
+    cut_entry: np.ndarray,
+    cut_exit: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first hit of solids less their cuts, all [E, M]: distance, and whether it lies on the cut's wall."""
     removed = (entry >= cut_entry) & (entry < cut_exit)
     on_wall = removed & (cut_exit < exit_)
-    return np.where(on_wall, cut_exit, np.where(removed, FAR, entry)), on_wall
+    hit = np.where(removed, FAR, entry)
+    hit = np.where(on_wall, cut_exit, hit)
+    return hit, on_wall
 
 
-def first_hit(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest of distances [E, M]: distance [M] and index [M], -1 where all miss."""
+def first_hit(distances: np.ndarray) -> tuple[Scalars, Scalars]:
+    """Return the nearest of distances [E, M], and its index, -1 where all miss."""
     index = distances.argmin(axis=0)
     nearest = np.take_along_axis(distances, index[None], axis=0)[0]
-    return nearest, np.where(nearest < FAR, index, -1)
+    index = np.where(nearest < FAR, index, -1)
+    return nearest, index
+
+
+# --- Rays against a blend ---------------------------------------------------------------------------------------------
 
 
 class Blend:
     """A smooth union of E ellipsoids: the zero set of -log(sum_i exp(-BLEND d_i)) / BLEND, d_i the distance to solid i.
 
-    d_i is the usual first-order estimate k0 (k0 - 1) / k1 of the distance to an ellipsoid.
+    d_i is the usual first-order estimate k0 (k0 - 1) / k1 of the distance to an ellipsoid: k0 is the length of the
+    offset from its centre divided by the radii, k1 of the offset divided by their squares.
     """
 
     def __init__(self, forms: Forms):
         self.forms = forms
-        squared = forms.matrix @ forms.matrix
-        self.coefficients = np.concatenate(
-            [_polynomial(forms.matrix, forms.centre), _polynomial(squared, forms.centre)]
-        ).astype(np.float32)
+        for_k0 = _polynomial(forms.matrix, forms.centre)
+        for_k1 = _polynomial(forms.matrix @ forms.matrix, forms.centre)
+        self._coefficients = np.concatenate([for_k0, for_k1]).astype(np.float32)
 
-    def distance(self, points: np.ndarray, with_normal: bool = False):
-        """Signed distance [M] at points [3, M] (an estimate away from the surface), and the outward normal [3, M]."""
-        count = len(self.forms.centre)
-        x, y, z = points
-        terms = np.stack([x * x, y * y, z * z, x * y, x * z, y * z, x, y, z, np.ones_like(x)])
-        roots = np.sqrt(np.maximum(product(self.coefficients, terms), 1e-12))
-        k0, k1 = roots[:count], roots[count:]
+    def distance(self, points: Vectors) -> Scalars:
+        """Return the signed distance at points (an estimate away from the surface)."""
+        nearest, weight, _ = self._weights(points)
+        total = weight.sum(axis=0)
+        return nearest - np.log(total) / BLEND
+
+    def normals(self, points: Vectors) -> Vectors:
+        """Return the outward unit normals at points of the surface."""
+        _, weight, k1 = self._weights(points)
+        total = weight.sum(axis=0)
+        share = weight / (total * k1)
+        matrix = self.forms.matrix
+        numbers = matrix.astype(np.float32).reshape(-1, 9)
+        mixed = product(numbers.T, share).reshape(3, 3, -1)
+        lean = np.einsum("eij,ej->ei", matrix, self.forms.centre)
+        lean = lean.astype(np.float32)
+        gradient = (mixed * points).sum(axis=1)
+        return unit(gradient - product(lean.T, share))
+
+    def _weights(self, points: Vectors) -> tuple[Scalars, np.ndarray, np.ndarray]:
+        """Return the distance to the nearest solid, exp(-BLEND d_i) relative to it [E, M], and k1 [E, M]."""
+        ones = np.ones_like(points[:1])
+        terms = np.concatenate([_squares(points), points, ones])
+        squares = product(self._coefficients, terms)
+        roots = np.sqrt(np.maximum(squares, 1e-12))
+        k0, k1 = np.split(roots, 2)
         each = k0 * (k0 - 1) / k1
         nearest = each.min(axis=0)
         weight = np.exp(-BLEND * (each - nearest))
-        total = weight.sum(axis=0)
-        distance = nearest - np.log(total) / BLEND
-        if not with_normal:
-            return distance
-        share = weight / (total * k1)  # [E, M]
-        lean = np.einsum("eij,ej->ei", self.forms.matrix, self.forms.centre).astype(np.float32)
-        matrix = product(self.forms.matrix.astype(np.float32).reshape(count, 9).T, share).reshape(3, 3, -1)
-        return distance, unit((matrix * points).sum(axis=1) - product(lean.T, share))
+        return nearest, weight, k1
 
-    def trace(self, eye: np.ndarray, directions: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """First hit [M] along unit directions [3, M] between start and end [M]; FAR where there is none."""
-        eye, result = eye.astype(np.float32)[:, None], np.full_like(start, FAR)
+    def trace(
+        self,
+        eye: np.ndarray,
+        directions: Vectors,
+        start: Scalars,
+        end: Scalars,
+    ) -> Scalars:
+        """Return the first hit along unit directions from eye [3], between start and end; FAR where there is none."""
+        eye = eye.astype(np.float32)[:, None]
+        result = np.full_like(start, FAR)
         active = np.arange(len(start))
-        t, before, step = start, None, None
+        t = start
+        before: Scalars | None = None
+        step: Scalars | None = None
         for _ in range(STEPS):
             distance = self.distance(eye + directions * t)
             step = _next_step(distance, before, step)
-            done = np.abs(distance) < SURFACE
-            result[active[done]] = (t + step)[done]
-            keep = ~done & (t + step < end)
-            active, t, end, step, before = active[keep], (t + step)[keep], end[keep], step[keep], distance[keep]
-            directions = directions[:, keep]
+            after = t + step
+            settled = np.abs(distance) < SURFACE
+            result[active[settled]] = after[settled]
+            going = ~settled & (after < end)
+            active = active[going]
+            directions = directions[:, going]
+            t = after[going]
+            end = end[going]
+            step = step[going]
+            before = distance[going]
             if not len(active):
                 break
+        assert before is not None
         near = np.abs(before) < 4 * SURFACE  # grazing rays that did not settle
         result[active[near]] = t[near]
         return result
 
 
-def _next_step(distance: np.ndarray, before: np.ndarray | None, step: np.ndarray | None) -> np.ndarray:
-    """Sphere tracing, lengthened to the secant's step where the ray approaches; one that grazes keeps moving."""
-    stride = np.where(distance > SURFACE, np.maximum(distance, LEAST_STEP), distance)
-    if before is None:
+def _next_step(
+    distance: Scalars,
+    before: Scalars | None,
+    step: Scalars | None,
+) -> Scalars:
+    """Return the step of sphere tracing, lengthened to the secant's where a ray approaches; one that grazes moves on.
+
+    Args:
+        distance: of the rays' points from the surface.
+        before, step: the last distance, and the step since; None at first.
+    """
+    at_least = np.maximum(distance, LEAST_STEP)
+    stride = np.where(distance > SURFACE, at_least, distance)
+    if before is None or step is None:
         return stride
-    ratio = step / np.where(before == distance, FAR, before - distance)  # 1 / cosine of the angle of approach
-    return np.where(ratio > 0, distance * np.clip(ratio, 0.3, 3.0), stride)
+    closer = np.where(before == distance, FAR, before - distance)
+    ratio = step / closer  # 1 / cosine of the angle of approach
+    secant = distance * np.clip(ratio, 0.3, 3.0)
+    return np.where(ratio > 0, secant, stride)
 
 
 def _polynomial(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Coefficients [E, 10] of (p - centre)^T matrix (p - centre) for x2 y2 z2 xy xz yz x y z 1."""
+    """Return coefficients [E, 10] of (p - centre)^T matrix (p - centre) for x2 y2 z2 xy xz yz x y z 1."""
+    quadratic = _quadratic(matrix)
     lean = np.einsum("eij,ej->ei", matrix, centre)
     constant = np.einsum("ei,ei->e", lean, centre)
-    m = matrix
-    return np.stack(
-        [
-            m[:, 0, 0],
-            m[:, 1, 1],
-            m[:, 2, 2],
-            2 * m[:, 0, 1],
-            2 * m[:, 0, 2],
-            2 * m[:, 1, 2],
-            -2 * lean[:, 0],
-            -2 * lean[:, 1],
-            -2 * lean[:, 2],
-            constant,
-        ],
-        axis=1,
-    )
+    return np.concatenate([quadratic, -2 * lean, constant[:, None]], axis=1)
