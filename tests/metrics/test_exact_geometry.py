@@ -19,7 +19,9 @@ from metrics.multiview import protocol_cameras
 from metrics.warping import SIZE, WarpingErrors, warping_errors
 from training import synthetic
 from training.rendering.rays import camera_rays
-from training.synthetic import anatomy, render
+from training.synthetic import anatomy
+from training.synthetic import scene as rendered
+from training.synthetic.render import pixel_rays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BIN = 1.05 / 48  # world units between samples along a ray, at the published configuration
@@ -50,7 +52,7 @@ class Head:
         points = surface(CAMERAS[1], side_depth)
         eye, directions = towards(points)
         distance = np.linalg.norm(points.reshape(-1, 3).numpy() - eye, axis=1)
-        _, first_hit = render.Scene(self.identity, self.expression).look(eye, directions)
+        _, first_hit = rendered.Scene(self.identity, self.expression).look(eye, directions)
         return (np.abs(first_hit - distance) < SAME_POINT).reshape(side_depth.shape)
 
 
@@ -105,7 +107,7 @@ def matte(request):
     """Images of a head without highlights, depth of its side view, and which of its pixels the front sees, too."""
     person = head(request.param)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "GLOSS", {part: (0.0, power) for part, (_, power) in render.GLOSS.items()})
+        patch.setattr(rendered, "GLOSS", {part: (0.0, power) for part, (_, power) in rendered.GLOSS.items()})
         images, depths = person.seen(SIZE)
     return images, depths[1], person.shared(depths[1])
 
@@ -174,11 +176,11 @@ def test_warping_by_the_protocol(scene):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_matte_heads_have_one_colour_from_everywhere(seed, monkeypatch):
     """So that what is left of WE is the metric's own rounding. Measured: colours of a point agree to 0.009 levels."""
-    monkeypatch.setattr(render, "GLOSS", {part: (0.0, power) for part, (_, power) in render.GLOSS.items()})
+    monkeypatch.setattr(rendered, "GLOSS", {part: (0.0, power) for part, (_, power) in rendered.GLOSS.items()})
     person = head(seed)
     rows, columns = np.divmod(np.arange(MAP**2), MAP)
-    scene = render.Scene(person.identity, person.expression)
-    seen, depth = scene.look(*render.pixel_rays(CAMERAS[1].numpy(), (columns + 0.5) / MAP, (rows + 0.5) / MAP))
+    shown = rendered.Scene(person.identity, person.expression)
+    seen, depth = shown.look(*pixel_rays(CAMERAS[1].numpy(), (columns + 0.5) / MAP, (rows + 0.5) / MAP))
     shared = person.shared(depth.reshape(MAP, MAP)).ravel()
-    from_front, _ = scene.look(*towards(surface(CAMERAS[1], depth.reshape(MAP, MAP))))
+    from_front, _ = shown.look(*towards(surface(CAMERAS[1], depth.reshape(MAP, MAP))))
     assert 255 * np.abs(seen - from_front)[:, shared].mean() < 0.05

@@ -4,7 +4,7 @@ Head coordinates are the world's when the head is not turned: +x to the right of
 world units (a frame is 0.6 wide at the face).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -67,35 +67,43 @@ def face_solids(identity: Identity, expression: Expression) -> list[Ellipsoid]:
     drop = mouth.drop
     spread = 1 + 0.1 * expression.wide - 0.1 * expression.jaw
     lip = 0.0085 * identity.lip_fullness
-    skull = _face(
+    skull = Ellipsoid(
+        part="face",
         centre=(0, 0.072, -0.02),
         radii=(0.144 * width, 0.168 * height, 0.185),
     )
-    lower_face = _face(
+    lower_face = Ellipsoid(
+        part="face",
         centre=(0, -0.05 - 0.4 * drop, 0.038),
         radii=(0.112 * width, 0.128 * height + 0.4 * drop, 0.105),
     )
-    chin = _face(
+    chin = Ellipsoid(
+        part="face",
         centre=(0, -0.158 * height - 0.9 * drop, 0.094),
         radii=(0.045 * identity.jaw, 0.030 * identity.chin, 0.036),
     )
-    upper_lip = _face(
+    upper_lip = Ellipsoid(
+        part="face",
         centre=(0, mouth.y + 0.009, 0.132),
         radii=(0.04 * spread, 0.006 + lip, 0.016),
     )
-    lower_lip = _face(
+    lower_lip = Ellipsoid(
+        part="face",
         centre=(0, mouth.y - 0.010 - drop, 0.130 - 0.1 * drop),
         radii=(0.034 * spread, 0.007 + lip, 0.017),
     )
-    jaw_corner = _face(
+    jaw_corner = Ellipsoid(
+        part="face",
         centre=(0.060 * width * identity.jaw, -0.092 - 0.5 * drop, 0.035),
         radii=(0.038, 0.055, 0.055),
     )
-    cheek = _face(
+    cheek = Ellipsoid(
+        part="face",
         centre=(0.072 * width, -0.032 + 0.006 * expression.smile, 0.098),
         radii=(0.04 * identity.cheeks, 0.042, 0.04),
     )
-    brow_ridge = _face(
+    brow_ridge = Ellipsoid(
+        part="face",
         centre=(0.05 * width, 0.082 + 0.006 * expression.brows, 0.122),
         radii=(0.046, 0.016, 0.024 * identity.brow_ridge),
     )
@@ -110,24 +118,23 @@ def _nose(identity: Identity) -> tuple[Ellipsoid, Ellipsoid, Ellipsoid]:
     length = 0.046 * identity.nose_length
     reach = 0.022 * identity.nose_reach
     width = identity.nose_width
-    bridge = _face(
+    bridge = Ellipsoid(
+        part="face",
         centre=(0, 0.02, 0.136),
         radii=(0.0125 * width, length, 0.02),
         pitch=-0.32 * identity.nose_reach,
     )
-    tip = _face(
+    tip = Ellipsoid(
+        part="face",
         centre=(0, 0.012 - length, 0.152 + reach),
         radii=(0.0155 * width, 0.0145, 0.018),
     )
-    nostril = _face(
+    nostril = Ellipsoid(
+        part="face",
         centre=(0.018 * width, 0.005 - length, 0.138 + 0.3 * reach),
         radii=(0.012 * width, 0.010, 0.015),
     )
     return bridge, tip, nostril
-
-
-def _face(centre: Triple, radii: Triple, pitch: float = 0.0) -> Ellipsoid:
-    return Ellipsoid(part="face", centre=centre, radii=radii, pitch=pitch)
 
 
 def mouth_solids(mouth: Mouth) -> list[Ellipsoid]:
@@ -196,27 +203,59 @@ def body_solids(identity: Identity) -> list[Ellipsoid]:
     """Return neck and shoulders; they do not move with the head."""
     thick = 0.066 * identity.neck
     wide = identity.shoulders
-    neck = _body("neck", (0, -0.24, -0.035), (thick, 0.2, thick))
-    shoulders = _body("body", (0, -0.40, -0.05), (0.35 * wide, 0.135, 0.13))
-    chest = _body("body", (0, -0.335, -0.05), (0.17 * wide, 0.095, 0.10))
+    neck = Ellipsoid(
+        part="neck",
+        centre=(0, -0.24, -0.035),
+        radii=(thick, 0.2, thick),
+        on_head=False,
+    )
+    shoulders = Ellipsoid(
+        part="body",
+        centre=(0, -0.40, -0.05),
+        radii=(0.35 * wide, 0.135, 0.13),
+        on_head=False,
+    )
+    chest = Ellipsoid(
+        part="body",
+        centre=(0, -0.335, -0.05),
+        radii=(0.17 * wide, 0.095, 0.10),
+        on_head=False,
+    )
     solids = [neck, shoulders, chest]
     if identity.clothes == "turtleneck":
-        tube = _body("body", (0, -0.275, -0.035), (thick + 0.02, 0.115, thick + 0.02))
+        tube = Ellipsoid(
+            part="body",
+            centre=(0, -0.275, -0.035),
+            radii=(thick + 0.02, 0.115, thick + 0.02),
+            on_head=False,
+        )
         solids.append(tube)
     elif identity.clothes in ("shirt", "suit"):
-        opening = _body("collar", (0, -0.205, 0.075), (0.055, 0.10, 0.11))
-        collar = _body("collar", (0, -0.285, -0.032), (thick + 0.024, 0.085, thick + 0.026))
-        solids.append(replace(collar, cut=opening))
+        opening = Ellipsoid(
+            part="collar",
+            centre=(0, -0.205, 0.075),
+            radii=(0.055, 0.10, 0.11),
+            on_head=False,
+        )
+        collar = Ellipsoid(
+            part="collar",
+            centre=(0, -0.285, -0.032),
+            radii=(thick + 0.024, 0.085, thick + 0.026),
+            cut=opening,
+            on_head=False,
+        )
+        solids.append(collar)
     return solids
-
-
-def _body(part: str, centre: Triple, radii: Triple) -> Ellipsoid:
-    return Ellipsoid(part=part, centre=centre, radii=radii, on_head=False)
 
 
 def wall_solid() -> Ellipsoid:
     """Return the upright cylinder of which rays hit the far side."""
-    return _body("wall", (0, 0, 0), (WALL_RADIUS, np.inf, WALL_RADIUS))
+    return Ellipsoid(
+        part="wall",
+        centre=(0, 0, 0),
+        radii=(WALL_RADIUS, np.inf, WALL_RADIUS),
+        on_head=False,
+    )
 
 
 # --- From the head to the world ---------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
 """From an identity to the solids of its hair, in head coordinates (anatomy.py)."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from training.synthetic.identity import Identity
-from training.synthetic.rays import Ellipsoid, Triple, both_sides
+from training.synthetic.rays import Ellipsoid, both_sides
 
 
 def hair_solids(identity: Identity) -> list[Ellipsoid]:
@@ -17,26 +15,26 @@ def hair_solids(identity: Identity) -> list[Ellipsoid]:
     line = identity.hairline
     if style in ("fringe", "bob"):
         line -= 0.035
-    face = _hair(
+    face = Ellipsoid(
+        part="hair",
         centre=(0, 0.02 + 0.5 * line, 0.2),
         radii=(0.134 * identity.width, 0.148 + 0.5 * line, 0.225),
     )
-    cap = _hair(
+    cap = Ellipsoid(
+        part="hair",
         centre=(0, 0.078, -0.024),
         radii=(0.144 * identity.width + thick, 0.168 * identity.height + thick, 0.182 + thick),
+        cut=face,
     )
-    solids = [replace(cap, cut=face)]
+    solids = [cap]
     if style in _STYLE_SOLIDS:
         solids += _STYLE_SOLIDS[style](identity, thick)
     return solids
 
 
-def _hair(centre: Triple, radii: Triple, pitch: float = 0.0, roll: float = 0.0) -> Ellipsoid:
-    return Ellipsoid(part="hair", centre=centre, radii=radii, pitch=pitch, roll=roll)
-
-
 def _quiff(identity: Identity, thick: float) -> list[Ellipsoid]:
-    quiff = _hair(
+    quiff = Ellipsoid(
+        part="hair",
         centre=(0.02, 0.212 * identity.height, 0.07),
         radii=(0.098 * identity.width, 0.03 + thick, 0.075),
         pitch=0.2,
@@ -46,11 +44,13 @@ def _quiff(identity: Identity, thick: float) -> list[Ellipsoid]:
 
 
 def _long(identity: Identity, thick: float) -> list[Ellipsoid]:
-    curtain = _hair(
+    curtain = Ellipsoid(
+        part="hair",
         centre=(0, -0.07, -0.06),
         radii=(0.168 * identity.width + thick, 0.29, 0.115),
     )
-    lock = _hair(
+    lock = Ellipsoid(
+        part="hair",
         centre=(0.135 * identity.width, -0.11, -0.02),
         radii=(0.038 + thick, 0.215, 0.075),
         roll=0.10,
@@ -59,20 +59,24 @@ def _long(identity: Identity, thick: float) -> list[Ellipsoid]:
 
 
 def _bob(identity: Identity, thick: float) -> list[Ellipsoid]:
-    opening = _hair(
+    opening = Ellipsoid(
+        part="hair",
         centre=(0, -0.08, 0.2),
         radii=(0.142 * identity.width, 0.26, 0.235),
     )
-    curtain = _hair(
+    curtain = Ellipsoid(
+        part="hair",
         centre=(0, 0.0, -0.03),
         radii=(0.168 * identity.width + thick, 0.19, 0.145),
+        cut=opening,
     )
-    return [replace(curtain, cut=opening)]
+    return [curtain]
 
 
 def _bun(identity: Identity, thick: float) -> list[Ellipsoid]:
     size = 0.04 + thick
-    bun = _hair(
+    bun = Ellipsoid(
+        part="hair",
         centre=(0, 0.262 * identity.height, -0.05),
         radii=(size, 0.85 * size, size),
     )
@@ -91,7 +95,8 @@ def _curly(identity: Identity, thick: float) -> list[Ellipsoid]:
             z = ring * np.cos(angle)
             if height < 0.3 and z > 0.2:
                 continue
-            clump = _hair(
+            clump = Ellipsoid(
+                part="hair",
                 centre=(
                     0.143 * identity.width * x,
                     0.075 + 0.165 * identity.height * height,
@@ -104,7 +109,8 @@ def _curly(identity: Identity, thick: float) -> list[Ellipsoid]:
 
 
 def _pigtails(identity: Identity, thick: float) -> list[Ellipsoid]:
-    pigtail = _hair(
+    pigtail = Ellipsoid(
+        part="hair",
         centre=(0.178 * identity.width + 0.6 * thick, -0.03, -0.05),
         radii=(0.036 + thick, 0.095, 0.045),
         roll=0.25,

@@ -42,7 +42,7 @@ class Motion:
 
 
 def random_motion(seed: int, frames: int, fps: float = FPS) -> Motion:
-    """Return the motion of this seed: somebody talks, blinks, looks about and moves the head, seen by a moving camera."""
+    """Return the motion of this seed: somebody talks, blinks, looks about and turns the head; the camera moves too."""
     rng = np.random.default_rng([int(seed), PURPOSE])
     seconds = np.arange(frames) / fps
     jaw, wide = _speech(rng, seconds)
@@ -77,10 +77,10 @@ def random_motion(seed: int, frames: int, fps: float = FPS) -> Motion:
 
 def camera_path(rng: Rng, seconds: Track) -> np.ndarray:
     """Draw smooth camera labels float32 [T, 25] that face the head, within the yaw and pitch ranges."""
-    yaw = rng.uniform(-1.3, 1.3) * YAW_RANGE
-    yaw = yaw + _drift(rng, seconds, 0.2, 0.35)
-    pitch = rng.uniform(-1, 1) * PITCH_RANGE
-    pitch = pitch + _drift(rng, seconds, 0.05, 0.35)
+    middle_yaw = rng.uniform(-1.3, 1.3) * YAW_RANGE
+    yaw = middle_yaw + _drift(rng, seconds, 0.2, 0.35)
+    middle_pitch = rng.uniform(-1, 1) * PITCH_RANGE
+    pitch = middle_pitch + _drift(rng, seconds, 0.05, 0.35)
     labels = cameras.frontal_label(
         _within(YAW_RANGE, yaw),
         _within(PITCH_RANGE, pitch),

@@ -41,6 +41,11 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
+def points_at(eye: np.ndarray, directions: Vectors, distance: Scalars) -> Vectors:
+    """Return the points at distances along directions from eye [3]."""
+    return eye.astype(np.float32)[:, None] + directions * distance
+
+
 def rotation_matrix(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
     """Return the rotation [3, 3] about z (roll), then x (pitch), then y (yaw), radians."""
     cos, sin = np.cos(yaw), np.sin(yaw)
@@ -266,14 +271,13 @@ class Blend:
         end: Scalars,
     ) -> Scalars:
         """Return the first hit along unit directions from eye [3], between start and end; FAR where there is none."""
-        eye = eye.astype(np.float32)[:, None]
         result = np.full_like(start, FAR)
         active = np.arange(len(start))
         t = start
         before: Scalars | None = None
         step: Scalars | None = None
         for _ in range(STEPS):
-            distance = self.distance(eye + directions * t)
+            distance = self.distance(points_at(eye, directions, t))
             step = _next_step(distance, before, step)
             after = t + step
             settled = np.abs(distance) < SURFACE

@@ -10,7 +10,7 @@ from training import synthetic
 from training.cameras import RADIUS, frontal_label, mirror_label, split_label
 from training.config import RenderingConfig
 from training.rendering.rays import camera_rays
-from training.synthetic import Expression, anatomy, identity, motion, render
+from training.synthetic import Expression, anatomy, identity, motion, render, scene
 
 VIEWS = [frontal_label(0.0, 0.0).numpy(), frontal_label(-0.4, 0.1).numpy(), frontal_label(0.42, -0.15).numpy()]
 TALKING = Expression(jaw=0.8, smile=0.4, brows=0.5, turn=(0.1, -0.05, 0.04), shift=0.005)
@@ -88,14 +88,14 @@ def test_a_known_point_is_where_the_camera_says(camera):
 def test_views_agree_on_the_surface(seed):
     """What one camera sees at its depth, another that faces it sees there too, or something in front; never beyond."""
     person = synthetic.random_identity(seed)
-    scene = render.Scene(person, TALKING)
+    looked_at = scene.Scene(person, TALKING)
     for first in VIEWS:
         _, depth = synthetic.render_frame(person, TALKING, first, 48)
         points = surface(first, depth)
         for second in VIEWS:
             framed = np.abs(project(second, points) - 0.5).max(axis=0) < 0.5
             directions, length = distances(second, points[:, framed])
-            _, hit = scene.look(second[:16].reshape(4, 4)[:3, 3].astype(np.float64), directions)
+            _, hit = looked_at.look(second[:16].reshape(4, 4)[:3, 3].astype(np.float64), directions)
             assert np.mean(hit < length + 2e-3) > 0.99  # but for a few rays along outlines
             assert np.mean(np.abs(hit - length) < 2e-3) > 0.5  # up to 48 degrees apart, much is hidden
 
