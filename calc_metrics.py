@@ -14,9 +14,9 @@ from dnnlib import cli
 from dnnlib.cache import cache_root
 from dnnlib.video import require_ffmpeg
 from metrics.evaluation import evaluate
+from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import PAPER_VIDEOS, Request, parse_requests
 from metrics.results import Result, append_json, table
-from metrics.setting import Setting, Subject
 from torch_utils import custom_ops, distributed, runtime
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
@@ -91,28 +91,28 @@ def main(
         with distributed.fail_together():
             require_ffmpeg()
             subject = open_subject(network, videos, multiview, precision, place)
-            setting = Setting(
-                open_dataset(data, subject),
-                real_stats,
-                save_real_stats,
-                detector,
-                detectors,
-                seed,
-                place,
-                None if no_cache else cache or cache_root() / "metrics",
-                batch,
+            options = EvaluationOptions(
+                dataset=open_dataset(data, subject),
+                real_stats=real_stats,
+                save_real_stats=save_real_stats,
+                detector_weights=detector,
+                detector_folder=detectors,
+                seed=seed,
+                device=place,
+                cache_folder=None if no_cache else cache or cache_root() / "metrics",
+                batch=batch,
             )
-        report(requests, subject, setting, out)
+        report(requests, subject, options, out)
     finally:
         distributed.shutdown()
 
 
 def open_subject(
     network: Path | None, videos: Path | None, multiview: Path | None, precision: str, place: torch.device
-) -> Subject:
+) -> EvaluationSubject:
     """What is scored; the snapshot in its precision."""
     if network is None:
-        return Subject(None, "", videos, multiview)
+        return EvaluationSubject(video_folder=videos, multiview_folder=multiview)
     if videos or multiview:
         raise click.UsageError("Give --network, or --videos and --multiview: not both.")
     dtype, reason = runtime.compute_dtype(precision, place)
@@ -120,20 +120,22 @@ def open_subject(
     if distributed.is_main():
         for note in [*snapshot.notes, *([reason] if reason else [])]:
             click.echo(note, err=True)
-    return Subject(snapshot, f"{checksum(network)} {dtype or 'fp32'}")
+    return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum(network)} {dtype or 'fp32'}")
 
 
-def open_dataset(path: Path | None, subject: Subject) -> ClipDataset | None:
+def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset | None:
     """The real videos, at the resolution of the generator's if there is one."""
     if path is None:
         return None
     return ClipDataset(path, subject.snapshot and subject.snapshot.config.generator.img_resolution)
 
 
-def report(requests: Sequence[Request], subject: Subject, setting: Setting, out: Path | None) -> None:
+def report(
+    requests: Sequence[Request], subject: EvaluationSubject, options: EvaluationOptions, out: Path | None
+) -> None:
     """Evaluates on every process; the main one prints and writes."""
     results: list[Result] = []
-    for result in evaluate(requests, subject, setting):
+    for result in evaluate(requests, subject, options):
         results.append(result)
         if not distributed.is_main():
             continue

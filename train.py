@@ -18,8 +18,8 @@ from dnnlib.errors import UserError
 from dnnlib.options import add_flags, flags_of, given, override, parameters_of, to_dict
 from dnnlib.video import require_ffmpeg
 from metrics.in_training import SnapshotScores
+from metrics.options import EvaluationOptions
 from metrics.protocols import Request, parse_requests
-from metrics.setting import Setting
 from torch_utils import distributed
 from torch_utils.machine_options import machine_options
 from torch_utils.startup import Machine, prepared_machine
@@ -152,12 +152,12 @@ def main(
             flags=flags_of(Config),
             warn=warn,
         )
-        scoring = Setting(
+        scoring = EvaluationOptions(
             dataset=dataset,
-            weights=detector,
-            detectors=detectors,
+            detector_weights=detector,
+            detector_folder=detectors,
             device=machine.device,
-            cache=cache_root() / "metrics",
+            cache_folder=cache_root() / "metrics",
         )
         with run if distributed.is_main() else contextlib.nullcontext():
             train(
@@ -205,7 +205,7 @@ def train(
     machine: Machine,
     init_from: Path | None,
     requests: Sequence[Request],
-    scoring: Setting,
+    scoring: EvaluationOptions,
     time_limit: float | None,
 ) -> None:
     """Run the training loop under a progress bar; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""

@@ -11,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.phases import measure  # noqa: E402
-from detectors import load_face_embedder, load_video_detector  # noqa: E402
+from detectors import load_arcface, load_i3d_videogpt  # noqa: E402
 from dnnlib import cli  # noqa: E402
 from torch_utils import runtime  # noqa: E402
 
@@ -33,9 +33,9 @@ def main(batches: list[int], resolution: int, repeats: int, threads: int | None,
     click.echo(f"{place}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     random = torch.Generator().manual_seed(0)
     draw = lambda *size: torch.randint(0, 256, size, dtype=torch.uint8, generator=random).to(place)  # noqa: E731
-    i3d = load_video_detector("pv3d", "random", None, place)
+    i3d = load_i3d_videogpt(kind="random", folder=None, device=place)
     work = {f"i3d x{batch}": (i3d, draw(batch, CLIP_FRAMES, 3, resolution, resolution), batch) for batch in batches}
-    arcface = load_face_embedder("id", "random", None, place)
+    arcface = load_arcface(kind="random", folder=None, device=place)
     work["arcface"] = arcface, draw(FACES, 3, resolution, resolution), 1
     for name, (detector, pixels, items) in work.items():
         measured = measure(lambda detector=detector, pixels=pixels: detector(pixels), place, repeats)

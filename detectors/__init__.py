@@ -1,4 +1,7 @@
-"""Networks that metrics see through: I3D for videos, ArcFace and dlib's for faces. Inference only."""
+"""Networks of others that turn videos and faces into vectors: I3D for clips, ArcFace and dlib's for faces.
+
+For inference only, with public weights or with fixed random ones.
+"""
 
 from pathlib import Path
 from typing import Protocol
@@ -7,16 +10,17 @@ import torch
 
 from detectors import i3d, random_weights, torchscript, weights
 from detectors.arcface import ArcFace, ArcFaceEmbedder
-from detectors.dlib_face import DlibEmbedder
-from detectors.i3d import I3DFeatures, InceptionI3D
+from detectors.i3d import I3DEmbedder, InceptionI3D
 
-I3D_GAIN, ARCFACE_GAIN = 1.7, 1.3  # of random weights: signals keep their size through the network
+# Of random weights, so that signals keep their size through the network.
+I3D_GAIN = 1.7
+ARCFACE_GAIN = 1.3
 
 
-class VideoFeatures(Protocol):
-    """A function from clips, uint8 [B, T, 3, H, W] RGB, to feature vectors, float32 [B, dim]; of each clip alone.
+class VideoEmbedder(Protocol):
+    """A function from clips, uint8 [B, T, 3, H, W] RGB, to feature vectors, float32 [B, dim]; each of its clip alone.
 
-    `name` and `checksum` (sha256 of the weights' file, or of the rule of random weights) stand in every result.
+    `name` and `checksum` (sha256 of the weights' file, or of the rule of random weights) say whose vectors they are.
     """
 
     name: str
@@ -27,7 +31,10 @@ class VideoFeatures(Protocol):
 
 
 class FaceEmbedder(Protocol):
-    """A function from frames, uint8 [N, 3, H, W] RGB, to unit vectors, float32 [N, dim]; of each frame alone."""
+    """A function from frames, uint8 [N, 3, H, W] RGB, to unit vectors, float32 [N, dim]; each of its frame alone.
+
+    `name` and `checksum` are as in `VideoEmbedder`.
+    """
 
     name: str
     checksum: str
@@ -36,51 +43,66 @@ class FaceEmbedder(Protocol):
     def __call__(self, frames: torch.Tensor) -> torch.Tensor: ...
 
 
-def load_video_detector(style: str, kind: str, folder: Path | None, device: torch.device | str) -> VideoFeatures:
-    """I3D of one of the two protocols of FVD.
+def load_i3d_videogpt(*, kind: str, folder: Path | None, device: torch.device | str) -> I3DEmbedder:
+    """Load I3D as VideoGPT released it: BatchNorm epsilon 1e-5; frames scaled and cropped to 224 x 224.
 
     Args:
-        style: "pv3d" (VideoGPT's weights, BatchNorm epsilon 1e-5; shorter side to 224 and centre crop) or "stylegan-v"
-            (its TorchScript file, with the epsilon that the file states, else the original's 1e-3; stretched to 224 x
-            224).
         kind: "public" weights, or "random" ones, fixed.
-        folder: where to look for public weights first (`--detectors`).
+        folder: where to look for public weights first.
 
     Raises:
         UserError: the weights' file is missing, damaged or of another network.
     """
-    stretched = style == "stylegan-v"
-    prepare = i3d.preprocess_stretched if stretched else i3d.preprocess
-    network = InceptionI3D(i3d.TF_EPS if stretched else i3d.PAPER_EPS)
+    network = InceptionI3D(i3d.PYTORCH_EPS)
     if kind == "random":
-        return I3DFeatures(network, prepare, "random", random_weights.fill(network, I3D_GAIN), device)
-    source = weights.I3D_STYLEGAN_V if stretched else weights.I3D
-    path = weights.locate(source, folder)
-    if stretched:
-        state, epsilon = torchscript.read_script(source, path)
-        network = InceptionI3D(epsilon or i3d.TF_EPS)
-        state = torchscript.rename(state, network, source, path)
-    else:
-        state = weights.read_state(source, path)
-    weights.put_into(network, state, source, path)
-    return I3DFeatures(network, prepare, "i3d-stylegan-v" if stretched else "i3d", weights.checksum(path), device)
+        return _random_i3d(network, i3d.preprocess_cropped, device)
+    path = weights.locate(weights.I3D, folder)
+    state = weights.read_state(weights.I3D, path)
+    weights.put_into(network, state, weights.I3D, path)
+    return I3DEmbedder(
+        network,
+        prepare=i3d.preprocess_cropped,
+        name="i3d",
+        checksum=weights.checksum(path),
+        device=device,
+    )
 
 
-def load_face_embedder(metric: str, kind: str, folder: Path | None, device: torch.device | str) -> FaceEmbedder:
-    """The network of a metric of identity.
+def load_i3d_stylegan_v(*, kind: str, folder: Path | None, device: torch.device | str) -> I3DEmbedder:
+    """Load I3D as StyleGAN-V released it, a TorchScript file; frames stretched to 224 x 224.
 
-    Args:
-        metric: "id" (ArcFace) or "id-dlib" (always with its own weights, which are installed as a package).
-        kind, folder: as for `load_video_detector`.
-
-    Raises:
-        UserError: the weights' file is missing, damaged or of another network; dlib is not installed.
+    The BatchNorm epsilon is the one that the file states, else the original's 1e-3. Arguments and errors are those of
+    `load_i3d_videogpt`.
     """
-    if metric == "id-dlib":
-        return DlibEmbedder()
+    if kind == "random":
+        return _random_i3d(InceptionI3D(i3d.TENSORFLOW_EPS), i3d.preprocess_stretched, device)
+    source = weights.I3D_STYLEGAN_V
+    path = weights.locate(source, folder)
+    state, epsilon = torchscript.read_script(source, path)
+    network = InceptionI3D(epsilon or i3d.TENSORFLOW_EPS)
+    state = torchscript.rename(state, network, source, path)
+    weights.put_into(network, state, source, path)
+    return I3DEmbedder(
+        network,
+        prepare=i3d.preprocess_stretched,
+        name="i3d-stylegan-v",
+        checksum=weights.checksum(path),
+        device=device,
+    )
+
+
+def _random_i3d(network: InceptionI3D, prepare: i3d.Preprocessing, device: torch.device | str) -> I3DEmbedder:
+    checksum = random_weights.fill(network, I3D_GAIN)
+    return I3DEmbedder(network, prepare=prepare, name="random", checksum=checksum, device=device)
+
+
+def load_arcface(*, kind: str, folder: Path | None, device: torch.device | str) -> ArcFaceEmbedder:
+    """Load ArcFace. Arguments and errors are those of `load_i3d_videogpt`."""
     network = ArcFace()
     if kind == "random":
-        return ArcFaceEmbedder(network, "random", random_weights.fill(network, ARCFACE_GAIN), device)
+        checksum = random_weights.fill(network, ARCFACE_GAIN)
+        return ArcFaceEmbedder(network, name="random", checksum=checksum, device=device)
     path = weights.locate(weights.ARCFACE, folder)
-    weights.put_into(network, weights.read_state(weights.ARCFACE, path), weights.ARCFACE, path)
-    return ArcFaceEmbedder(network, "arcface", weights.checksum(path), device)
+    state = weights.read_state(weights.ARCFACE, path)
+    weights.put_into(network, state, weights.ARCFACE, path)
+    return ArcFaceEmbedder(network, name="arcface", checksum=weights.checksum(path), device=device)

@@ -1,4 +1,4 @@
-"""ArcFace with an IR-SE-50 backbone (Deng et al., 2019): unit embeddings of whole frames, and ID's preprocessing.
+"""ArcFace with an IR-SE-50 backbone (Deng et al., 2019): unit embeddings of whole frames.
 
 State-dict names are those of the public checkpoint model_ir_se50.pth.
 """
@@ -10,6 +10,7 @@ from torch import nn
 SIDE = 112  # of the square frames that the network sees
 DIM = 512
 STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))  # channels, blocks; every stage halves the resolution
+FIRST_CHANNELS = STAGES[0][0]  # of the input layer
 SQUEEZE = 16  # channels per hidden unit of a squeeze-excitation
 
 
@@ -18,11 +19,14 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // SQUEEZE, 1, bias=False)
-        self.fc2 = nn.Conv2d(channels // SQUEEZE, channels, 1, bias=False)
+        hidden = channels // SQUEEZE
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        means = x.mean((2, 3), keepdim=True)
+        hidden = self.fc1(means).relu()
+        return x * self.fc2(hidden).sigmoid()
 
 
 class Block(nn.Module):
@@ -33,57 +37,68 @@ class Block(nn.Module):
         self.stride = stride
         self.res_layer = nn.Sequential(
             nn.BatchNorm2d(channels),
-            nn.Conv2d(channels, outputs, 3, 1, 1, bias=False),
+            nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
             nn.PReLU(outputs),
-            nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False),
+            nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
             SqueezeExcitation(outputs),
         )
-        self.shortcut_layer = (
-            None
-            if channels == outputs
-            else nn.Sequential(nn.Conv2d(channels, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        )
+        self.shortcut_layer = None
+        if channels != outputs:
+            self.shortcut_layer = nn.Sequential(
+                nn.Conv2d(channels, outputs, 1, stride, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shortcut = self.shortcut_layer(x) if self.shortcut_layer else x[:, :, :: self.stride, :: self.stride]
+        if self.shortcut_layer is None:
+            shortcut = x[:, :, :: self.stride, :: self.stride]
+        else:
+            shortcut = self.shortcut_layer(x)
         return self.res_layer(x) + shortcut
 
 
 class ArcFace(nn.Module):
     """The network; in eval mode from the start, as it is for inference only."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        widths = [width for width, blocks in STAGES for _ in range(blocks)]
-        strides = [2 if first else 1 for _, blocks in STAGES for first in [True] + [False] * (blocks - 1)]
-        before = [STAGES[0][0], *widths[:-1]]
+        channels = FIRST_CHANNELS
         self.input_layer = nn.Sequential(
-            nn.Conv2d(3, before[0], 3, 1, 1, bias=False), nn.BatchNorm2d(before[0]), nn.PReLU(before[0])
+            nn.Conv2d(3, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.PReLU(channels),
         )
-        self.body = nn.Sequential(*map(Block, before, widths, strides))
-        last = SIDE // 2 ** len(STAGES)
+        self.body = nn.Sequential()
+        for width, blocks in STAGES:
+            for index in range(blocks):
+                stride = 2 if index == 0 else 1
+                self.body.append(Block(channels, width, stride))
+                channels = width
+        last_side = SIDE // 2 ** len(STAGES)
         self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(widths[-1]),
+            nn.BatchNorm2d(channels),
             nn.Dropout(),
             nn.Flatten(),
-            nn.Linear(widths[-1] * last**2, DIM),
+            nn.Linear(channels * last_side**2, DIM),
             nn.BatchNorm1d(DIM),
         )
         self.eval()
 
     def unnormalised(self, x: torch.Tensor) -> torch.Tensor:
-        """Frames [N, 3, 112, 112] in [-1, 1] -> embeddings [N, 512] of any length."""
-        return self.output_layer(self.body(self.input_layer(x)))
+        """Return embeddings [N, 512], of any length, of frames [N, 3, 112, 112] in [-1, 1]."""
+        x = self.input_layer(x)
+        x = self.body(x)
+        return self.output_layer(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Frames [N, 3, 112, 112] in [-1, 1] -> unit embeddings [N, 512]."""
+        """Return unit embeddings [N, 512] of frames [N, 3, 112, 112] in [-1, 1]."""
         x = self.unnormalised(x)
         return x / x.norm(dim=1, keepdim=True)
 
 
 def preprocess(frames: torch.Tensor) -> torch.Tensor:
-    """Frames uint8 [N, 3, H, W] RGB, whole -> float32 [N, 3, 112, 112] in [-1, 1]; bilinear, no antialiasing."""
+    """Resize whole frames, uint8 [N, 3, H, W] RGB -> float32 [N, 3, 112, 112] in [-1, 1]; bilinear, no antialiasing."""
     resized = F.interpolate(frames.float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
     return resized / 127.5 - 1
 
@@ -93,11 +108,14 @@ class ArcFaceEmbedder:
 
     dim = DIM
 
-    def __init__(self, network: ArcFace, name: str, checksum: str, device: torch.device | str = "cpu"):
+    def __init__(self, network: ArcFace, *, name: str, checksum: str, device: torch.device | str = "cpu"):
         self.network = network.to(device).requires_grad_(False)
-        self.name, self.checksum, self.device = name, checksum, torch.device(device)
+        self.name = name
+        self.checksum = checksum
+        self.device = torch.device(device)
 
     @torch.inference_mode()
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, 3, H, W] RGB on any device -> unit vectors float32 [N, 512] on the detector's."""
-        return self.network(preprocess(frames.to(self.device)))
+        """Embed frames, uint8 [N, 3, H, W] RGB on any device -> float32 [N, 512] of length 1 on the detector's."""
+        prepared = preprocess(frames.to(self.device))
+        return self.network(prepared)

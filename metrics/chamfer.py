@@ -13,7 +13,7 @@ OPAQUE = 0.5  # a point belongs to the surface where the opacity of its ray is a
 BLOCK = 512  # rows of the distance matrix in a GPU's memory at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChamferDistances:
     """Chamfer distances of pairs of views by two definitions: medians of squared distances, summed over directions.
 
@@ -47,48 +47,60 @@ def chamfer_distances(
     Raises:
         UserError: a point is not finite.
     """
-    points = torch.as_tensor(points).detach().flatten(1, -2)
-    opaque = torch.as_tensor(opacity, device=points.device).flatten(1) > OPAQUE
-    if not torch.isfinite(points).all():
+    clouds = torch.as_tensor(points).detach().flatten(1, -2)
+    opaque = torch.as_tensor(opacity, device=clouds.device).flatten(1) > OPAQUE
+    if not torch.isfinite(clouds).all():
         raise UserError("A surface point is not finite: check the geometry of this video.")
-    surfaces = [cloud[mask] for cloud, mask in zip(points, opaque, strict=True)]
-    masked = _directions(surfaces, surfaces, pairs)
-    # Opaque maps are all surface, so that there is only one answer.
-    directions = masked if opaque.all() else _directions(surfaces, list(points), pairs)
-    return ChamferDistances(masked.sum(axis=1) / bin_size**2, directions.sum(axis=1), directions)
+    surfaces = [cloud[mask] for cloud, mask in zip(clouds, opaque, strict=True)]
+    masked = _median_distances(surfaces, surfaces, pairs)
+    if opaque.all():
+        directions = masked  # all points are surface, so that there is only one answer
+    else:
+        directions = _median_distances(surfaces, list(clouds), pairs)
+    return ChamferDistances(
+        paper=masked.sum(axis=1) / bin_size**2,
+        reference=directions.sum(axis=1),
+        directions=directions,
+    )
 
 
 def nearest_squared(queries: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Squared distances [Q] in float64 from queries [Q, 3] to the nearest of points [N, 3], N >= 1.
+    """Return squared distances [Q] in float64 from queries [Q, 3] to the nearest of points [N, 3], N >= 1.
 
     On a CPU by a k-d tree, on a GPU by all distances in blocks of rows: bounded memory either way.
     """
-    queries, points = queries.double(), points.double()
-    if queries.device.type == "cpu":
-        distances, _ = KDTree(points.numpy()).query(queries.numpy())
-        return torch.from_numpy(distances).square()
-    return _nearest_squared_by_blocks(queries, points)
+    queries = queries.double()
+    points = points.double()
+    if queries.device.type != "cpu":
+        return _nearest_squared_by_blocks(queries, points)
+    tree = KDTree(points.numpy())
+    distances, _ = tree.query(queries.numpy())
+    return torch.from_numpy(distances).square()
 
 
 def _nearest_squared_by_blocks(queries: torch.Tensor, points: torch.Tensor, block: int = BLOCK) -> torch.Tensor:
-    """The same without a tree, on any device."""
-    mode = "donot_use_mm_for_euclid_dist"  # a * a + b * b - 2 a b cancels where points are close
-    return torch.cat(
-        [torch.cdist(rows, points, compute_mode=mode).amin(dim=1).square() for rows in queries.split(block)]
-    )
+    """Do the same without a tree, on any device."""
+    nearest = []
+    for rows in queries.split(block):
+        # The expansion a * a + b * b - 2 a b cancels where points are close.
+        distances = torch.cdist(rows, points, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest.append(distances.amin(dim=1))
+    return torch.cat(nearest).square()
 
 
-def _directions(
+def _median_distances(
     surfaces: list[torch.Tensor], clouds: list[torch.Tensor], pairs: Sequence[tuple[int, int]]
 ) -> np.ndarray:
-    """Medians [P, 2] of squared distances from surface a to cloud b, and from surface b to cloud a."""
-    return np.array(
-        [[_median_distance(surfaces[a], clouds[b]), _median_distance(surfaces[b], clouds[a])] for a, b in pairs]
-    )
+    """Return medians [P, 2] of squared distances from surface a to cloud b, and from surface b to cloud a."""
+    medians = np.empty([len(pairs), 2])
+    for row, (a, b) in enumerate(pairs):
+        medians[row, 0] = _median_distance(surfaces[a], clouds[b])
+        medians[row, 1] = _median_distance(surfaces[b], clouds[a])
+    return medians
 
 
 def _median_distance(queries: torch.Tensor, points: torch.Tensor) -> float:
-    """Lower median of the squared distances from queries [Q, 3] to points [N, 3]; NaN where there are none."""
-    if min(len(queries), len(points)) == 0:
+    """Return the lower median of squared distances from queries [Q, 3] to points [N, 3]; NaN where there are none."""
+    if len(queries) == 0 or len(points) == 0:
         return float("nan")
     return float(nearest_squared(queries, points).median())

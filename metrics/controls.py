@@ -10,14 +10,17 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from metrics import pose, variety
+from metrics.options import EvaluationOptions, EvaluationSubject
+from metrics.per_video import PerVideoJob, compute_per_video
 from metrics.protocols import Request
 from metrics.results import Result
-from metrics.rows import Job, compute_rows
-from metrics.setting import Setting, Subject
 from torch_utils import distributed
+from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import DEFAULT_FPS
 
 PROCEDURAL_VIDEOS = 64  # whose own diversity and motion are reported beside the generator's
+
+Row = Callable[[int], np.ndarray]  # the numbers of a video
 
 
 class Controls:
@@ -26,99 +29,142 @@ class Controls:
     Videos are those of `gen_videos.py --seeds` where the seed is 0.
     """
 
-    def __init__(self, subject: Subject, setting: Setting):
-        self.subject, self.setting = subject, setting
+    def __init__(self, subject: EvaluationSubject, options: EvaluationOptions):
+        self.subject = subject
+        self.options = options
 
     def check(self, requests: Sequence[Request]) -> None:
-        """UserError for what is missing."""
+        """Raise UserError where something is missing."""
         for request in requests:
             if self.subject.snapshot is None:
                 raise UserError(f"{request.metric} asks a generator for views of its own choice: give --network.")
 
     def results(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """A score for each request. Every process must go through all of them."""
+        """Yield a score for each request. Every process must go through all of them."""
         for request in requests:
-            yield self._pose(request) if request.kind == "pose" else self._variety(request)
+            assert self.subject.snapshot is not None
+            if request.kind == "pose":
+                yield self._pose(request, self.subject.snapshot)
+            elif request.kind == "diversity":
+                yield self._diversity(request, self.subject.snapshot)
+            else:
+                yield self._motion(request, self.subject.snapshot)
 
-    def _pose(self, request: Request) -> Result:
-        started, snapshot, seed = time.perf_counter(), self.subject.snapshot, self.setting.seed
-        regressor = _regressor(min(snapshot.config.generator.img_resolution, pose.SIDE))
+    def _pose(self, request: Request, snapshot: Snapshot) -> Result:
+        started = time.perf_counter()
+        side = min(snapshot.config.generator.img_resolution, pose.SIDE)
+        regressor = _trained_regressor(side)
         checksum = _checksum(regressor)
-        row = partial(pose.pose_row, snapshot, regressor, seed)
-        found = pose.pose_errors(self._rows(request, row, pose.WIDTH, {"regressor": checksum}))
+        row = partial(pose.pose_row, snapshot, regressor, self.options.seed)
+        rows = self._rows(request, row, pose.WIDTH, regressor=checksum)
+        estimate = pose.pose_errors(rows)
         floor = regressor.floor
         details = {
-            **found.details,
+            **estimate.details,
             "floor": floor.value,
             "floor_error": floor.standard_error,
             **{f"floor_{name}": value for name, value in floor.details.items()},
         }
         return self._result(
-            request, found, started, details, {"cameras": pose.CAMERAS}, f"pose-regressor-{regressor.side}", checksum
+            request,
+            estimate,
+            seconds=time.perf_counter() - started,
+            details=details,
+            protocol={"cameras": pose.CAMERAS},
+            detector=f"pose-regressor-{regressor.side}",
+            checksum=checksum,
         )
 
-    def _variety(self, request: Request) -> Result:
-        started, seed, dataset = time.perf_counter(), self.setting.seed, self.setting.dataset
-        fps = dataset.clips[0].fps if dataset else DEFAULT_FPS
-        generated, procedural = {
-            "diversity": (variety.diversity_row, variety.procedural_diversity_row),
-            "motion": (variety.motion_row, partial(variety.procedural_motion_row, fps)),
-        }[request.kind]
-        rows = self._rows(request, partial(generated, self.subject.snapshot, seed), variety.WIDTH, {})
-        own = Job(
-            f"{request.kind}, procedural heads",
-            {"control": request.kind, "seed": seed, "fps": fps},
-            PROCEDURAL_VIDEOS,
-            variety.WIDTH,
-            partial(procedural, seed),
-            np.stack,
-        )
-        level = variety.mean_estimate(compute_rows(own, self.setting.cache).values)
-        details = {"procedural": level.value, "procedural_error": level.standard_error}
-        feature = f"CIELAB, {variety.FEATURE_SIDE} x {variety.FEATURE_SIDE}"
-        return self._result(request, variety.mean_estimate(rows), started, details, {"feature": feature})
+    def _diversity(self, request: Request, snapshot: Snapshot) -> Result:
+        row = partial(variety.diversity_row, snapshot, self.options.seed)
+        procedural_row = partial(variety.procedural_diversity_row, self.options.seed)
+        return self._variety(request, row, procedural_row)
 
-    def _rows(self, request: Request, row: Callable[[int], np.ndarray], width: int, key: dict[str, Any]) -> np.ndarray:
-        """Rows [N, width]; all the work is in `row`, for one video at a time."""
-        key = {"control": request.kind, "snapshot": self.subject.checksum, "seed": self.setting.seed, **key}
-        job = Job(request.metric, key, request.videos, width, row, np.stack)
-        return compute_rows(job, self.setting.cache_for(self.subject)).values
+    def _motion(self, request: Request, snapshot: Snapshot) -> Result:
+        row = partial(variety.motion_row, snapshot, self.options.seed)
+        procedural_row = partial(variety.procedural_motion_row, self._fps(), self.options.seed)
+        return self._variety(request, row, procedural_row)
+
+    def _variety(self, request: Request, row: Row, procedural_row: Row) -> Result:
+        """Score a generator's videos, and procedural ones."""
+        started = time.perf_counter()
+        estimate = variety.mean_estimate(self._rows(request, row, variety.WIDTH))
+        job = PerVideoJob(
+            label=f"{request.kind}, procedural heads",
+            key={"control": request.kind, "seed": self.options.seed, "fps": self._fps()},
+            videos=PROCEDURAL_VIDEOS,
+            width=variety.WIDTH,
+            load=procedural_row,
+            compute=np.stack,
+        )
+        procedural = variety.mean_estimate(compute_per_video(job, self.options.cache_folder).values)
+        return self._result(
+            request,
+            estimate,
+            seconds=time.perf_counter() - started,
+            details={"procedural": procedural.value, "procedural_error": procedural.standard_error},
+            protocol={"feature": f"CIELAB, {variety.FEATURE_SIDE} x {variety.FEATURE_SIDE}"},
+        )
+
+    def _fps(self) -> float:
+        """Frames a second of the dataset's first clip."""
+        dataset = self.options.dataset
+        return DEFAULT_FPS if dataset is None else dataset.clips[0].fps
+
+    def _rows(self, request: Request, row: Row, width: int, **key: Any) -> np.ndarray:
+        """Compute rows [N, width] of the generator's videos; all the work is in `row`, for one video at a time."""
+        job = PerVideoJob(
+            label=request.metric,
+            key={
+                "control": request.kind,
+                "snapshot": self.subject.checksum,
+                "seed": self.options.seed,
+                **key,
+            },
+            videos=request.videos,
+            width=width,
+            load=row,
+            compute=np.stack,
+        )
+        return compute_per_video(job, self.options.cache_folder_for(self.subject)).values
 
     def _result(
         self,
         request: Request,
-        found: variety.Estimate,
-        started: float,
-        details: dict[str, float],
+        estimate: variety.Estimate,
+        *,
+        seconds: float,
+        details: dict[str, float | None],
         protocol: dict[str, Any],
         detector: str | None = None,
         checksum: str | None = None,
     ) -> Result:
-        dataset = self.setting.dataset
+        dataset = self.options.dataset
         return Result(
-            request.metric,
-            found.value,
-            found.standard_error,
-            request.videos,
-            time.perf_counter() - started,
-            {"videos": request.videos, "seed": self.setting.seed, **protocol},
-            {"source": "generator", "snapshot": self.subject.checksum},
-            dataset and dataset.fingerprint(),
-            detector,
-            checksum,
+            metric=request.metric,
+            value=estimate.value,
+            standard_error=estimate.standard_error,
+            samples=request.videos,
+            seconds=seconds,
+            protocol={"videos": request.videos, "seed": self.options.seed, **protocol},
+            source={"source": "generator", "snapshot": self.subject.checksum},
+            dataset=None if dataset is None else dataset.fingerprint(),
+            detector=detector,
+            detector_checksum=checksum,
             details=details,
         )
 
 
 @lru_cache(maxsize=1)
-def _regressor(side: int) -> pose.PoseRegressor:
-    """Trained once, however many snapshots a training run scores; the instrument is the same for every seed."""
+def _trained_regressor(side: int) -> pose.PoseRegressor:
+    """Train it once, however many snapshots a training run scores; the instrument is the same for every seed."""
     regressor = pose.train_pose_regressor(side, progress=distributed.is_main())
     distributed.broadcast(regressor.state_dict().values())  # processes may run on different processors
     return regressor
 
 
 def _checksum(regressor: pose.PoseRegressor) -> str:
+    """Return the sha256 of a regressor's weights."""
     digest = hashlib.sha256()
     for value in regressor.state_dict().values():
         digest.update(value.numpy().tobytes())

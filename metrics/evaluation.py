@@ -1,35 +1,57 @@
 """An evaluation: metrics asked for, on a snapshot or on files, against a dataset; every number as a `Result`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from metrics.controls import Controls
-from metrics.fvd import Distances
+from metrics.fvd import VideoDistances
 from metrics.multiview_scores import MultiviewScores
+from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import CONTROLS, DISTRIBUTION, MULTIVIEW, Request
 from metrics.results import Result
-from metrics.setting import Setting, Subject
 from torch_utils import distributed
 
-FAMILIES = ((DISTRIBUTION, Distances), (MULTIVIEW, MultiviewScores), (CONTROLS, Controls))
+
+class Family(Protocol):
+    """Metrics that are computed together, of one subject."""
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """Load the detectors; raise UserError where something is missing."""
+
+    def results(self, requests: Sequence[Request]) -> Iterator[Result]:
+        """Yield a result for each request."""
 
 
-def evaluate(requests: Sequence[Request], subject: Subject, setting: Setting) -> Iterator[Result]:
-    """Results as they are finished, family by family. Every process must go through all of them.
+FAMILIES: list[tuple[tuple[str, ...], Callable[[EvaluationSubject, EvaluationOptions], Family]]] = [
+    (DISTRIBUTION, VideoDistances),
+    (MULTIVIEW, MultiviewScores),
+    (CONTROLS, Controls),
+]
+
+
+def evaluate(requests: Sequence[Request], subject: EvaluationSubject, options: EvaluationOptions) -> Iterator[Result]:
+    """Yield results as they are finished, family by family. Every process must go through all of them.
 
     Raises:
-        UserError: what a metric needs is missing; told before any work.
+        UserError: what a metric needs is missing; before any work.
     """
-    for scorer, wanted in ready(requests, subject, setting):
-        yield from scorer.results(wanted)
+    for family, wanted in prepare(requests, subject, options):
+        yield from family.results(wanted)
 
 
-def ready(requests: Sequence[Request], subject: Subject, setting: Setting):
-    """Families with what is asked of each, their detectors loaded. UserError where something is missing."""
-    work = [
-        (family(subject, setting), [request for request in requests if request.kind in kinds])
-        for kinds, family in FAMILIES
-    ]
+def prepare(
+    requests: Sequence[Request], subject: EvaluationSubject, options: EvaluationOptions
+) -> list[tuple[Family, list[Request]]]:
+    """Return the families with what is asked of each, their detectors loaded.
+
+    Raises:
+        UserError: what a metric needs is missing; on every process.
+    """
+    work = []
+    for kinds, make_family in FAMILIES:
+        wanted = [request for request in requests if request.kind in kinds]
+        work.append((make_family(subject, options), wanted))
     with distributed.fail_together():
-        for scorer, wanted in work:
-            scorer.check(wanted)
+        for family, wanted in work:
+            family.check(wanted)
     return work

@@ -10,6 +10,9 @@ JACKKNIFE_GROUPS = 20  # a standard error from 20 groups is itself known to abou
 KERNEL_BLOCK = 1024  # rows of the kernel matrix in memory at a time, and columns
 
 
+# --- Moments of features ----------------------------------------------------------------------------------------------
+
+
 class FeatureMoments:
     """Number, sum and sum of outer products of features: all that a Frechet distance asks of any number of videos.
 
@@ -23,7 +26,7 @@ class FeatureMoments:
 
     @classmethod
     def of(cls, features: torch.Tensor) -> "FeatureMoments":
-        """The moments of features [N, D]."""
+        """Return the moments of features [N, D]."""
         moments = cls(features.shape[1])
         moments.add(features)
         return moments
@@ -55,16 +58,17 @@ class FeatureMoments:
         self.outer += other.outer
 
     def without(self, part: "FeatureMoments") -> "FeatureMoments":
-        """New moments of what is left when a part that was counted in is taken out."""
+        """Return new moments of what is left when a part that was counted in is taken out."""
         _check_dimensions(self, part)
         left = FeatureMoments(self.dimension)
-        left.count, left.total = self.count - part.count, self.total - part.total
+        left.count = self.count - part.count
+        left.total = self.total - part.total
         left.outer = self.outer - part.outer
         return left
 
     @property
     def mean(self) -> torch.Tensor:
-        """[D]"""
+        """[D]. Raises UserError for no item."""
         self._require(1, "mean")
         return self.total / self.count
 
@@ -87,101 +91,12 @@ class FeatureMoments:
         )
 
     def _require(self, items: int, what: str) -> None:
-        if self.num < items:
-            raise UserError(
-                f"A {what} of features needs at least {items} video{'s' if items > 1 else ''}, "
-                f"but there {'is' if self.num == 1 else 'are'} {self.num}: give more videos."
-            )
-
-
-@dataclass(frozen=True)
-class Frechet:
-    """A Frechet distance and its parts: value = mean_term + trace_a + trace_b - 2 trace_root."""
-
-    value: float
-    mean_term: float  # |m_a - m_b|^2
-    trace_a: float
-    trace_b: float
-    trace_root: float  # tr sqrt(C_a C_b)
-
-
-@dataclass(frozen=True)
-class KernelDistance:
-    """An unbiased squared maximum mean discrepancy: near zero, also below it, for two samples of one distribution."""
-
-    value: float
-    standard_error: float  # NaN where a set has fewer than 3 items
-
-
-@dataclass(frozen=True)
-class _Gaussian:
-    mean: torch.Tensor  # [D]
-    trace: torch.Tensor  # of the covariance
-    factor: torch.Tensor  # F [D, rank] with F F^T = covariance
-
-
-def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> Frechet:
-    """Squared 2-Wasserstein distance of the Gaussians with these moments (FID: Heusel 2017; FVD: Unterthiner 2018).
-
-    tr sqrt(C_a C_b) is the sum of the singular values of F_a^T F_b with C = F F^T, which are the square roots of the
-    eigenvalues of C_b^(1/2) C_a C_b^(1/2) without squaring first. Nothing turns complex, and singular covariances cost
-    no accuracy, where a matrix root of the product is wrong by 1e-5 to 1e-4.
-
-    Raises:
-        UserError: fewer than two items, or features of different lengths.
-    """
-    _check_dimensions(a, b)
-    return _between(_gaussian(a), _gaussian(b))
-
-
-def frechet_standard_error(a: torch.Tensor, b: torch.Tensor | FeatureMoments, groups: int = JACKKNIFE_GROUPS) -> float:
-    """Standard error of the Frechet distance of features, by the delete-a-group jackknife.
-
-    Each set is cut into `groups` runs of neighbours; the distance is taken again without each of them; the variances of
-    both sets add up. It says how much the value would vary over other draws of as many videos, and errs on the large
-    side (by 15 to 45 % in simulations; every jackknife does: Efron and Stein 1981). It does not cover the bias of small
-    samples (see `FeatureMoments.shortage`), which is common to all draws.
-
-    Args:
-        a: [N, D], N >= 3, in an order that does not depend on the number of ranks.
-        b: [M, D], M >= 3, or moments, which then count as known exactly.
-        groups: at most; no more than there are items.
-    """
-    known = b if isinstance(b, FeatureMoments) else FeatureMoments.of(b)
-    variance = _jackknife_variance(a, _gaussian(known), groups)
-    if not isinstance(b, FeatureMoments):
-        variance += _jackknife_variance(b, _gaussian(FeatureMoments.of(a)), groups)
-    return variance**0.5
-
-
-def kernel_distance(a: torch.Tensor, b: torch.Tensor, block: int = KERNEL_BLOCK) -> KernelDistance:
-    """Unbiased MMD^2 of all pairs with the kernel (x . y / D + 1)^3 (KID: Binkowski et al. 2018, section 4).
-
-    Usable with hundreds of videos, since its expectation does not depend on their number. The standard error is the
-    leave-one-out jackknife of a two-sample U-statistic (Arvesen 1969), from sums of the kernel's rows and columns; it
-    errs on the large side, by up to 40 % where both sets come from one distribution.
-
-    Args:
-        a: [N, D], N >= 2.  b: [M, D], M >= 2.
-        block: the kernel matrix is computed in blocks of this many rows and columns.
-
-    Raises:
-        UserError: fewer than two items, or features of different lengths.
-    """
-    if a.shape[1] != b.shape[1]:
-        raise _other_dimension(a.shape[1], b.shape[1])
-    if min(len(a), len(b)) < 2:
-        raise UserError(
-            f"A kernel distance needs at least 2 videos on both sides, but there are {len(a)} and {len(b)}"
-            ": give more videos."
-        )
-    a, b = a.detach().double(), b.detach().double()
-    n, m = len(a), len(b)
-    within_a, within_b = _sums_within(a, block), _sums_within(b, block)
-    rows, columns = _kernel_sums(a, b, block)
-    value = within_a.sum() / (n * (n - 1)) + within_b.sum() / (m * (m - 1)) - 2 * rows.sum() / (n * m)
-    variance = _leave_one_out_variance(within_a, rows, m) + _leave_one_out_variance(within_b, columns, n)
-    return KernelDistance(float(value), float(variance) ** 0.5)
+        """Raise UserError where there are fewer items than `what` needs."""
+        if self.num >= items:
+            return
+        videos = "1 video" if items == 1 else f"{items} videos"
+        verb = "is" if self.num == 1 else "are"
+        raise UserError(f"A {what} of features needs at least {videos}, but there {verb} {self.num}: give more videos.")
 
 
 def _check_dimensions(a: FeatureMoments, b: FeatureMoments) -> None:
@@ -193,53 +108,174 @@ def _other_dimension(a: int, b: int) -> UserError:
     return UserError(f"Features of {a} and of {b} numbers cannot be compared: use statistics of the same detector.")
 
 
+# --- Frechet distance -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrechetDistance:
+    """A Frechet distance and its parts: value = mean_term + trace_a + trace_b - 2 trace_root."""
+
+    value: float
+    mean_term: float  # |m_a - m_b|^2
+    trace_a: float
+    trace_b: float
+    trace_root: float  # tr sqrt(C_a C_b)
+
+
+@dataclass(frozen=True)
+class _Gaussian:
+    mean: torch.Tensor  # [D]
+    trace: torch.Tensor  # of the covariance
+    factor: torch.Tensor  # F [D, rank] with F F^T = covariance
+
+
+def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> FrechetDistance:
+    """Compute the squared 2-Wasserstein distance of the Gaussians with these moments.
+
+    It is the distance of FID (Heusel 2017) and FVD (Unterthiner 2018). tr sqrt(C_a C_b) is the sum of the singular
+    values of F_a^T F_b with C = F F^T, which are the square roots of the eigenvalues of C_b^(1/2) C_a C_b^(1/2) without
+    squaring first. Nothing turns complex, and singular covariances cost no accuracy, where a matrix root of the product
+    is wrong by 1e-5 to 1e-4.
+
+    Raises:
+        UserError: fewer than two items, or features of different lengths.
+    """
+    _check_dimensions(a, b)
+    return _distance_between(_gaussian(a), _gaussian(b))
+
+
 def _gaussian(moments: FeatureMoments) -> _Gaussian:
-    mean, cov = moments.mean, moments.cov
+    mean = moments.mean
+    cov = moments.cov
     values, vectors = torch.linalg.eigh(cov)
     # What rounding leaves of zero eigenvalues, in the sums and their decomposition: the root of it is not small.
-    noise = len(values) * torch.finfo(values.dtype).eps * (values[-1] + mean.square().sum())
+    largest = values[-1] + mean.square().sum()
+    noise = len(values) * torch.finfo(values.dtype).eps * largest
     kept = values > noise
-    return _Gaussian(mean, cov.trace(), vectors[:, kept] * values[kept].sqrt())
+    roots = values[kept].sqrt()
+    return _Gaussian(mean, cov.trace(), vectors[:, kept] * roots)
 
 
-def _between(a: _Gaussian, b: _Gaussian) -> Frechet:
-    mean_term = (a.mean - b.mean).square().sum()
-    root = torch.linalg.svdvals(a.factor.T @ b.factor).sum()
-    value = mean_term + a.trace + b.trace - 2 * root
-    return Frechet(*(float(x) for x in (value, mean_term, a.trace, b.trace, root)))
+def _distance_between(a: _Gaussian, b: _Gaussian) -> FrechetDistance:
+    difference = a.mean - b.mean
+    mean_term = difference.square().sum()
+    trace_root = torch.linalg.svdvals(a.factor.T @ b.factor).sum()
+    value = mean_term + a.trace + b.trace - 2 * trace_root
+    return FrechetDistance(
+        value=float(value),
+        mean_term=float(mean_term),
+        trace_a=float(a.trace),
+        trace_b=float(b.trace),
+        trace_root=float(trace_root),
+    )
+
+
+def frechet_standard_error(a: torch.Tensor, b: torch.Tensor | FeatureMoments, groups: int = JACKKNIFE_GROUPS) -> float:
+    """Estimate the standard error of the Frechet distance of features, by the delete-a-group jackknife.
+
+    Each set is cut into `groups` runs of neighbours; the distance is taken again without each of them; the variances of
+    both sets add up. It says how much the value would vary over other draws of as many videos, and errs on the large
+    side (by 15 to 45 % in simulations; every jackknife does: Efron and Stein 1981). It does not cover the bias of small
+    samples (see `FeatureMoments.shortage`), which is common to all draws.
+
+    Args:
+        a: [N, D], N >= 3, in an order that does not depend on the number of ranks.
+        b: [M, D], M >= 3, or moments, which then count as known exactly.
+        groups: at most; no more than there are items.
+    """
+    if isinstance(b, FeatureMoments):
+        variance = _jackknife_variance(a, _gaussian(b), groups)
+    else:
+        variance = _jackknife_variance(a, _gaussian(FeatureMoments.of(b)), groups)
+        variance += _jackknife_variance(b, _gaussian(FeatureMoments.of(a)), groups)
+    return variance**0.5
 
 
 def _jackknife_variance(features: torch.Tensor, other: _Gaussian, groups: int) -> float:
-    """Variance of the distance to `other` over draws of features [N, D]."""
-    if len(features) < 3:
+    """Estimate the variance of the distance to `other` over draws of features [N, D]."""
+    items = len(features)
+    if items < 3:
         raise UserError(
-            f"A standard error of the Frechet distance needs at least 3 videos, but there are "
-            f"{len(features)}: give more videos."
+            f"A standard error of the Frechet distance needs at least 3 videos, but there are {items}"
+            ": give more videos."
         )
-    parts = [FeatureMoments.of(part) for part in features.tensor_split(min(groups, len(features)))]
+    parts = [FeatureMoments.of(part) for part in features.tensor_split(min(groups, items))]
     whole = FeatureMoments(features.shape[1])
     for part in parts:
         whole.merge(part)
-    values = torch.tensor(
-        [_between(_gaussian(whole.without(part)), other).value for part in parts], dtype=torch.float64
-    )
+    values = torch.empty(len(parts), dtype=torch.float64)
+    for index, part in enumerate(parts):
+        rest = _gaussian(whole.without(part))
+        values[index] = _distance_between(rest, other).value
     return float((len(parts) - 1) * values.var(correction=0))
 
 
+# --- Kernel distance --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KernelDistance:
+    """An unbiased squared maximum mean discrepancy: near zero, also below it, for two samples of one distribution."""
+
+    value: float
+    standard_error: float  # NaN where a set has fewer than 3 items
+
+
+def kernel_distance(a: torch.Tensor, b: torch.Tensor, block: int = KERNEL_BLOCK) -> KernelDistance:
+    """Compute the unbiased MMD^2 with the kernel (x . y / D + 1)^3 of all pairs (KID: Binkowski et al. 2018, sec. 4).
+
+    Usable with hundreds of videos, since its expectation does not depend on their number. The standard error is the
+    leave-one-out jackknife of a two-sample U-statistic (Arvesen 1969), from sums of the kernel's rows and columns; it
+    errs on the large side, by up to 40 % where both sets come from one distribution.
+
+    Args:
+        a: [N, D], N >= 2.
+        b: [M, D], M >= 2.
+        block: the kernel matrix is computed in blocks of this many rows and columns.
+
+    Raises:
+        UserError: fewer than two items, or features of different lengths.
+    """
+    if a.shape[1] != b.shape[1]:
+        raise _other_dimension(a.shape[1], b.shape[1])
+    n = len(a)
+    m = len(b)
+    if min(n, m) < 2:
+        raise UserError(
+            f"A kernel distance needs at least 2 videos on both sides, but there are {n} and {m}: give more videos."
+        )
+    a = a.detach().double()
+    b = b.detach().double()
+    within_a = _sums_within(a, block)
+    within_b = _sums_within(b, block)
+    rows, columns = _kernel_sums(a, b, block)
+    mean_a = within_a.sum() / (n * (n - 1))
+    mean_b = within_b.sum() / (m * (m - 1))
+    value = mean_a + mean_b - 2 * rows.sum() / (n * m)
+    variance = _leave_one_out_variance(within_a, rows, m)
+    variance += _leave_one_out_variance(within_b, columns, n)
+    return KernelDistance(float(value), float(variance) ** 0.5)
+
+
 def _kernel_sums(a: torch.Tensor, b: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums of the kernel matrix of [N, D] and [M, D] along its rows [N] and its columns [M]."""
-    rows, columns = a.new_zeros(len(a)), b.new_zeros(len(b))
+    """Sum the kernel matrix of [N, D] and [M, D] along its rows [N] and its columns [M]."""
+    rows = a.new_zeros(len(a))
+    columns = b.new_zeros(len(b))
     for i in range(0, len(a), block):
+        some_a = a[i : i + block]
         for j in range(0, len(b), block):
-            kernel = _kernel(a[i : i + block] @ b[j : j + block].T, a.shape[1])
+            some_b = b[j : j + block]
+            kernel = _kernel(some_a @ some_b.T, a.shape[1])
             rows[i : i + block] += kernel.sum(dim=1)
             columns[j : j + block] += kernel.sum(dim=0)
     return rows, columns
 
 
 def _sums_within(x: torch.Tensor, block: int) -> torch.Tensor:
-    """Sums [N] of each item's kernel with all the others."""
-    return _kernel_sums(x, x, block)[0] - _kernel(x.square().sum(dim=1), x.shape[1])
+    """Sum each item's kernel with all the others, [N]."""
+    with_itself = _kernel(x.square().sum(dim=1), x.shape[1])
+    rows, _ = _kernel_sums(x, x, block)
+    return rows - with_itself
 
 
 def _kernel(products: torch.Tensor, dimension: int) -> torch.Tensor:
@@ -247,11 +283,17 @@ def _kernel(products: torch.Tensor, dimension: int) -> torch.Tensor:
 
 
 def _leave_one_out_variance(within: torch.Tensor, between: torch.Tensor, others: int) -> torch.Tensor:
-    """Jackknife variance over one set; `within` and `between` [n] are its items' kernel sums with their own set and
-    with the other set of `others` items."""
+    """Estimate the variance over one set by the jackknife.
+
+    Args:
+        within: [n] sums of the items' kernels with their own set.
+        between: [n] sums with the other set.
+        others: number of items in the other set.
+    """
     n = len(within)
     if n < 3:
         return within.new_tensor(float("nan"))
     left_within = (within.sum() - 2 * within) / ((n - 1) * (n - 2))
     left_between = (between.sum() - between) / ((n - 1) * others)
-    return (n - 1) * (left_within - 2 * left_between).var(correction=0)
+    left = left_within - 2 * left_between
+    return (n - 1) * left.var(correction=0)

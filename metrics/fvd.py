@@ -2,188 +2,289 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from detectors import VideoFeatures, load_video_detector
+from detectors import VideoEmbedder
 from dnnlib.errors import UserError
 from metrics.frechet import FeatureMoments, frechet_distance, frechet_standard_error, kernel_distance
-from metrics.protocols import Request
+from metrics.options import EvaluationOptions, EvaluationSubject
+from metrics.per_video import PerVideoJob, compute_per_video
+from metrics.protocols import FvdStyle, Request
 from metrics.results import Result
-from metrics.rows import Job, compute_rows
-from metrics.setting import Setting, Subject
 from metrics.statistics_files import Source, Statistics, load_statistics, read_reference_pickle, save_statistics
-from metrics.video_sources import DatasetVideos, FolderVideos, GeneratedVideos, VideoSource
+from metrics.video_sources import DatasetVideos, FolderVideos, GeneratedVideos, VideoSource, Window
 from torch_utils import distributed
 
 LEAST_FOR_ERROR = 3  # videos on each side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Features:
-    """Features of one side: of each video, or (statistics made elsewhere) their moments alone."""
+    """Features of the real or of the scored videos: of each, or (statistics made elsewhere) their moments alone."""
 
     moments: FeatureMoments
     each: torch.Tensor | None  # float64 [N, D]
     source: dict[str, Any]
-    skipped: tuple[str, ...] = ()  # why videos could not be had
+    skipped: tuple[str, ...] = ()  # reasons, one for each missing or damaged video
 
 
-class Distances:
-    """FVD and KVD of one subject; features are had once, however many distances need them."""
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """What a result says of a distance: the number, its parts, and what to beware of."""
 
-    def __init__(self, subject: Subject, setting: Setting):
-        self.subject, self.setting = subject, setting
-        self._detectors: dict[str, VideoFeatures] = {}
-        self._features: dict[tuple, Features] = {}
+    value: float
+    standard_error: float | None
+    details: dict[str, float | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+# --- From requests to results -----------------------------------------------------------------------------------------
+
+
+class VideoDistances:
+    """FVD and KVD of one subject; features are computed once, however many distances need them."""
+
+    def __init__(self, subject: EvaluationSubject, options: EvaluationOptions):
+        self.subject = subject
+        self.options = options
+        self._detectors: dict[FvdStyle, VideoEmbedder] = {}
+        self._features: dict[tuple[str, int, Window, FvdStyle], Features] = {}
 
     def check(self, requests: Sequence[Request]) -> None:
-        """UserError for what is missing; loads the detectors."""
+        """Load the detectors; raise UserError where something is missing."""
         for request in requests:
-            if self.subject.snapshot is None and self.subject.videos is None:
+            if self.subject.snapshot is None and self.subject.video_folder is None:
                 raise UserError(f"{request.metric} scores videos: give --network or --videos.")
-            if self.setting.dataset is None and self.setting.real_stats is None:
+            if self.options.dataset is None and self.options.real_stats is None:
                 raise UserError(f"{request.metric} compares with real videos: give --data or --real-stats.")
             self._detector(request)
-            self._real(request)
-            self._fake(request)
+            if self.options.real_stats:
+                self._read_real_statistics(request, self.options.real_stats)
+            else:
+                self._real_videos(request)
+            self._scored_videos(request)
 
     def results(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """A distance for each request."""
+        """Yield a distance for each request."""
         for request in requests:
             started = time.perf_counter()
-            fake = self._of(request, "scored", self._fake(request))
-            real = self._real(request)
-            if not isinstance(real, Features):
-                real = self._of(request, "real", real)
+            scored = self._features_of("scored", request, self._scored_videos(request))
+            if self.options.real_stats:
+                real = self._read_real_statistics(request, self.options.real_stats)
+            else:
+                real = self._features_of("real", request, self._real_videos(request))
                 with distributed.fail_together():
-                    self._save(request, real)
-            dataset = self.setting.dataset.fingerprint() if self.setting.dataset else None
+                    self._save_real_statistics(request, real)
             with distributed.fail_together():
-                result = compare(request, fake, real, self._detector(request), started, dataset)
+                result = self._result(request, scored, real, started)
             yield result
 
-    def _detector(self, request: Request) -> VideoFeatures:
-        if request.style not in self._detectors:
-            setting = self.setting
-            self._detectors[request.style] = load_video_detector(
-                request.style, setting.weights, setting.detectors, setting.device
+    def _detector(self, request: Request) -> VideoEmbedder:
+        style = request.style
+        if style not in self._detectors:
+            self._detectors[style] = style.load_detector(
+                kind=self.options.detector_weights,
+                folder=self.options.detector_folder,
+                device=self.options.device,
             )
-        return self._detectors[request.style]
+        return self._detectors[style]
 
-    def _of(self, request: Request, side: str, source: VideoSource) -> Features:
-        key = side, request.videos, request.window, request.style
+    def _scored_videos(self, request: Request) -> VideoSource:
+        snapshot = self.subject.snapshot
+        if snapshot is None:
+            assert self.subject.video_folder is not None
+            return FolderVideos(self.subject.video_folder, request.window)
+        dataset = self.options.dataset
+        if dataset is None:
+            cameras = list(snapshot.camera_bank.numpy())
+        else:
+            cameras = [clip.cameras for clip in dataset.clips]
+        return GeneratedVideos(
+            snapshot,
+            self.subject.checksum,
+            cameras=cameras,
+            window=request.window,
+            storage=request.style.storage,
+            seed=self.options.seed,
+        )
+
+    def _real_videos(self, request: Request) -> VideoSource:
+        assert self.options.dataset is not None
+        return DatasetVideos(
+            self.options.dataset,
+            request.window,
+            every_clip_once=request.style.every_clip_once,
+        )
+
+    def _features_of(self, side: str, request: Request, source: VideoSource) -> Features:
+        """Return the features of the "scored" or the "real" videos."""
+        key = (side, request.videos, request.window, request.style)
         if key not in self._features:
-            label = f"{request.metric}, {side} videos"
-            cache = self.setting.cache_for(self.subject) if side == "scored" else self.setting.cache
+            if side == "scored":
+                cache_folder = self.options.cache_folder_for(self.subject)
+            else:
+                cache_folder = self.options.cache_folder
             self._features[key] = video_features(
-                source, request, self._detector(request), label, cache, self.setting.batch
+                source,
+                request,
+                detector=self._detector(request),
+                label=f"{request.metric}, {side} videos",
+                cache_folder=cache_folder,
+                batch=self.options.batch,
             )
         return self._features[key]
 
-    def _fake(self, request: Request) -> VideoSource:
-        snapshot, dataset = self.subject.snapshot, self.setting.dataset
-        if snapshot is None:
-            return FolderVideos(self.subject.videos, request.window)
-        cameras = [clip.cameras for clip in dataset.clips] if dataset else list(snapshot.camera_bank.numpy())
-        return GeneratedVideos(
-            snapshot, self.subject.checksum, cameras, request.window, self.setting.seed, request.style
+    def _read_real_statistics(self, request: Request, path: Path) -> Features:
+        if path.suffix == ".pkl":
+            moments = read_reference_pickle(path)
+            return Features(moments=moments, each=None, source={"source": "statistics", "file": path.name})
+        detector = self._detector(request)
+        statistics = load_statistics(path, detector.name, detector.checksum, protocol_name(request))
+        each = statistics.features
+        return Features(
+            moments=statistics.moments,
+            each=None if each is None else each.double(),
+            source={"source": "statistics", "dataset": statistics.source.dataset},
         )
 
-    def _real(self, request: Request) -> VideoSource | Features:
-        if self.setting.real_stats:
-            return self._known(request)
-        return DatasetVideos(self.setting.dataset, request.window, every_clip_once=request.style == "stylegan-v")
+    def _save_real_statistics(self, request: Request, real: Features) -> None:
+        """Write the statistics on the main process, where they are asked for."""
+        if self.options.save_real_stats is None or not distributed.is_main():
+            return
+        assert self.options.dataset is not None
+        detector = self._detector(request)
+        source = Source(
+            detector=detector.name,
+            checksum=detector.checksum,
+            protocol=protocol_name(request),
+            dataset=self.options.dataset.fingerprint(),
+        )
+        save_statistics(self.options.save_real_stats, Statistics(source, real.moments, real.each))
 
-    def _known(self, request: Request) -> Features:
-        path, detector = self.setting.real_stats, self._detector(request)
-        if path.suffix == ".pkl":
-            return Features(read_reference_pickle(path), None, {"source": "statistics", "file": path.name})
-        found = load_statistics(path, detector.name, detector.checksum, protocol_name(request))
-        each = None if found.features is None else found.features.double()
-        return Features(found.moments, each, {"source": "statistics", "dataset": found.source.dataset})
+    def _result(self, request: Request, scored: Features, real: Features, started: float) -> Result:
+        """Compute a distance. Raises UserError where there are too few videos, or KVD has moments alone."""
+        if request.kind == "fvd":
+            distance = frechet_video_distance(scored, real)
+        else:
+            distance = kernel_video_distance(scored, real)
+        warnings = list(distance.warnings)
+        for features, side in ((scored, "scored"), (real, "real")):
+            videos = features.moments.num
+            if videos < request.videos:
+                warnings.append(f"{videos} {side} videos in place of {request.videos}.")
+            warnings += features.skipped
+        detector = self._detector(request)
+        dataset = self.options.dataset
+        return Result(
+            metric=request.metric,
+            value=distance.value,
+            standard_error=distance.standard_error,
+            samples=scored.moments.num,
+            seconds=time.perf_counter() - started,
+            protocol={
+                "style": request.style.name,
+                "videos": request.videos,
+                "frames": request.window.frames,
+                "stride": request.window.stride,
+            },
+            source=scored.source,
+            dataset=None if dataset is None else dataset.fingerprint(),
+            detector=detector.name,
+            detector_checksum=detector.checksum,
+            skipped=len(scored.skipped) + len(real.skipped),
+            details={**distance.details, "real_videos": real.moments.num},
+            warnings=tuple(warnings),
+        )
 
-    def _save(self, request: Request, real: Features) -> None:
-        if self.setting.save_real_stats and distributed.is_main():
-            detector = self._detector(request)
-            source = Source(
-                detector.name, detector.checksum, protocol_name(request), self.setting.dataset.fingerprint()
-            )
-            save_statistics(self.setting.save_real_stats, Statistics(source, real.moments, real.each))
+
+# --- Features ---------------------------------------------------------------------------------------------------------
 
 
 def protocol_name(request: Request) -> str:
-    """What statistics must have been made by to be compared with."""
+    """Say how videos are taken; statistics of another protocol cannot be compared."""
     window = request.window
-    return f"{request.style}, {request.videos} videos of {window.frames} frames, stride {window.stride}"
+    return f"{request.style.name}, {request.videos} videos of {window.frames} frames, stride {window.stride}"
 
 
 def video_features(
-    source: VideoSource, request: Request, detector: VideoFeatures, label: str, cache: Path | None, batch: int
+    source: VideoSource,
+    request: Request,
+    *,
+    detector: VideoEmbedder,
+    label: str,
+    cache_folder: Path | None,
+    batch: int,
 ) -> Features:
-    """Features of the first `request.videos` videos of a source, or of all where it has fewer."""
-    count = request.videos if source.count is None else min(request.videos, source.count)
-    key = {"detector": detector.name, "checksum": detector.checksum, "style": request.style, **source.identity}
-    job = Job(label, key, count, detector.dim, source.video, _in_batches(detector), batch)
-    rows = compute_rows(job, cache)
-    each = torch.from_numpy(rows.good)
-    return Features(FeatureMoments.of(each), each, source.identity, tuple(rows.skipped.values()))
+    """Compute features of the first `request.videos` videos of a source, or of all where it has fewer."""
+    identity = source.identity
+    videos = request.videos
+    if source.count is not None:
+        videos = min(videos, source.count)
+    job = PerVideoJob(
+        label=label,
+        key={
+            "detector": detector.name,
+            "checksum": detector.checksum,
+            "style": request.style.name,
+            **identity,
+        },
+        videos=videos,
+        width=detector.dim,
+        load=source.video,
+        compute=_embed_together(detector),
+        batch=batch,
+    )
+    numbers = compute_per_video(job, cache_folder)
+    each = torch.from_numpy(numbers.without_skipped)
+    return Features(
+        moments=FeatureMoments.of(each),
+        each=each,
+        source=identity,
+        skipped=tuple(numbers.skipped.values()),
+    )
 
 
-def _in_batches(detector: VideoFeatures) -> Callable[[list[np.ndarray]], np.ndarray]:
-    """Videos of one size go through the detector together."""
+def _embed_together(detector: VideoEmbedder) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """Return a function from videos to features that passes videos of one size through the detector together."""
 
     def compute(clips: list[np.ndarray]) -> np.ndarray:
-        if len({clip.shape for clip in clips}) > 1:
+        shapes = {clip.shape for clip in clips}
+        if len(shapes) > 1:
             return np.concatenate([compute([clip]) for clip in clips])
-        return detector(torch.from_numpy(np.stack(clips))).double().cpu().numpy()
+        features = detector(torch.from_numpy(np.stack(clips)))
+        return features.double().cpu().numpy()
 
     return compute
 
 
-def compare(
-    request: Request, fake: Features, real: Features, detector: VideoFeatures, started: float, dataset: str | None
-) -> Result:
-    """The distance asked for. UserError where there are too few videos, or KVD has moments alone."""
-    value, error, details, warnings = (_frechet if request.kind == "fvd" else _kernel)(fake, real)
-    for features, side in ((fake, "scored"), (real, "real")):
-        if features.moments.num < request.videos:
-            warnings.append(f"{features.moments.num} {side} videos in place of {request.videos}.")
-        warnings += features.skipped
-    window = request.window
-    protocol = {"style": request.style, "videos": request.videos, "frames": window.frames, "stride": window.stride}
-    return Result(
-        request.metric,
-        value,
-        error,
-        fake.moments.num,
-        time.perf_counter() - started,
-        protocol,
-        fake.source,
-        dataset,
-        detector.name,
-        detector.checksum,
-        len(fake.skipped) + len(real.skipped),
-        {**details, "real_videos": real.moments.num},
-        tuple(warnings),
+# --- Distances --------------------------------------------------------------------------------------------------------
+
+
+def frechet_video_distance(scored: Features, real: Features) -> Distance:
+    """Compute FVD; its standard error needs the features of each scored video, and three videos or more."""
+    distance = frechet_distance(scored.moments, real.moments)
+    standard_error = None
+    least = min(scored.moments.num, real.moments.num)
+    if scored.each is not None and least >= LEAST_FOR_ERROR:
+        reference = real.moments if real.each is None else real.each
+        standard_error = frechet_standard_error(scored.each, reference)
+    shortages = dict.fromkeys([scored.moments.shortage, real.moments.shortage])  # each text once
+    return Distance(
+        value=distance.value,
+        standard_error=standard_error,
+        details={"mean_term": distance.mean_term},
+        warnings=tuple(text for text in shortages if text),
     )
 
 
-def _frechet(fake: Features, real: Features):
-    distance = frechet_distance(fake.moments, real.moments)
-    error = None
-    if min(fake.moments.num, real.moments.num) >= LEAST_FOR_ERROR and fake.each is not None:
-        error = frechet_standard_error(fake.each, real.moments if real.each is None else real.each)
-    warnings = [text for text in dict.fromkeys((fake.moments.shortage, real.moments.shortage)) if text]
-    return distance.value, error, {"mean_term": distance.mean_term}, warnings
-
-
-def _kernel(fake: Features, real: Features):
-    if fake.each is None or real.each is None:
+def kernel_video_distance(scored: Features, real: Features) -> Distance:
+    """Compute KVD. Raises UserError where the features of each video are not known."""
+    if scored.each is None or real.each is None:
         raise UserError("kvd needs the features of every real video, which these statistics lack: give --data.")
-    distance = kernel_distance(fake.each, real.each)
-    return distance.value, distance.standard_error, {}, []
+    distance = kernel_distance(scored.each, real.each)
+    return Distance(value=distance.value, standard_error=distance.standard_error)

@@ -8,67 +8,75 @@ from typing import Any
 
 from dnnlib import json_lines
 from dnnlib.files import atomic_path
-from metrics.evaluation import evaluate, ready
+from metrics.evaluation import evaluate, prepare
+from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import Request
 from metrics.results import HIGHER_IS_BETTER, NO_BEST, append_json
-from metrics.setting import Setting, Subject
 from torch_utils import distributed
 from training.checkpoints.snapshots import Snapshot
 
-LINES, BEST = "metrics.jsonl", "best-snapshot.pkl"
+SCORES_FILE, BEST_FILE = "metrics.jsonl", "best-snapshot.pkl"
 
 
 class SnapshotScores:
-    """Called with each snapshot, on every process: appends results to `metrics.jsonl` of the run's folder, and copies
-    the snapshot that is best by the first metric that knows better from worse to `best-snapshot.pkl`.
+    """Scores of a run's snapshots: called with each of them, on every process.
 
-    The numbers are those of `calc_metrics.py` on the snapshot's file with the same data and seed.
+    Appends results to `metrics.jsonl` in the run's folder, and copies the snapshot that is best by the leading metric
+    (the first one with a best value) to `best-snapshot.pkl`. The numbers are those of `calc_metrics.py` on the
+    snapshot's file with the same data and seed.
 
     Args:
         first: the generator that training goes on with. Scores of later snapshots, which a run that was killed makes
             again, are dropped.
 
     Raises:
-        UserError: what a metric needs is missing; told before training starts.
+        UserError: what a metric needs is missing; before training starts.
     """
 
-    def __init__(self, requests: Sequence[Request], setting: Setting, folder: Path, first: Snapshot):
-        self.requests, self.setting, self.folder = requests, setting, folder
-        self.leading = next((request for request in requests if request.kind not in NO_BEST), None)
-        ready(requests, Subject(first), setting)
+    def __init__(self, requests: Sequence[Request], options: EvaluationOptions, folder: Path, first: Snapshot):
+        self.requests = requests
+        self.options = options
+        self.folder = folder
+        with_best = [request for request in requests if request.kind not in NO_BEST]
+        self.leading = with_best[0] if with_best else None
+        prepare(requests, EvaluationSubject(snapshot=first), options)
+        start = first.progress["kimg"]
         with distributed.fail_together():
             if distributed.is_main():
-                self._drop_but(lambda line: json_lines.number(line, "kimg") <= first.progress["kimg"])
+                self._keep_scores(lambda line: json_lines.number(line, "kimg") <= start)
 
     def __call__(self, snapshot: Snapshot, path: Path) -> None:
-        """The snapshot that was written to `path`."""
-        results = list(evaluate(self.requests, Subject(snapshot), self.setting))
+        """Score the snapshot that was written to `path`."""
+        subject = EvaluationSubject(snapshot=snapshot)
+        results = list(evaluate(self.requests, subject, self.options))
         with distributed.fail_together():
             if distributed.is_main():
-                self._drop_but(lambda line: line.get("file") != path.name)  # deleted since, so it was made again
-                append_json(self.folder / LINES, results, file=path.name, kimg=snapshot.progress["kimg"])
-                if self._best_file() == path.name:
-                    self._keep(path)
+                # Scores of this file's name are those of a snapshot that was deleted since.
+                self._keep_scores(lambda line: line.get("file") != path.name)
+                append_json(self.folder / SCORES_FILE, results, file=path.name, kimg=snapshot.progress["kimg"])
+                if self._best_snapshot() == path.name:
+                    self._copy_as_best(path)
 
-    def _drop_but(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Drops lines of earlier starts; if one of them was the best, the best of the others takes its place."""
-        if json_lines.keep(self.folder / LINES, wanted):
-            best = self._best_file()
-            if best and (self.folder / best).is_file():
-                self._keep(self.folder / best)
+    def _keep_scores(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop unwanted lines of earlier starts; if one was the best's, the best of the others takes its place."""
+        dropped_some = json_lines.keep(self.folder / SCORES_FILE, wanted)
+        best = self._best_snapshot() if dropped_some else None
+        if best and (self.folder / best).is_file():
+            self._copy_as_best(self.folder / best)
 
-    def _best_file(self) -> str | None:
-        """Name of the snapshot that is best so far by the leading metric."""
+    def _best_snapshot(self) -> str | None:
+        """Return the file name of the snapshot that is best so far by the leading metric."""
         if self.leading is None:
             return None
         sign = -1 if self.leading.kind in HIGHER_IS_BETTER else 1
-        scores = [
-            (sign * json_lines.number(line, "value"), Path(line["file"]).name)
-            for line in json_lines.read(self.folder / LINES)
-            if line.get("metric") == self.leading.metric and isinstance(line.get("file"), str)
-        ]
-        return min((score for score in scores if not math.isnan(score[0])), default=(None, None))[1]
+        ranked = []
+        for line in json_lines.read(self.folder / SCORES_FILE):
+            file = line.get("file")
+            score = sign * json_lines.number(line, "value")
+            if line.get("metric") == self.leading.metric and isinstance(file, str) and not math.isnan(score):
+                ranked.append((score, Path(file).name))
+        return min(ranked)[1] if ranked else None
 
-    def _keep(self, path: Path) -> None:
-        with atomic_path(self.folder / BEST) as temporary:
+    def _copy_as_best(self, path: Path) -> None:
+        with atomic_path(self.folder / BEST_FILE) as temporary:
             shutil.copyfile(path, temporary)

@@ -1,11 +1,11 @@
-"""The multi-view protocol of ID, CD and WE (PV3D A.4): four renders of a video, two views at two times.
+"""The multi-view protocol of ID, CD and WE (PV3D A.4): four renders of a video, two cameras at two times.
 
 Views, in order: 0 frontal at t0, 1 side at t1, 2 side at t0, 3 frontal at t1.
 """
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,84 +19,114 @@ from metrics.video_sources import code_spec, folder_frames, to_uint8_pv3d
 from torch_utils.pickles.reader import FAULTS
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
-from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, frame_times, generate_views
+from training.sampling.clips import PAPER_FRAMES, SamplingOptions, frame_times, generate_views
 
 SIDE_YAW = np.deg2rad(30)  # asked for; by the formula it is seen as 32.27 degrees
 TIMES = frame_times(PAPER_FRAMES)  # t0 and t1 are two of these, drawn with replacement
-IS_SIDE, TIME_SLOT = (0, 1, 1, 0), (0, 1, 0, 1)  # of the four views
+CAMERA_OF_VIEW = (0, 1, 1, 0)  # 0 frontal, 1 side
+TIME_OF_VIEW = (0, 1, 0, 1)  # 0 t0, 1 t1
 PAIRS_GEOMETRY = ((0, 2), (3, 1), (0, 1), (3, 2))  # CD and WE: (frontal, side), same time first
 PAIRS_IDENTITY = (*PAIRS_GEOMETRY, (0, 3), (2, 1))
-VIEWS = len(IS_SIDE)
-DRAW = 4  # stream of random numbers
+VIEWS = len(CAMERA_OF_VIEW)
+TIMES_STREAM = 4  # of random numbers, beside those of metrics.video_sources
 GEOMETRY_FILE = "geometry.npz"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """What four renders of one video show of its geometry, float32."""
+
+    depth: np.ndarray  # [4, r, r], along the unit ray, world units
+    points: np.ndarray  # [4, r, r, 3], of the surface, world units
+    opacity: np.ndarray  # [4, r, r], 0 to 1
+    cameras: np.ndarray  # labels [4, 25]
+
+
 @dataclass(frozen=True)
-class Views:
+class FourViews:
     """Four renders of one video; the geometry is None where it is not known (files made elsewhere)."""
 
     images: np.ndarray  # uint8 [4, 3, R, R]
-    depth: np.ndarray | None = None  # float32 [4, r, r], along the unit ray, world units
-    points: np.ndarray | None = None  # float32 [4, r, r, 3], world
-    opacity: np.ndarray | None = None  # float32 [4, r, r], 0 to 1
-    cameras: np.ndarray | None = None  # float32 [4, 25]
+    geometry: Geometry | None = None
 
-    def geometry(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """depth, points, opacity, cameras; UserError where they are not known."""
-        known = (self.depth, self.points, self.opacity, self.cameras)
-        if any(part is None for part in known):
+    def require_geometry(self) -> Geometry:
+        """Return the geometry; raise UserError where it is not known."""
+        if self.geometry is None:
             raise UserError(f"CD and WE need {GEOMETRY_FILE} (depth, points, opacity, cameras) beside the four images.")
-        return known
+        return self.geometry
 
 
 class ViewSource(Protocol):
-    """A numbered set of four-view samples."""
+    """A numbered set of videos, each seen in four views."""
 
-    count: int | None  # None: as many as one likes
+    @property
+    def count(self) -> int | None:
+        """Number of videos; None: any number."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values that everything about the views follows from."""
 
-    def views(self, index: int) -> Views:
-        """UserError if this one cannot be had."""
+    def views(self, index: int) -> FourViews:
+        """Return the views of a video; raise UserError if they are missing or damaged."""
 
 
 def protocol_cameras() -> torch.Tensor:
-    """Labels [2, 25]: the canonical camera, and the side camera at yaw 30 degrees."""
+    """Return labels [2, 25]: the canonical camera, and the side camera at yaw 30 degrees."""
     return torch.stack([canonical_label(), frontal_label(SIDE_YAW)])
 
 
+# --- Generated views --------------------------------------------------------------------------------------------------
+
+
 class GeneratedViews:
-    """Renders of a snapshot; number i of seed 0 has the codes of `gen_videos.py --seeds=i`."""
+    """Renders of a snapshot, any number of them; number i of seed 0 has the codes of `gen_videos.py --seeds=i`.
+
+    Args:
+        checksum: of the snapshot's file.
+    """
+
+    count = None
 
     def __init__(self, snapshot: Snapshot, checksum: str, seed: int = 0):
-        self.snapshot, self.checksum, self.seed, self.count = snapshot, checksum, seed, None
+        self.snapshot = snapshot
+        self.checksum = checksum
+        self.seed = seed
 
     @property
     def identity(self) -> dict[str, Any]:
         return {"source": "generator", "snapshot": self.checksum, "seed": self.seed}
 
     def times(self, index: int) -> torch.Tensor:
-        """t0, t1 of video `index`, [2]."""
-        return TIMES[np.random.default_rng([self.seed, index, DRAW]).integers(len(TIMES), size=2)]
+        """Return t0 and t1 of video `index`, [2]."""
+        rng = np.random.default_rng([self.seed, index, TIMES_STREAM])
+        return TIMES[rng.integers(len(TIMES), size=2)]
 
     @torch.inference_mode()
-    def views(self, index: int) -> Views:
+    def views(self, index: int) -> FourViews:
         front, side = protocol_cameras()
-        spec = code_spec(self.snapshot, self.seed, index, front.expand(2, -1))
-        spec = ClipSpec(spec.z, spec.z_motion, spec.cameras, self.times(index))
-        paths = [front.expand(2, -1), side.expand(2, -1)]
-        (seen,) = generate_views(self.snapshot.G, spec, paths, SamplingOptions(frames_per_batch=2), with_points=True)
-        pick = [(seen[view], slot) for view, slot in zip(IS_SIDE, TIME_SLOT, strict=True)]
-        stack = lambda name: torch.stack([out[name][slot] for out, slot in pick]).float().cpu()  # noqa: E731
-        return Views(
-            to_uint8_pv3d(stack("image")).numpy(),
-            stack("image_depth")[:, 0].numpy(),
-            stack("xyz").numpy(),
-            stack("weight_total")[..., 0].numpy(),
-            stack("camera").numpy(),
+        paths = [front.expand(2, -1), side.expand(2, -1)]  # each at both times
+        spec = code_spec(self.snapshot, self.seed, index, paths[0])
+        spec = replace(spec, times=self.times(index))
+        options = SamplingOptions(frames_per_batch=2)
+        (seen,) = generate_views(self.snapshot.G, spec, paths, options, with_points=True)
+
+        def stack(name: str) -> torch.Tensor:
+            """Stack one of the generator's outputs in the order of the views."""
+            views = zip(CAMERA_OF_VIEW, TIME_OF_VIEW, strict=True)
+            return torch.stack([seen[camera][name][time] for camera, time in views]).float().cpu()
+
+        geometry = Geometry(
+            depth=stack("image_depth")[:, 0].numpy(),
+            points=stack("xyz").numpy(),
+            opacity=stack("weight_total")[..., 0].numpy(),
+            cameras=stack("camera").numpy(),
         )
+        images = to_uint8_pv3d(stack("image"))
+        return FourViews(images.numpy(), geometry)
+
+
+# --- Views made elsewhere ---------------------------------------------------------------------------------------------
 
 
 class FolderViews:
@@ -118,31 +148,42 @@ class FolderViews:
     @property
     def identity(self) -> dict[str, Any]:
         digest = hashlib.sha256()
-        for file in sorted(file for path in self.paths for file in path.iterdir()):
-            digest.update(f"{file.relative_to(self.folder)}\0{file.stat().st_size}\0".encode())
+        files = sorted(file for path in self.paths for file in path.iterdir())
+        for file in files:
+            name = file.relative_to(self.folder)
+            digest.update(f"{name}\0{file.stat().st_size}\0".encode())
         return {"source": "folder", "fingerprint": digest.hexdigest()}
 
-    def views(self, index: int) -> Views:
+    def views(self, index: int) -> FourViews:
         path = self.paths[index]
         images = list(folder_frames(path))
-        if len(images) != VIEWS or len({image.shape for image in images}) > 1:
+        shapes = {image.shape for image in images}
+        if len(images) != VIEWS or len(shapes) > 1:
             raise UserError(f"{path} needs {VIEWS} images of one size: frontal t0, side t1, side t0, frontal t1.")
-        geometry = path / GEOMETRY_FILE
-        return Views(np.stack(images), *(_read_geometry(geometry) if os.path.lexists(geometry) else ()))
+        geometry_file = path / GEOMETRY_FILE
+        geometry = _read_geometry(geometry_file) if os.path.lexists(geometry_file) else None
+        return FourViews(np.stack(images), geometry)
 
 
-def _read_geometry(path: Path) -> list[np.ndarray]:
-    """depth, points, opacity, cameras; UserError unless they fit together."""
+def _read_geometry(path: Path) -> Geometry:
+    """Read geometry.npz; raise UserError unless its arrays are finite and fit together."""
     names = ("depth", "points", "opacity", "cameras")
     try:
-        found = read_arrays(require_file(path, "file of geometry"))
-        arrays = [found[name].astype(np.float32) for name in names]
+        content = read_arrays(require_file(path, "file of geometry"))
+        arrays = {name: content[name].astype(np.float32) for name in names}
     except (*FAULTS, OSError) as error:
         raise UserError(f"{path} is unreadable or lacks one of {', '.join(names)} ({error}).") from error
-    size = arrays[0].shape[1:]
-    expected = [(VIEWS, *size), (VIEWS, *size, 3), (VIEWS, *size), (VIEWS, CAMERA_DIM)]
-    if len(size) != 2 or [array.shape for array in arrays] != expected or not all(np.isfinite(a).all() for a in arrays):
+    size = arrays["depth"].shape[1:]
+    expected = {
+        "depth": (VIEWS, *size),
+        "points": (VIEWS, *size, 3),
+        "opacity": (VIEWS, *size),
+        "cameras": (VIEWS, CAMERA_DIM),
+    }
+    shapes = {name: array.shape for name, array in arrays.items()}
+    finite = all(np.isfinite(array).all() for array in arrays.values())
+    if len(size) != 2 or shapes != expected or not finite:
         raise UserError(
             f"{path} needs finite depth [4, r, r], points [4, r, r, 3], opacity [4, r, r], cameras [4, 25]."
         )
-    return arrays
+    return Geometry(**arrays)

@@ -9,93 +9,123 @@ from typing import Any
 import numpy as np
 import torch
 
-from detectors import FaceEmbedder, load_face_embedder
+from detectors import FaceEmbedder, load_arcface
+from detectors.dlib_face import DlibEmbedder
 from dnnlib.errors import UserError
 from metrics.chamfer import chamfer_distances
-from metrics.multiview import (
-    PAIRS_GEOMETRY,
-    PAIRS_IDENTITY,
-    FolderViews,
-    GeneratedViews,
-    Views,
-    ViewSource,
-)
+from metrics.multiview import PAIRS_GEOMETRY, PAIRS_IDENTITY, FolderViews, FourViews, GeneratedViews, ViewSource
+from metrics.options import EvaluationOptions, EvaluationSubject
+from metrics.per_video import PerVideoJob, PerVideoNumbers, compute_per_video
 from metrics.protocols import Request
 from metrics.results import Result
-from metrics.rows import Job, Rows, compute_rows
-from metrics.setting import Setting, Subject
 from metrics.warping import warping_errors
 
 PAPER_BIN = 1.05 / 48  # world units between samples along a ray, at the published configuration
+WARPING_DEFINITIONS = ("paper", "reference", "zbuffer", "no_warp")
+
+# --- Numbers of one video ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Score:
-    """Numbers that one pass adds to a video's row.
+@dataclass(frozen=True, kw_only=True)
+class ViewMetric:
+    """One of the metrics that look at a video's four views.
 
     Args:
-        columns: their names, `<definition>/<pair>`; the metric's own definition first.
+        kind: id, cd, ...
+        columns: names of its numbers for a video, `<definition>/<pair>`; the metric's own definition first.
         key: plain values that they depend on, beside the views.
-        measure: the numbers of one video.
+        measure: returns the numbers of a video.
+        detector: that it looks through, if any.
     """
 
     kind: str
     columns: tuple[str, ...]
     key: dict[str, Any]
-    measure: Callable[[Views], np.ndarray]
+    measure: Callable[[FourViews], np.ndarray]
     detector: FaceEmbedder | None = None
 
 
-def _per_pair(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-    return tuple(f"{name}/{a}{b}" for name in names for a, b in pairs)
+def _columns(definitions: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    return tuple(f"{definition}/{a}{b}" for definition in definitions for a, b in pairs)
 
 
-def chamfer_score(bin_size: float) -> Score:
+def chamfer_metric(bin_size: float) -> ViewMetric:
     """CD by the paper's definition, and the reference's."""
 
-    def measure(views: Views) -> np.ndarray:
-        _, points, opacity, _ = views.geometry()
-        found = chamfer_distances(points, opacity, PAIRS_GEOMETRY, bin_size)
-        return np.concatenate([found.paper, found.reference])
+    def measure(views: FourViews) -> np.ndarray:
+        geometry = views.require_geometry()
+        distances = chamfer_distances(geometry.points, geometry.opacity, PAIRS_GEOMETRY, bin_size)
+        return np.concatenate([distances.paper, distances.reference])
 
-    return Score("cd", _per_pair(("cd", "reference"), PAIRS_GEOMETRY), {"bin": bin_size}, measure)
+    return ViewMetric(
+        kind="cd",
+        columns=_columns(["cd", "reference"], PAIRS_GEOMETRY),
+        key={"bin": bin_size},
+        measure=measure,
+    )
 
 
-def warping_score() -> Score:
+def warping_metric() -> ViewMetric:
     """WE by the paper's definition, the reference's, with a z-buffer, and without any warp."""
 
-    def measure(views: Views) -> np.ndarray:
-        depth, _, _, cameras = views.geometry()
-        found = [
-            warping_errors(views.images[a], views.images[b], depth[b], cameras[a], cameras[b])
-            for a, b in PAIRS_GEOMETRY
+    def measure(views: FourViews) -> np.ndarray:
+        geometry = views.require_geometry()
+        errors = [
+            warping_errors(
+                front=views.images[front],
+                side=views.images[side],
+                side_depth=geometry.depth[side],
+                front_camera=geometry.cameras[front],
+                side_camera=geometry.cameras[side],
+            )
+            for front, side in PAIRS_GEOMETRY
         ]
-        return np.array([[getattr(errors, name) for errors in found] for name in names]).reshape(-1)
+        return np.array([getattr(pair, definition) for definition in WARPING_DEFINITIONS for pair in errors])
 
-    names = ("paper", "reference", "zbuffer", "no_warp")
-    return Score("we", _per_pair(("we", *names[1:]), PAIRS_GEOMETRY), {}, measure)
+    own, *others = WARPING_DEFINITIONS
+    return ViewMetric(
+        kind="we",
+        columns=_columns(["we", *others], PAIRS_GEOMETRY),
+        key={},
+        measure=measure,
+    )
 
 
-def identity_score(kind: str, embedder: FaceEmbedder) -> Score:
+def identity_metric(kind: str, embedder: FaceEmbedder) -> ViewMetric:
     """ID: cosine similarity of the faces of all six pairs of views.
 
-    An embedder that first looks for the face (dlib's) also tells in how many of the four views it found none.
+    With dlib's embedder, which looks for the faces, one more number: in how many of the four views it found none.
     """
-    looks = hasattr(embedder, "embed")
+    columns = _columns([kind], PAIRS_IDENTITY)
+    if isinstance(embedder, DlibEmbedder):
+        columns += ("views_without_face/all",)
 
-    def measure(views: Views) -> np.ndarray:
+    def measure(views: FourViews) -> np.ndarray:
         images = torch.from_numpy(views.images)
-        faces, found = embedder.embed(images) if looks else (embedder(images), None)
-        faces = faces.double().cpu().numpy()
-        scores = [faces[a] @ faces[b] for a, b in PAIRS_IDENTITY]
-        return np.array(scores + [len(images) - int(found.sum())] if looks else scores)
+        without_face = []
+        if isinstance(embedder, DlibEmbedder):
+            embeddings, found = embedder.embed(images)
+            without_face = [len(images) - int(found.sum())]
+        else:
+            embeddings = embedder(images)
+        vectors = embeddings.double().cpu().numpy()
+        similarities = [vectors[a] @ vectors[b] for a, b in PAIRS_IDENTITY]
+        return np.array(similarities + without_face)
 
-    columns = _per_pair((kind,), PAIRS_IDENTITY) + (("views_without_face/all",) if looks else ())
-    return Score(kind, columns, {"detector": embedder.name, "checksum": embedder.checksum}, measure, embedder)
+    return ViewMetric(
+        kind=kind,
+        columns=columns,
+        key={"detector": embedder.name, "checksum": embedder.checksum},
+        measure=measure,
+        detector=embedder,
+    )
 
 
-@dataclass(frozen=True)
-class Mean:
+# --- Means over videos ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMean:
     """Mean over all pairs that have a value, its standard error over videos, and how many pairs and videos count."""
 
     value: float
@@ -104,121 +134,156 @@ class Mean:
     videos: int
 
 
-def mean_over_pairs(values: np.ndarray) -> Mean:
-    """values [N, P] of N videos, NaN where a pair has none.
+def mean_over_pairs(values: np.ndarray) -> PairMean:
+    """Average values [N, P] of N videos, NaN where a pair has none.
 
     A video's pairs are not independent, so that the error is taken over videos: of the ratio of their sums to their
     numbers of pairs.
     """
     known = np.isfinite(values)
-    counts, sums = known.sum(axis=1), np.where(known, values, 0).sum(axis=1)
-    counted = counts > 0
-    videos, pairs = int(counted.sum()), int(counts.sum())
+    pairs_of_video = known.sum(axis=1)
+    sum_of_video = np.where(known, values, 0).sum(axis=1)
+    counts = pairs_of_video > 0
+    pairs = int(pairs_of_video.sum())
+    videos = int(counts.sum())
     if pairs == 0:
-        return Mean(float("nan"), None, 0, 0)
-    value = sums.sum() / pairs
-    residuals = (sums - value * counts)[counted]
-    error = np.sqrt((residuals**2).sum() * videos / (videos - 1)) / pairs if videos > 1 else None
-    return Mean(float(value), None if error is None else float(error), pairs, videos)
+        return PairMean(value=float("nan"), standard_error=None, pairs=0, videos=0)
+    mean = sum_of_video.sum() / pairs
+    standard_error = None
+    if videos > 1:
+        residuals = (sum_of_video - mean * pairs_of_video)[counts]
+        variance = (residuals**2).sum() * videos / (videos - 1)
+        standard_error = float(np.sqrt(variance) / pairs)
+    return PairMean(value=float(mean), standard_error=standard_error, pairs=pairs, videos=videos)
 
 
-def column_means(score: Score, values: np.ndarray) -> dict[str, Mean]:
-    """Means of a score's columns [N, C] by name (what stands before the slash), in order."""
-    names = list(dict.fromkeys(column.split("/")[0] for column in score.columns))
-    groups = {name: [i for i, column in enumerate(score.columns) if column.split("/")[0] == name] for name in names}
-    return {name: mean_over_pairs(values[:, places]) for name, places in groups.items()}
+def definition_means(metric: ViewMetric, values: np.ndarray) -> dict[str, PairMean]:
+    """Return means of a metric's columns [N, C] by definition, in order."""
+    definitions = [column.split("/")[0] for column in metric.columns]
+    means = {}
+    for definition in dict.fromkeys(definitions):
+        places = [place for place, name in enumerate(definitions) if name == definition]
+        means[definition] = mean_over_pairs(values[:, places])
+    return means
+
+
+# --- From requests to results -----------------------------------------------------------------------------------------
 
 
 class MultiviewScores:
     """ID, CD and WE of one subject, from one pass over its views."""
 
-    def __init__(self, subject: Subject, setting: Setting):
-        self.subject, self.setting = subject, setting
-        self._scores: dict[str, Score] = {}
+    def __init__(self, subject: EvaluationSubject, options: EvaluationOptions):
+        self.subject = subject
+        self.options = options
+        self._metrics: dict[str, ViewMetric] = {}
 
     def check(self, requests: Sequence[Request]) -> None:
-        """UserError for what is missing; loads the detectors."""
+        """Load the detectors; raise UserError where something is missing."""
         for request in requests:
-            if self.subject.snapshot is None and self.subject.multiview is None:
+            if self.subject.snapshot is None and self.subject.multiview_folder is None:
                 raise UserError(f"{request.metric} scores renders from several views: give --network or --multiview.")
-            self._score(request.kind)
+            self._metric(request.kind)
 
     def results(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """A score for each request."""
+        """Yield a score for each request."""
         if not requests:
             return
         started = time.perf_counter()
-        scores = [self._score(kind) for kind in dict.fromkeys(request.kind for request in requests)]
-        rows = self._rows(scores, max(request.videos for request in requests))
+        kinds = dict.fromkeys(request.kind for request in requests)
+        metrics = [self._metric(kind) for kind in kinds]
+        numbers = self._measure(metrics, max(request.videos for request in requests))
         seconds = time.perf_counter() - started
-        widths = np.cumsum([0, *(len(score.columns) for score in scores)])
+        columns: dict[str, slice] = {}  # of each kind
+        start = 0
+        for metric in metrics:
+            stop = start + len(metric.columns)
+            columns[metric.kind] = slice(start, stop)
+            start = stop
         for request in requests:
-            place = next(i for i, score in enumerate(scores) if score.kind == request.kind)
-            columns = slice(widths[place], widths[place + 1])
-            yield self._result(request, scores[place], rows, columns, seconds)
+            yield self._result(request, numbers, columns[request.kind], seconds)
 
-    def _rows(self, scores: list[Score], videos: int) -> Rows:
-        count = videos if self._source.count is None else min(videos, self._source.count)
-        key = {"views": self._source.identity, "scores": [[score.kind, score.key] for score in scores]}
-        measure = lambda views: np.concatenate([score.measure(views) for score in scores])  # noqa: E731
-        job = Job(
-            " ".join(score.kind for score in scores),
-            key,
-            count,
-            sum(len(score.columns) for score in scores),
-            lambda index: measure(self._source.views(index)),
-            lambda rows: np.stack(rows),
+    def _measure(self, metrics: list[ViewMetric], videos: int) -> PerVideoNumbers:
+        """Measure all that is asked for in one pass over the views."""
+        source = self._source
+        if source.count is not None:
+            videos = min(videos, source.count)
+
+        def load(index: int) -> np.ndarray:
+            views = source.views(index)
+            return np.concatenate([metric.measure(views) for metric in metrics])
+
+        job = PerVideoJob(
+            label=" ".join(metric.kind for metric in metrics),
+            key={"views": source.identity, "scores": [[metric.kind, metric.key] for metric in metrics]},
+            videos=videos,
+            width=sum(len(metric.columns) for metric in metrics),
+            load=load,
+            compute=np.stack,
         )
-        return compute_rows(job, self.setting.cache_for(self.subject))
+        return compute_per_video(job, self.options.cache_folder_for(self.subject))
 
     @cached_property
     def _source(self) -> ViewSource:
         if self.subject.snapshot is None:
-            return FolderViews(self.subject.multiview)
-        return GeneratedViews(self.subject.snapshot, self.subject.checksum, self.setting.seed)
+            assert self.subject.multiview_folder is not None
+            return FolderViews(self.subject.multiview_folder)
+        return GeneratedViews(self.subject.snapshot, self.subject.checksum, self.options.seed)
 
-    def _score(self, kind: str) -> Score:
-        if kind not in self._scores:
-            self._scores[kind] = self._make_score(kind)
-        return self._scores[kind]
+    def _metric(self, kind: str) -> ViewMetric:
+        if kind not in self._metrics:
+            self._metrics[kind] = self._make_metric(kind)
+        return self._metrics[kind]
 
-    def _make_score(self, kind: str) -> Score:
+    def _make_metric(self, kind: str) -> ViewMetric:
         if kind == "we":
-            return warping_score()
+            return warping_metric()
         if kind == "cd":
-            snapshot = self.subject.snapshot
-            rendering = snapshot and snapshot.config.generator.rendering
-            return chamfer_score((rendering.far - rendering.near) / rendering.depth_samples if rendering else PAPER_BIN)
-        return identity_score(
-            kind, load_face_embedder(kind, self.setting.weights, self.setting.detectors, self.setting.device)
+            return chamfer_metric(self._bin_size())
+        if kind == "id-dlib":
+            return identity_metric(kind, DlibEmbedder())
+        arcface = load_arcface(
+            kind=self.options.detector_weights,
+            folder=self.options.detector_folder,
+            device=self.options.device,
         )
+        return identity_metric(kind, arcface)
 
-    def _result(self, request: Request, score: Score, rows: Rows, columns: slice, seconds: float) -> Result:
-        within = rows.values[: request.videos, columns]
-        skipped = [reason for index, reason in rows.skipped.items() if index < request.videos]
-        own, *others = column_means(score, within).items()
-        mean = own[1]
-        warnings = (
-            skipped
-            if mean.videos == request.videos
-            else [f"{mean.videos} videos in place of {request.videos}.", *skipped]
-        )
-        details = {"pairs": float(mean.pairs), **{name: other.value for name, other in others}}
-        if score.kind == "cd":
-            details |= {"reference_sum": others[0][1].value * others[0][1].pairs}
-        detector = score.detector
+    def _bin_size(self) -> float:
+        """World units between samples along a ray."""
+        if self.subject.snapshot is None:
+            return PAPER_BIN
+        rendering = self.subject.snapshot.config.generator.rendering
+        return (rendering.far - rendering.near) / rendering.depth_samples
+
+    def _result(self, request: Request, numbers: PerVideoNumbers, columns: slice, seconds: float) -> Result:
+        metric = self._metric(request.kind)
+        values = numbers.values[: request.videos, columns]
+        means = definition_means(metric, values)
+        own, *others = means
+        mean = means[own]
+        skipped = [reason for index, reason in numbers.skipped.items() if index < request.videos]
+        warnings = list(skipped)
+        if mean.videos != request.videos:
+            warnings.insert(0, f"{mean.videos} videos in place of {request.videos}.")
+        details: dict[str, float | None] = {"pairs": float(mean.pairs)}
+        for name in others:
+            details[name] = means[name].value
+        if metric.kind == "cd":
+            details["reference_sum"] = means["reference"].value * means["reference"].pairs
+        detector = metric.detector
+        pairs = PAIRS_IDENTITY if detector else PAIRS_GEOMETRY
         return Result(
-            request.metric,
-            mean.value,
-            mean.standard_error,
-            mean.videos,
-            seconds,
-            {"videos": request.videos, "pairs": len(PAIRS_IDENTITY if detector else PAIRS_GEOMETRY), **score.key},
-            self._source.identity,
-            None,
-            detector and detector.name,
-            detector and detector.checksum,
-            len(skipped),
-            details,
-            tuple(warnings),
+            metric=request.metric,
+            value=mean.value,
+            standard_error=mean.standard_error,
+            samples=mean.videos,
+            seconds=seconds,
+            protocol={"videos": request.videos, "pairs": len(pairs), **metric.key},
+            source=self._source.identity,
+            detector=detector.name if detector else None,
+            detector_checksum=detector.checksum if detector else None,
+            skipped=len(skipped),
+            details=details,
+            warnings=tuple(warnings),
         )

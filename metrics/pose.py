@@ -8,7 +8,7 @@ errs, on people it has never seen, is the floor: the score of a perfect generato
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from tqdm import tqdm
 
 from metrics.variety import TIMES, Estimate, mean_estimate, random_stream
-from metrics.video_sources import code_spec, to_uint8_pv3d
+from metrics.video_sources import code_spec, stored_frames
 from training import synthetic
 from training.cameras import LOOK_AT, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
@@ -46,6 +46,47 @@ class Effort:
     people: int = 64
 
 
+# --- Directions -------------------------------------------------------------------------------------------------------
+
+
+def viewing_angles(cameras: np.ndarray) -> np.ndarray:
+    """Return yaw (to +x) and elevation (to +y) from LOOK_AT to cameras [..., 25]: float64 [..., 2], radians."""
+    positions = np.asarray(cameras, dtype=np.float64)[..., [3, 7, 11]]
+    offsets = positions - LOOK_AT
+    x, y, z = np.moveaxis(offsets, -1, 0)
+    yaw = np.arctan2(x, z)
+    elevation = np.arctan2(y, np.hypot(x, z))
+    return np.stack([yaw, elevation], axis=-1)
+
+
+def angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return angles [...] between two directions given as yaw and elevation [..., 2]; all in radians."""
+    difference = _unit_vectors(first) - _unit_vectors(second)
+    chord = np.linalg.norm(difference, axis=-1)
+    half_chord = np.minimum(chord / 2, 1)
+    return 2 * np.arcsin(half_chord)
+
+
+def _unit_vectors(angles: np.ndarray) -> np.ndarray:
+    yaw = angles[..., 0]
+    elevation = angles[..., 1]
+    level = np.cos(elevation)
+    x = np.sin(yaw) * level
+    y = np.sin(elevation)
+    z = np.cos(yaw) * level
+    return np.stack([x, y, z], axis=-1)
+
+
+def draw_cameras(rng: np.random.Generator, count: int, stretch: float = 1.0) -> torch.Tensor:
+    """Draw labels [count, 25], uniform in the yaw and pitch of procedural clips (26 degrees to either side)."""
+    yaw = torch.from_numpy(rng.uniform(-YAW_RANGE, YAW_RANGE, count))
+    pitch = torch.from_numpy(rng.uniform(-PITCH_RANGE, PITCH_RANGE, count))
+    return frontal_label(yaw.float() * stretch, pitch.float() * stretch)
+
+
+# --- The score --------------------------------------------------------------------------------------------------------
+
+
 class PoseRegressor(nn.Module):
     """Frames to viewing directions. Larger frames are averaged down to `side` pixels.
 
@@ -53,91 +94,92 @@ class PoseRegressor(nn.Module):
     """
 
     floor: Estimate
+    centre: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, side: int):
         super().__init__()
         self.side = side
-        widths = (3, CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 4 * CHANNELS)
-        layers = [
-            layer
-            for before, after in zip(widths, widths[1:], strict=False)
-            for layer in (nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU())
-        ]
-        self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(64), nn.ReLU(), nn.Linear(64, 2))
+        self.trunk = nn.Sequential()
+        channels = 3
+        for width in (CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 4 * CHANNELS):
+            self.trunk.append(nn.Conv2d(channels, width, 3, stride=2, padding=1))
+            self.trunk.append(nn.BatchNorm2d(width))
+            self.trunk.append(nn.ReLU())
+            channels = width
+        self.trunk.append(nn.Flatten())
+        self.trunk.append(nn.LazyLinear(64))
+        self.trunk.append(nn.ReLU())
+        self.trunk.append(nn.Linear(64, 2))
         self.register_buffer("centre", torch.zeros(2))
         self.register_buffer("spread", torch.ones(2))
         self.trunk(torch.zeros(2, 3, side, side))  # gives the lazy layer its size
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """float32 [N, 3, side, side] in [-1, 1] -> yaw and elevation [N, 2], in units of `spread` about `centre`."""
+        """Return yaw and elevation [N, 2], in units of `spread` about `centre`, of [N, 3, side, side] in [-1, 1]."""
         return self.trunk(frames)
 
     @torch.inference_mode()
     def angles(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 [N, 3, R, R] -> yaw and elevation float64 [N, 2], radians; each frame's do not depend on the others."""
+        """Return yaw and elevation float64 [N, 2], radians, of uint8 [N, 3, R, R]; each frame's from it alone."""
         with _one_thread():
-            small = adaptive_avg_pool2d(torch.from_numpy(frames).float(), self.side) / 127.5 - 1
+            averaged = adaptive_avg_pool2d(torch.from_numpy(frames).float(), self.side)
+            small = averaged / 127.5 - 1
             seen = torch.cat([self(frame) for frame in small.split(1)])
-            return (seen * self.spread + self.centre).double().numpy()
-
-
-def viewing_angles(cameras: np.ndarray) -> np.ndarray:
-    """Labels [..., 25] -> yaw (to +x) and elevation (to +y) float64 [..., 2] of the camera from LOOK_AT, radians."""
-    x, y, z = np.moveaxis(np.asarray(cameras, dtype=np.float64)[..., [3, 7, 11]] - LOOK_AT, -1, 0)
-    return np.stack([np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))], axis=-1)
-
-
-def angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angles [...] between two directions given as yaw and elevation [..., 2]; all in radians."""
-    chord = np.linalg.norm(_unit(first) - _unit(second), axis=-1)
-    return 2 * np.arcsin(np.minimum(chord / 2, 1))
-
-
-def _unit(angles: np.ndarray) -> np.ndarray:
-    yaw, elevation = angles[..., 0], angles[..., 1]
-    return np.stack([np.sin(yaw) * np.cos(elevation), np.sin(elevation), np.cos(yaw) * np.cos(elevation)], axis=-1)
-
-
-def draw_cameras(rng: np.random.Generator, count: int, stretch: float = 1.0) -> torch.Tensor:
-    """Labels [count, 25], uniform in the yaw and pitch of procedural clips (26 degrees to either side)."""
-    yaw, pitch = (torch.from_numpy(rng.uniform(-limit, limit, count)) for limit in (YAW_RANGE, PITCH_RANGE))
-    return frontal_label(yaw.float() * stretch, pitch.float() * stretch)
+            angles = seen * self.spread + self.centre
+        return angles.double().numpy()
 
 
 def pose_row(snapshot: Snapshot, regressor: PoseRegressor, seed: int, index: int) -> np.ndarray:
-    """Video `index` at one moment, seen by CAMERAS cameras: the numbers [WIDTH] that `pose_errors` takes.
+    """Return the numbers [WIDTH] of video `index` at one moment, seen by CAMERAS cameras, that `pose_errors` takes.
 
-    The mapping network is told the canonical camera; codes are those of `gen_videos.py --seeds=index` where seed is 0.
+    The mapping network is given the canonical camera; codes are those of `gen_videos.py --seeds=index` where seed is 0.
     """
     rng = random_stream(seed, index, POSE)
-    cameras, moment = draw_cameras(rng, CAMERAS), TIMES[rng.integers(len(TIMES))]
-    spec = replace(code_spec(snapshot, seed, index, canonical_label()[None]), times=moment[None])
+    cameras = draw_cameras(rng, CAMERAS)
+    moment = TIMES[rng.integers(len(TIMES))]
+    spec = code_spec(snapshot, seed, index, canonical_label()[None])
+    spec = replace(spec, times=moment[None])
     (views,) = generate_views(snapshot.G, spec, list(cameras[:, None]))
-    frames = np.concatenate([to_uint8_pv3d(view["image"]).cpu().numpy() for view in views])
-    return _row(cameras.numpy(), regressor.angles(frames))
+    seen = regressor.angles(stored_frames(views))
+    return _row(cameras.numpy(), seen)
 
 
 def _row(cameras: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    return np.concatenate([viewing_angles(cameras), seen], axis=1).reshape(-1)
+    asked = viewing_angles(cameras)
+    return np.concatenate([asked, seen], axis=1).reshape(-1)
 
 
 def pose_errors(rows: np.ndarray) -> Estimate:
-    """The score of rows [N, WIDTH]: mean angle in degrees.
+    """Return the score of rows [N, WIDTH]: mean angle in degrees.
 
     `yaw_slope` and `elevation_slope` say by how much the angle seen changes with the one asked for: 1 where the view
     follows the camera, 0 where it does not.
     """
-    asked, seen = np.moveaxis(rows.reshape(len(rows), CAMERAS, 2, 2), 2, 0)
-    slopes = [float(np.polyfit(asked[..., k].ravel(), seen[..., k].ravel(), 1)[0]) for k in range(2)]
+    angles = rows.reshape(len(rows), CAMERAS, 2, 2)
+    asked = angles[:, :, 0]
+    seen = angles[:, :, 1]
+    degrees = np.rad2deg(angle_between(asked, seen))
     return mean_estimate(
-        np.rad2deg(angle_between(asked, seen)).mean(axis=1), yaw_slope=slopes[0], elevation_slope=slopes[1]
+        degrees.mean(axis=1),
+        yaw_slope=_slope(asked[..., 0], seen[..., 0]),
+        elevation_slope=_slope(asked[..., 1], seen[..., 1]),
     )
+
+
+def _slope(asked: np.ndarray, seen: np.ndarray) -> float:
+    """Return the slope of the straight line through points (asked, seen)."""
+    slope, _ = np.polyfit(asked.ravel(), seen.ravel(), 1)
+    return float(slope)
+
+
+# --- Learning ---------------------------------------------------------------------------------------------------------
 
 
 def train_pose_regressor(
     resolution: int, seed: int = 0, effort: Effort = Effort(), progress: bool = False
 ) -> PoseRegressor:
-    """A regressor that has learned from procedural frames; about a minute.
+    """Return a regressor that has learned from procedural frames; about a minute.
 
     It learns on the CPU, on one thread, whatever runs elsewhere: so it is the same for the same arguments.
 
@@ -148,20 +190,36 @@ def train_pose_regressor(
     with _one_thread(), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         regressor = PoseRegressor(side)
-        frames, cameras = _procedural_frames(side, seed, LEARNING, effort.frames, STRETCH, progress)
+        frames, cameras = _procedural_frames(
+            side=side,
+            seed=seed,
+            stream=LEARNING,
+            people=effort.frames,
+            cameras=1,
+            stretch=STRETCH,
+            progress=progress,
+        )
         _fit(regressor, frames, viewing_angles(cameras), effort.steps, progress)
         regressor.eval().requires_grad_(False)
-    frames, cameras = _procedural_frames(side, seed, HELD_OUT, effort.people, 1.0, progress, CAMERAS)
-    shape = (effort.people, CAMERAS, -1)
-    seen = regressor.angles(frames).reshape(shape)
-    rows = [_row(*pair) for pair in zip(cameras.reshape(shape), seen, strict=True)]
+    frames, cameras = _procedural_frames(
+        side=side,
+        seed=seed,
+        stream=HELD_OUT,
+        people=effort.people,
+        cameras=CAMERAS,
+        stretch=1.0,
+        progress=progress,
+    )
+    asked = cameras.reshape(effort.people, CAMERAS, -1)
+    seen = regressor.angles(frames).reshape(effort.people, CAMERAS, -1)
+    rows = [_row(asked[person], seen[person]) for person in range(effort.people)]
     regressor.floor = pose_errors(np.stack(rows))
     return regressor
 
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums are taken in one order."""
+    """Compute on one thread, so that sums are taken in one order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -171,31 +229,43 @@ def _one_thread() -> Iterator[None]:
 
 
 def _procedural_frames(
-    side: int, seed: int, stream: int, people: int, stretch: float, progress: bool, cameras: int = 1
+    *, side: int, seed: int, stream: int, people: int, cameras: int, stretch: float, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 [people * cameras, 3, side, side], somebody else each time, and their cameras."""
-    frames, labels = [], []
-    for index in tqdm(range(people), desc="procedural heads", dynamic_ncols=True, leave=False, disable=not progress):
+    """Return frames uint8 [people * cameras, 3, side, side] of procedural heads, and the labels of their cameras."""
+    frames = []
+    labels = []
+    for index in _bar(range(people), "procedural heads", progress):
         rng = random_stream(seed, index, stream)
-        person, motion = (int(number) for number in rng.integers(2**32, size=2))
-        identity, expression = synthetic.random_identity(person), synthetic.random_motion(motion, 1).expressions[0]
-        for camera in draw_cameras(rng, cameras, stretch).numpy():
-            frames.append(synthetic.render_frame(identity, expression, camera, side)[0])
-            labels.append(camera)
+        person, motion = rng.integers(2**32, size=2)
+        identity = synthetic.random_identity(int(person))
+        expression = synthetic.random_motion(int(motion), 1).expressions[0]
+        drawn = draw_cameras(rng, cameras, stretch).numpy()
+        for label in drawn:
+            image, _ = synthetic.render_frame(identity, expression, label, side)
+            frames.append(image)
+            labels.append(label)
     return np.stack(frames), np.stack(labels)
 
 
+def _bar(numbers: range, title: str, progress: bool) -> Iterable[int]:
+    return tqdm(numbers, desc=title, dynamic_ncols=True, leave=False, disable=not progress)
+
+
 def _fit(regressor: PoseRegressor, frames: np.ndarray, angles: np.ndarray, steps: int, progress: bool) -> None:
-    """Least squares on random frames; random numbers come from torch's own generator."""
-    images, targets = torch.from_numpy(frames).float() / 127.5 - 1, torch.from_numpy(angles).float()
+    """Fit by least squares on random frames; random numbers come from torch's own generator."""
+    levels = torch.from_numpy(frames).float()
+    images = levels / 127.5 - 1
+    targets = torch.from_numpy(angles).float()
     regressor.centre.copy_(targets.mean(dim=0))
     regressor.spread.copy_(targets.std(dim=0))
     optimizer = torch.optim.AdamW(regressor.parameters(), weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for step in tqdm(range(steps), desc="pose regressor", dynamic_ncols=True, leave=False, disable=not progress):
+    for step in _bar(range(steps), "pose regressor", progress):
         chosen = torch.randint(len(images), [BATCH])
-        batch, target = _varied(images[chosen], targets[chosen], blurred=step % 2 == 0)
-        loss = (regressor(batch) - (target - regressor.centre) / regressor.spread).square().mean()
+        every_other = step % 2 == 0
+        batch, target = _varied(images[chosen], targets[chosen], blurred=every_other)
+        scaled = (target - regressor.centre) / regressor.spread
+        loss = (regressor(batch) - scaled).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -203,14 +273,24 @@ def _fit(regressor: PoseRegressor, frames: np.ndarray, angles: np.ndarray, steps
 
 
 def _varied(images: torch.Tensor, angles: torch.Tensor, blurred: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames mirrored by chance, in other colours, noisy and blurred: generated ones are never quite procedural."""
-    count, side = len(images), images.shape[-1]
+    """Return frames mirrored by chance, in other colours, noisy and blurred, and the angles that they show then.
+
+    For generated frames are never quite procedural.
+    """
+    count = len(images)
+    side = images.shape[-1]
     mirrored = torch.rand(count) < 0.5
-    images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    angles = torch.where(mirrored[:, None], angles * torch.tensor([-1.0, 1.0]), angles)
-    gain, shift = 1 + GAIN * torch.randn(count, 3, 1, 1), SHIFT * torch.randn(count, 3, 1, 1)
-    images = (images * gain + shift).clamp(-1, 1)
+    flipped = images.flip(3)
+    images = torch.where(mirrored[:, None, None, None], flipped, images)
+    opposite = angles * torch.tensor([-1.0, 1.0])
+    angles = torch.where(mirrored[:, None], opposite, angles)
+    gain = 1 + GAIN * torch.randn(count, 3, 1, 1)
+    shift = SHIFT * torch.randn(count, 3, 1, 1)
+    images = images * gain + shift
+    images = images.clamp(-1, 1)
     if blurred:
-        coarse = adaptive_avg_pool2d(images, side // int(torch.randint(*COARSE, [1])))
+        pixels = int(torch.randint(*COARSE, [1]))
+        coarse = adaptive_avg_pool2d(images, side // pixels)
         images = interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)
-    return images + NOISE * torch.randn_like(images), angles
+    noise = NOISE * torch.randn_like(images)
+    return images + noise, angles

@@ -1,10 +1,14 @@
 """Metrics by name: `fvd`, `kvd512_16f`, `id`, `cd`, ...; how many videos each takes, of how many frames, stored how."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from detectors import VideoEmbedder, load_i3d_stylegan_v, load_i3d_videogpt
+from detectors.i3d import MIN_FRAMES
 from dnnlib.errors import UserError
-from metrics.video_sources import Window
+from metrics.video_sources import PV3D_STORAGE, STYLEGAN_V_STORAGE, FrameStorage, Window
+from training.sampling.clips import PAPER_FRAMES
 
 PAPER_VIDEOS = {
     "fvd": 5000,
@@ -27,24 +31,58 @@ _PATTERN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Request:
-    """One metric asked for: its kind, number of videos, and (FVD, KVD) frames of each and the protocol's style."""
+@dataclass(frozen=True, kw_only=True)
+class FvdStyle:
+    """Whose way of computing FVD, and with it KVD.
 
-    metric: str  # as asked for
-    kind: str  # fvd, kvd, id, ...
+    Args:
+        name: as results show it.
+        storage: how generated frames become bytes.
+        every_clip_once: real videos are the dataset's clips in order, each once; else random windows of random clips.
+        load_detector: `detectors.load_i3d_videogpt` or another loader with its arguments.
+    """
+
+    name: str
+    storage: FrameStorage
+    every_clip_once: bool
+    load_detector: Callable[..., VideoEmbedder]
+
+
+PV3D = FvdStyle(
+    name="pv3d",
+    storage=PV3D_STORAGE,
+    every_clip_once=False,
+    load_detector=load_i3d_videogpt,
+)
+STYLEGAN_V = FvdStyle(
+    name="stylegan-v",
+    storage=STYLEGAN_V_STORAGE,
+    every_clip_once=True,
+    load_detector=load_i3d_stylegan_v,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One metric asked for.
+
+    Args:
+        metric: its name as asked for.
+        kind: fvd, kvd, id, ...: a key of PAPER_VIDEOS.
+        videos: how many are scored.
+        window: frames of each video (FVD, KVD).
+        style: whose protocol (FVD, KVD).
+    """
+
+    metric: str
+    kind: str
     videos: int
     window: Window = Window()
-    style: str = "pv3d"  # or stylegan-v
-
-    @property
-    def stretches(self) -> bool:
-        """Frames are brought to the detector's square directly, not scaled and cropped; the detector's own epsilon."""
-        return self.style == "stylegan-v"
+    style: FvdStyle = PV3D
 
 
 def parse_request(text: str) -> Request:
-    """What a name asks for; UserError if it is none.
+    """Return what a name asks for; raise UserError if it is no metric's.
 
     `fvd` and `fvd5k_16f` are PV3D's (5000 videos of 16 frames), so is `fvd512_16f` but for the number; `fvd2048_16f`,
     `fvd2048_128f` and `fvd2048_128f_subsample8f` are StyleGAN-V's; the same with kvd. `id`, `cd`, ... may name a number
@@ -57,21 +95,35 @@ def parse_request(text: str) -> Request:
             "as in cd200, and fvd and kvd also as in fvd2048_16f."
         )
     kind = match["name"]
-    count = int(match["count"]) * (1000 if match["kilo"] else 1) if match["count"] else PAPER_VIDEOS[kind]
-    if kind not in DISTRIBUTION:
-        if match["frames"] or match["stride"]:
-            raise UserError(f"--metrics: {text!r}: only fvd and kvd take numbers of frames.")
-        return Request(text, kind, count)
-    span, stride = int(match["frames"] or 16), int(match["stride"] or 1)
+    videos = PAPER_VIDEOS[kind]
+    if match["count"]:
+        videos = int(match["count"])
+    if match["kilo"]:
+        videos *= 1000
+    if kind in DISTRIBUTION:
+        return _distribution_request(match, kind, videos)
+    if match["frames"] or match["stride"]:
+        raise UserError(f"--metrics: {text!r}: only fvd and kvd take numbers of frames.")
+    return Request(metric=text, kind=kind, videos=videos)
+
+
+def _distribution_request(match: re.Match[str], kind: str, videos: int) -> Request:
+    """Return what a name of FVD or KVD asks for."""
+    span = int(match["frames"] or PAPER_FRAMES)
+    stride = int(match["stride"] or 1)
     window = Window(len(range(0, span, stride)), stride)
-    if count < 2 or window.frames < 9:
-        raise UserError(f"--metrics: {text!r} needs 2 videos or more, of 9 frames or more (the detector's reach).")
-    return Request(text, kind, count, window, "stylegan-v" if count == STYLEGAN_V_VIDEOS else "pv3d")
+    if videos < 2 or window.frames < MIN_FRAMES:
+        raise UserError(
+            f"--metrics: {match[0]!r} needs 2 videos or more, of {MIN_FRAMES} frames or more (the detector's reach)."
+        )
+    style = STYLEGAN_V if videos == STYLEGAN_V_VIDEOS else PV3D
+    return Request(metric=match[0], kind=kind, videos=videos, window=window, style=style)
 
 
 def parse_requests(text: str) -> list[Request]:
-    """A comma-separated list of metrics, each once."""
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    """Parse a comma-separated list of metrics, each taken once."""
+    stripped = [name.strip() for name in text.split(",")]
+    names = [name for name in stripped if name]
     if not names:
         raise UserError(f"--metrics is empty; choose of {', '.join(PAPER_VIDEOS)}.")
-    return [parse_request(name) for name in names]
+    return [parse_request(name) for name in dict.fromkeys(names)]

@@ -13,7 +13,7 @@ HIGHER_IS_BETTER = frozenset({"id", "id-dlib"})
 NO_BEST = frozenset({"diversity", "motion"})  # as much as the real ones have is best
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One number, and what it takes to repeat it."""
 
@@ -27,13 +27,14 @@ class Result:
     dataset: str | None = None  # fingerprint of the real videos
     detector: str | None = None
     detector_checksum: str | None = None
-    skipped: int = 0  # videos that could not be had
-    details: dict[str, float] = field(default_factory=dict)  # other definitions of the number, its parts
+    skipped: int = 0  # videos that are missing or damaged
+    details: dict[str, float | None] = field(default_factory=dict)  # other definitions of the number, its parts
     warnings: tuple[str, ...] = ()
 
     def json(self, **more: Any) -> str:
-        """One line, with further values in front; what is not finite becomes null."""
-        return json.dumps(_plain({**more, **asdict(self)}), allow_nan=False)
+        """Return one line, with further values in front; what is not finite becomes null."""
+        values = {**more, **asdict(self)}
+        return json.dumps(_plain(values), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
@@ -41,11 +42,13 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def append_json(path: Path, results: Sequence[Result], **more: Any) -> None:
-    """Appends a line for each result, with further values in front.
+    """Append a line for each result, with further values in front.
 
     Raises:
         UserError: the disk is full or the folder cannot be written to.
@@ -54,25 +57,31 @@ def append_json(path: Path, results: Sequence[Result], **more: Any) -> None:
 
 
 def table(results: Sequence[Result]) -> str:
-    """The results as aligned lines: metric, value, standard error, videos, detector; other definitions indented."""
-    rows = [("metric", "value", "+-", "videos", "detector")]
+    """Return the results as aligned lines: metric, value, standard error, videos, detector.
+
+    Other definitions of a number follow it, indented.
+    """
+    rows = [["metric", "value", "+-", "videos", "detector"]]
     for result in results:
-        error = "" if result.standard_error is None else f"{result.standard_error:.2g}"
-        rows.append((result.metric, _number(result.value), error, str(result.samples), result.detector or ""))
-        rows += [(f"  {name}", _number(value), "", "", "") for name, value in result.details.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(row[1:4], widths[1:4], strict=True)),
-                row[4],
-            ]
-        ).rstrip()
-        for row in rows
-    ]
+        error = ""
+        if result.standard_error is not None:
+            error = f"{result.standard_error:.2g}"
+        detector = result.detector or ""
+        rows.append([result.metric, _number(result.value), error, str(result.samples), detector])
+        for name, value in result.details.items():
+            rows.append([f"  {name}", _number(value), "", "", ""])
+    metric_width, *number_widths, _ = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for metric, *numbers, detector in rows:
+        cells = [metric.ljust(metric_width)]
+        for number, width in zip(numbers, number_widths, strict=True):
+            cells.append(number.rjust(width))
+        line = "  ".join([*cells, detector])
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
-def _number(value: float) -> str:
-    return f"{value:.6g}" if math.isfinite(value) else "unknown"
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    return f"{value:.6g}"

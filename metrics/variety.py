@@ -8,14 +8,13 @@ A row of numbers is a pure function of (seed, index); index is the video's numbe
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from metrics.video_sources import code_spec, to_uint8_pv3d
+from metrics.video_sources import code_spec, stored_frames
 from training import synthetic
 from training.cameras import canonical_label
 from training.checkpoints.snapshots import Snapshot
@@ -30,9 +29,19 @@ DIVERSITY, MOTION = 0, 1
 WIDTH = 1  # numbers in a row
 # sRGB (IEC 61966-2-1) to XYZ, divided by the white point D65; then CIE L*a*b*.
 XYZ_OF_RGB = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
 )
-LAB_OF_ROOTS = np.array([[0, 116, 0], [500, -500, 0], [0, 200, -200]])
+LAB_OF_ROOTS = np.array(
+    [
+        [0, 116, 0],
+        [500, -500, 0],
+        [0, 200, -200],
+    ]
+)
 LAB_KNEE = 6 / 29
 
 
@@ -46,88 +55,128 @@ class Estimate:
 
 
 def mean_estimate(values: np.ndarray, **details: float) -> Estimate:
-    """Estimate from one number per video, [N] or [N, 1]."""
-    values = np.asarray(values, dtype=np.float64).reshape(-1)
-    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-    return Estimate(float(values.mean()) if len(values) else math.nan, error, details)
+    """Estimate a mean from one number per video, [N] or [N, 1]."""
+    numbers = np.asarray(values, dtype=np.float64).reshape(-1)
+    count = len(numbers)
+    if count == 0:
+        return Estimate(math.nan, None, details)
+    standard_error = None
+    if count > 1:
+        standard_error = float(numbers.std(ddof=1) / math.sqrt(count))
+    return Estimate(float(numbers.mean()), standard_error, details)
+
+
+# --- Rows of generated videos -----------------------------------------------------------------------------------------
 
 
 def diversity_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
-    """Distance [1] between appearances 2 index and 2 index + 1: one motion, one moment, the canonical camera.
+    """Return the distance [1] of appearances 2 index and 2 index + 1: one motion, one moment, the canonical camera.
 
     No two indices share an appearance, so that the rows are independent.
     """
     camera = canonical_label()[None]
-    first, second = (code_spec(snapshot, seed, 2 * index + k, camera) for k in range(2))
+    first = code_spec(snapshot, seed, 2 * index, camera)
+    second = code_spec(snapshot, seed, 2 * index + 1, camera)
     moment = TIMES[_moment(seed, index)][None]
-    frames = [still_frames(snapshot, replace(first, z=spec.z, times=moment)) for spec in (first, second)]
-    return np.array([mean_distance(lab_features(np.concatenate(frames)))])
+    first = replace(first, times=moment)
+    frames = [
+        still_frames(snapshot, first),
+        still_frames(snapshot, replace(first, z=second.z)),
+    ]
+    return _distance_row(np.concatenate(frames))
 
 
 def motion_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
-    """Mean distance [1] between frames of video `index` under the canonical camera."""
+    """Return the mean distance [1] between frames of video `index` under the canonical camera."""
     moments = TIMES[list(MOMENTS)]
-    spec = code_spec(snapshot, seed, index, canonical_label().expand(len(moments), -1))
-    return np.array([mean_distance(lab_features(still_frames(snapshot, replace(spec, times=moments))))])
+    cameras = canonical_label().expand(len(moments), -1)
+    spec = code_spec(snapshot, seed, index, cameras)
+    frames = still_frames(snapshot, replace(spec, times=moments))
+    return _distance_row(frames)
+
+
+def still_frames(snapshot: Snapshot, spec: ClipSpec) -> np.ndarray:
+    """Generate frames uint8 [T, 3, R, R] of a clip one at a time: equal inputs give equal bits, whatever the others."""
+    one_at_a_time = SamplingOptions(frames_per_batch=1)
+    return stored_frames(generate(snapshot.G, spec, one_at_a_time))
+
+
+# --- Rows of procedural videos ----------------------------------------------------------------------------------------
 
 
 def procedural_diversity_row(seed: int, index: int) -> np.ndarray:
-    """What `diversity_row` would be if procedural heads were generated: two people, one motion."""
+    """Return what `diversity_row` would be if procedural heads were generated: two people, one motion."""
     first, second, motion = _seeds(seed, index, DIVERSITY, 3)
-    expression = synthetic.random_motion(motion, PAPER_FRAMES).expressions[_moment(seed, index)]
+    expressions = synthetic.random_motion(motion, PAPER_FRAMES).expressions
+    expression = expressions[_moment(seed, index)]
     frames = [_procedural_frame(person, expression) for person in (first, second)]
-    return np.array([mean_distance(lab_features(np.stack(frames)))])
+    return _distance_row(np.stack(frames))
 
 
 def procedural_motion_row(fps: float, seed: int, index: int) -> np.ndarray:
-    """What `motion_row` would be if procedural heads of `fps` frames a second were generated.
+    """Return what `motion_row` would be if procedural heads of `fps` frames a second were generated.
 
     Rendered anew, for the cameras of a dataset's clips move.
     """
     person, motion = _seeds(seed, index, MOTION, 2)
     expressions = synthetic.random_motion(motion, PAPER_FRAMES, fps).expressions
     frames = [_procedural_frame(person, expressions[moment]) for moment in MOMENTS]
-    return np.array([mean_distance(lab_features(np.stack(frames)))])
+    return _distance_row(np.stack(frames))
 
 
-def still_frames(snapshot: Snapshot, spec: ClipSpec) -> np.ndarray:
-    """Frames uint8 [T, 3, R, R] of a clip, one at a time: equal inputs give equal bits, whatever stands beside them."""
-    batches = generate(snapshot.G, spec, SamplingOptions(frames_per_batch=1))
-    return np.concatenate([to_uint8_pv3d(batch["image"]).cpu().numpy() for batch in batches])
+def _procedural_frame(person: int, expression: synthetic.Expression) -> np.ndarray:
+    """Render uint8 [3, 64, 64] of a person under the canonical camera."""
+    identity = synthetic.random_identity(person)
+    camera = canonical_label().numpy()
+    image, _ = synthetic.render_frame(identity, expression, camera, RENDER_SIDE)
+    return image
+
+
+# --- Distances in CIELAB ----------------------------------------------------------------------------------------------
+
+
+def _distance_row(frames: np.ndarray) -> np.ndarray:
+    """Return the mean distance of frames uint8 [N, 3, H, W] as a row [1]."""
+    return np.array([mean_distance(lab_features(frames))])
 
 
 def lab_features(frames: np.ndarray) -> np.ndarray:
-    """Frames uint8 [N, 3, H, W] -> CIELAB float64 [N, 3, 16, 16] of their averages (L* 0 to 100)."""
-    small = adaptive_avg_pool2d(torch.from_numpy(frames).double() / 255, FEATURE_SIDE).numpy()
+    """Return CIELAB float64 [N, 3, 16, 16] of averages of frames uint8 [N, 3, H, W] (L* 0 to 100)."""
+    levels = torch.from_numpy(frames).double() / 255
+    small = adaptive_avg_pool2d(levels, FEATURE_SIDE).numpy()
     linear = np.where(small <= 0.04045, small / 12.92, ((small + 0.055) / 1.055) ** 2.4)
-    relative = np.einsum("ij,njhw->nihw", XYZ_OF_RGB / XYZ_OF_RGB.sum(axis=1, keepdims=True), linear)
-    roots = np.where(relative > LAB_KNEE**3, np.cbrt(relative), relative / (3 * LAB_KNEE**2) + 4 / 29)
+    white = XYZ_OF_RGB.sum(axis=1, keepdims=True)
+    relative = np.einsum("ij,njhw->nihw", XYZ_OF_RGB / white, linear)
+    near_black = relative / (3 * LAB_KNEE**2) + 4 / 29
+    roots = np.where(relative > LAB_KNEE**3, np.cbrt(relative), near_black)
     lab = np.einsum("ij,njhw->nihw", LAB_OF_ROOTS, roots)
     lab[:, 0] -= 16
     return lab
 
 
 def mean_distance(features: np.ndarray) -> float:
-    """Mean dE*ab over pixels and over all pairs of frames; CIELAB [N, 3, H, W], N >= 2."""
+    """Return the mean dE*ab over pixels and over all pairs of frames; CIELAB [N, 3, H, W], N >= 2."""
     first, second = np.triu_indices(len(features), k=1)
-    return float(np.linalg.norm(features[first] - features[second], axis=1).mean())
+    differences = features[first] - features[second]
+    return float(np.linalg.norm(differences, axis=1).mean())
+
+
+# --- Random numbers ---------------------------------------------------------------------------------------------------
 
 
 def random_stream(seed: int, index: int, control: int) -> np.random.Generator:
-    """The random numbers of a video for one of the controls."""
+    """Return the random numbers of a video for one of the controls."""
     return np.random.default_rng([seed, index, STREAM, control])
 
 
 def _moment(seed: int, index: int) -> int:
-    return int(random_stream(seed, index, DIVERSITY).integers(len(TIMES)))
+    """Draw the number of a frame."""
+    rng = random_stream(seed, index, DIVERSITY)
+    return int(rng.integers(len(TIMES)))
 
 
-def _seeds(seed: int, index: int, control: int, count: int) -> Sequence[int]:
-    """Seeds of procedural people and motions, none of them a clip's of a dataset but by chance."""
-    numbers = random_stream(seed, index, control).integers(2**32, size=1 + count)
+def _seeds(seed: int, index: int, control: int, count: int) -> list[int]:
+    """Draw seeds of procedural people and motions, none of them a clip's of a dataset but by chance."""
+    rng = random_stream(seed, index, control)
+    numbers = rng.integers(2**32, size=1 + count)
     return [int(number) for number in numbers[1:]]  # the first one is the moment's
-
-
-def _procedural_frame(person: int, expression: synthetic.Expression) -> np.ndarray:
-    camera = canonical_label().numpy()
-    return synthetic.render_frame(synthetic.random_identity(person), expression, camera, RENDER_SIDE)[0]

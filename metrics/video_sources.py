@@ -7,8 +7,8 @@ order, gets the same pixels.
 import hashlib
 import itertools
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,11 +22,12 @@ from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 from training.data.files import FRAME_SUFFIXES, MAX_FILE_BYTES, decode_frame
 from training.data.pairs import camera_window
-from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_spec, generate
+from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, generate
+from training.sampling.pictures import to_uint8
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 ROUND_TRIP_FPS = 25
-CAMERAS, CLIPS = 2, 3  # streams of random numbers beside those of codes (training.sampling.clips)
+CAMERA_STREAM, CLIP_STREAM = 2, 3  # of random numbers, beside those of codes (training.sampling.clips)
 
 
 @dataclass(frozen=True)
@@ -45,34 +46,45 @@ class Window:
 class VideoSource(Protocol):
     """A numbered set of videos."""
 
-    count: int | None  # None: as many as one likes
+    @property
+    def count(self) -> int | None:
+        """Number of videos; None: any number."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values that everything about the videos follows from."""
 
     def video(self, index: int) -> np.ndarray:
-        """uint8 [T, 3, H, W]; UserError if this one cannot be had."""
+        """Return uint8 [T, 3, H, W]; raise UserError if this video is missing or damaged."""
+
+
+# --- Real videos ------------------------------------------------------------------------------------------------------
 
 
 class DatasetVideos:
     """Windows of a dataset's clips.
 
     Args:
-        every_clip_once: StyleGAN-V's protocol: clip by clip, each once, from a random frame; else PV3D's: random
-            windows, all clips in turn, as many as there are different ones.
+        every_clip_once: clip by clip, each once, from a random frame (StyleGAN-V's protocol); else random windows, all
+            clips in turn, as many as there are different ones (PV3D's).
 
     Raises:
         UserError: no clip is long enough.
     """
 
     def __init__(self, dataset: ClipDataset, window: Window, seed: int = 0, every_clip_once: bool = False):
-        self.dataset, self.window, self.seed, self.once = dataset, window, seed, every_clip_once
-        self.clips = [i for i, clip in enumerate(dataset.clips) if len(clip.frames) >= window.span]
+        self.dataset = dataset
+        self.window = window
+        self.seed = seed
+        self.every_clip_once = every_clip_once
+        lengths = [len(clip.frames) for clip in dataset.clips]
+        self.clips = [index for index, length in enumerate(lengths) if length >= window.span]
         if not self.clips:
             raise UserError(f"No clip of {dataset.path} has {window.span} frames: the protocol needs longer clips.")
-        windows = sum(len(dataset.clips[clip].frames) - window.span + 1 for clip in self.clips)
-        self.count = len(self.clips) if every_clip_once else windows
+        if every_clip_once:
+            self.count = len(self.clips)
+        else:
+            self.count = sum(lengths[clip] - window.span + 1 for clip in self.clips)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -80,22 +92,25 @@ class DatasetVideos:
             "source": "dataset",
             "fingerprint": self.dataset.fingerprint(),
             "seed": self.seed,
-            "window": vars(self.window).copy(),
-            "once": self.once,
+            "window": asdict(self.window),
+            "once": self.every_clip_once,
         }
 
     def video(self, index: int) -> np.ndarray:
         turn, place = divmod(index, len(self.clips))
-        order = (
-            np.arange(len(self.clips))
-            if self.once
-            else np.random.default_rng([self.seed, turn, CLIPS]).permutation(len(self.clips))
-        )
-        clip = self.clips[order[place]]
-        rng = np.random.default_rng([self.seed, index, CLIPS, 1])
-        start = int(rng.integers(len(self.dataset.clips[clip].frames) - self.window.span + 1))
-        numbers = range(start, start + self.window.span, self.window.stride)
+        if not self.every_clip_once:
+            order = np.random.default_rng([self.seed, turn, CLIP_STREAM]).permutation(len(self.clips))
+            place = order[place]
+        clip = self.clips[place]
+        span = self.window.span
+        starts = len(self.dataset.clips[clip].frames) - span + 1
+        rng = np.random.default_rng([self.seed, index, CLIP_STREAM, 1])
+        start = int(rng.integers(starts))
+        numbers = range(start, start + span, self.window.stride)
         return np.stack([self.dataset.read_frame(clip, number) for number in numbers])
+
+
+# --- Files made elsewhere ---------------------------------------------------------------------------------------------
 
 
 class FolderVideos:
@@ -106,7 +121,8 @@ class FolderVideos:
     """
 
     def __init__(self, folder: Path, window: Window):
-        self.folder, self.window = folder, window
+        self.folder = folder
+        self.window = window
         self.paths = list_videos(folder)
         self.count = len(self.paths)
 
@@ -114,22 +130,26 @@ class FolderVideos:
     def identity(self) -> dict[str, Any]:
         digest = hashlib.sha256()
         for path in self.paths:
-            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            for file in files:
                 digest.update(f"{file.relative_to(self.folder)}\0{_size(file)}\0".encode())
-        return {"source": "folder", "fingerprint": digest.hexdigest(), "window": vars(self.window).copy()}
+        return {"source": "folder", "fingerprint": digest.hexdigest(), "window": asdict(self.window)}
 
     def video(self, index: int) -> np.ndarray:
-        path, span = self.paths[index], self.window.span
-        frames = list(itertools.islice(folder_frames(path) if path.is_dir() else file_frames(path), span))
+        path = self.paths[index]
+        span = self.window.span
+        all_frames = folder_frames(path) if path.is_dir() else file_frames(path)
+        frames = list(itertools.islice(all_frames, span))
         if len(frames) < span:
             raise UserError(f"{path} has {len(frames)} frames: the protocol needs {span}.")
-        if len({frame.shape for frame in frames}) > 1:
+        shapes = {frame.shape for frame in frames}
+        if len(shapes) > 1:
             raise UserError(f"The frames of {path} have different sizes.")
         return np.stack(frames[:: self.window.stride])
 
 
 def _size(file: Path) -> int:
-    """In bytes; -1 for a link that leads nowhere, which cannot be read later on."""
+    """Return the size in bytes; -1 for a link that leads nowhere, which cannot be read later on."""
     try:
         return file.stat().st_size
     except OSError:
@@ -137,14 +157,22 @@ def _size(file: Path) -> int:
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """Video files and folders of frames in a folder, by name. UserError if there are none."""
+    """List the video files and folders of frames in a folder, by name. Raises UserError if there are none."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: give the folder that holds the videos.")
-    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    found = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES or (path.is_dir() and _frame_files(path))]
-    if not found:
+    videos = [path for path in sorted(folder.iterdir()) if _is_video(path)]
+    if not videos:
         raise UserError(f"{folder} holds no videos ({', '.join(VIDEO_SUFFIXES)}) and no folders of frames.")
-    return found
+    return videos
+
+
+def _is_video(path: Path) -> bool:
+    """Whether a path is a video file or a folder of frames; hidden ones do not count."""
+    if path.name.startswith("."):
+        return False
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return True
+    return path.is_dir() and len(_frame_files(path)) > 0
 
 
 def _frame_files(folder: Path) -> list[Path]:
@@ -152,12 +180,13 @@ def _frame_files(folder: Path) -> list[Path]:
 
 
 def file_frames(path: Path) -> Iterable[np.ndarray]:
-    """Frames uint8 [3, H, W] of a video file."""
-    return (frame.transpose(2, 0, 1) for frame in read_frames(path))
+    """Read the frames uint8 [3, H, W] of a video file."""
+    for frame in read_frames(path):
+        yield frame.transpose(2, 0, 1)
 
 
 def folder_frames(folder: Path) -> Iterable[np.ndarray]:
-    """Frames uint8 [3, H, W] of a folder of images."""
+    """Read the frames uint8 [3, H, W] of a folder of images. Raises UserError at a damaged one."""
     for path in _frame_files(folder):
         try:
             yield decode_frame(read_file(path, "frame", MAX_FILE_BYTES))
@@ -165,78 +194,96 @@ def folder_frames(folder: Path) -> Iterable[np.ndarray]:
             raise UserError(f"{path} is unreadable or truncated ({error}).") from error
 
 
+# --- Generated videos -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FrameStorage:
+    """How generated frames are stored before they are scored."""
+
+    name: str
+    to_uint8: Callable[[torch.Tensor], torch.Tensor]  # from [-1, 1]
+    h264: bool  # written as a video file and read back
+
+
+def to_uint8_pv3d(images: torch.Tensor) -> torch.Tensor:
+    """Turn [-1, 1] into bytes as PV3D's scripts do: clamp, (x + 1) / 2 * 255, truncate."""
+    return images.clamp(-1, 1).add(1).div(2).mul(255).to(torch.uint8)
+
+
+def stored_frames(
+    batches: Iterable[dict[str, torch.Tensor]], to_uint8: Callable[[torch.Tensor], torch.Tensor] = to_uint8_pv3d
+) -> np.ndarray:
+    """Return the images of batches of `training.sampling.clips` as frames uint8 [T, 3, R, R]."""
+    return np.concatenate([to_uint8(batch["image"]).cpu().numpy() for batch in batches])
+
+
+PV3D_STORAGE = FrameStorage("pv3d", to_uint8_pv3d, h264=True)
+STYLEGAN_V_STORAGE = FrameStorage("stylegan-v", to_uint8, h264=False)
+
+
 class GeneratedVideos:
-    """Videos of a snapshot: number i of seed 0 has the codes of `gen_videos.py --seeds=i`.
+    """Videos of a snapshot, any number of them: number i of seed 0 has the codes of `gen_videos.py --seeds=i`.
 
     Args:
+        checksum: of the snapshot's file.
         cameras: camera sequences [F, 25] to draw from; each video gets a random window of a random one.
-        storage: how frames become uint8, and whether they pass through H.264: see STORAGE.
     """
+
+    count = None
 
     def __init__(
         self,
         snapshot: Snapshot,
         checksum: str,
+        *,
         cameras: list[np.ndarray],
         window: Window,
+        storage: FrameStorage,
         seed: int = 0,
-        storage: str = "pv3d",
-        batch: int = 4,
     ):
-        self.snapshot, self.checksum, self.cameras, self.seed = snapshot, checksum, cameras, seed
-        self.window, self.storage, self.batch, self.count = window, storage, batch, None
+        self.snapshot = snapshot
+        self.checksum = checksum
+        self.cameras = cameras
+        self.window = window
+        self.storage = storage
+        self.seed = seed
 
     @property
     def identity(self) -> dict[str, Any]:
-        digest = hashlib.sha256(b"".join(np.ascontiguousarray(path).tobytes() for path in self.cameras)).hexdigest()
+        digest = hashlib.sha256()
+        for path in self.cameras:
+            digest.update(np.ascontiguousarray(path).tobytes())
         return {
             "source": "generator",
             "snapshot": self.checksum,
-            "cameras": digest,
+            "cameras": digest.hexdigest(),
             "seed": self.seed,
-            "window": vars(self.window).copy(),
-            "storage": self.storage,
+            "window": asdict(self.window),
+            "storage": self.storage.name,
         }
 
     def video(self, index: int) -> np.ndarray:
-        rng = np.random.default_rng([self.seed, index, CAMERAS])
+        rng = np.random.default_rng([self.seed, index, CAMERA_STREAM])
         path = self.cameras[rng.integers(len(self.cameras))]
-        cameras = torch.from_numpy(camera_window(rng, path, self.window.span))[:: self.window.stride]
-        spec = code_spec(self.snapshot, self.seed, index, cameras)
-        batches = generate(self.snapshot.G, spec, SamplingOptions(frames_per_batch=self.batch))
-        convert, round_trip = STORAGE[self.storage]
-        frames = np.concatenate([convert(batch["image"]).cpu().numpy() for batch in batches])
-        return through_h264(frames) if round_trip else frames
+        cameras = camera_window(rng, path, self.window.span)[:: self.window.stride]
+        spec = code_spec(self.snapshot, self.seed, index, torch.from_numpy(cameras))
+        batches = generate(self.snapshot.G, spec)
+        frames = stored_frames(batches, self.storage.to_uint8)
+        return through_h264(frames) if self.storage.h264 else frames
 
 
 def code_spec(snapshot: Snapshot, seed: int, index: int, cameras: torch.Tensor) -> ClipSpec:
-    """Video `index` of a seed, seen by cameras [T, 25]; no two (seed, index) share a code."""
+    """Return video `index` of a seed, seen by cameras [T, 25]; no two (seed, index) share a code."""
     number = (seed << 32) + index
     return clip_spec(snapshot.G, number, number, cameras)
 
 
-def to_uint8_pv3d(images: torch.Tensor) -> torch.Tensor:
-    """[-1, 1] -> uint8 as PV3D's scripts do: clamp, (x + 1) / 2 * 255, truncate."""
-    return images.clamp(-1, 1).add(1).div(2).mul(255).to(torch.uint8)
-
-
-def to_uint8_stylegan(images: torch.Tensor) -> torch.Tensor:
-    """[-1, 1] -> uint8 as StyleGAN-V does: x * 127.5 + 128, clamp, truncate."""
-    return images.mul(127.5).add(128).clamp(0, 255).to(torch.uint8)
-
-
-# How frames become uint8, and whether they are stored as H.264 in between.
-STORAGE = {
-    "pv3d": (to_uint8_pv3d, True),
-    "pv3d-frames": (to_uint8_pv3d, False),
-    "stylegan-v": (to_uint8_stylegan, False),
-}
-
-
 def through_h264(frames: np.ndarray) -> np.ndarray:
-    """Frames uint8 [T, 3, H, W] written as an H.264 file and read back (H and W even, else padded and cropped)."""
+    """Write frames uint8 [T, 3, H, W] as an H.264 file and read them back; odd sizes are padded, then cropped."""
     height, width = frames.shape[2:]
     with tempfile.TemporaryDirectory(prefix="pv3d-") as folder:
         path = Path(folder) / "video.mp4"
-        write_video(path, (frame.transpose(1, 2, 0) for frame in frames), ROUND_TRIP_FPS)
-        return np.stack([frame[:height, :width].transpose(2, 0, 1) for frame in read_frames(path)])
+        write_video(path, frames.transpose(0, 2, 3, 1), ROUND_TRIP_FPS)
+        decoded = np.stack([frame[:height, :width] for frame in read_frames(path)])
+    return decoded.transpose(0, 3, 1, 2)

@@ -15,18 +15,20 @@ SIZE = 256  # of the images that are compared
 
 
 @dataclass(frozen=True)
-class Warp:
+class WarpedView:
     """The side view where it lands in the frontal view."""
 
     image: torch.Tensor  # uint8 [3, S, S], zero where not counted
     mask: torch.Tensor  # bool [S, S], the pixels that count
 
     def error(self, front: torch.Tensor) -> float:
-        """Mean absolute difference to the frontal image uint8 [3, S, S], 0 to 255; NaN where no pixel counts."""
-        return float(_differences(front, self.image)[self.mask].sum().double() / (len(front) * self.mask.sum()))
+        """Return the mean absolute difference to the frontal image uint8 [3, S, S], 0 to 255; NaN: no pixel counts."""
+        differences = _differences(front, self.image)[self.mask]
+        numbers = len(front) * self.mask.sum()
+        return float(differences.sum().double() / numbers)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WarpingErrors:
     """Warping errors of one pair of views, 0 to 255; NaN where no pixel counts: left out of the mean over pairs."""
 
@@ -37,8 +39,9 @@ class WarpingErrors:
 
 
 def warping_errors(
-    front: np.ndarray | torch.Tensor,
-    side: np.ndarray | torch.Tensor,
+    *,
+    front: np.ndarray,
+    side: np.ndarray,
     side_depth: np.ndarray | torch.Tensor,
     front_camera: np.ndarray | torch.Tensor,
     side_camera: np.ndarray | torch.Tensor,
@@ -50,44 +53,29 @@ def warping_errors(
         side_depth: [r, r], length along the unit ray of each pixel, world units; brought to 256 x 256 bilinearly.
         front_camera, side_camera: [25].
     """
-    front, side = (torch.from_numpy(resize_bytes(np.asarray(image), SIZE, SIZE)) for image in (front, side))
-    landing = land(torch.as_tensor(side_depth), torch.as_tensor(side_camera), torch.as_tensor(front_camera))
-    unwarped = float(_differences(front, side).sum().double() / side.numel())
+    front_image = torch.from_numpy(resize_bytes(front, SIZE, SIZE))
+    side_image = torch.from_numpy(resize_bytes(side, SIZE, SIZE))
+    landing = land(
+        torch.as_tensor(side_depth),
+        side_camera=torch.as_tensor(side_camera),
+        front_camera=torch.as_tensor(front_camera),
+    )
+    unwarped = _differences(front_image, side_image).sum().double()
     return WarpingErrors(
-        landing.warp(side).error(front),
-        landing.warp_like_reference(side).error(front),
-        landing.warp(side, nearest_wins=True).error(front),
-        unwarped,
+        paper=landing.warp(side_image).error(front_image),
+        reference=landing.warp_like_reference(side_image).error(front_image),
+        zbuffer=landing.warp(side_image, nearest_wins=True).error(front_image),
+        no_warp=float(unwarped / side_image.numel()),
     )
 
 
-def land(
-    side_depth: torch.Tensor, side_camera: torch.Tensor, front_camera: torch.Tensor, size: int = SIZE
-) -> "Landing":
-    """Where the pixels of a side view [size, size] come to lie in the frontal view; in float64.
-
-    `side_depth` [r, r] is a length along the unit ray, as our renderer and the reference give it (the paper's Eq. 7
-    reads as if it were a z coordinate).
-    """
-    depth = interpolate(side_depth.cpu().double()[None, None], size=(size, size), mode="bilinear", align_corners=False)
-    origin, directions = _rays(tuple(side_camera.tolist()), size)
-    cam2world, intrinsics = split_label(front_camera.cpu().double())
-    world2cam = torch.linalg.inv(cam2world)
-    seen = torch.addmm(world2cam[:3, 3:], world2cam[:3, :3], depth.reshape(1, -1) * directions + origin)
-    u, v, _ = intrinsics @ seen / seen[2]
-    return Landing(u, v, seen, size)
-
-
-@functools.lru_cache(maxsize=4)  # all videos are seen by the protocol's two cameras
-def _rays(camera: tuple[float, ...], size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Origin [3, 1] and unit directions [3, size * size] of a camera's rays, float64."""
-    origins, directions = camera_rays(torch.tensor([camera], dtype=torch.float64), size)
-    return origins[0, 0, :, None], directions[0].T.contiguous()
-
-
 def _differences(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Absolute differences of images [3, S, S] of bytes, summed over colours: [S, S] in integers, so sums are exact."""
-    return (a.short() - b.short()).abs().sum(dim=0)
+    """Return absolute differences [S, S] of images uint8 [3, S, S], summed over colours; integers: sums are exact."""
+    differences = a.short() - b.short()
+    return differences.abs().sum(dim=0)
+
+
+# --- Where pixels land ------------------------------------------------------------------------------------------------
 
 
 class Landing:
@@ -96,40 +84,94 @@ class Landing:
     Args:
         u, v: image positions [S * S], 0 to 1 inside the image.
         points: in the camera's frame [3, S * S].
+        size: S.
     """
 
     def __init__(self, u: torch.Tensor, v: torch.Tensor, points: torch.Tensor, size: int):
-        self.size, self.points = size, points
-        self.inside = (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
-        column, row = (position.nan_to_num(0).mul(size).clamp(0, size - 1).long() for position in (u, v))
-        self.target = row * size + column
+        self.size = size
+        self.points = points
+        self.inside = _in_unit_range(u) & _in_unit_range(v)
+        self.target = _pixel_numbers(v, size) * size + _pixel_numbers(u, size)
 
-    def warp(self, side: torch.Tensor, nearest_wins: bool = False) -> Warp:
-        """The paper's: pixels outside the frontal view, or behind its camera, are dropped.
+    def warp(self, side: torch.Tensor, nearest_wins: bool = False) -> WarpedView:
+        """Warp as the paper says: pixels outside the frontal view, or behind its camera, are dropped.
 
         Where several land on one, the last in raster order is seen, as in the reference on one thread; or the nearest
         to the camera.
         """
-        kept = (self.inside & (self.points[2] > 0)).nonzero().squeeze(1)
+        in_front = self.points[2] > 0
+        landed = (self.inside & in_front).nonzero().squeeze(1)
         if nearest_wins:
-            distance = self.points[:, kept].square().sum(dim=0)
-            nearest = distance.new_full([self.size**2], torch.inf)
-            nearest.scatter_reduce_(0, self.target[kept], distance, "amin")
-            kept = kept[distance == nearest[self.target[kept]]]
-        winner = self._last(kept)
+            landed = self._nearest(landed)
+        winner = self._last(landed)
         return self._gather(side, winner, winner >= 0)
 
-    def warp_like_reference(self, side: torch.Tensor) -> Warp:
-        """The reference implementation's: pixels outside are moved to the border, and whether a frontal pixel counts is
-        asked of the side pixel with the same row and column, not of the one that landed there."""
+    def warp_like_reference(self, side: torch.Tensor) -> WarpedView:
+        """Warp as the reference implementation does.
+
+        Pixels outside are moved to the border, and whether a frontal pixel counts is asked of the side pixel with the
+        same row and column, not of the one that landed there.
+        """
         winner = self._last(torch.arange(self.size**2))
         return self._gather(side, winner, (winner >= 0) & self.inside)
 
-    def _last(self, kept: torch.Tensor) -> torch.Tensor:
-        """For each frontal pixel [S * S] the last of the side pixels `kept` (flat indices) that landed on it, or -1."""
-        winner = torch.full([self.size**2], -1)
-        return winner.scatter_reduce_(0, self.target[kept], kept, "amax")
+    def _nearest(self, landed: torch.Tensor) -> torch.Tensor:
+        """Return those of the side pixels `landed` (flat indices) that are nearest to the camera where they land."""
+        target = self.target[landed]
+        distance = self.points[:, landed].square().sum(dim=0)
+        nearest = distance.new_full([self.size**2], torch.inf)
+        nearest.scatter_reduce_(0, target, distance, "amin")
+        return landed[distance == nearest[target]]
 
-    def _gather(self, side: torch.Tensor, winner: torch.Tensor, mask: torch.Tensor) -> Warp:
-        image = side.flatten(1)[:, winner.clamp(min=0)] * mask
-        return Warp(image.reshape(3, self.size, self.size), mask.reshape(self.size, self.size))
+    def _last(self, landed: torch.Tensor) -> torch.Tensor:
+        """Return for each frontal pixel [S * S] the last of the side pixels `landed` (flat indices) on it, or -1."""
+        winner = torch.full([self.size**2], -1)
+        return winner.scatter_reduce_(0, self.target[landed], landed, "amax")
+
+    def _gather(self, side: torch.Tensor, winner: torch.Tensor, mask: torch.Tensor) -> WarpedView:
+        """Return the image of the side pixels `winner` where the mask is true."""
+        source = winner.clamp(min=0)
+        image = side.flatten(1)[:, source] * mask
+        return WarpedView(
+            image.reshape(3, self.size, self.size),
+            mask.reshape(self.size, self.size),
+        )
+
+
+def _in_unit_range(positions: torch.Tensor) -> torch.Tensor:
+    return (positions >= 0) & (positions <= 1)
+
+
+def _pixel_numbers(positions: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the rows or columns of image positions; those outside are moved to the border."""
+    pixels = positions.nan_to_num(0).mul(size)
+    return pixels.clamp(0, size - 1).long()
+
+
+def land(
+    side_depth: torch.Tensor, *, side_camera: torch.Tensor, front_camera: torch.Tensor, size: int = SIZE
+) -> Landing:
+    """Find where the pixels of a side view [size, size] come to lie in the frontal view; in float64.
+
+    `side_depth` [r, r] is a length along the unit ray, as our renderer and the reference give it (the paper's Eq. 7
+    reads as if it were a z coordinate).
+    """
+    small = side_depth.cpu().double()[None, None]
+    depth = interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
+    origin, directions = _rays(tuple(side_camera.tolist()), size)
+    points = depth.reshape(1, -1) * directions + origin
+    cam2world, intrinsics = split_label(front_camera.cpu().double())
+    world2cam = torch.linalg.inv(cam2world)
+    rotation = world2cam[:3, :3]
+    translation = world2cam[:3, 3:]
+    seen = torch.addmm(translation, rotation, points)
+    u, v, _ = intrinsics @ seen / seen[2]
+    return Landing(u, v, seen, size)
+
+
+@functools.lru_cache(maxsize=4)  # all videos are seen by the protocol's two cameras
+def _rays(camera: tuple[float, ...], size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return origin [3, 1] and unit directions [3, size * size] of a camera's rays, float64."""
+    label = torch.tensor([camera], dtype=torch.float64)
+    origins, directions = camera_rays(label, size)
+    return origins[0, 0, :, None], directions[0].T.contiguous()

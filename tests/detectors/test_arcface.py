@@ -80,7 +80,7 @@ def test_blocks_and_embeddings_in_float64(arcface):
 
 
 def test_embedder_gives_unit_vectors_of_each_frame_alone(arcface, embeddings):
-    embedder = ArcFaceEmbedder(arcface, "test", "")
+    embedder = ArcFaceEmbedder(arcface, name="test", checksum="")
     one = embedder(channels_first(faces("base"))[2:3])
     assert one.shape == (1, embedder.dim) and one.dtype == torch.float32
     torch.testing.assert_close(one, unit(embeddings["base"])[2:3], rtol=0, atol=3e-6)

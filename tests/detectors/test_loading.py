@@ -1,4 +1,4 @@
-"""metrics.detectors: detectors from public files and from random weights, as metrics ask for them."""
+"""detectors: loaded from public files and with random weights."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from detectors import load_face_embedder, load_video_detector, weights
-from detectors.i3d import MIN_FRAMES, PAPER_EPS, TF_EPS, InceptionI3D
+from detectors import load_arcface, load_i3d_stylegan_v, load_i3d_videogpt, weights
+from detectors.i3d import MIN_FRAMES, PYTORCH_EPS, TENSORFLOW_EPS, InceptionI3D
 from dnnlib.errors import UserError
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
@@ -49,30 +49,30 @@ def same(network: nn.Module, other: nn.Module) -> bool:
 
 
 def test_i3d_of_videogpt(folder, i3d):
-    detector = load_video_detector("pv3d", "public", folder, "cpu")
+    detector = load_i3d_videogpt(kind="public", folder=folder, device="cpu")
     assert same(detector.network, i3d)
     assert detector.name == "i3d" and detector.checksum == weights.checksum(folder / weights.I3D.file)
-    assert detector.network.Mixed_3b.b0.bn.eps == PAPER_EPS and detector.dim == 400
+    assert detector.network.Mixed_3b.b0.bn.eps == PYTORCH_EPS and detector.dim == 400
 
 
-@pytest.mark.parametrize("eps", [TF_EPS, PAPER_EPS])
+@pytest.mark.parametrize("eps", [TENSORFLOW_EPS, PYTORCH_EPS])
 def test_i3d_of_stylegan_v(eps, i3d, tmp_path):
     exported = InceptionI3D(eps)
     exported.load_state_dict(i3d.state_dict())
     torch.jit.script(Bare(exported)).save(str(tmp_path / weights.I3D_STYLEGAN_V.file))
-    detector = load_video_detector("stylegan-v", "public", tmp_path, "cpu")
+    detector = load_i3d_stylegan_v(kind="public", folder=tmp_path, device="cpu")
     assert same(detector.network, i3d) and detector.name == "i3d-stylegan-v"
     assert detector.network.Mixed_3b.b0.bn.eps == eps, "as the file states"
 
 
 def test_arcface(folder, arcface):
-    embedder = load_face_embedder("id", "public", folder, "cpu")
+    embedder = load_arcface(kind="public", folder=folder, device="cpu")
     assert embedder.name == "arcface" and embedder.checksum == weights.checksum(folder / weights.ARCFACE.file)
     assert same(embedder.network, arcface)
 
 
 def test_random_i3d_is_fixed(i3d):
-    detector, again = (load_video_detector("pv3d", "random", None, "cpu") for _ in range(2))
+    detector, again = (load_i3d_videogpt(kind="random", folder=None, device="cpu") for _ in range(2))
     assert detector.name == "random" and detector.checksum == again.checksum and len(detector.checksum) == 64
     assert same(detector.network, i3d) and same(again.network, i3d)
     noise = torch.randint(0, 256, (1, MIN_FRAMES, 3, 16, 16), dtype=torch.uint8)
@@ -84,22 +84,24 @@ def test_random_i3d_is_fixed(i3d):
 
 def test_styles_see_frames_differently():
     wide = torch.randint(0, 256, (1, MIN_FRAMES, 3, 16, 32), dtype=torch.uint8)
-    cropped, stretched = (load_video_detector(style, "random", None, "cpu")(wide) for style in ("pv3d", "stylegan-v"))
+    cropped, stretched = (
+        load(kind="random", folder=None, device="cpu")(wide) for load in (load_i3d_videogpt, load_i3d_stylegan_v)
+    )
     assert (cropped - stretched).abs().max() > 0.05
 
 
 def test_random_networks_of_different_kinds_have_different_checksums(arcface):
-    embedder = load_face_embedder("id", "random", None, "cpu")
+    embedder = load_arcface(kind="random", folder=None, device="cpu")
     assert embedder.name == "random" and embedder.dim == 512 and same(embedder.network, arcface)
-    assert embedder.checksum != load_video_detector("pv3d", "random", None, "cpu").checksum
+    assert embedder.checksum != load_i3d_videogpt(kind="random", folder=None, device="cpu").checksum
 
 
 @pytest.mark.parametrize(
     "load, file",
     [
-        (lambda folder: load_video_detector("pv3d", "public", folder, "cpu"), weights.I3D.file),
-        (lambda folder: load_video_detector("stylegan-v", "public", folder, "cpu"), weights.I3D_STYLEGAN_V.file),
-        (lambda folder: load_face_embedder("id", "public", folder, "cpu"), weights.ARCFACE.file),
+        (lambda folder: load_i3d_videogpt(kind="public", folder=folder, device="cpu"), weights.I3D.file),
+        (lambda folder: load_i3d_stylegan_v(kind="public", folder=folder, device="cpu"), weights.I3D_STYLEGAN_V.file),
+        (lambda folder: load_arcface(kind="public", folder=folder, device="cpu"), weights.ARCFACE.file),
     ],
 )
 def test_missing_damaged_and_other_files_are_told(load, file, tmp_path):

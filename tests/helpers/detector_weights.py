@@ -8,7 +8,7 @@ from torch import nn
 
 from detectors import ARCFACE_GAIN, I3D_GAIN, random_weights
 from detectors.arcface import ArcFace
-from detectors.i3d import PAPER_EPS, InceptionI3D
+from detectors.i3d import PYTORCH_EPS, InceptionI3D
 from tests.helpers.golden_metrics import array
 
 
@@ -53,7 +53,7 @@ def crc32(frames: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(frames).tobytes())
 
 
-def filled_i3d(bn_eps: float = PAPER_EPS) -> InceptionI3D:
+def filled_i3d(bn_eps: float = PYTORCH_EPS) -> InceptionI3D:
     """I3D with the golden weights: those of `--detector random`."""
     return _filled(InceptionI3D(bn_eps), I3D_GAIN)
 

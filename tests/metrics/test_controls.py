@@ -8,8 +8,8 @@ import pytest
 from dnnlib.errors import UserError
 from metrics import controls, pose, variety
 from metrics.controls import Controls
+from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
-from metrics.setting import Setting, Subject
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
@@ -25,11 +25,11 @@ def regressor() -> pose.PoseRegressor:
 @pytest.fixture
 def scored(snapshot, regressor, monkeypatch):
     """A function of a setting to results by name."""
-    monkeypatch.setattr(controls, "_regressor", lambda *_: regressor)
+    monkeypatch.setattr(controls, "_trained_regressor", lambda *_: regressor)
     monkeypatch.setattr(controls, "PROCEDURAL_VIDEOS", 3)
 
-    def run(setting: Setting) -> dict:
-        family = Controls(Subject(load_generator(snapshot), "abc"), setting)
+    def run(setting: EvaluationOptions) -> dict:
+        family = Controls(EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc"), setting)
         family.check(REQUESTS)
         return {result.metric: result for result in family.results(REQUESTS)}
 
@@ -41,7 +41,7 @@ def numbers(results: dict) -> dict:
 
 
 def test_results_are_complete(scored, heads, regressor):
-    results = scored(Setting(dataset=ClipDataset(heads)))
+    results = scored(EvaluationOptions(dataset=ClipDataset(heads)))
     assert list(results) == ["pose3", "diversity4", "motion3"]
     assert [result.samples for result in results.values()] == [3, 4, 3]
     for result in results.values():
@@ -53,25 +53,25 @@ def test_results_are_complete(scored, heads, regressor):
 
 
 def test_results_depend_on_the_seed_alone(scored, tmp_path, monkeypatch):
-    first = numbers(scored(Setting(cache=tmp_path)))
-    assert numbers(scored(Setting())) == first
-    other = numbers(scored(Setting(seed=1)))
+    first = numbers(scored(EvaluationOptions(cache_folder=tmp_path)))
+    assert numbers(scored(EvaluationOptions())) == first
+    other = numbers(scored(EvaluationOptions(seed=1)))
     assert all(other[name][0] != first[name][0] for name in first)
     for module, row in ((pose, "pose_row"), (variety, "diversity_row"), (variety, "motion_row")):
         monkeypatch.setattr(module, row, lambda *_: pytest.fail("it is in the cache"))
-    assert numbers(scored(Setting(cache=tmp_path))) == first
+    assert numbers(scored(EvaluationOptions(cache_folder=tmp_path))) == first
 
 
 def test_files_cannot_be_asked_for_views(tmp_path):
     with pytest.raises(UserError, match="--network"):
-        Controls(Subject(videos=tmp_path), Setting()).check(REQUESTS)
-    Controls(Subject(videos=tmp_path), Setting()).check([])
+        Controls(EvaluationSubject(video_folder=tmp_path), EvaluationOptions()).check(REQUESTS)
+    Controls(EvaluationSubject(video_folder=tmp_path), EvaluationOptions()).check([])
 
 
 def test_the_regressor_is_trained_once(snapshot, monkeypatch, regressor):
     calls = []
     monkeypatch.setattr(pose, "train_pose_regressor", lambda *_, **__: calls.append(0) or regressor)
-    controls._regressor.cache_clear()
-    family = Controls(Subject(load_generator(snapshot), "abc"), Setting())
+    controls._trained_regressor.cache_clear()
+    family = Controls(EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc"), EvaluationOptions())
     assert len(list(family.results(parse_requests("pose2,pose3")))) == 2 and len(calls) == 1
-    controls._regressor.cache_clear()
+    controls._trained_regressor.cache_clear()

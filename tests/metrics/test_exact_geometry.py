@@ -82,7 +82,13 @@ def chamfer(depths: np.ndarray) -> float:
 
 
 def warping(images: np.ndarray, side_depth: np.ndarray) -> WarpingErrors:
-    return warping_errors(*images, side_depth, *CAMERAS)
+    return warping_errors(
+        front=images[0],
+        side=images[1],
+        side_depth=side_depth,
+        front_camera=CAMERAS[0],
+        side_camera=CAMERAS[1],
+    )
 
 
 def grows(values: list[float], factor: float) -> bool:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from metrics.frechet import FeatureMoments, Frechet, frechet_distance, frechet_standard_error, kernel_distance
+from metrics.frechet import FeatureMoments, FrechetDistance, frechet_distance, frechet_standard_error, kernel_distance
 from tests.helpers.golden_metrics import array, hold
 
 FULL_RANK, SINGULAR = {"rtol": 1e-8}, {"atol": 5e-4}
@@ -21,7 +21,7 @@ def golden_moments(case: str, side: str) -> FeatureMoments:
     return FeatureMoments.of(torch.from_numpy(array("fvd", f"{case}_{side}")))
 
 
-def parts(distance: Frechet) -> list[float]:
+def parts(distance: FrechetDistance) -> list[float]:
     return [distance.mean_term, distance.trace_a, distance.trace_b, distance.trace_root]
 
 

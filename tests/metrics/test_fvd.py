@@ -8,9 +8,9 @@ from dnnlib.errors import UserError
 from dnnlib.video import write_video
 from metrics import fvd
 from metrics.frechet import FeatureMoments, frechet_distance, kernel_distance
-from metrics.fvd import Distances
+from metrics.fvd import VideoDistances
+from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
-from metrics.setting import Setting, Subject
 from metrics.video_sources import DatasetVideos, FolderVideos, Window
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
@@ -34,7 +34,7 @@ class Means:
 @pytest.fixture
 def detector(monkeypatch) -> Means:
     means = Means()
-    monkeypatch.setattr(fvd, "load_video_detector", lambda *args: means)
+    monkeypatch.setattr(VideoDistances, "_detector", lambda self, request: means)
     return means
 
 
@@ -56,15 +56,17 @@ def features(source, count) -> torch.Tensor:
 
 def test_distances_are_those_of_the_features(detector, movies, heads, tmp_path):
     data = ClipDataset(heads)
-    setting = Setting(data, cache=tmp_path / "cache")
-    results = list(Distances(Subject(videos=movies), setting).results(parse_requests("fvd6_9f,kvd6_9f")))
+    setting = EvaluationOptions(dataset=data, cache_folder=tmp_path / "cache")
+    results = list(
+        VideoDistances(EvaluationSubject(video_folder=movies), setting).results(parse_requests("fvd6_9f,kvd6_9f"))
+    )
     fake, real = (features(source, 6) for source in (FolderVideos(movies, Window(9)), DatasetVideos(data, Window(9))))
     assert results[0].value == pytest.approx(
         frechet_distance(FeatureMoments.of(fake), FeatureMoments.of(real)).value, rel=1e-6
     )
     assert results[1].value == pytest.approx(kernel_distance(fake, real).value, rel=1e-6)
     assert detector.clips == 12, "both distances share the features"
-    again = list(Distances(Subject(videos=movies), setting).results(parse_requests("fvd6_9f")))
+    again = list(VideoDistances(EvaluationSubject(video_folder=movies), setting).results(parse_requests("fvd6_9f")))
     assert again[0].value == results[0].value and detector.clips == 12, "from the cache"
     assert results[0].dataset == data.fingerprint() and results[0].detector == "means"
     assert any("too few for a covariance" in warning for warning in results[0].warnings)
@@ -72,7 +74,9 @@ def test_distances_are_those_of_the_features(detector, movies, heads, tmp_path):
 
 def test_bad_and_missing_videos_are_told(detector, movies, heads):
     (movies / "2.mp4").write_bytes(b"no video")
-    (result,) = Distances(Subject(videos=movies), Setting(ClipDataset(heads))).results(parse_requests("fvd9_9f"))
+    (result,) = VideoDistances(
+        EvaluationSubject(video_folder=movies), EvaluationOptions(dataset=ClipDataset(heads))
+    ).results(parse_requests("fvd9_9f"))
     assert result.samples == 5 and result.skipped == 1
     assert any("5 scored videos in place of 9" in text for text in result.warnings)
     assert any("2.mp4" in text for text in result.warnings)
@@ -80,37 +84,41 @@ def test_bad_and_missing_videos_are_told(detector, movies, heads):
 
 def test_statistics_stand_for_the_dataset(detector, movies, heads, tmp_path):
     path, requests = tmp_path / "real.npz", parse_requests("fvd6_9f,kvd6_9f")
-    subject = Subject(videos=movies)
-    first = list(Distances(subject, Setting(ClipDataset(heads), save_real_stats=path)).results(requests))
-    second = list(Distances(subject, Setting(real_stats=path)).results(requests))
+    subject = EvaluationSubject(video_folder=movies)
+    first = list(
+        VideoDistances(subject, EvaluationOptions(dataset=ClipDataset(heads), save_real_stats=path)).results(requests)
+    )
+    second = list(VideoDistances(subject, EvaluationOptions(real_stats=path)).results(requests))
     assert [r.value for r in first] == [r.value for r in second]
     with pytest.raises(UserError, match="protocol"):
-        Distances(subject, Setting(real_stats=path)).check(parse_requests("fvd7_9f"))
+        VideoDistances(subject, EvaluationOptions(real_stats=path)).check(parse_requests("fvd7_9f"))
 
 
 def test_generated_videos_take_their_cameras_from_the_dataset_or_the_snapshot(detector, snapshot, heads):
-    subject = Subject(load_generator(snapshot), "abc")
+    subject = EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc")
     (request,) = parse_requests("fvd4_9f")
-    with_data = Distances(subject, Setting(ClipDataset(heads)))._fake(request)
+    with_data = VideoDistances(subject, EvaluationOptions(dataset=ClipDataset(heads)))._scored_videos(request)
     assert [len(path) for path in with_data.cameras] == [16, 16, 16]
-    without = Distances(subject, Setting())._fake(request)
+    without = VideoDistances(subject, EvaluationOptions())._scored_videos(request)
     assert np.array_equal(np.stack(without.cameras), subject.snapshot.camera_bank.numpy())
 
 
 @pytest.mark.parametrize(
     "subject, setting, told",
     [
-        (Subject(), Setting(), "--network or --videos"),
-        (Subject(videos="somewhere"), Setting(), "--data or --real-stats"),
+        (EvaluationSubject(), EvaluationOptions(), "--network or --videos"),
+        (EvaluationSubject(video_folder="somewhere"), EvaluationOptions(), "--data or --real-stats"),
     ],
 )
 def test_what_is_missing_is_told_before_any_work(detector, subject, setting, told):
     with pytest.raises(UserError, match=told):
-        Distances(subject, setting).check(parse_requests("fvd4_9f"))
+        VideoDistances(subject, setting).check(parse_requests("fvd4_9f"))
 
 
 def test_the_kernel_distance_needs_features(detector, movies, heads, tmp_path, monkeypatch):
-    distances = Distances(Subject(videos=movies), Setting(real_stats=tmp_path / "official.pkl"))
+    distances = VideoDistances(
+        EvaluationSubject(video_folder=movies), EvaluationOptions(real_stats=tmp_path / "official.pkl")
+    )
     known = FeatureMoments.of(torch.randn(50, 9))
     monkeypatch.setattr(fvd, "read_reference_pickle", lambda path: known)
     (value,) = distances.results(parse_requests("fvd6_9f"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from detectors import load_video_detector
+from detectors import load_i3d_videogpt
 from metrics.frechet import FeatureMoments, frechet_distance, kernel_distance
 from training import synthetic
 
@@ -30,7 +30,7 @@ def blurred(videos: np.ndarray) -> np.ndarray:
 
 def distances(each: int) -> dict[str, tuple[float, float]]:
     """(FVD, KVD) to `each` real clips of: other real ones, the same shuffled, the same blurred."""
-    detector = load_video_detector("pv3d", "random", None, "cpu")
+    detector = load_i3d_videogpt(kind="random", folder=None, device="cpu")
 
     def features(videos: np.ndarray) -> torch.Tensor:
         return torch.cat([detector(part) for part in torch.from_numpy(videos).split(2)]).double()

@@ -12,8 +12,8 @@ from metrics.multiview import (
     PAIRS_GEOMETRY,
     PAIRS_IDENTITY,
     FolderViews,
+    FourViews,
     GeneratedViews,
-    Views,
     protocol_cameras,
 )
 from metrics.video_sources import to_uint8_pv3d
@@ -36,9 +36,14 @@ def test_pairs_are_a_front_and_a_side_view_or_two_times_of_one():
 def test_views_are_rendered_in_the_protocol_s_order(source):
     views = source.views(5)
     front, side = (camera.numpy() for camera in protocol_cameras())
-    assert np.array_equal(views.cameras, np.stack([front, side, side, front]))
+    assert np.array_equal(views.geometry.cameras, np.stack([front, side, side, front]))
     assert views.images.shape == (4, 3, 32, 32) and views.images.dtype == np.uint8
-    assert views.points.shape == (4, 8, 8, 3) and views.depth.shape == views.opacity.shape == (4, 8, 8)
+    assert views.geometry.points.shape == (
+        4,
+        8,
+        8,
+        3,
+    ) and views.geometry.depth.shape == views.geometry.opacity.shape == (4, 8, 8)
     t0, t1 = source.times(5)
     expected = []
     for camera, t in ((0, t0), (1, t1), (1, t0), (0, t1)):
@@ -52,8 +57,8 @@ def test_views_are_rendered_in_the_protocol_s_order(source):
 def test_points_lie_on_the_rays_at_the_depth(source):
     """Where a ray is opaque; the rest of a transparent one counts as far away, in points alone."""
     views = source.views(1)
-    distance = np.linalg.norm(views.points - views.cameras[:, None, None, [3, 7, 11]], axis=-1)
-    mixed = views.opacity * views.depth
+    distance = np.linalg.norm(views.geometry.points - views.geometry.cameras[:, None, None, [3, 7, 11]], axis=-1)
+    mixed = views.geometry.opacity * views.geometry.depth
     assert (distance >= mixed - 1e-3).all() and (distance <= 4).all()
 
 
@@ -88,9 +93,9 @@ def test_folders_made_elsewhere(tmp_path):
     assert source.count == 2
     views = source.views(0)
     assert views.images[:, 0, 0, 0].tolist() == [0, 9, 18, 27]
-    assert [part.dtype for part in views.geometry()] == [np.float32] * 4
+    assert [part.dtype for part in vars(views.geometry).values()] == [np.float32] * 4
     with pytest.raises(UserError, match=GEOMETRY_FILE):
-        source.views(1).geometry()
+        source.views(1).require_geometry()
 
 
 @pytest.mark.parametrize(
@@ -128,4 +133,4 @@ def test_folders_that_hold_no_views_are_refused(tmp_path):
 
 def test_geometry_is_asked_for_by_name():
     with pytest.raises(UserError, match="CD and WE need"):
-        Views(np.zeros([4, 3, 8, 8], np.uint8)).geometry()
+        FourViews(np.zeros([4, 3, 8, 8], np.uint8)).require_geometry()

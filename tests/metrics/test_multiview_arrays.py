@@ -38,7 +38,7 @@ def test_rays(name):
 
 def test_times_views_and_pairs():
     hold("multiview", "timesteps", multiview.TIMES, **CLOSE)
-    hold("multiview", "view_is_side", multiview.IS_SIDE)
-    hold("multiview", "view_time_slot", multiview.TIME_SLOT)
+    hold("multiview", "view_is_side", multiview.CAMERA_OF_VIEW)
+    hold("multiview", "view_time_slot", multiview.TIME_OF_VIEW)
     hold("multiview", "pairs_cd_we", multiview.PAIRS_GEOMETRY)
     hold("multiview", "pairs_id", multiview.PAIRS_IDENTITY)

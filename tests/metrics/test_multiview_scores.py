@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from metrics.multiview_scores import MultiviewScores, column_means, identity_score, mean_over_pairs, warping_score
+from metrics.multiview_scores import MultiviewScores, definition_means, identity_metric, mean_over_pairs, warping_metric
+from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
-from metrics.setting import Setting, Subject
 from training.checkpoints.opener import load_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,8 +32,8 @@ def test_missing_pairs_and_videos_do_not_count():
 
 
 def test_columns_are_grouped_by_definition():
-    score = warping_score()
-    means = column_means(score, np.arange(2 * len(score.columns), dtype=float).reshape(2, -1))
+    score = warping_metric()
+    means = definition_means(score, np.arange(2 * len(score.columns), dtype=float).reshape(2, -1))
     assert list(means) == ["we", "reference", "zbuffer", "no_warp"]
     assert means["we"].value == np.mean([0, 1, 2, 3, 16, 17, 18, 19])
 
@@ -49,8 +49,10 @@ class Faces:
 
 
 def test_identity_compares_all_six_pairs(snapshot):
-    score = identity_score("id", Faces())
-    source = MultiviewScores(Subject(load_generator(snapshot), "a"), Setting())._source
+    score = identity_metric("id", Faces())
+    source = MultiviewScores(
+        EvaluationSubject(snapshot=load_generator(snapshot), checksum="a"), EvaluationOptions()
+    )._source
     views = replace(source.views(0), images=np.zeros([4, 3, 8, 8], np.uint8))
     views.images[3, 0] = 255
     assert np.allclose(score.measure(views), [1, -1, 1, -1, -1, 1])
@@ -58,7 +60,10 @@ def test_identity_compares_all_six_pairs(snapshot):
 
 
 def test_one_pass_serves_all_scores_of_a_snapshot(snapshot, tmp_path):
-    subject, setting = Subject(load_generator(snapshot), "abc"), Setting(weights="random", cache=tmp_path)
+    subject, setting = (
+        EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc"),
+        EvaluationOptions(detector_weights="random", cache_folder=tmp_path),
+    )
     together = {r.metric: r for r in MultiviewScores(subject, setting).results(parse_requests("cd3,we2"))}
     assert together["cd3"].samples + together["cd3"].skipped <= 3 and together["we2"].samples == 2
     assert {"reference", "reference_sum", "pairs"} <= set(together["cd3"].details)
@@ -69,10 +74,14 @@ def test_one_pass_serves_all_scores_of_a_snapshot(snapshot, tmp_path):
 
 
 def test_nothing_is_kept_of_a_snapshot_that_is_no_file(snapshot, tmp_path):
-    list(MultiviewScores(Subject(load_generator(snapshot)), Setting(cache=tmp_path)).results(parse_requests("we2")))
+    list(
+        MultiviewScores(
+            EvaluationSubject(snapshot=load_generator(snapshot)), EvaluationOptions(cache_folder=tmp_path)
+        ).results(parse_requests("we2"))
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_views_are_needed():
     with pytest.raises(UserError, match="--network or --multiview"):
-        MultiviewScores(Subject(), Setting()).check(parse_requests("cd"))
+        MultiviewScores(EvaluationSubject(), EvaluationOptions()).check(parse_requests("cd"))

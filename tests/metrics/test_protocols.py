@@ -3,26 +3,26 @@
 import pytest
 
 from dnnlib.errors import UserError
-from metrics.protocols import parse_request, parse_requests
+from metrics.protocols import PV3D, STYLEGAN_V, parse_request, parse_requests
 from metrics.video_sources import Window
 
 
 @pytest.mark.parametrize(
     "name, kind, videos, window, style",
     [
-        ("fvd", "fvd", 5000, Window(16, 1), "pv3d"),
-        ("fvd5k_16f", "fvd", 5000, Window(16, 1), "pv3d"),
-        ("fvd512_16f", "fvd", 512, Window(16, 1), "pv3d"),
-        ("kvd300_16f", "kvd", 300, Window(16, 1), "pv3d"),
-        ("fvd2048_16f", "fvd", 2048, Window(16, 1), "stylegan-v"),
-        ("fvd2048_128f", "fvd", 2048, Window(128, 1), "stylegan-v"),
-        ("fvd2048_128f_subsample8f", "fvd", 2048, Window(16, 8), "stylegan-v"),
-        ("id", "id", 1000, Window(), "pv3d"),
-        ("id-dlib", "id-dlib", 1000, Window(), "pv3d"),
-        ("cd200", "cd", 200, Window(), "pv3d"),
-        ("id-dlib20", "id-dlib", 20, Window(), "pv3d"),
-        ("we", "we", 1000, Window(), "pv3d"),
-        ("pose", "pose", 256, Window(), "pv3d"),
+        ("fvd", "fvd", 5000, Window(16, 1), PV3D),
+        ("fvd5k_16f", "fvd", 5000, Window(16, 1), PV3D),
+        ("fvd512_16f", "fvd", 512, Window(16, 1), PV3D),
+        ("kvd300_16f", "kvd", 300, Window(16, 1), PV3D),
+        ("fvd2048_16f", "fvd", 2048, Window(16, 1), STYLEGAN_V),
+        ("fvd2048_128f", "fvd", 2048, Window(128, 1), STYLEGAN_V),
+        ("fvd2048_128f_subsample8f", "fvd", 2048, Window(16, 8), STYLEGAN_V),
+        ("id", "id", 1000, Window(), PV3D),
+        ("id-dlib", "id-dlib", 1000, Window(), PV3D),
+        ("cd200", "cd", 200, Window(), PV3D),
+        ("id-dlib20", "id-dlib", 20, Window(), PV3D),
+        ("we", "we", 1000, Window(), PV3D),
+        ("pose", "pose", 256, Window(), PV3D),
     ],
 )
 def test_names(name, kind, videos, window, style):

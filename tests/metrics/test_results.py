@@ -8,13 +8,13 @@ from dnnlib.errors import UserError
 from metrics.results import Result, append_json, table
 
 RESULT = Result(
-    "cd",
-    0.5,
-    None,
-    3,
-    1.5,
-    {"pairs": 4},
-    {"source": "folder"},
+    metric="cd",
+    value=0.5,
+    standard_error=None,
+    samples=3,
+    seconds=1.5,
+    protocol={"pairs": 4},
+    source={"source": "folder"},
     details={"reference": float("nan")},
     warnings=("2 videos in place of 3.",),
 )
@@ -28,7 +28,21 @@ def test_json_is_valid_and_whole():
 
 
 def test_table_aligns_and_shows_other_definitions():
-    lines = table([RESULT, Result("fvd", 12.345678, 0.25, 512, 9.0, {}, {}, detector="i3d")]).splitlines()
+    lines = table(
+        [
+            RESULT,
+            Result(
+                metric="fvd",
+                value=12.345678,
+                standard_error=0.25,
+                samples=512,
+                seconds=9.0,
+                protocol={},
+                source={},
+                detector="i3d",
+            ),
+        ]
+    ).splitlines()
     assert [line.split()[0] for line in lines] == ["metric", "cd", "reference", "fvd"]
     assert lines[3].split() == ["fvd", "12.3457", "0.25", "512", "i3d"] and "unknown" in lines[2]
     assert len({line.index(word) for line, word in zip(lines[:1] + lines[3:], ("detector", "i3d"), strict=True)}) == 1

@@ -9,6 +9,8 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.video import read_frames, write_video
 from metrics.video_sources import (
+    PV3D_STORAGE,
+    STYLEGAN_V_STORAGE,
     DatasetVideos,
     FolderVideos,
     GeneratedVideos,
@@ -16,7 +18,6 @@ from metrics.video_sources import (
     code_spec,
     through_h264,
     to_uint8_pv3d,
-    to_uint8_stylegan,
 )
 from training.cameras import frontal_label
 from training.checkpoints.opener import load_generator
@@ -46,7 +47,7 @@ def numbered(tmp_path_factory) -> ClipDataset:
 @pytest.fixture(scope="module")
 def generated(snapshot, heads) -> GeneratedVideos:
     cameras = [clip.cameras for clip in ClipDataset(heads).clips]
-    return GeneratedVideos(load_generator(snapshot), "abc", cameras, SHORT, seed=0, storage="pv3d-frames")
+    return GeneratedVideos(load_generator(snapshot), "abc", cameras=cameras, window=SHORT, storage=STYLEGAN_V_STORAGE)
 
 
 def test_windows_of_a_dataset_are_whole_and_all_clips_take_turns(numbered):
@@ -84,10 +85,24 @@ def test_identities_follow_everything(numbered, generated):
         DatasetVideos(numbered, SHORT, every_clip_once=True),
     ]
     assert all(other.identity != same for other in others)
-    parts = [generated.snapshot, "abc", generated.cameras, SHORT, 0, "pv3d"]
-    whole = GeneratedVideos(*parts).identity
-    for place, value in ((1, "other"), (2, generated.cameras[:1]), (3, Window(5)), (4, 1), (5, "stylegan-v")):
-        assert GeneratedVideos(*parts[:place], value, *parts[place + 1 :]).identity != whole
+    parts = {
+        "snapshot": generated.snapshot,
+        "checksum": "abc",
+        "cameras": generated.cameras,
+        "window": SHORT,
+        "storage": PV3D_STORAGE,
+        "seed": 0,
+    }
+    others = {
+        "checksum": "other",
+        "cameras": generated.cameras[:1],
+        "window": Window(5),
+        "storage": STYLEGAN_V_STORAGE,
+        "seed": 1,
+    }
+    whole = GeneratedVideos(**parts).identity
+    for name, value in others.items():
+        assert GeneratedVideos(**parts | {name: value}).identity != whole, name
 
 
 def test_generated_videos_are_those_of_gen_videos(generated):
@@ -103,7 +118,7 @@ def test_generated_videos_are_those_of_gen_videos(generated):
 def test_frames_become_bytes_as_each_protocol_has_it():
     x = torch.tensor([-2, -1, -0.999, 0, 0.5, 1, 3])
     assert to_uint8_pv3d(x).tolist() == [0, 0, 0, 127, 191, 255, 255]
-    assert to_uint8_stylegan(x).tolist() == [0, 0, 0, 128, 191, 255, 255]
+    assert STYLEGAN_V_STORAGE.to_uint8(x).tolist() == [0, 0, 0, 128, 191, 255, 255]
 
 
 def test_h264_keeps_size_and_changes_little():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.warping import SIZE, land, warping_errors
+from metrics.warping import SIZE, WarpingErrors, land, warping_errors
 from tests.helpers.golden_metrics import array, hold
 from training.rendering.rays import camera_rays
 
@@ -30,14 +30,24 @@ def depths(scene: str) -> np.ndarray:
     return array("warping", f"{scene}_depth")[:, 0]
 
 
+def compare(front, side, side_depth, front_camera, side_camera) -> WarpingErrors:
+    return warping_errors(
+        front=front,
+        side=side,
+        side_depth=side_depth,
+        front_camera=front_camera,
+        side_camera=side_camera,
+    )
+
+
 def landing(scene: str, view: int):
-    return land(torch.from_numpy(depths(scene)[view]), camera("side"), camera("canonical"))
+    return land(torch.from_numpy(depths(scene)[view]), side_camera=camera("side"), front_camera=camera("canonical"))
 
 
 def errors(scene: str, shift: float = 0.0):
     """Of the four pairs; `shift` moves the surface along the rays."""
     seen, depth = images(scene), depths(scene) + np.float32(shift)
-    return [warping_errors(seen[a], seen[b], depth[b], camera("canonical"), camera("side")) for a, b in PAIRS]
+    return [compare(seen[a], seen[b], depth[b], camera("canonical"), camera("side")) for a, b in PAIRS]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +132,9 @@ def test_exact_depth():
         assert np.abs(sphere_plane_depth(view, 64).numpy() - depths("sphere_plane")[view]).max() < 1e-6
     seen = torch.from_numpy(images("sphere_plane"))
     values = [
-        land(sphere_plane_depth(b, SIZE), camera("side"), camera("canonical")).warp(seen[b], True).error(seen[a])
+        land(sphere_plane_depth(b, SIZE), side_camera=camera("side"), front_camera=camera("canonical"))
+        .warp(seen[b], True)
+        .error(seen[a])
         for a, b in PAIRS
     ]
     hold("warping", "sphere_plane_we_fixed_zbuffer_exact_depth", values, atol=3e-3)
@@ -142,9 +154,11 @@ def test_identical_views_are_at_zero():
     """From one camera every pixel lands on itself, whatever the depth."""
     image, depth = images("bumpy")[0], depths("sphere_plane")[0]
     for name in ("canonical", "side"):
-        same = warping_errors(image, image, depth, camera(name), camera(name))
+        same = compare(image, image, depth, camera(name), camera(name))
         assert (same.paper, same.zbuffer, same.reference, same.no_warp) == (0, 0, 0, 0)
-    warp = land(torch.from_numpy(depth), camera("side"), camera("side")).warp(torch.from_numpy(image))
+    warp = land(torch.from_numpy(depth), side_camera=camera("side"), front_camera=camera("side")).warp(
+        torch.from_numpy(image)
+    )
     assert warp.mask.all() and torch.equal(warp.image, torch.from_numpy(image))
 
 
@@ -164,7 +178,7 @@ def test_views_that_do_not_overlap():
     behind = torch.eye(4)
     behind[2, 3] = -6.0
     for transform in (aside, behind, aside @ backwards):
-        found = warping_errors(seen[0], seen[2], depth, moved(transform), camera("side"))
+        found = compare(seen[0], seen[2], depth, moved(transform), camera("side"))
         assert np.isnan(found.paper) and np.isnan(found.zbuffer) and found.no_warp > 0
 
 
@@ -184,12 +198,12 @@ def test_nearest_wins():
 
 def test_threads_and_depths_that_are_not_finite():
     seen, depth = images("sphere_plane"), depths("sphere_plane")[2].copy()
-    expected = warping_errors(seen[0], seen[2], depth, camera("canonical"), camera("side"))
+    expected = compare(seen[0], seen[2], depth, camera("canonical"), camera("side"))
     torch.set_num_threads(2)
-    assert warping_errors(seen[0], seen[2], depth, camera("canonical"), camera("side")) == expected
+    assert compare(seen[0], seen[2], depth, camera("canonical"), camera("side")) == expected
     depth[10:20, 10:20] = np.nan
     depth[40, 40] = np.inf
-    found = warping_errors(seen[0], seen[2], depth, camera("canonical"), camera("side"))
+    found = compare(seen[0], seen[2], depth, camera("canonical"), camera("side"))
     assert np.isfinite([found.paper, found.zbuffer]).all()
 
 
@@ -197,4 +211,4 @@ def test_larger_images_are_resized():
     seen, depth = images("bumpy"), depths("bumpy")[2]
     large = seen.repeat(2, axis=2).repeat(2, axis=3)
     cameras = camera("canonical"), camera("side")
-    assert warping_errors(large[0], large[2], depth, *cameras) == warping_errors(seen[0], seen[2], depth, *cameras)
+    assert compare(large[0], large[2], depth, *cameras) == compare(seen[0], seen[2], depth, *cameras)

@@ -1,0 +1,180 @@
+"""Numbers of each video of a set: shared among processes, kept on disk as they come, gathered at the end.
+
+The set is cut into pieces of PIECE_VIDEOS videos. A piece is computed by one process and in one way however many
+processes there are, so their number changes no digit; and it is a file of its own in the cache, so that an interrupted
+evaluation goes on and a repeated one has nothing to compute.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_path, write_json
+from metrics.arrays import read_arrays
+from torch_utils import distributed
+from torch_utils.pickles.reader import FAULTS
+
+CACHE_VERSION = 1  # another one is never read
+PIECE_VIDEOS = 16
+KEY_FILE = "key.json"  # beside the pieces: what they depend on
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerVideoJob:
+    """A computation of the same few numbers for each video of a set.
+
+    Args:
+        label: text of the progress bar.
+        key: plain values that identify the numbers: everything that they depend on.
+        videos: how many.
+        width: how many numbers for each.
+        load: returns the video (or whatever `compute` takes) of an index; a UserError skips it.
+        compute: returns the numbers [n, width] of n loaded videos.
+        batch: the largest n.
+    """
+
+    label: str
+    key: dict[str, Any]
+    videos: int
+    width: int
+    load: Callable[[int], Any]
+    compute: Callable[[list[Any]], np.ndarray]
+    batch: int = 1
+
+
+@dataclass
+class PerVideoNumbers:
+    """A row of numbers for each video, and the reasons why videos were skipped."""
+
+    values: np.ndarray  # float64 [videos, width], NaN for skipped videos
+    skipped: dict[int, str] = field(default_factory=dict)  # by the video's index
+
+    @property
+    def without_skipped(self) -> np.ndarray:
+        """Rows of the videos that were not skipped, [n, width]."""
+        return np.delete(self.values, sorted(self.skipped), axis=0)
+
+
+class PieceCache:
+    """Finished pieces of one job in a folder of their own below `root`; without a root nothing is kept."""
+
+    def __init__(self, root: Path | None, job: PerVideoJob):
+        key = {"version": CACHE_VERSION, "piece": PIECE_VIDEOS, "width": job.width, **job.key}
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        self.width = job.width
+        self.folder = None if root is None else root / digest[:32]
+        if self.folder and distributed.is_main():
+            key_file = self.folder / KEY_FILE
+            if not key_file.exists():
+                write_json(key_file, key)
+
+    def load(self, piece: range) -> PerVideoNumbers | None:
+        """Return a finished piece, or None if there is none, or it is damaged."""
+        if self.folder is None:
+            return None
+        path = self.folder / _file_name(piece)
+        if not path.exists():
+            return None
+        try:
+            arrays = read_arrays(path)
+            values = arrays["values"]
+            places = arrays["skipped"]
+            reasons = arrays["reasons"]
+        except (*FAULTS, OSError):
+            return None
+        if values.shape != (len(piece), self.width) or values.dtype != np.float64:
+            return None
+        skipped = {int(place): str(reason) for place, reason in zip(places, reasons, strict=True)}
+        return PerVideoNumbers(values, skipped)
+
+    def save(self, piece: range, numbers: PerVideoNumbers) -> None:
+        """Keep a finished piece."""
+        if self.folder is None:
+            return
+        places = sorted(numbers.skipped)
+        reasons = [numbers.skipped[place] for place in places]
+        with atomic_path(self.folder / _file_name(piece)) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                values=numbers.values,
+                skipped=np.array(places, dtype=np.int64),
+                reasons=np.array(reasons, dtype=np.str_),
+            )
+
+
+def _file_name(piece: range) -> str:
+    return f"{piece.start:06d}-{piece.stop:06d}.npz"
+
+
+def compute_per_video(job: PerVideoJob, cache_folder: Path | None = None) -> PerVideoNumbers:
+    """Compute all numbers of a job, the same on every process. Every process must call it.
+
+    Args:
+        cache_folder: for finished pieces; None: nothing is kept.
+
+    Raises:
+        UserError: the disk is full, or whatever else is not the fault of one video; on every process.
+    """
+    with distributed.fail_together():
+        own = _own_pieces(job, cache_folder)
+    numbers = PerVideoNumbers(np.empty([job.videos, job.width]))
+    for pieces in distributed.gather(own):
+        for start, piece in pieces.items():
+            stop = start + len(piece.values)
+            numbers.values[start:stop] = piece.values
+            for place, reason in piece.skipped.items():
+                numbers.skipped[start + place] = reason
+    return numbers
+
+
+def _own_pieces(job: PerVideoJob, cache_folder: Path | None) -> dict[int, PerVideoNumbers]:
+    """Return this process's pieces by their first index, from the cache or computed."""
+    cache = PieceCache(cache_folder, job)
+    starts = range(0, job.videos, PIECE_VIDEOS)
+    pieces = [range(start, min(start + PIECE_VIDEOS, job.videos)) for start in starts]
+    own = pieces[distributed.rank() :: distributed.world_size()]
+    done = {}
+    with tqdm(
+        total=sum(len(piece) for piece in own),
+        desc=job.label,
+        unit="video",
+        dynamic_ncols=True,
+        leave=False,
+        disable=not distributed.is_main(),
+    ) as bar:
+        for piece in own:
+            numbers = cache.load(piece)
+            if numbers is None:
+                numbers = _compute_piece(job, piece, bar)
+                cache.save(piece, numbers)
+            else:
+                bar.update(len(piece))
+            done[piece.start] = numbers
+    return done
+
+
+def _compute_piece(job: PerVideoJob, piece: range, bar: tqdm) -> PerVideoNumbers:
+    """Compute the numbers of a piece's videos, in batches."""
+    numbers = PerVideoNumbers(np.full([len(piece), job.width], np.nan))
+    loaded: dict[int, Any] = {}
+    for place, index in enumerate(piece):
+        try:
+            loaded[place] = job.load(index)
+        except UserError as error:
+            numbers.skipped[place] = str(error)
+            bar.update()
+        is_last = index == piece[-1]
+        if loaded and (is_last or len(loaded) == job.batch):
+            places = list(loaded)
+            videos = list(loaded.values())
+            numbers.values[places] = job.compute(videos)
+            bar.update(len(loaded))
+            loaded = {}
+    return numbers
