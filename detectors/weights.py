@@ -1,7 +1,7 @@
 """The detectors' public weights: where they are found, and how they get into a network without running a file's code.
 
-A file is looked for in the folder of `--detectors`, then in the cache (`<PV3D_CACHE_DIR or ~/.cache/pv3d>/detectors`);
-if its source can be fetched directly, it is downloaded into the cache. The checksums of the public files are not
+A file is looked for in the folder of `--detectors`, then in the folder `detectors` of the cache (`dnnlib.cache`); if
+its source can be fetched directly, it is downloaded into the cache. The checksums of the public files are not
 published: so that of the file at hand goes into every result, and the network's names and shapes decide what fits.
 """
 

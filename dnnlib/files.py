@@ -29,10 +29,12 @@ TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>[1-9]\d{0,8}
 ABANDONED_SECONDS = 24 * 3600  # a writer that lives writes more often
 MAX_SHOWN = 300  # characters of a name or an error of unknown origin in a message
 
+AnyPath = str | os.PathLike
+
 # --- Errors of the operating system -----------------------------------------------------------------------------------
 
 
-def storage_error(error: OSError, path: str | os.PathLike) -> UserError | None:
+def storage_error(error: OSError, path: AnyPath) -> UserError | None:
     """Return the user's version of an OSError met while writing `path`: full disk, no permission; None if neither."""
     if error.errno in FULL_ERRNOS:
         return UserError(f"No space left to write {path}: free some space or choose another folder.")
@@ -42,7 +44,7 @@ def storage_error(error: OSError, path: str | os.PathLike) -> UserError | None:
 
 
 @contextlib.contextmanager
-def storage_errors(path: str | os.PathLike) -> Iterator[None]:
+def storage_errors(path: AnyPath) -> Iterator[None]:
     """Raise what `storage_error` makes of an OSError in the block."""
     try:
         yield
@@ -54,7 +56,7 @@ def storage_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: AnyPath) -> Iterator[Path]:
     """Write a file so that `path` is always either the old file or the whole new one.
 
     Yields a temporary path in the same folder (which is made if need be) with the same suffix. When the block ends
@@ -134,14 +136,14 @@ def _flush_to_disk(path: Path) -> None:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def write_json(path: str | os.PathLike, obj: Any) -> None:
+def write_json(path: AnyPath, obj: Any) -> None:
     """Write `obj` as indented JSON, atomically. Raises ValueError for NaN and infinity, which are not JSON."""
     text = json.dumps(obj, indent=2, allow_nan=False) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_json(path: str | os.PathLike) -> Any:
+def read_json(path: AnyPath) -> Any:
     """Read a JSON file. Raises UserError if it is missing, unreadable, too large (MAX_JSON_BYTES) or not JSON."""
     try:
         return parse_json(read_file(path, "JSON file", MAX_JSON_BYTES))
@@ -171,7 +173,7 @@ def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = M
 # --- Reading and naming what others wrote -----------------------------------------------------------------------------
 
 
-def read_file(path: str | os.PathLike, what: str, most: int) -> bytes:
+def read_file(path: AnyPath, what: str, most: int) -> bytes:
     """Read a file's bytes.
 
     Raises:
@@ -190,7 +192,7 @@ def read_at_most(file: IO[bytes], most: int) -> bytes:
     return data
 
 
-def require_file(path: str | os.PathLike, what: str) -> Path:
+def require_file(path: AnyPath, what: str) -> Path:
     """Return `path` as a Path if it is a file, or a link to one. It is not opened: a pipe would wait for its other end.
 
     Raises:

@@ -1,7 +1,6 @@
 """Video files: the one place that writes them and reads them, through the ffmpeg that imageio-ffmpeg brings along."""
 
 import contextlib
-import os
 import re
 import subprocess
 import tempfile
@@ -14,7 +13,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, require_file, shown
+from dnnlib.files import AnyPath, atomic_path, require_file, shown
 
 # Rec. 709, and tagged as such: players take untagged files for 601 or 709 depending on their size, and tint them.
 COLOUR_IN = ["-vf", "scale=out_color_matrix=bt709:out_range=tv"]
@@ -47,7 +46,7 @@ class VideoInfo:
 # --- Write and read ---------------------------------------------------------------------------------------------------
 
 
-def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
+def write_video(path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
     """Write an MP4 that browsers play: H.264 High, yuv420p, index at the front. Atomic.
 
     Args:
@@ -75,7 +74,7 @@ def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
             raise _encoder_failure(path, log)
 
 
-def read_frames(path: str | os.PathLike) -> Generator[np.ndarray, None, None]:
+def read_frames(path: AnyPath) -> Generator[np.ndarray, None, None]:
     """Decode a video: yield every stored frame once, as uint8 [H, W, 3] RGB, whatever its time stamps.
 
     Raises:
@@ -96,7 +95,7 @@ def read_frames(path: str | os.PathLike) -> Generator[np.ndarray, None, None]:
             raise _decoder_failure(path, log)
 
 
-def video_info(path: str | os.PathLike, max_frames: int | None = None) -> VideoInfo:
+def video_info(path: AnyPath, max_frames: int | None = None) -> VideoInfo:
     """Decode a video, or its first `max_frames` frames, and return what is in it. UserError as of `read_frames`."""
     path = require_file(path, "video")
     args = _decode_args(path)
@@ -236,7 +235,7 @@ def _last_words(log: IO[bytes]) -> str:
     return shown(re.sub(r"^(\[[^]]*\] *)+", "", lines[-1]))
 
 
-def _encoder_failure(path: str | os.PathLike, log: IO[bytes]) -> UserError:
+def _encoder_failure(path: AnyPath, log: IO[bytes]) -> UserError:
     text = _text(log)
     if "No space left" in text or "File too large" in text or "quota exceeded" in text:
         return UserError(f"No space left to write {path}: free some space or choose another folder.")

@@ -81,7 +81,9 @@ def test_resizing_keeps_the_edges():
 
 def test_channels_of_the_planes(G):
     assert config.Config().generator.plane_channels * 3 == 96
-    ws, z, t = tiny.normal(0, 1, G.num_ws, 8), tiny.normal(1, 1, 8), torch.ones(1, 1)
+    ws = tiny.normal(0, 1, G.num_ws, 8)
+    z = tiny.normal(1, 1, 8)
+    t = torch.ones(1, 1)
     painted = G.backbone.synthesis(ws, z, t)
     assert torch.equal(G.planes(ws, z, t)[:, 1], painted[:, 4:8]), "4 features a plane here"
 

@@ -30,6 +30,9 @@ def entries(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
+# --- Atomic files -----------------------------------------------------------------------------------------------------
+
+
 def test_atomic_path_replaces_and_makes_folders(tmp_path):
     target = tmp_path / "new" / "a.bin"
     for content in (b"one", b"two"):
@@ -140,6 +143,9 @@ def test_only_temporary_files_are_removed(tmp_path):
     assert entries(tmp_path) == sorted(names)
 
 
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
 def test_json_round_trip(tmp_path):
     value = {"name": "Zoë", "list": [1, 2.5, None, True]}
     write_json(tmp_path / "a.json", value)
@@ -175,6 +181,9 @@ def test_json_that_would_take_memory(tmp_path):
     with pytest.raises(ValueError, match="more than 5 values"):
         parse_json(b'[0,1,{"a":2},3]', max_values=5)
     assert parse_json(b"\xef\xbb\xbf{}") == {}
+
+
+# --- Files and names of others ----------------------------------------------------------------------------------------
 
 
 def test_only_ordinary_files_are_files(tmp_path):

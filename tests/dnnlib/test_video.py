@@ -49,23 +49,8 @@ def test_file_is_what_browsers_play(tmp_path):
 def test_every_stored_frame_is_read_once_whatever_the_time_stamps(tmp_path):
     even, uneven = tmp_path / "even.mp4", tmp_path / "uneven.mp4"
     write_video(even, ramp(10, 32, 32), fps=25)
-    subprocess.run(
-        [
-            imageio_ffmpeg.get_ffmpeg_exe(),
-            "-v",
-            "error",
-            "-i",
-            even,
-            "-vf",
-            "setpts=N*(N+1)/50/TB",
-            "-fps_mode",
-            "vfr",
-            "-enc_time_base",
-            "1/1000",
-            uneven,
-        ],
-        check=True,
-    )
+    times = ["-vf", "setpts=N*(N+1)/50/TB", "-fps_mode", "vfr", "-enc_time_base", "1/1000"]
+    packed(uneven, "-i", even, *times)
     assert len(list(read_frames(uneven))) == video_info(uneven).frames == 10
 
 
@@ -120,7 +105,8 @@ def test_giant_frames_are_refused(tmp_path):
 def test_a_name_inside_does_not_pass_for_the_stream(tmp_path):
     write_video(tmp_path / "a.mp4", ramp(3, 32, 32), fps=25)
     lie = "handler_name=Stream #0:0: Video: x, 77x77, 7.5 fps\n   Stream #0:0: Video: x, 77x77, 7.5 fps"
-    path = packed(tmp_path / "b.mp4", "-i", tmp_path / "a.mp4", "-c", "copy", "-metadata:s:v", lie)
+    arguments = ["-i", tmp_path / "a.mp4", "-c", "copy", "-metadata:s:v", lie]
+    path = packed(tmp_path / "b.mp4", *arguments)
     assert video_info(path) == VideoInfo(frames=3, fps=25.0, width=32, height=32)
 
 

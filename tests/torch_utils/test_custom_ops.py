@@ -41,7 +41,7 @@ def problem(*_):
     raise BuildProblem("No compiler.", "Install one.")
 
 
-# --- Modes -----------------------------------------------------------------------------------------------------------
+# --- Modes ------------------------------------------------------------------------------------------------------------
 
 
 def test_unknown_mode():
@@ -86,7 +86,7 @@ def test_library_is_loaded_once(monkeypatch):
     assert loaded == ["bias_act"]
 
 
-# --- Cache -----------------------------------------------------------------------------------------------------------
+# --- Cache ------------------------------------------------------------------------------------------------------------
 
 
 def test_cache_key_names_everything_that_matters(monkeypatch, tmp_path):
@@ -128,7 +128,7 @@ def test_a_cache_without_locks_names_the_variable(monkeypatch, tmp_path):
         build_once("op", tmp_path, slow_compile(tmp_path, 0), limit=1)
 
 
-# --- Compiling -------------------------------------------------------------------------------------------------------
+# --- Compiling --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(kernel_builder.find_nvcc() is None, reason="needs nvcc")
@@ -183,7 +183,7 @@ def test_compiler_errors_are_explained(output, hint, monkeypatch, tmp_path):
         kernel_builder.compile_library("bias_act", tmp_path / "bias_act.so", ["90"])
 
 
-# --- One builder among many processes --------------------------------------------------------------------------------
+# --- One builder among many processes ---------------------------------------------------------------------------------
 
 
 def slow_compile(folder, seconds, fail=False):
@@ -257,7 +257,7 @@ def test_failure_reaches_those_who_wait(tmp_path):
     children = [start(tmp_path, 1.0, results, fail=True) for _ in range(3)]
     assert [results.get(timeout=30) for _ in children] == ["BuildProblem: No compiler. Install one."] * 3
     assert len((tmp_path / "log").read_text().split()) == 1
-    assert build_once("op", tmp_path, slow_compile(tmp_path, 0), limit=1).read_text() == "whole"  # mended since
+    assert build_once("op", tmp_path, slow_compile(tmp_path, 0), limit=1).read_text() == "whole"  # it compiles now
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "op.lock", "op.so"]
 
 

@@ -1,7 +1,8 @@
-"""Camera labels: golden poses, the facts about them, orbits, mirroring."""
+"""Camera labels: golden poses, the facts about them, orbits, mirroring, labels from files."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,3 +102,43 @@ def test_the_mirrored_camera_sees_the_mirrored_world():
     u, v = project(label, points).unbind(-1)
     mirrored = project(cameras.mirror_label(label), points * flip)
     torch.testing.assert_close(mirrored, torch.stack([1 - u, v], dim=-1), atol=EPS, rtol=0)
+
+
+GOOD = cameras.canonical_label().tolist()
+
+
+def changed(index: int, value: object) -> list:
+    """A good label but for one entry."""
+    return [*GOOD[:index], value, *GOOD[index + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "label, fault",
+    [
+        (GOOD, ""),
+        (changed(3, 0.1), ""),
+        (None, "missing camera"),
+        ("label", "not a list of numbers"),
+        (changed(0, "one"), "not a list of numbers"),
+        (changed(0, 10**400), "not a list of numbers"),
+        (GOOD[:16], "shape [16], not 25"),
+        (changed(0, math.nan), "non-finite"),
+        (changed(0, 1e39), "non-finite"),
+        (changed(0, -1.0), "not a rotation"),
+        (changed(1, 0.01), "not a rotation"),
+        (changed(15, 2.0), "last row"),
+        (changed(11, 2.75), "2.750 from the origin"),
+        (changed(16, 0.0), "intrinsics"),
+        (changed(24, 1.1), "intrinsics"),
+    ],
+)
+def test_labels_from_files_are_judged(label, fault):
+    faults = cameras.camera_faults(label)
+    assert fault in " and ".join(faults) and bool(faults) == bool(fault)
+
+
+def test_labels_from_files_are_parsed():
+    assert np.array_equal(cameras.parse_label(GOOD), np.array(GOOD, dtype=np.float32))
+    assert cameras.parse_label(changed(11, 5.0)) is not None, "any 25 finite numbers"
+    for junk in (None, "label", GOOD[:16], [GOOD], changed(0, math.inf), changed(0, 1e39), changed(0, 10**400)):
+        assert cameras.parse_label(junk) is None

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
-from dnnlib.files import shown
+from dnnlib.files import AnyPath, shown
 from dnnlib.parallel import parallel_map
 from training.cameras import camera_faults
 from training.config import TrainingConfig
@@ -17,8 +17,7 @@ from training.data.files import (
     DEPTH_SUFFIX,
     FRAME_SUFFIXES,
     INDEX,
-    FolderFiles,
-    ZipFiles,
+    Files,
     is_safe,
     labels_of,
     open_files,
@@ -47,7 +46,7 @@ class Finding:
         return f"{kind}: {shown(self.where)}: {shown(self.what)}"
 
 
-def check_dataset(path: str | Path, *, workers: int, progress: Progress) -> Iterator[Finding]:
+def check_dataset(path: AnyPath, *, workers: int, progress: Progress) -> Iterator[Finding]:
     """Yield everything wrong with the dataset at `path`: index first, then clips, files, cameras and frames.
 
     Args:
@@ -121,9 +120,7 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
 # --- What the frames hold ---------------------------------------------------------------------------------------------
 
 
-def _check_frames(
-    files: FolderFiles | ZipFiles, names: list[str], workers: int, progress: Progress
-) -> Iterator[Finding]:
+def _check_frames(files: Files, names: list[str], workers: int, progress: Progress) -> Iterator[Finding]:
     """Yield frames that do not decode, and those of another size than most."""
     jobs = [(files, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
     chunks = parallel_map(_decode_sizes, jobs, workers)
@@ -146,7 +143,7 @@ def _check_frames(
             yield Finding(name, what)
 
 
-def _decode_sizes(job: tuple[FolderFiles | ZipFiles, list[str]]) -> list[tuple[str, Size | str]]:
+def _decode_sizes(job: tuple[Files, list[str]]) -> list[tuple[str, Size | str]]:
     """Decode frames; return their names with their sizes, or with what is wrong with them."""
     files, names = job
     results: list[tuple[str, Size | str]] = []

@@ -18,7 +18,7 @@ import PIL.Image
 import pyspng
 
 from dnnlib.errors import UserError
-from dnnlib.files import MAX_JSON_BYTES, MAX_JSON_VALUES, parse_json, read_at_most, require_file, shown
+from dnnlib.files import MAX_JSON_BYTES, MAX_JSON_VALUES, AnyPath, parse_json, read_at_most, require_file, shown
 
 INDEX = "dataset.json"
 PNG_MAGIC, PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
@@ -171,7 +171,10 @@ class ZipFiles:
             return -1
 
 
-def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:
+Files = FolderFiles | ZipFiles
+
+
+def open_files(path: AnyPath) -> Files:
     """Open the files of the dataset at `path`. UserError if it is missing, or neither a folder nor a zip."""
     path = Path(path)
     if path.is_dir():
@@ -186,7 +189,7 @@ def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:
 # --- The index --------------------------------------------------------------------------------------------------------
 
 
-def read_index(files: FolderFiles | ZipFiles) -> dict[str, Any]:
+def read_index(files: Files) -> dict[str, Any]:
     """Read dataset.json as a dictionary. UserError if it is missing, no JSON object, or too large for so few files."""
     try:
         index = _parse_index(files)
@@ -201,7 +204,7 @@ def read_index(files: FolderFiles | ZipFiles) -> dict[str, Any]:
     return index
 
 
-def _parse_index(files: FolderFiles | ZipFiles) -> object:
+def _parse_index(files: Files) -> object:
     """Parse an index's JSON; the files are counted only for a large one."""
     count = files.count() if files.size(INDEX) > MAX_JSON_BYTES else 0
     max_bytes = MAX_JSON_BYTES + count * INDEX_BYTES_PER_FILE

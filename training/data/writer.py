@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, storage_errors
+from dnnlib.files import AnyPath, atomic_path, storage_errors
 from training.data.files import INDEX
 
 Put = Callable[[str, bytes], None]  # stores a file under its path inside the dataset
@@ -66,7 +66,7 @@ class DatasetWriter:
 
 
 @contextlib.contextmanager
-def write_dataset(path: str | os.PathLike) -> Iterator[DatasetWriter]:
+def write_dataset(path: AnyPath) -> Iterator[DatasetWriter]:
     """Open a writer for a new dataset at `path`: a zip if the name ends in .zip, else a folder.
 
     Nothing appears at `path` before the block has ended well; if it raises, Ctrl-C included, nothing is left.

@@ -36,8 +36,7 @@ class Mouth:
 
     def upper(self, x: Scalars) -> Scalars:
         """Return the height of the upper lip's lower edge."""
-        rise = self.corner - 0.3 * self.drop
-        return self.y + rise * np.minimum(x / self.half, 1) ** 2
+        return self.y + (self.corner - 0.3 * self.drop) * np.minimum(x / self.half, 1) ** 2
 
     def lower(self, x: Scalars) -> Scalars:
         """Return the height of the lower lip's upper edge."""
@@ -189,11 +188,9 @@ def eye_centres(identity: Identity) -> tuple[Triple, Triple]:
     x = 0.061 * identity.eye_spacing * identity.width
     y = 0.028 + identity.eye_height
     # A ray from before the face to its skin.
-    eye = np.array([x, y, 1.0])
+    start, end = np.array([[0.5], [1.5]], dtype=np.float32)
     ahead = np.array([[0.0], [0.0], [-1.0]], dtype=np.float32)
-    start = np.array([0.5], np.float32)
-    end = np.array([1.5], np.float32)
-    depth = blend.trace(eye, ahead, start, end)
+    depth = blend.trace(np.array([x, y, 1.0]), ahead, start, end)
     radius = EYE_RADIUS * identity.eye_size
     z = float(1 - depth[0]) - 0.74 * radius
     return (-x, y, z), (x, y, z)
@@ -266,8 +263,7 @@ def head_pose(expression: Expression) -> tuple[np.ndarray, np.ndarray]:
     yaw, pitch, roll = expression.turn
     rotation = rotation_matrix(yaw, pitch, roll)
     sway = np.array([expression.shift, 0, 0])
-    shift = PLACE + NECK_PIVOT - rotation @ NECK_PIVOT + sway
-    return rotation, shift
+    return rotation, PLACE + NECK_PIVOT - rotation @ NECK_PIVOT + sway
 
 
 def in_world(solids: list[Ellipsoid], rotation: np.ndarray, shift: np.ndarray) -> Forms:
@@ -276,6 +272,7 @@ def in_world(solids: list[Ellipsoid], rotation: np.ndarray, shift: np.ndarray) -
     moved = forms.moved(rotation, shift)
     still = forms.moved(np.eye(3), PLACE)
     on_head = np.array([solid.on_head for solid in solids])
-    centre = np.where(on_head[:, None], moved.centre, still.centre)
-    matrix = np.where(on_head[:, None, None], moved.matrix, still.matrix)
-    return Forms(centre, matrix)
+    return Forms(
+        np.where(on_head[:, None], moved.centre, still.centre),
+        np.where(on_head[:, None, None], moved.matrix, still.matrix),
+    )

@@ -19,8 +19,7 @@ FILL_STRENGTH = 0.12
 def soft(x: Scalars, width: float = SHARP) -> Scalars:
     """Return 0 below, 1 above zero, with a ramp of the given width."""
     ramp = x * (1 / width) + 0.5
-    ramp = np.maximum(ramp, 0)
-    return np.minimum(ramp, 1)
+    return np.minimum(np.maximum(ramp, 0), 1)
 
 
 def band(
@@ -29,8 +28,7 @@ def band(
     width: float = SHARP,
 ) -> Scalars:
     """Return 1 where |x| < half, else 0, with ramps of the given width."""
-    inside = half - np.abs(x)
-    return soft(inside, width)
+    return soft(half - np.abs(x), width)
 
 
 def blob(
@@ -70,8 +68,7 @@ def mix(
     amount: Scalars,
 ) -> Vectors:
     """Blend a base towards a colour, or colours [3, M]."""
-    change = column(colour) - base
-    return base + amount * change
+    return base + amount * (column(colour) - base)
 
 
 # --- Light ------------------------------------------------------------------------------------------------------------
@@ -123,16 +120,13 @@ def lit(
     """
     normal = surface.normal
     light = column(identity.light)
-    wrapped = dot(light, normal) * 0.85 + 0.15
-    key = np.maximum(wrapped, 0)
+    key = np.maximum(dot(light, normal) * 0.85 + 0.15, 0)
     side = np.sign(identity.light[0])
     fill_light = unit(FILL * column((side, 1, 1)))
     fill = np.maximum(dot(fill_light, normal), 0)
-    _, up, _ = normal
-    sky = identity.ambient * (0.82 + 0.18 * up)
+    sky = identity.ambient * (0.82 + 0.18 * normal[1])
     bright = sky + KEY_STRENGTH * key + FILL_STRENGTH * fill
-    middle = unit(light + view)
-    facing = np.maximum(dot(middle, normal), 1e-9)
+    facing = np.maximum(dot(unit(light + view), normal), 1e-9)
     highlight = surface.gloss * facing**surface.power
     return surface.albedo * (bright * column(WARM)) + highlight
 

@@ -26,8 +26,7 @@ Triple = tuple[float, float, float]
 def unit(v: Vectors) -> Vectors:
     """Scale vectors to length 1."""
     x, y, z = v
-    squared = x * x + y * y + z * z
-    length = np.sqrt(squared + 1e-20)
+    length = np.sqrt(x * x + y * y + z * z + 1e-20)
     return v * (1 / length)
 
 
@@ -101,9 +100,7 @@ class Forms:
 
     def moved(self, rotation: np.ndarray, shift: np.ndarray) -> "Forms":
         """Return the same solids after p -> rotation @ p + shift."""
-        centre = self.centre @ rotation.T + shift
-        matrix = rotation @ self.matrix @ rotation.T
-        return Forms(centre, matrix)
+        return Forms(self.centre @ rotation.T + shift, rotation @ self.matrix @ rotation.T)
 
     def normals(self, index: np.ndarray, points: Vectors) -> Vectors:
         """Return the outward unit normals at points of ellipsoids index [M]."""
@@ -111,8 +108,7 @@ class Forms:
         offset = points - centre[index].T
         numbers = self.matrix.astype(np.float32).reshape(-1, 9)
         matrix = numbers.T[:, index].reshape(3, 3, -1)
-        gradient = (matrix * offset).sum(axis=1)
-        return unit(gradient)
+        return unit((matrix * offset).sum(axis=1))
 
 
 def forms_of(solids: list[Ellipsoid]) -> Forms:
@@ -146,8 +142,7 @@ def intervals(
     lean = np.einsum("eij,ej->ei", forms.matrix, offset)
     constant = np.einsum("ei,ei->e", lean, offset) - 1
     constant = constant[:, None].astype(np.float32)
-    quadratic = _quadratic(forms.matrix).astype(np.float32)
-    inverse = product(quadratic, _squares(directions))
+    inverse = product(_quadratic(forms.matrix).astype(np.float32), _squares(directions))
     np.divide(1, inverse, out=inverse)
     middle = product(-lean.astype(np.float32), directions)
     middle *= inverse
@@ -212,8 +207,7 @@ def first_hit(distances: np.ndarray) -> tuple[Scalars, Scalars]:
     """Return the nearest of distances [E, M], and its index, -1 where all miss."""
     index = distances.argmin(axis=0)
     nearest = np.take_along_axis(distances, index[None], axis=0)[0]
-    index = np.where(nearest < FAR, index, -1)
-    return nearest, index
+    return nearest, np.where(nearest < FAR, index, -1)
 
 
 # --- Rays against a blend ---------------------------------------------------------------------------------------------
@@ -228,40 +222,33 @@ class Blend:
 
     def __init__(self, forms: Forms):
         self.forms = forms
-        for_k0 = _polynomial(forms.matrix, forms.centre)
-        for_k1 = _polynomial(forms.matrix @ forms.matrix, forms.centre)
-        self._coefficients = np.concatenate([for_k0, for_k1]).astype(np.float32)
+        of_k0 = _polynomial(forms.matrix, forms.centre)
+        of_k1 = _polynomial(forms.matrix @ forms.matrix, forms.centre)
+        self._coefficients = np.concatenate([of_k0, of_k1]).astype(np.float32)
 
     def distance(self, points: Vectors) -> Scalars:
         """Return the signed distance at points (an estimate away from the surface)."""
         nearest, weight, _ = self._weights(points)
-        total = weight.sum(axis=0)
-        return nearest - np.log(total) / BLEND
+        return nearest - np.log(weight.sum(axis=0)) / BLEND
 
     def normals(self, points: Vectors) -> Vectors:
         """Return the outward unit normals at points of the surface."""
         _, weight, k1 = self._weights(points)
-        total = weight.sum(axis=0)
-        share = weight / (total * k1)
+        share = weight / (weight.sum(axis=0) * k1)
         matrix = self.forms.matrix
         numbers = matrix.astype(np.float32).reshape(-1, 9)
         mixed = product(numbers.T, share).reshape(3, 3, -1)
-        lean = np.einsum("eij,ej->ei", matrix, self.forms.centre)
-        lean = lean.astype(np.float32)
-        gradient = (mixed * points).sum(axis=1)
-        return unit(gradient - product(lean.T, share))
+        lean = np.einsum("eij,ej->ei", matrix, self.forms.centre).astype(np.float32)
+        return unit((mixed * points).sum(axis=1) - product(lean.T, share))
 
     def _weights(self, points: Vectors) -> tuple[Scalars, np.ndarray, np.ndarray]:
         """Return the distance to the nearest solid, exp(-BLEND d_i) relative to it [E, M], and k1 [E, M]."""
-        ones = np.ones_like(points[:1])
-        terms = np.concatenate([_squares(points), points, ones])
+        terms = np.concatenate([_squares(points), points, np.ones_like(points[:1])])
         squares = product(self._coefficients, terms)
-        roots = np.sqrt(np.maximum(squares, 1e-12))
-        k0, k1 = np.split(roots, 2)
+        k0, k1 = np.split(np.sqrt(np.maximum(squares, 1e-12)), 2)
         each = k0 * (k0 - 1) / k1
         nearest = each.min(axis=0)
-        weight = np.exp(-BLEND * (each - nearest))
-        return nearest, weight, k1
+        return nearest, np.exp(-BLEND * (each - nearest)), k1
 
     def trace(
         self,
@@ -308,19 +295,16 @@ def _next_step(
         distance: of the rays' points from the surface.
         before, step: the last distance, and the step since; None at first.
     """
-    at_least = np.maximum(distance, LEAST_STEP)
-    stride = np.where(distance > SURFACE, at_least, distance)
+    stride = np.where(distance > SURFACE, np.maximum(distance, LEAST_STEP), distance)
     if before is None or step is None:
         return stride
     closer = np.where(before == distance, FAR, before - distance)
     ratio = step / closer  # 1 / cosine of the angle of approach
-    secant = distance * np.clip(ratio, 0.3, 3.0)
-    return np.where(ratio > 0, secant, stride)
+    return np.where(ratio > 0, distance * np.clip(ratio, 0.3, 3.0), stride)
 
 
 def _polynomial(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Return coefficients [E, 10] of (p - centre)^T matrix (p - centre) for x2 y2 z2 xy xz yz x y z 1."""
-    quadratic = _quadratic(matrix)
     lean = np.einsum("eij,ej->ei", matrix, centre)
     constant = np.einsum("ei,ei->e", lean, centre)
-    return np.concatenate([quadratic, -2 * lean, constant[:, None]], axis=1)
+    return np.concatenate([_quadratic(matrix), -2 * lean, constant[:, None]], axis=1)

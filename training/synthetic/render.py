@@ -43,9 +43,8 @@ def render_clip(
 ) -> SyntheticClip:
     """Render clip number `seed`: a person and a motion of their own, at `resolution` pixels; the same at every call."""
     identity_seed, motion_seed = clip_seeds(seed)
-    identity = random_identity(identity_seed)
     motion = random_motion(motion_seed, frames, fps)
-    return render_motion(identity, motion, resolution, fps)
+    return render_motion(random_identity(identity_seed), motion, resolution, fps)
 
 
 def render_motion(

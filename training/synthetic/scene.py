@@ -23,7 +23,10 @@ from training.synthetic.rays import (
     product,
 )
 
-WALL, FACE, MOUTH = -1, -2, -3  # codes of hits that are not one of the fixed solids
+# Codes of hits that are not one of the fixed solids.
+WALL = -1
+FACE = -2
+MOUTH = -3
 INFLATE = 0.017  # how far the smooth union may lie outside its solids, world units
 # Strength and sharpness of highlights.
 GLOSS = {
