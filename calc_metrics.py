@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import torch
 
 from detectors.weights import checksum
 from dnnlib import cli
@@ -17,41 +16,63 @@ from metrics.evaluation import evaluate
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import PAPER_VIDEOS, Request, parse_requests
 from metrics.results import Result, append_json, table
-from torch_utils import custom_ops, distributed, runtime
+from torch_utils import distributed
+from torch_utils.machine_options import MACHINE, machine_options
+from torch_utils.startup import Machine, prepared_machine
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
+# Headings of `--help`.
+SCORED = "What is scored"
+REALS = "Real videos"
+SCORES = "Scores"
+RESULTS = "Results"
 PATH = click.Path(path_type=Path)
 
 
 @cli.command()
-@click.option("--metrics", required=True, help=f"Such as fvd,cd200,fvd2048_16f; of {', '.join(PAPER_VIDEOS)}.")
-@click.option("--network", type=PATH, help="Score this network-snapshot-*.pkl.")
-@click.option("--videos", type=PATH, help="fvd, kvd: score the video files, or folders of frames, in this folder.")
-@click.option("--multiview", type=PATH, help="id, cd, we: score this folder of four renders per video.")
-@click.option("--data", type=PATH, help="Dataset of real videos: a folder or an uncompressed zip.")
-@click.option("--real-stats", type=PATH, help="fvd, kvd: statistics in place of --data; also the reference's .pkl.")
-@click.option("--save-real-stats", type=PATH, help="Write the real videos' statistics for --real-stats.")
-@click.option(
+@cli.option("--network", group=SCORED, type=PATH, help="Score this network-snapshot-*.pkl.")
+@cli.option(
+    "--videos", group=SCORED, type=PATH, help="fvd, kvd: score the video files, or folders of frames, in this folder."
+)
+@cli.option("--multiview", group=SCORED, type=PATH, help="id, cd, we: score this folder of four renders per video.")
+@cli.option("--data", group=REALS, type=PATH, help="Dataset of real videos: a folder or an uncompressed zip.")
+@cli.option(
+    "--real-stats",
+    group=REALS,
+    type=PATH,
+    help="fvd, kvd: statistics in place of --data; also the reference's .pkl.",
+)
+@cli.option("--save-real-stats", group=REALS, type=PATH, help="Write the real videos' statistics for --real-stats.")
+@cli.option(
+    "--metrics", group=SCORES, required=True, help=f"Such as fvd,cd200,fvd2048_16f; of {', '.join(PAPER_VIDEOS)}."
+)
+@cli.option(
     "--detector",
+    group=SCORES,
     type=click.Choice(["public", "random"]),
-    default="public",
+    default=EvaluationOptions.detector_weights,
     help="Networks that look at the videos: those of the papers, or seeded random ones for smoke tests.",
 )
-@click.option("--detectors", type=PATH, help="Folder with the public detectors' files.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of codes, cameras and times.")
-@click.option("--batch", type=click.IntRange(1), default=2, help="Videos at a time through a detector.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    default="fp32",
-    help="Of the generator, as in gen_videos.py.",
+@cli.option("--detectors", group=SCORES, type=PATH, help="Folder with the public detectors' files.")
+@cli.option(
+    "--seed",
+    group=SCORES,
+    type=click.IntRange(0),
+    default=EvaluationOptions.seed,
+    help="Seed of codes, cameras and times.",
 )
-@click.option("--cache", type=PATH, help="Folder for finished work. [default: ~/.cache/pv3d/metrics]")
-@click.option("--no-cache", is_flag=True, help="Keep and use no finished work.")
-@click.option("--out", type=PATH, help="Append a line of JSON per result to this file.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
-@click.option("--ops", type=click.Choice(["auto", "native", "cuda"]), default="auto", help="Custom CUDA operations.")
+@cli.option("--out", group=RESULTS, type=PATH, help="Append a line of JSON per result to this file.")
+@cli.option("--cache", group=RESULTS, type=PATH, show_default="~/.cache/pv3d/metrics", help="Folder for finished work.")
+@cli.option("--no-cache", group=RESULTS, is_flag=True, help="Keep and use no finished work.")
+@cli.option(
+    "--batch",
+    group=MACHINE,
+    type=click.IntRange(1),
+    default=EvaluationOptions.batch,
+    help="Videos at a time through a detector.",
+)
+@machine_options("device", "ops", "precision")
 def main(
     metrics: str,
     network: Path | None,
@@ -70,7 +91,7 @@ def main(
     out: Path | None,
     device: str,
     ops: str,
-):
+) -> None:
     """Score a generator, or videos made elsewhere.
 
     \b
@@ -82,15 +103,14 @@ def main(
     where it was interrupted.
     """
     requests = parse_requests(metrics)
-    runtime.tune_cpu_allocator()
-    runtime.set_threads()
-    custom_ops.set_ops_mode(ops)
-    place = distributed.init(runtime.select_device(device))
-    try:
-        runtime.disable_tf32()
+    if no_cache:
+        cache = None
+    elif cache is None:
+        cache = cache_root() / "metrics"
+    with prepared_machine(device=device, ops=ops, precision=precision, join=True) as machine:
         with distributed.fail_together():
             require_ffmpeg()
-            subject = open_subject(network, videos, multiview, precision, place)
+            subject = open_subject(network, videos, multiview, machine)
             options = EvaluationOptions(
                 dataset=open_dataset(data, subject),
                 real_stats=real_stats,
@@ -98,42 +118,41 @@ def main(
                 detector_weights=detector,
                 detector_folder=detectors,
                 seed=seed,
-                device=place,
-                cache_folder=None if no_cache else cache or cache_root() / "metrics",
+                device=machine.device,
+                cache_folder=cache,
                 batch=batch,
             )
         report(requests, subject, options, out)
-    finally:
-        distributed.shutdown()
 
 
 def open_subject(
-    network: Path | None, videos: Path | None, multiview: Path | None, precision: str, place: torch.device
+    network: Path | None, videos: Path | None, multiview: Path | None, machine: Machine
 ) -> EvaluationSubject:
-    """What is scored; the snapshot in its precision."""
+    """Open what is scored; a snapshot in the machine's precision."""
     if network is None:
         return EvaluationSubject(video_folder=videos, multiview_folder=multiview)
     if videos or multiview:
         raise click.UsageError("Give --network, or --videos and --multiview: not both.")
-    dtype, reason = runtime.compute_dtype(precision, place)
-    snapshot = load_generator(network, place, dtype)
+    snapshot = load_generator(network, machine.device, machine.dtype)
     if distributed.is_main():
-        for note in [*snapshot.notes, *([reason] if reason else [])]:
+        for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)
-    return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum(network)} {dtype or 'fp32'}")
+    return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum(network)} {machine.dtype or 'fp32'}")
 
 
 def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset | None:
-    """The real videos, at the resolution of the generator's if there is one."""
+    """Open the real videos, at the resolution of the generator's if there is one."""
     if path is None:
         return None
-    return ClipDataset(path, subject.snapshot and subject.snapshot.config.generator.img_resolution)
+    if subject.snapshot is None:
+        return ClipDataset(path)
+    return ClipDataset(path, subject.snapshot.config.generator.img_resolution)
 
 
 def report(
     requests: Sequence[Request], subject: EvaluationSubject, options: EvaluationOptions, out: Path | None
 ) -> None:
-    """Evaluates on every process; the main one prints and writes."""
+    """Evaluate on every process; print and write on the main one."""
     results: list[Result] = []
     for result in evaluate(requests, subject, options):
         results.append(result)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -18,7 +19,8 @@ from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from dnnlib.video import write_video
-from torch_utils import custom_ops, runtime
+from torch_utils.machine_options import MACHINE, machine_options
+from torch_utils.startup import prepared_machine
 from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
@@ -26,30 +28,24 @@ from training.sampling import mesh, pictures
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_densities, clip_spec, generate
 
 LAYERS = ("rgb", "depth", "normals")
+# Headings of `--help`.
+FILES = "Files"
+CLIPS = "Clips"
+PICTURES = "Pictures"
+MESHES = "Meshes"
+PATH = click.Path(path_type=Path)
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One clip that was asked for."""
-
-    seed: int
-    motion_seed: int
-    spec: ClipSpec
-
-    @property
-    def name(self) -> str:
-        """Of its files."""
-        motion = f"-motion{self.motion_seed:04d}" if self.motion_seed != self.seed else ""
-        return f"seed{self.seed:04d}{motion}"
+# --- The command -----------------------------------------------------------------------------------------------------
 
 
 class GridSize(click.ParamType):
-    """`4x3`: columns x rows."""
+    """A grid, columns x rows, such as `4x3` -> (4, 3)."""
 
     name = "WxH"
 
-    def convert(self, value, param, ctx):
-        """-> (columns, rows)."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (columns, rows)."""
         if isinstance(value, tuple):
             return value
         columns, _, rows = value.lower().partition("x")
@@ -59,57 +55,85 @@ class GridSize(click.ParamType):
 
 
 class LayerList(click.ParamType):
-    """`rgb,depth,normals`."""
+    """Names of layers, such as `rgb,depth`."""
 
     name = "LAYERS"
 
-    def convert(self, value, param, ctx):
-        """-> tuple of layer names."""
-        names = value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(","))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(part.strip() for part in value.split(","))
         unknown = [name for name in names if name not in LAYERS]
-        if unknown or not names:
-            self.fail(f"{', '.join(unknown) or 'nothing'} is no layer; choose from {', '.join(LAYERS)}.", param, ctx)
+        if unknown:
+            listed = ", ".join(unknown) or "nothing"
+            self.fail(f"{listed} is no layer; choose from {', '.join(LAYERS)}.", param, ctx)
         return names
 
 
 @cli.command()
-@click.option("--network", type=click.Path(path_type=Path), required=True, help="network-snapshot-*.pkl")
-@click.option("--outdir", type=click.Path(path_type=Path), required=True, help="Where files are written.")
-@click.option("--seeds", type=cli.IntList(), default="0-3", help="Appearances, such as 0-15,20.")
-@click.option(
+@cli.option("--network", group=FILES, type=PATH, required=True, help="network-snapshot-*.pkl")
+@cli.option("--outdir", group=FILES, type=PATH, required=True, help="Where files are written.")
+@cli.option("--seeds", group=CLIPS, type=cli.IntList(), default="0-3", help="Appearances, such as 0-15,20.")
+@cli.option(
     "--motion-seeds",
+    group=CLIPS,
     type=cli.IntList(),
-    help="Motions; every appearance gets each of them. [default: each appearance its own]",
+    show_default="each appearance its own",
+    help="Motions; every appearance gets each of them.",
 )
-@click.option("--trunc", type=float, default=1.0, help="Truncation psi; 1: none, 0: the mean appearance.")
-@click.option("--trunc-cutoff", type=click.IntRange(0), help="Rows of latents that are truncated. [default: all]")
-@click.option("--frames", type=click.IntRange(1), default=PAPER_FRAMES, help="Frames of each video.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=25.0, help="Frames per second.")
-@click.option(
+@cli.option(
+    "--trunc",
+    group=CLIPS,
+    type=float,
+    default=SamplingOptions.psi,
+    help="Truncation psi; 1: none, 0: the mean appearance.",
+)
+@cli.option(
+    "--trunc-cutoff",
+    group=CLIPS,
+    type=click.IntRange(0),
+    show_default="all",
+    help="Rows of latents that are truncated.",
+)
+@cli.option("--frames", group=CLIPS, type=click.IntRange(1), default=PAPER_FRAMES, help="Frames of each video.")
+@cli.option("--fps", group=CLIPS, type=click.FloatRange(min=0, min_open=True), default=25.0, help="Frames per second.")
+@cli.option(
     "--cameras",
+    group=CLIPS,
     default="dataset",
-    metavar="dataset|frontal|orbit|FILE",
-    help="Camera path: real ones kept in the snapshot, frontal, around the head, or a JSON list of labels.",
+    metavar="PATH",
+    help="Camera path: dataset (real ones kept in the snapshot), frontal, orbit (around the head), or a file with a "
+    "JSON list of labels.",
 )
-@click.option("--layers", type=LayerList(), default="rgb", help="Pictures side by side: rgb,depth,normals.")
-@click.option("--grid", type=GridSize(), help="One video of columns x rows clips instead of one video each.")
-@click.option("--shapes", is_flag=True, help="Also a mesh (PLY) of each frame.")
-@click.option(
-    "--shape-resolution", type=click.IntRange(8, 1024), default=128, help="Points of the mesh's lattice a side."
+@cli.option(
+    "--layers", group=PICTURES, type=LayerList(), default="rgb", help="Pictures side by side, of rgb,depth,normals."
 )
-@click.option("--shape-level", type=float, default=10.0, help="Raw density at the mesh's surface.")
-@click.option(
-    "--neural-rendering-resolution", type=click.IntRange(4, 512), help="Side of the ray grid. [default: as trained]"
+@cli.option(
+    "--grid",
+    group=PICTURES,
+    type=GridSize(),
+    metavar="WxH",
+    help="One video of columns x rows clips instead of one video each.",
 )
-@click.option("--batch", type=click.IntRange(1), default=1, help="Frames per forward pass.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    default="fp32",
-    help="Of the super-resolution's convolutions; bf16: of the backbone's too.",
+@cli.option(
+    "--neural-rendering-resolution",
+    group=PICTURES,
+    type=click.IntRange(4, 512),
+    show_default="as trained",
+    help="Side of the ray grid.",
 )
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:<number>.")
-@click.option("--ops", type=click.Choice(["auto", "native", "cuda"]), default="auto", help="Custom CUDA operations.")
+@cli.option("--shapes", group=MESHES, is_flag=True, help="Also a mesh (PLY) of each frame.")
+@cli.option(
+    "--shape-resolution",
+    group=MESHES,
+    type=click.IntRange(8, 1024),
+    default=128,
+    help="Points of the mesh's lattice a side.",
+)
+@cli.option("--shape-level", group=MESHES, type=float, default=10.0, help="Raw density at the mesh's surface.")
+@cli.option("--batch", group=MACHINE, type=click.IntRange(1), default=1, help="Frames per forward pass.")
+@machine_options("device", "ops", "precision")
 def main(
     network: Path,
     outdir: Path,
@@ -130,7 +154,7 @@ def main(
     precision: str,
     device: str,
     ops: str,
-):
+) -> None:
     """Make videos of a trained generator.
 
     \b
@@ -142,48 +166,62 @@ def main(
         raise UserError(f"--trunc={trunc} is no finite number.")
     if shapes:
         mesh.require_marching_cubes()  # before the videos, not after
-    snapshot = load(network, device, precision, ops)
-    clips = [
-        Clip(seed, motion, spec(snapshot, seed, motion, cameras, frames)) for seed, motion in pairs(seeds, motion_seeds)
-    ]
-    options = SamplingOptions(trunc, trunc_cutoff, neural_rendering_resolution, batch)
-    paths = (
-        write_grid(snapshot, clips, grid, options, layers, fps, outdir)
-        if grid
-        else write_each(snapshot, clips, options, layers, fps, outdir)
-    )
-    if shapes:
-        paths += write_shapes(snapshot, clips, options, shape_resolution, shape_level, outdir)
-    for path in paths:
-        click.echo(path)
+    with prepared_machine(device=device, ops=ops, precision=precision) as machine:
+        snapshot = load_generator(network, machine.device, machine.dtype)
+        for note in (*snapshot.notes, *machine.notes):
+            click.echo(note, err=True)
+        clips = []
+        for seed, motion_seed in seed_pairs(seeds, motion_seeds):
+            path = camera_path(snapshot, seed, cameras, frames)
+            clips.append(Clip(seed=seed, motion_seed=motion_seed, spec=clip_spec(snapshot.G, seed, motion_seed, path)))
+        drawing = Drawing(
+            snapshot=snapshot,
+            clips=clips,
+            sampling=SamplingOptions(
+                psi=trunc,
+                cutoff=trunc_cutoff,
+                neural_rendering_resolution=neural_rendering_resolution,
+                frames_per_batch=batch,
+            ),
+            layers=layers,
+            fps=fps,
+            outdir=outdir,
+        )
+        paths = drawing.write_grid(*grid) if grid else drawing.write_each()
+        if shapes:
+            paths += drawing.write_meshes(shape_resolution, shape_level)
+    for written in paths:
+        click.echo(written)
 
 
-def load(network: Path, device: str, precision: str, ops: str) -> Snapshot:
-    """The snapshot on its device, in its precision."""
-    runtime.tune_cpu_allocator()
-    runtime.set_threads()
-    runtime.disable_tf32()
-    custom_ops.set_ops_mode(ops)
-    place = runtime.select_device(device)
-    dtype, reason = runtime.compute_dtype(precision, place)
-    snapshot = load_generator(network, place, dtype)
-    for note in [*snapshot.notes, *([reason] if reason else [])]:
-        click.echo(note, err=True)
-    return snapshot
+# --- Clips -----------------------------------------------------------------------------------------------------------
 
 
-def pairs(seeds: list[int], motion_seeds: list[int] | None) -> list[tuple[int, int]]:
-    """(appearance seed, motion seed) of every clip, appearances outermost."""
-    return [(seed, seed) for seed in seeds] if motion_seeds is None else list(itertools.product(seeds, motion_seeds))
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A clip that was asked for."""
+
+    seed: int
+    motion_seed: int
+    spec: ClipSpec
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        if self.motion_seed == self.seed:
+            return f"seed{self.seed:04d}"
+        return f"seed{self.seed:04d}-motion{self.motion_seed:04d}"
 
 
-def spec(snapshot: Snapshot, seed: int, motion_seed: int, cameras: str, frames: int) -> ClipSpec:
-    """What one clip is made from."""
-    return clip_spec(snapshot.G, seed, motion_seed, camera_path(snapshot, seed, cameras, frames))
+def seed_pairs(seeds: list[int], motion_seeds: list[int] | None) -> list[tuple[int, int]]:
+    """Return (appearance seed, motion seed) of every clip, appearances outermost."""
+    if motion_seeds is None:
+        return [(seed, seed) for seed in seeds]
+    return list(itertools.product(seeds, motion_seeds))
 
 
 def camera_path(snapshot: Snapshot, seed: int, cameras: str, frames: int) -> torch.Tensor:
-    """Cameras [frames, 25]: of the snapshot's bank, frontal, an orbit, or from a file."""
+    """Return cameras [frames, 25]: of the snapshot's bank, frontal, an orbit, or from a file."""
     if cameras == "dataset":
         bank = snapshot.camera_bank
         if len(bank) == 0:
@@ -199,82 +237,87 @@ def camera_path(snapshot: Snapshot, seed: int, cameras: str, frames: int) -> tor
 
 
 def read_cameras(path: Path) -> torch.Tensor:
-    """Labels [F, 25] of a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data."""
+    """Read labels [F, 25] from a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data."""
     rows = read_json(path)
-    rows = rows if isinstance(rows, list) else []
-    labels = [parse_label(row[1] if isinstance(row, list) and len(row) == 2 else row) for row in rows]
-    if not labels or any(label is None for label in labels):
+    labels = []
+    for row in rows if isinstance(rows, list) else []:
+        named = isinstance(row, list) and len(row) == 2
+        labels.append(parse_label(row[1] if named else row))
+    valid = [label for label in labels if label is not None]
+    if not valid or len(valid) < len(labels):
         raise UserError(f"{path} is no camera path: expected a JSON list of labels of {CAMERA_DIM} finite numbers.")
-    return torch.from_numpy(np.stack(labels))
+    return torch.from_numpy(np.stack(valid))
 
 
-def cells(snapshot: Snapshot, clip: Clip, options: SamplingOptions, layers: tuple[str, ...]) -> Iterator[torch.Tensor]:
-    """Frames uint8 [3, R, R * len(layers)] of a clip, one at a time."""
-    for out in generate(snapshot.G, clip.spec, options):
-        drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, snapshot.G.config)}
-        yield from torch.cat([drawn[layer].cpu() for layer in layers], dim=3)
+# --- Files -----------------------------------------------------------------------------------------------------------
 
 
-def write_each(
-    snapshot: Snapshot,
-    clips: list[Clip],
-    options: SamplingOptions,
-    layers: tuple[str, ...],
-    fps: float,
-    outdir: Path,
-) -> list[Path]:
-    """One video per clip."""
-    paths = [outdir / f"{clip.name}.mp4" for clip in clips]
-    with tqdm(total=sum(len(clip.spec.times) for clip in clips), unit="frame", dynamic_ncols=True) as bar:
-        for clip, path in zip(clips, paths, strict=True):
-            frames = (frame.permute(1, 2, 0).numpy() for frame in cells(snapshot, clip, options, layers))
-            write_video(path, counted(frames, bar), fps)
-    return paths
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """Clips of one generator, how their frames are drawn, and where they are written."""
 
+    snapshot: Snapshot
+    clips: list[Clip]
+    sampling: SamplingOptions
+    layers: tuple[str, ...]
+    fps: float
+    outdir: Path
 
-def write_grid(
-    snapshot: Snapshot,
-    clips: list[Clip],
-    size: tuple[int, int],
-    options: SamplingOptions,
-    layers: tuple[str, ...],
-    fps: float,
-    outdir: Path,
-) -> list[Path]:
-    """One video of all clips."""
-    columns, rows = size
-    if len(clips) != columns * rows:
-        raise UserError(
-            f"--grid={columns}x{rows} has {columns * rows} places but there are {len(clips)} clips: "
-            "change --grid, --seeds or --motion-seeds."
-        )
-    runs = [cells(snapshot, clip, replace(options, frames_per_batch=1), layers) for clip in clips]
-    with tqdm(total=len(clips) * len(clips[0].spec.times), unit="frame", dynamic_ncols=True) as bar:
-        together = zip(*(counted(run, bar) for run in runs), strict=True)
-        frames = (pictures.image_grid(torch.stack(frame), columns) for frame in together)
-        path = outdir / "grid.mp4"
-        write_video(path, frames, fps)
-    return [path]
+    def frames(self, clip: Clip, sampling: SamplingOptions) -> Iterator[torch.Tensor]:
+        """Yield frames uint8 [3, R, R * layers] of a clip, one at a time."""
+        G = self.snapshot.G
+        for out in generate(G, clip.spec, sampling):
+            drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, G.config)}
+            yield from torch.cat([drawn[layer].cpu() for layer in self.layers], dim=3)
 
+    def progress(self, unit: str) -> tqdm:
+        """Return a progress bar over all frames."""
+        return tqdm(total=sum(len(clip.spec.times) for clip in self.clips), unit=unit, dynamic_ncols=True)
 
-def write_shapes(
-    snapshot: Snapshot, clips: list[Clip], options: SamplingOptions, resolution: int, level: float, outdir: Path
-) -> list[Path]:
-    """A mesh for every frame of every clip, in world units: shapes/<clip>/frame000.ply."""
-    paths = []
-    for clip in clips:
-        side = snapshot.config.generator.rendering.box_side
-        densities = clip_densities(snapshot.G, clip.spec, options)
-        for index, density in enumerate(tqdm(densities, total=len(clip.spec.times), unit="mesh", dynamic_ncols=True)):
-            sigma = mesh.density_lattice(density, resolution, side, next(snapshot.G.parameters()).device)
-            vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
-            paths.append(outdir / "shapes" / clip.name / f"frame{index:03d}.ply")
-            mesh.write_ply(paths[-1], vertices, faces)
-    return paths
+    def write_each(self) -> list[Path]:
+        """Write one video per clip."""
+        paths = [self.outdir / f"{clip.name}.mp4" for clip in self.clips]
+        with self.progress("frame") as bar:
+            for clip, path in zip(self.clips, paths, strict=True):
+                drawn = counted(self.frames(clip, self.sampling), bar)
+                write_video(path, (frame.permute(1, 2, 0).numpy() for frame in drawn), self.fps)
+        return paths
+
+    def write_grid(self, columns: int, rows: int) -> list[Path]:
+        """Write one video of all clips."""
+        if len(self.clips) != columns * rows:
+            raise UserError(
+                f"--grid={columns}x{rows} has {columns * rows} places but there are {len(self.clips)} clips: "
+                "change --grid, --seeds or --motion-seeds."
+            )
+        path = self.outdir / "grid.mp4"
+        sampling = replace(self.sampling, frames_per_batch=1)  # all clips are in memory at once
+        with self.progress("frame") as bar:
+            runs = [counted(self.frames(clip, sampling), bar) for clip in self.clips]
+            moments = zip(*runs, strict=True)
+            write_video(path, (pictures.image_grid(torch.stack(cells), columns) for cells in moments), self.fps)
+        return [path]
+
+    def write_meshes(self, resolution: int, level: float) -> list[Path]:
+        """Write a mesh for every frame of every clip, in world units: shapes/<clip>/frame000.ply."""
+        paths = []
+        G = self.snapshot.G
+        side = self.snapshot.config.generator.rendering.box_side
+        device = next(G.parameters()).device
+        with self.progress("mesh") as bar:
+            for clip in self.clips:
+                densities = counted(clip_densities(G, clip.spec, self.sampling), bar)
+                for index, density in enumerate(densities):
+                    sigma = mesh.density_lattice(density, resolution, side, device)
+                    vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
+                    path = self.outdir / "shapes" / clip.name / f"frame{index:03d}.ply"
+                    mesh.write_ply(path, vertices, faces)
+                    paths.append(path)
+        return paths
 
 
 def counted(frames: Iterator, bar: tqdm) -> Iterator:
-    """The same frames, each ticking the progress bar."""
+    """Yield the same frames, each moving the progress bar."""
     for frame in frames:
         bar.update()
         yield frame

@@ -99,7 +99,7 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
     "--detector",
     group=SCORES,
     type=click.Choice(["public", "random"]),
-    default="public",
+    default=EvaluationOptions.detector_weights,
     help="--metrics: networks of the papers, or seeded random ones for smoke tests.",
 )
 @cli.option("--detectors", group=SCORES, type=PATH, help="--metrics: folder with the public networks' files.")
@@ -209,8 +209,9 @@ def train(
     time_limit: float | None,
 ) -> None:
     """Run the training loop under a progress bar; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
-    if machine.note and distributed.is_main():
-        click.echo(machine.note, err=True)
+    if distributed.is_main():
+        for note in machine.notes:
+            click.echo(note, err=True)
     stop = StopFlag(time_limit)
     hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, machine.device))
     trainer = Trainer(config, dataset, run, machine.device, dtype=machine.dtype, hooks=hooks)

@@ -30,7 +30,7 @@ OPTIONS = {
         help="Of super-resolution; bf16: of the backbone too.",
     ),
     "threads": cli.option(
-        "--threads", group=MACHINE, type=click.IntRange(1), help="CPU threads. [default: PyTorch's, within the quota]"
+        "--threads", group=MACHINE, type=click.IntRange(1), show_default="as many as are useful", help="CPU threads."
     ),
 }
 

@@ -15,7 +15,7 @@ class Machine:
 
     device: torch.device
     dtype: torch.dtype | None  # what --precision means here; None: float32
-    note: str | None  # why it is not what was asked for
+    notes: tuple[str, ...]  # what the user should know of it
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def prepared_machine(
     if join:
         own_device = distributed.init(own_device)
     try:
-        dtype, note = runtime.compute_dtype(precision, own_device)
-        yield Machine(device=own_device, dtype=dtype, note=note)
+        dtype, reason = runtime.compute_dtype(precision, own_device)
+        yield Machine(device=own_device, dtype=dtype, notes=(reason,) if reason else ())
     finally:
         distributed.shutdown()
