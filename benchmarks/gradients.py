@@ -2,57 +2,60 @@
 
     torchrun --nproc-per-node=2 benchmarks/gradients.py --cfg voxceleb
 
-To be held against the phases' own times (benchmarks/phases.py): it bounds what could be gained by overlapping the
-averages with the backward passes.
+Compare it with the phases' own times (benchmarks/phases.py): it bounds what overlapping the averages with the backward
+passes could gain.
 """
 
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import click
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.timing import timed  # noqa: E402
 from dnnlib import cli  # noqa: E402
-from torch_utils import distributed, runtime  # noqa: E402
+from torch_utils import distributed  # noqa: E402
+from torch_utils.machine_options import machine_options  # noqa: E402
+from torch_utils.startup import prepared_machine  # noqa: E402
 from training.checkpoints.snapshots import build_networks  # noqa: E402
 from training.config import preset  # noqa: E402
 
 
-def seconds(parameters: list[torch.nn.Parameter], device: torch.device, repeats: int) -> float:
-    """The least of several averages."""
-    best = float("inf")
+def with_gradients(modules: list[torch.nn.Module]) -> list[torch.nn.Parameter]:
+    """Return the parameters of networks, with gradients of ones."""
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    return parameters
+
+
+def best_average(parameters: list[torch.nn.Parameter], device: torch.device, repeats: int) -> float:
+    """Return the seconds of the fastest of several averages."""
+    seconds = []
     for _ in range(repeats):
         distributed.barrier()
-        started = time.perf_counter()
-        distributed.average_gradients(parameters)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - started)
-    return best
+        seconds.append(timed(partial(distributed.average_gradients, parameters), device))
+    return min(seconds)
 
 
 @cli.command()
-@click.option("--cfg", default="voxceleb", help="Preset of train.py.")
-@click.option("--device", default="auto", help="auto, cpu or cuda.")
-@click.option("--repeats", type=click.IntRange(1), default=5, help="Averages to time; the best counts.")
-def main(cfg: str, device: str, repeats: int):
-    """Seconds and bytes of averaging the gradients of the generator, and of both discriminators."""
-    place = distributed.init(runtime.select_device(device))
-    try:
-        networks = build_networks(preset(cfg), 0, place)
-        for name, modules in (("G", [networks.G]), ("D", networks.discriminators())):
-            parameters = [p for module in modules for p in module.parameters()]
-            for p in parameters:
-                p.grad = torch.ones_like(p)
-            spent, size = seconds(parameters, place, repeats), sum(p.grad.nbytes for p in parameters)
+@cli.option("--cfg", default="voxceleb", help="Preset of train.py.")
+@cli.option("--repeats", type=click.IntRange(1), default=5, help="Averages to time; the best counts.")
+@machine_options("device")
+def main(cfg: str, repeats: int, device: str) -> None:
+    """Print seconds and bytes of averaging the gradients of the generator, and of both discriminators."""
+    with prepared_machine(device=device, join=True) as machine:
+        networks = build_networks(preset(cfg), 0, machine.device)
+        groups: dict[str, list[torch.nn.Module]] = {"G": [networks.G], "D": networks.discriminators()}
+        for name, modules in groups.items():
+            parameters = with_gradients(modules)
+            seconds = best_average(parameters, machine.device, repeats)
+            megabytes = sum(parameter.nbytes for parameter in parameters) / 2**20  # a gradient is as large
             if distributed.is_main():
-                click.echo(
-                    f"{name}: {spent * 1000:.1f} ms for {size / 2**20:.0f} MB in {distributed.world_size()} processes"
-                )
-    finally:
-        distributed.shutdown()
+                processes = distributed.world_size()
+                click.echo(f"{name}: {seconds * 1000:.1f} ms for {megabytes:.0f} MB in {processes} processes")
 
 
 if __name__ == "__main__":
