@@ -1,4 +1,4 @@
-"""Chooses between CUDA kernels and plain PyTorch for the ops, and calls the kernels.
+"""The choice between CUDA kernels and plain PyTorch for the ops, and calls of the kernels.
 
 The kernels are C functions in libraries made by `kernel_builder`, called through ctypes with the addresses of tensors.
 """
@@ -6,17 +6,18 @@ The kernels are C functions in libraries made by `kernel_builder`, called throug
 import ctypes
 import os
 import warnings
+from typing import Any
 
 import torch
 
 from dnnlib.errors import UserError
 from torch_utils import kernel_builder
 from torch_utils.kernel_builder import BuildProblem
+from torch_utils.machine_options import OPS_MODES
 
-MODES = ("auto", "native", "cuda")
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}  # numbers of portable.h
 _mode = "auto"
-_libraries: dict[str, ctypes.CDLL | None] = {}  # None: not to be had, and the user has been told
+_libraries: dict[str, ctypes.CDLL | None] = {}  # None: it cannot be used, and the user has been warned
 
 
 def set_ops_mode(mode: str) -> None:
@@ -29,8 +30,8 @@ def set_ops_mode(mode: str) -> None:
         UserError: unknown mode; or mode `cuda` and there is no GPU or a kernel cannot be built.
     """
     global _mode
-    if mode not in MODES:
-        raise UserError(f"Unknown ops mode {mode!r}; choose one of {', '.join(MODES)}.")
+    if mode not in OPS_MODES:
+        raise UserError(f"Unknown ops mode {mode!r}; choose one of {', '.join(OPS_MODES)}.")
     if mode == "cuda":
         if not torch.cuda.is_available():
             raise UserError("--ops=cuda needs a CUDA GPU, and torch sees none here; use --ops=auto or --ops=native.")
@@ -44,12 +45,12 @@ def set_ops_mode(mode: str) -> None:
 
 
 def ops_mode() -> str:
-    """The mode set last."""
+    """Return the mode set last."""
     return _mode
 
 
 def library_for(name: str, x: torch.Tensor) -> ctypes.CDLL | None:
-    """The CUDA library of op `name` if it is to be used for a tensor like x, else None for plain PyTorch."""
+    """Return the CUDA library of op `name` if it is to be used for a tensor like x, else None for plain PyTorch."""
     if x.device.type != "cuda" or _mode == "native" or x.dtype not in _DTYPES or x.numel() == 0:
         return None
     if name not in _libraries:
@@ -60,20 +61,21 @@ def library_for(name: str, x: torch.Tensor) -> ctypes.CDLL | None:
             warnings.warn(
                 f"CUDA kernels are not available: {problem.reason} Filters and activations run as plain PyTorch "
                 f"operations: the same results, but these steps take several times longer and more memory. "
-                f"To mend it: {problem.fix} (--ops=native silences this warning.)",
+                f"What helps: {problem.fix} (--ops=native silences this warning.)",
                 stacklevel=2,
             )
     return _libraries[name]
 
 
 def load_library(name: str, device: int) -> ctypes.CDLL:
-    """Build if needed, load and try on one GPU the library of an op.
+    """Return the library of an op, built if needed, loaded and tried on one GPU.
 
     Raises:
         BuildProblem: it cannot be built, loaded or run.
         UserError: another process that builds it exceeds the time limit.
     """
-    archs, limit = kernel_builder.architectures(), kernel_builder.build_limit()
+    archs = kernel_builder.architectures()
+    limit = kernel_builder.build_limit()
     path = kernel_builder.build_once(
         name,
         kernel_builder.library_folder(archs),
@@ -98,13 +100,17 @@ def load_library(name: str, device: int) -> ctypes.CDLL:
 
 
 def _local_rank() -> int:
-    """Number of this process among those on its machine."""
+    """Return the number of this process among those on its machine."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
-def launch(function, params: ctypes.Structure, like: torch.Tensor) -> None:
-    """Call a kernel on the device, in the dtype and on the current stream of tensor `like`. Raises RuntimeError."""
-    arguments = ctypes.byref(params), _DTYPES[like.dtype]
+def launch(function: Any, params: ctypes.Structure, like: torch.Tensor) -> None:
+    """Call a library's function on the device, in the dtype and on the current stream of tensor `like`.
+
+    Raises:
+        RuntimeError: CUDA reports a failure.
+    """
+    arguments = (ctypes.byref(params), _DTYPES[like.dtype])
     if like.device.type == "cuda":
         with torch.cuda.device(like.device):
             stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)

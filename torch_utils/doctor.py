@@ -4,7 +4,6 @@ Exit status 0 if everything works that this machine can be expected to do (witho
 there is a GPU and an op does not build or run.
 """
 
-import argparse
 import os
 import platform
 import shutil
@@ -14,8 +13,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import torch
 
+from dnnlib import cli
 from dnnlib.errors import UserError
 from torch_utils import custom_ops, kernel_builder
 from torch_utils.kernel_builder import BuildProblem
@@ -34,103 +35,148 @@ VARIABLES = (
     "OMP_NUM_THREADS",
 )
 TRIAL_ARCHS = ("80", "90")  # compiled for where there is no GPU to ask
-TRIALS = {
-    "upfirdn2d": lambda x: upsample2d(x, setup_filter([1, 3, 3, 1], device=x.device)),
-    "bias_act": lambda x: bias_act(x, act="lrelu"),
-}
 TRIAL_ERROR = 1e-5
 
+Facts = Iterator[tuple[str, str]]  # (what, answer)
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the report and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m torch_utils.doctor", description=__doc__.split("\n")[0])
-    parser.add_argument("--no-build", action="store_true", help="report only; compile and load nothing")
-    build = not parser.parse_args(arguments).no_build
-    for section in (describe_python(), describe_gpus(), describe_tools(), describe_cache(), describe_environment()):
-        for name, value in section:
-            print(f"{name:<20} {value}", flush=True)
-        print()
-    if not torch.cuda.is_available():
-        print("No GPU that torch can use: ops run as plain PyTorch operations, and nothing has to be built.")
+
+@cli.command()
+@cli.option("--no-build", is_flag=True, help="Report only; compile and load nothing.")
+def main(no_build: bool) -> None:
+    """Print everything that decides whether the CUDA ops build, and build them."""
+    describe = (describe_python, describe_gpus, describe_tools, describe_cache, describe_environment)
+    for facts in describe:
+        for what, answer in facts():
+            print_fact(what, answer)
+        click.echo()
+    has_gpu = torch.cuda.is_available()
+    if not has_gpu:
+        click.echo("No GPU that torch can use: ops run as plain PyTorch operations, and nothing has to be built.")
         if torch.version.cuda is None and shutil.which("nvidia-smi"):
-            print("There seems to be an NVIDIA driver, but this torch is built for CPUs only: install a CUDA build.")
-    if not build:
-        return 0
-    check = try_on_gpu if torch.cuda.is_available() else try_to_compile
-    failed = [name for name in kernel_builder.OPS if not report(name, check)]
-    if failed and torch.cuda.is_available():
-        print("\nUntil this is mended ops run as plain PyTorch operations: the same results, slower, with more memory.")
-        return 1
-    return 0
+            click.echo(
+                "There seems to be an NVIDIA driver, but this torch is built for CPUs only: install a CUDA build."
+            )
+    if no_build:
+        return
+    check = try_on_gpu if has_gpu else try_to_compile
+    works = [report(name, check) for name in kernel_builder.OPS]
+    if has_gpu and not all(works):
+        click.echo(
+            "\nUntil this is solved ops run as plain PyTorch operations: the same results, slower, with more memory."
+        )
+        raise click.exceptions.Exit(1)
 
 
-def describe_python() -> Iterator[tuple[str, str]]:
-    """(what, answer) about the system, Python and torch."""
-    yield "system", f"{platform.platform()}, {len(os.sched_getaffinity(0))} CPU cores"
+def print_fact(what: str, answer: str) -> None:
+    """Print a line of the report."""
+    click.echo(f"{what:<20} {answer}")
+
+
+# --- What is there ---------------------------------------------------------------------------------------------------
+
+
+def describe_python() -> Facts:
+    """Yield facts about the system, Python and torch."""
+    cores = len(os.sched_getaffinity(0))
+    folder = Path(torch.__file__).parent
+    yield "system", f"{platform.platform()}, {cores} CPU cores"
     yield "python", f"{platform.python_version()} ({sys.executable})"
-    yield "torch", f"{torch.__version__}, {torch.get_num_threads()} threads ({Path(torch.__file__).parent})"
+    yield "torch", f"{torch.__version__}, {torch.get_num_threads()} threads ({folder})"
     yield "torch CUDA", torch.version.cuda or "none: this torch is built for CPUs only"
 
 
-def describe_gpus() -> Iterator[tuple[str, str]]:
-    """(what, answer) about the GPUs that torch can use, and their driver."""
+def describe_gpus() -> Facts:
+    """Yield facts about the GPUs that torch can use, and their driver."""
     if not torch.cuda.is_available():
         yield "GPU", "none that torch can use"
         return
-    for i in range(torch.cuda.device_count()):
-        gpu = torch.cuda.get_device_properties(i)
-        yield f"GPU {i}", f"{gpu.name}, sm_{gpu.major}{gpu.minor}, {gpu.total_memory / 2**30:.1f} GiB"
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        memory = gpu.total_memory / 2**30
+        yield f"GPU {index}", f"{gpu.name}, sm_{gpu.major}{gpu.minor}, {memory:.1f} GiB"
     yield "driver", first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown"
 
 
-def describe_tools() -> Iterator[tuple[str, str]]:
-    """(what, answer) about the compilers and ninja: where they are, and their versions."""
-    nvcc, compiler, ninja = kernel_builder.find_nvcc(), kernel_builder.find_host_compiler(), kernel_builder.find_ninja()
-    yield "nvcc", f"{nvcc}: {first_line(nvcc, '--version', containing='release')}" if nvcc else "not found"
-    yield "C++ compiler", f"{compiler}: {first_line(compiler, '--version')}" if compiler else "not found"
-    yield "ninja", f"{ninja}: {first_line(ninja, '--version')}" if ninja else "not found"
+def describe_tools() -> Facts:
+    """Yield facts about the compilers and ninja: where they are, and their versions."""
+    yield "nvcc", described_tool(kernel_builder.find_nvcc(), containing="release")
+    yield "C++ compiler", described_tool(kernel_builder.find_host_compiler())
+    yield "ninja", described_tool(kernel_builder.find_ninja())
 
 
-def describe_cache() -> Iterator[tuple[str, str]]:
-    """(what, answer) about the folder of built ops: where, writable, how full, what is in it."""
+def described_tool(path: str | None, containing: str = "") -> str:
+    """Return where a tool is and the line about its version."""
+    if path is None:
+        return "not found"
+    return f"{path}: {first_line(path, '--version', containing=containing)}"
+
+
+def describe_cache() -> Facts:
+    """Yield facts about the folder of built ops: where, writable, how full, what is in it."""
     folder = kernel_builder.library_folder(kernel_builder.architectures())
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     access = "writable" if os.access(existing, os.W_OK) else f"NOT WRITABLE: {existing}; set PV3D_CACHE_DIR"
+    free = shutil.disk_usage(existing).free / 2**30
+    built = sorted(path.stem for path in folder.glob("*.so"))
     yield "cache", str(folder)
-    yield "", f"{access}, {shutil.disk_usage(existing).free / 2**30:.1f} GiB free"
-    yield "", "built: " + (", ".join(sorted(path.stem for path in folder.glob("*.so"))) or "nothing yet")
+    yield "", f"{access}, {free:.1f} GiB free"
+    yield "", "built: " + (", ".join(built) or "nothing yet")
 
 
-def describe_environment() -> Iterator[tuple[str, str]]:
-    """(name, value) of the environment variables that matter to a build."""
+def describe_environment() -> Facts:
+    """Yield the environment variables that matter to a build."""
     for name in VARIABLES:
         yield name, os.environ.get(name, "(not set)")
 
 
-def report(name: str, check: Callable[[str], str]) -> bool:
-    """Print what `check` says about an op; False if it fails."""
+def first_line(*command: str, containing: str = "") -> str:
+    """Return the first line with some text that a command prints; empty if it cannot be run."""
     try:
-        print(f"{name:<20} {check(name)}", flush=True)
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    for line in output.splitlines():
+        if containing in line:
+            return line.strip()
+    return ""
+
+
+# --- Whether ops build and run ---------------------------------------------------------------------------------------
+
+
+def report(name: str, check: Callable[[str], str]) -> bool:
+    """Print what `check` says about an op; return False if it fails."""
+    try:
+        print_fact(name, check(name))
     except (BuildProblem, UserError) as problem:
-        print(f"{name:<20} FAILED: {problem}", flush=True)
+        print_fact(name, f"FAILED: {problem}")
         return False
     return True
+
+
+def run_trial(name: str, x: torch.Tensor) -> torch.Tensor:
+    """Run an op on pictures [N, C, H, W]."""
+    if name == "bias_act":
+        return bias_act(x, act="lrelu")
+    assert name == "upfirdn2d", name
+    return upsample2d(x, setup_filter([1, 3, 3, 1], device=x.device))
 
 
 def try_on_gpu(name: str) -> str:
     """Build, load and run an op, and compare it with plain PyTorch on the CPU."""
     x = torch.randn(2, 8, 32, 32)
-    expected = TRIALS[name](x)
+    expected = run_trial(name, x)
     for device in range(torch.cuda.device_count()):
         path = custom_ops.load_library(name, device)._name
-        error = (TRIALS[name](x.to(device)).cpu() - expected).abs().max().item()
-        if not error <= TRIAL_ERROR:
+        found = run_trial(name, x.to(device)).cpu()
+        error = (found - expected).abs().max().item()
+        if not error <= TRIAL_ERROR:  # NaN, too
             raise BuildProblem(f"On GPU {device} it differs from plain PyTorch by {error:.1e}.", f"Delete {path}.")
     return f"ok ({path})"
 
 
 def try_to_compile(name: str) -> str:
-    """Without a GPU: whether nvcc, if there is one, compiles the op."""
+    """Find out whether nvcc, if there is one, compiles the op, on a machine without a GPU."""
     if kernel_builder.find_nvcc() is None:
         return "not needed here, and there is no nvcc to try"
     with tempfile.TemporaryDirectory() as folder:
@@ -138,14 +184,5 @@ def try_to_compile(name: str) -> str:
     return f"not needed here, but compiles for sm_{' and sm_'.join(TRIAL_ARCHS)}"
 
 
-def first_line(*command: str, containing: str = "") -> str:
-    """The first line with some text that a command prints; empty if it cannot be run."""
-    try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return next((line.strip() for line in output.splitlines() if containing in line), "")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""Choices about the machine that a command makes once, before its first tensor."""
+"""Choices about the machine, which `torch_utils.startup` makes once for a command, before its first tensor."""
 
 import ctypes
 import faulthandler
@@ -12,16 +12,26 @@ import torch
 
 from dnnlib.errors import UserError
 
-# glibc's malloc.h
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+# Numbers of glibc's malloc.h.
+M_TRIM_THRESHOLD = -1
+M_TOP_PAD = -2
+M_MMAP_THRESHOLD = -3
 HEAP_TENSOR_BYTES = 32 * 2**20  # the largest threshold that glibc accepts
 HEAP_STEP_BYTES = 64 * 2**20
 NEVER_TRIM = 2**31 - 1
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+HALF_PRECISION = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+# --- Device ----------------------------------------------------------------------------------------------------------
 
 
 def select_device(name: str) -> torch.device:
-    """'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:<n>' -> a device that exists, else UserError."""
+    """Return the device of a name: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:<number>'.
+
+    Raises:
+        UserError: no such name, or no such device on this machine.
+    """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if name == "auto":
@@ -30,7 +40,7 @@ def select_device(name: str) -> torch.device:
         raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:<number>.")
     if not torch.cuda.is_available():
         reason = "PyTorch sees no GPU" if torch.version.cuda else "this PyTorch was built without CUDA"
-        raise UserError(f"The device {name} is not there ({reason}): use --device=cpu, or mend the CUDA set-up.")
+        raise UserError(f"The device {name} is not there ({reason}): use --device=cpu, or repair the CUDA set-up.")
     device = torch.device(name)
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
@@ -38,8 +48,11 @@ def select_device(name: str) -> torch.device:
     return device
 
 
+# --- Memory ----------------------------------------------------------------------------------------------------------
+
+
 def tune_cpu_allocator() -> bool:
-    """Let big CPU tensors reuse memory instead of faulting in fresh pages for each. True where it could be done.
+    """Let big CPU tensors reuse memory instead of faulting in fresh pages for each; return whether it could be done.
 
     By default glibc maps every large block anew and gives it back when it is freed, so each result of an operation pays
     one page fault per 4 kB. Here tensors up to 32 MB live on a heap that never shrinks, and larger ones are backed by
@@ -59,33 +72,8 @@ def tune_cpu_allocator() -> bool:
     return all(accepted)
 
 
-def disable_tf32() -> None:
-    """Full fp32 in matrix products and convolutions on the GPU: renderings and parity need the 13 bits TF32 drops."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-
-
-def set_threads(threads: int | None = None) -> int:
-    """Use so many CPU threads; by default torch's own choice, within a container's CPU quota. Returns the number."""
-    if threads is None:
-        threads = min(torch.get_num_threads(), _quota() or torch.get_num_threads())
-    elif threads < 1:
-        raise UserError(f"{threads} threads are too few: use 1 or more.")
-    torch.set_num_threads(threads)
-    return threads
-
-
-def _quota() -> int | None:
-    """Cores that a container may use (`docker run --cpus`): torch only sees those of the whole machine."""
-    try:
-        limit, period = CPU_QUOTA.read_text().split()
-        return max(1, round(int(limit) / int(period)))
-    except (OSError, ValueError):  # no cgroup v2, or 'max': unlimited
-        return None
-
-
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """Peak memory in GB: `cpu` of this process since its start, `gpu` (where there is one) since the last call."""
+    """Return the peak memory in GB: `cpu` of this process so far, `gpu` (where there is one) since the last call."""
     peak = {"cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device) / 2**30
@@ -93,8 +81,45 @@ def peak_memory(device: torch.device) -> dict[str, float]:
     return peak
 
 
+# --- Threads ---------------------------------------------------------------------------------------------------------
+
+
+def set_threads(threads: int | None = None) -> int:
+    """Use so many CPU threads, by default torch's own choice within a container's CPU quota; return the number."""
+    if threads is None:
+        threads = torch.get_num_threads()
+        quota = _cpu_quota()
+        if quota is not None:
+            threads = min(threads, quota)
+    elif threads < 1:
+        raise UserError(f"{threads} threads are too few: use 1 or more.")
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _cpu_quota() -> int | None:
+    """Return the cores that a container may use (`docker run --cpus`): torch only sees those of the whole machine."""
+    try:
+        limit, period = CPU_QUOTA.read_text().split()
+        return max(1, round(int(limit) / int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or 'max': unlimited
+        return None
+
+
+# --- Number formats --------------------------------------------------------------------------------------------------
+
+
+def disable_tf32() -> None:
+    """Compute matrix products and convolutions on the GPU in full fp32.
+
+    Renderings and parity need the 13 bits that TF32 drops.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def compute_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:
-    """The data type that 'fp32', 'fp16' or 'bf16' means on a device (None: plain fp32), and why if it is another.
+    """Return the data type that a precision means on a device (None: plain fp32), and why if it is another one.
 
     Half precision on a CPU is worth it only where its matrix units (AMX) know bfloat16. AVX-512's bfloat16 is slower
     than fp32 with Winograd's convolutions (a 512 x 512 frame: 2.4 s, not 1.7), anything else is emulated.
@@ -102,14 +127,14 @@ def compute_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | N
     if precision == "fp32":
         return None, None
     if device.type == "cuda":
-        return {"fp16": torch.float16, "bf16": torch.bfloat16}[precision], None
+        return HALF_PRECISION[precision], None
     if precision == "bf16" and amx_works():
         return torch.bfloat16, None
     return None, f"This CPU has no fast {precision} arithmetic; computing in fp32 instead."
 
 
 def amx_works() -> bool:
-    """Whether the CPU's matrix units multiply in bfloat16.
+    """Return whether the CPU's matrix units multiply in bfloat16.
 
     Some virtual machines announce AMX without its tile sizes (CPUID leaf 1Dh is empty): there oneDNN's first product in
     bfloat16 is an illegal instruction.
@@ -118,7 +143,7 @@ def amx_works() -> bool:
 
 
 def _survives(action: Callable[[], object]) -> bool:
-    """Whether a child process that does this ends well."""
+    """Return whether a child process that does this ends well."""
     child = os.fork()
     if child == 0:
         faulthandler.disable()  # the crash is expected
@@ -128,7 +153,8 @@ def _survives(action: Callable[[], object]) -> bool:
             os._exit(0)
         except BaseException:
             os._exit(1)
-    return os.waitpid(child, 0)[1] == 0
+    _, status = os.waitpid(child, 0)
+    return status == 0
 
 
 def _multiply_in_bfloat16() -> torch.Tensor:

@@ -7,9 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 
 from torch_utils import custom_ops, doctor, kernel_builder
 from torch_utils.kernel_builder import BuildProblem
+
+
+def examine(*arguments: str, status: int = 0) -> Result:
+    """Run the doctor in this process, to its expected end."""
+    result = CliRunner().invoke(doctor.main, arguments)
+    assert result.exit_code == status, result.output
+    return result
 
 
 @pytest.fixture
@@ -46,37 +54,33 @@ def test_runs_as_a_module_and_names_what_matters(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_without_gpu_nothing_is_needed(monkeypatch, capsys):
+def test_without_gpu_nothing_is_needed(monkeypatch):
     monkeypatch.setattr(kernel_builder, "find_nvcc", lambda: None)
-    assert doctor.main([]) == 0
-    assert capsys.readouterr().out.count("not needed here") == len(kernel_builder.OPS)
+    assert examine().stdout.count("not needed here") == len(kernel_builder.OPS)
 
 
-def test_failing_op_gives_reason_fix_and_status(gpu, monkeypatch, capsys):
+def test_failing_op_gives_reason_fix_and_status(gpu, monkeypatch):
     def load(name, device):
         raise BuildProblem("The compiler is too new.", "Take an older one.")
 
     monkeypatch.setattr(custom_ops, "load_library", load)
-    assert doctor.main([]) == 1
-    out = capsys.readouterr().out
+    out = examine(status=1).stdout
     assert "Test GPU, sm_90, 80.0 GiB" in out
     assert out.count("FAILED: The compiler is too new. Take an older one.") == len(kernel_builder.OPS)
 
 
-def test_working_ops_are_reported(gpu, monkeypatch, capsys):
+def test_working_ops_are_reported(gpu, monkeypatch):
     monkeypatch.setattr(doctor, "try_on_gpu", lambda name: "ok")
-    assert doctor.main([]) == 0
-    out = capsys.readouterr().out
+    out = examine().stdout
     assert all(f"{name:<20} ok" in out for name in kernel_builder.OPS)
 
 
 def test_no_build_compiles_nothing(gpu, monkeypatch):
     monkeypatch.setattr(doctor, "report", lambda *_: pytest.fail("it tried to build"))
-    assert doctor.main(["--no-build"]) == 0
+    examine("--no-build")
 
 
-def test_unwritable_cache_is_shown(monkeypatch, capsys, tmp_path):
+def test_unwritable_cache_is_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("PV3D_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert doctor.main(["--no-build"]) == 0
-    assert f"NOT WRITABLE: {tmp_path}; set PV3D_CACHE_DIR" in capsys.readouterr().out
+    assert f"NOT WRITABLE: {tmp_path}; set PV3D_CACHE_DIR" in examine("--no-build").stdout
