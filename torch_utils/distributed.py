@@ -21,6 +21,8 @@ GRADIENT_LIMIT = 1e5  # what +-infinity becomes in a gradient (PV3D section 4)
 
 Value = TypeVar("Value")
 
+# --- Start and end ----------------------------------------------------------------------------------------------------
+
 
 def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.device:
     """Join the other processes of this `torchrun`, if there are any.
@@ -52,6 +54,7 @@ def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.devi
 
 
 def _environment(name: str, default: int) -> int:
+    """Read a whole number from the environment."""
     text = os.environ.get(name, str(default))
     if not text.isdecimal():
         raise UserError(f"{name}={text} in the environment is not a number: start with torchrun, or unset it.")
@@ -59,9 +62,11 @@ def _environment(name: str, default: int) -> int:
 
 
 def _own_device(device: torch.device) -> torch.device:
+    """Return this process's own GPU where any is asked for."""
     if device.type != "cuda":
         return device
-    local_rank, count = _environment("LOCAL_RANK", 0), torch.cuda.device_count()
+    local_rank = _environment("LOCAL_RANK", 0)
+    count = torch.cuda.device_count()
     if device.index is not None and _environment("LOCAL_WORLD_SIZE", 1) > 1:
         raise UserError(f"--device={device} names one GPU for several processes: use --device=cuda under torchrun.")
     if local_rank >= count:
@@ -81,18 +86,21 @@ def shutdown() -> None:
 
 
 def rank() -> int:
-    """Number of this process, 0 to world_size() - 1."""
+    """Return the number of this process, 0 to world_size() - 1."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return how many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Whether this is the process that prints and writes files."""
+    """Tell whether this is the process that prints and writes files."""
     return rank() == 0
+
+
+# --- Objects and failures ---------------------------------------------------------------------------------------------
 
 
 def barrier() -> None:
@@ -103,10 +111,10 @@ def barrier() -> None:
 
 @contextlib.contextmanager
 def fail_together() -> Iterator[None]:
-    """A UserError that any process meets in the block ends all of them. Every process must enter the block.
+    """End all processes with a UserError that any of them raises in the block. Every process must enter the block.
 
-    The main process raises the error, whoever met it; the others leave quietly with the exit status of a user's
-    mistake. So it is told once, and nobody waits for a process that is gone.
+    The main process raises the error, whichever process it came from; the others exit quietly with the status of a
+    user's mistake. So it is printed once, and no process waits for another that has ended.
     """
     problem: UserError | None = None
     try:
@@ -122,12 +130,15 @@ def fail_together() -> Iterator[None]:
 
 
 def gather(value: Value) -> list[Value]:
-    """The values (small picklable objects) of all processes, in order of rank, on every process."""
+    """Return the values (small picklable objects) of all processes, in order of rank, on every process."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+# --- Tensors ----------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -156,7 +167,7 @@ def average_gradients(params: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     faults = torch.zeros([], dtype=torch.int64, device=grads[0].device if grads else None)
     for bucket, flat in _summed(grads):
         flat /= world_size()
-        faults += torch.count_nonzero(flat - flat)  # NaN where one is not finite; a third of isfinite's time
+        faults += torch.count_nonzero(flat - flat)  # NaN where a value is not finite; a third of isfinite's time
         limit = min(GRADIENT_LIMIT, torch.finfo(flat.dtype).max)
         torch.nan_to_num(flat, nan=0.0, posinf=limit, neginf=-limit, out=flat)
         for grad, part in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
@@ -165,11 +176,12 @@ def average_gradients(params: Iterable[torch.nn.Parameter]) -> torch.Tensor:
 
 
 def _summed(grads: list[torch.Tensor]) -> Iterator[tuple[list[torch.Tensor], torch.Tensor]]:
-    """Buckets with their sum over all processes, flat. While one is used the next ones are on their way."""
+    """Yield buckets with their sum over all processes, flat. While one is used, the others are being summed."""
     started = []
     for bucket in _buckets(grads):
         flat = torch.cat([grad.reshape(-1) for grad in bucket])
-        started.append((bucket, flat, dist.all_reduce(flat, async_op=True) if world_size() > 1 else None))
+        work = dist.all_reduce(flat, async_op=True) if world_size() > 1 else None
+        started.append((bucket, flat, work))
     for bucket, flat, work in started:
         if work is not None:
             work.wait()
@@ -177,14 +189,18 @@ def _summed(grads: list[torch.Tensor]) -> Iterator[tuple[list[torch.Tensor], tor
 
 
 def _buckets(grads: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Neighbours of one dtype and device, up to BUCKET_BYTES together; a larger tensor goes alone."""
+    """Yield neighbours of one dtype and device, up to BUCKET_BYTES together; a larger tensor goes alone."""
     bucket: list[torch.Tensor] = []
     size = 0
     for grad in grads:
-        same = bucket and (grad.dtype, grad.device) == (bucket[0].dtype, bucket[0].device)
-        if bucket and (not same or size + grad.nbytes > BUCKET_BYTES):
-            yield bucket
-            bucket, size = [], 0
+        if bucket:
+            first = bucket[0]
+            same_kind = (grad.dtype, grad.device) == (first.dtype, first.device)
+            fits = size + grad.nbytes <= BUCKET_BYTES
+            if not (same_kind and fits):
+                yield bucket
+                bucket = []
+                size = 0
         bucket.append(grad)
         size += grad.nbytes
     if bucket:

@@ -15,9 +15,19 @@ class Streams:
 
     @classmethod
     def seeded(cls, key: tuple[int, ...], items: Sequence[int], device: torch.device) -> "Streams":
-        """Streams of the `items` (numbers in the whole batch) on `device`; `key`: non-negative integers."""
-        seeds = [int(np.random.SeedSequence((*key, item)).generate_state(1, np.uint64)[0] >> 1) for item in items]
-        return cls(tuple(torch.Generator(device).manual_seed(seed) for seed in seeds))
+        """Make the streams of some items of a batch.
+
+        Args:
+            key: non-negative integers.
+            items: their numbers in the whole batch.
+        """
+        generators = []
+        for item in items:
+            sequence = np.random.SeedSequence((*key, item))
+            word = int(sequence.generate_state(1, np.uint64)[0])
+            seed = word >> 1  # torch takes 63 bits
+            generators.append(torch.Generator(device).manual_seed(seed))
+        return cls(tuple(generators))
 
     def __len__(self) -> int:
         return len(self.generators)
@@ -32,25 +42,26 @@ Random = torch.Generator | Streams
 def uniform(
     shape: Sequence[int], random: Random | None, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """Numbers in [0, 1) of the given shape.
+    """Draw numbers in [0, 1).
 
     Args:
         random: a generator, None for torch's own, or streams: each draws shape[0] / len(random) neighbouring rows.
     """
-    return _draw(torch.rand, shape, random, device, dtype)
+    return _draw(torch.rand, shape, random, device=device, dtype=dtype)
 
 
 def normal(
     shape: Sequence[int], random: Random | None, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """Standard normal numbers of the given shape; arguments as of `uniform`."""
-    return _draw(torch.randn, shape, random, device, dtype)
+    """Draw standard normal numbers; arguments as of `uniform`."""
+    return _draw(torch.randn, shape, random, device=device, dtype=dtype)
 
 
 def _draw(
     function: Callable[..., torch.Tensor],
     shape: Sequence[int],
     random: Random | None,
+    *,
     device: torch.device,
     dtype: torch.dtype,
 ) -> torch.Tensor:
@@ -60,4 +71,5 @@ def _draw(
     if rest:
         raise ValueError(f"{len(random)} streams cannot share {shape[0]} rows equally.")
     part = [rows, *shape[1:]]
-    return torch.cat([function(part, device=device, dtype=dtype, generator=one) for one in random.generators])
+    parts = [function(part, device=device, dtype=dtype, generator=generator) for generator in random.generators]
+    return torch.cat(parts)

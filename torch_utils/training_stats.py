@@ -6,9 +6,11 @@ import torch
 
 from torch_utils import distributed
 
+Statistics = dict[str, float]  # mean, std (of the population), num
+
 
 class Collector:
-    """Collects numbers by name without waiting for the GPU, until `collect` sums them up."""
+    """Numbers by name, collected without waiting for the GPU until `collect` sums them up."""
 
     def __init__(self) -> None:
         # name -> float64 [3]: count, sum, sum of squares; on the device of the first report
@@ -16,29 +18,43 @@ class Collector:
 
     def report(self, name: str, value: torch.Tensor | float) -> None:
         """Add every element of a tensor (any shape), or one number, to the statistics of `name`."""
-        values = torch.as_tensor(value).detach().to(torch.float64)
-        moments = torch.stack([torch.full_like(values.sum(), values.numel()), values.sum(), values.square().sum()])
-        held = self._moments.get(name)
-        self._moments[name] = moments if held is None else held + moments.to(held.device)
+        values = torch.as_tensor(value).detach().double()
+        total = values.sum()
+        count = torch.full_like(total, values.numel())
+        squares = values.square().sum()
+        moments = torch.stack([count, total, squares])
+        earlier = self._moments.get(name)
+        if earlier is not None:
+            moments = earlier + moments.to(earlier.device)
+        self._moments[name] = moments
 
-    def collect(self) -> dict[str, dict[str, float]]:
-        """Statistics since the last call, over all processes: {name: {mean, std (of the population), num}}.
+    def collect(self) -> dict[str, Statistics]:
+        """Return the statistics since the last call, over all processes, by name.
 
         Every process must call it, and gets the same answer; names that only some processes reported are included. NaN
         and infinities stay visible in the mean.
         """
-        mine = {name: moments.tolist() for name, moments in self._moments.items()}
+        own = {name: moments.tolist() for name, moments in self._moments.items()}
         self._moments = {}
         totals: dict[str, list[float]] = {}
-        for part in distributed.gather(mine):
+        for part in distributed.gather(own):
             for name, moments in part.items():
-                held = totals.get(name, [0.0, 0.0, 0.0])
-                totals[name] = [a + b for a, b in zip(held, moments, strict=True)]
-        return {name: _statistics(*moments) for name, moments in sorted(totals.items()) if moments[0]}
+                earlier = totals.get(name, [0.0, 0.0, 0.0])
+                totals[name] = [a + b for a, b in zip(earlier, moments, strict=True)]
+        statistics = {}
+        for name in sorted(totals):
+            count, total, squares = totals[name]
+            if count > 0:
+                statistics[name] = _statistics(count, total, squares)
+        return statistics
 
 
-def _statistics(num: float, total: float, squares: float) -> dict[str, float]:
-    mean = total / num
-    variance = squares / num - mean * mean
+def _statistics(count: float, total: float, squares: float) -> Statistics:
+    mean = total / count
+    mean_square = squares / count
+    variance = mean_square - mean * mean
     # max() would turn NaN into 0, hence the comparison: rounding may leave a tiny negative variance.
-    return {"mean": mean, "std": 0.0 if variance < 0 else math.sqrt(variance), "num": int(num)}
+    if variance < 0:
+        variance = 0.0
+    std = math.sqrt(variance)
+    return {"mean": mean, "std": std, "num": int(count)}
