@@ -64,9 +64,9 @@ def test_nan_in_one_process_s_gradient_spoils_no_weights(forks, heads, tmp_path)
     fault = {"fault": ["nan_gradient", 2], "fault_rank": 1}
     ended = forks.start(runs, heads, "--kimg=0.008", ranks=2, **fault, record=str(tmp_path / "record"))
     assert ended.statuses == [0, 0], ended.text
-    first, second = (lines(tmp_path / f"record.{rank}") for rank in (0, 1))
-    assert [line["rank"] for line in first] == [0] * 4
-    assert [line["rank"] for line in second] == [1] * 4
+    first = lines(tmp_path / "record.0")
+    second = lines(tmp_path / "record.1")
+    assert len(first) == len(second) == 4
     assert [line["weights"] for line in first] == [line["weights"] for line in second], "both stay one model"
     assert clips_of(runs) == 8, "and finite: nothing else is written"
     (folder,) = runs.iterdir()

@@ -1,6 +1,8 @@
 """R1 by finite differences: the penalty itself, and its second-order gradients for the parameters."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,73 +10,108 @@ import torch
 from tests.helpers import tiny
 from training.loss import r1_image, r1_video
 
-
-def random_directions(tensors: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
-    return [tiny.normal(seed + i, *x.shape, dtype=x.dtype) for i, x in enumerate(tensors)]
+STEP = 1e-6  # of finite differences
 
 
-def discriminator_case(name: str):
-    """A float64 discriminator, its logits as a function of its inputs, the inputs, and its R1."""
+@dataclass(kw_only=True)
+class Case:
+    """A float64 discriminator, its inputs, and its logits and R1 as functions of them."""
+
+    D: torch.nn.Module
+    inputs: list[torch.Tensor]
+    logits: Callable[..., torch.Tensor]
+    r1: Callable[..., torch.Tensor]
+
+
+def image_case() -> Case:
     options = tiny.config()
-    nets, frames = tiny.networks(options, torch.float64), tiny.reals(options, dtype=torch.float64)
-    if name == "img":
-        D = nets.D_img
-        return (
-            D,
-            lambda image, raw: D(image, raw, frames.cameras),
-            [frames.image, frames.image_raw],
-            lambda image, raw: r1_image(D, image, raw, frames.cameras),
-        )
-    D = nets.D_vid
-    return (
-        D,
-        lambda x: D(x, frames.cameras),
-        [D.assemble(frames.image, frames.times)],
-        lambda x: r1_video(D, x, frames.cameras),
+    D = tiny.networks(options, torch.float64).D_img
+    frames = tiny.reals(options, dtype=torch.float64)
+    return Case(
+        D=D,
+        inputs=[frames.image, frames.image_raw],
+        logits=lambda image, raw: D(image, raw, frames.cameras),
+        r1=lambda image, raw: r1_image(D, image, raw, frames.cameras),
     )
 
 
-@pytest.mark.parametrize("name", ["img", "vid"])
-def test_r1_is_the_squared_slope_of_the_logits(name):
+def video_case() -> Case:
+    options = tiny.config()
+    D = tiny.networks(options, torch.float64).D_vid
+    frames = tiny.reals(options, dtype=torch.float64)
+    return Case(
+        D=D,
+        inputs=[D.assemble(frames.image, frames.times)],
+        logits=lambda pairs: D(pairs, frames.cameras),
+        r1=lambda pairs: r1_video(D, pairs, frames.cameras),
+    )
+
+
+CASES = pytest.mark.parametrize("make_case", [image_case, video_case])
+
+
+@CASES
+def test_r1_is_the_squared_slope_of_the_logits(make_case):
     """Samples share statistics, so the slope is that of the sum of all logits; steepest along its own gradient."""
-    D, logits, inputs, r1 = discriminator_case(name)
-    penalty = r1(*inputs)
-    assert penalty.shape == (len(inputs[0]),)
-    leaves = [x.clone().requires_grad_() for x in inputs]
-    gradients = torch.autograd.grad(logits(*leaves).sum(), leaves)
-    norm = math.sqrt(sum(g.square().sum() for g in gradients))
-    step = 1e-6
-    ahead, behind = (
-        logits(*(x + sign * step * g / norm for x, g in zip(inputs, gradients, strict=True))).sum() for sign in (1, -1)
-    )
-    assert ((ahead - behind) / (2 * step)).item() == pytest.approx(norm, rel=1e-6)
+    case = make_case()
+    penalty = case.r1(*case.inputs)
+    assert penalty.shape == (len(case.inputs[0]),)
+
+    leaves = [x.clone().requires_grad_() for x in case.inputs]
+    total = case.logits(*leaves).sum()
+    gradients = torch.autograd.grad(total, leaves)
+    norm = math.sqrt(sum(gradient.square().sum() for gradient in gradients))
+    directions = [gradient / norm for gradient in gradients]
+
+    def total_at(distance: float) -> torch.Tensor:
+        moved = [x + distance * direction for x, direction in zip(case.inputs, directions, strict=True)]
+        return case.logits(*moved).sum()
+
+    slope = (total_at(STEP) - total_at(-STEP)) / (2 * STEP)
+    assert slope.item() == pytest.approx(norm, rel=1e-6)
     assert penalty.sum().item() == pytest.approx(norm**2, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["img", "vid"])
-def test_r1_gradients_for_the_parameters(name):
+@CASES
+def test_r1_gradients_for_the_parameters(make_case):
     """Second order, against finite differences of the penalty along random directions."""
-    D, _, inputs, r1 = discriminator_case(name)
-    D.requires_grad_(True)
-    parameters = list(D.parameters())
-    gradients = torch.autograd.grad(r1(*inputs).mean(), parameters, allow_unused=True)
-    assert {n for (n, _), g in zip(D.named_parameters(), gradients, strict=True) if g is None} <= {"b4.out.bias"}
-    start, step = [p.detach().clone() for p in parameters], 1e-6
-    for seed in range(3):
-        directions = random_directions(start, 100 * seed)
-        values = []
-        for sign in (1, -1):
-            for p, s, v in zip(parameters, start, directions, strict=True):
-                p.data.copy_(s + sign * step * v)
-            values.append(r1(*inputs).mean().item())
-        expected = sum((g * v).sum().item() for g, v in zip(gradients, directions, strict=True) if g is not None)
-        assert (values[0] - values[1]) / (2 * step) == pytest.approx(expected, rel=1e-5)
+    case = make_case()
+    case.D.requires_grad_(True)
+    names = [name for name, _ in case.D.named_parameters()]
+    parameters = list(case.D.parameters())
+    penalty = case.r1(*case.inputs).mean()
+    gradients = torch.autograd.grad(penalty, parameters, allow_unused=True)
+    without = {name for name, gradient in zip(names, gradients, strict=True) if gradient is None}
+    assert without <= {"b4.out.bias"}
+
+    start = [parameter.detach().clone() for parameter in parameters]
+
+    def penalty_at(distance: float, directions: list[torch.Tensor]) -> float:
+        for parameter, origin, direction in zip(parameters, start, directions, strict=True):
+            parameter.data.copy_(origin + distance * direction)
+        return case.r1(*case.inputs).mean().item()
+
+    for seed in (0, 100, 200):
+        directions = []
+        expected = 0.0
+        for index, gradient in enumerate(gradients):
+            origin = start[index]
+            direction = tiny.normal(seed + index, *origin.shape, dtype=origin.dtype)
+            directions.append(direction)
+            if gradient is not None:
+                expected += (gradient * direction).sum().item()
+        ahead = penalty_at(STEP, directions)
+        behind = penalty_at(-STEP, directions)
+        slope = (ahead - behind) / (2 * STEP)
+        assert slope == pytest.approx(expected, rel=1e-5)
 
 
 def test_r1_of_the_video_discriminator_counts_the_time_plane():
-    D, _, (x,), r1 = discriminator_case("vid")
-    leaf = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(D(leaf, tiny.reals(tiny.config(), dtype=torch.float64).cameras).sum(), leaf)
+    case = video_case()
+    (pairs,) = case.inputs
+    leaf = pairs.clone().requires_grad_()
+    total = case.logits(leaf).sum()
+    (gradient,) = torch.autograd.grad(total, leaf)
     per_channel = gradient.square().sum(dim=[2, 3])
     assert (per_channel[:, 6] > 0).all()
-    torch.testing.assert_close(r1(x), per_channel.sum(dim=1))
+    torch.testing.assert_close(case.r1(pairs), per_channel.sum(dim=1))

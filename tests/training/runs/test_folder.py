@@ -1,4 +1,4 @@
-"""training.runs.folder: numbers, options, what a run may change, states, no trace of a false start."""
+"""training.runs.folder: numbers, options, what a run may change, training states, no trace of a failed start."""
 
 import errno
 import json
@@ -33,13 +33,13 @@ def state(run: RunFolder, clips: int, value: float = 0.0, keep: int = 2):
 
 
 def accept(state, path) -> None:
-    """A check that every state passes."""
+    """Refuse no state: a check for `newest_state`."""
 
 
-def started(outdir, name, chosen, clips=8):
-    """A run with a training state."""
+def started(outdir, name, chosen):
+    """Start a run with a training state; return its folder."""
     path = RunFolder.create(outdir, name, chosen)
-    state(RunFolder(path), clips)
+    state(RunFolder(path), clips=8)
     return path
 
 
@@ -55,7 +55,8 @@ def test_options_are_kept_as_json(tmp_path):
     chosen = options(init_from="a.pkl", generator__sr_channels=(4, 4), training__kimg=3)
     path = RunFolder.create(tmp_path, "demo", chosen)
     saved = json.loads((path / "training_options.json").read_text())
-    assert saved["config"]["training"]["kimg"] == 3 and saved["data"] == "heads.zip"
+    assert saved["config"]["training"]["kimg"] == 3
+    assert saved["data"] == "heads.zip"
     assert RunOptions.load(path) == chosen
 
 
@@ -108,7 +109,8 @@ def test_the_newest_run_with_the_same_options_is_found(tmp_path):
     (broken / "training_options.json").write_text("{")
     assert RunFolder.find(tmp_path, "demo", options()) == newest
     assert RunFolder.find(tmp_path, "demo", options(loss__gamma=1.0)) is None
-    assert RunFolder.latest(tmp_path) == broken and RunFolder.latest(tmp_path / "absent") is None
+    assert RunFolder.latest(tmp_path) == broken
+    assert RunFolder.latest(tmp_path / "absent") is None
     (newest / "training_options.json").unlink()
     assert RunFolder.find(tmp_path, "demo", options()) == first
 
@@ -116,7 +118,8 @@ def test_the_newest_run_with_the_same_options_is_found(tmp_path):
 def test_a_run_that_was_killed_before_its_first_state_is_found_if_no_other_is(tmp_path):
     early = RunFolder.create(tmp_path, "demo", options())
     assert RunFolder.find(tmp_path, "demo", options(training__kimg=5.0)) == early
-    assert RunFolder.find(tmp_path, "demo", options(training__seed=1)) is None and RunFolder.latest(tmp_path) is None
+    assert RunFolder.find(tmp_path, "demo", options(training__seed=1)) is None
+    assert RunFolder.latest(tmp_path) is None
     full = started(tmp_path, "demo", options())
     RunFolder.create(tmp_path, "demo", options())
     assert RunFolder.find(tmp_path, "demo", options()) == full
@@ -134,27 +137,33 @@ def test_the_newest_state_that_opens(run):
     good = state(run, 1000, 1.0)
     cut = state(run, 2000, 2.0)
     cut.write_bytes(cut.read_bytes()[:-200])
-    told = []
-    path, found = run.newest_state(accept, told.append)
-    assert path == good and found["value"] == 1.0
-    assert len(told) == 1 and re.search(f"{cut.name} is damaged .* Going on from the earlier {good.name}", told[0])
+    warnings = []
+    path, found = run.newest_state(accept, warnings.append)
+    assert path == good
+    assert found["value"] == 1.0
+    (warning,) = warnings
+    assert re.search(f"{cut.name} is damaged .* Going on from the earlier {good.name}", warning)
     with pytest.raises(UserError, match=f"{cut.name} is damaged or was cut short"):
         RunFolder(run.path, fall_back=False).newest_state(accept, print)
     good.unlink()
     with pytest.raises(UserError, match="damaged or was cut short"):
-        run.newest_state(accept, told.append)
-    assert len(told) == 1
+        run.newest_state(accept, warnings.append)
+    assert len(warnings) == 1
 
 
 def test_a_state_that_is_refused_is_passed_over(run):
-    good, refused = state(run, 1000, 1.0), state(run, 2000, 2.0)
+    good = state(run, 1000, 1.0)
+    refused = state(run, 2000, 2.0)
 
     def check(content, path):
         if content["value"] == 2.0:
             raise UserError(f"{path.name} does not fit.")
 
-    told = []
-    assert run.newest_state(check, told.append)[0] == good and told[0].startswith(f"{refused.name} does not fit. Going")
+    warnings = []
+    path, _ = run.newest_state(check, warnings.append)
+    assert path == good
+    (warning,) = warnings
+    assert warning.startswith(f"{refused.name} does not fit. Going")
 
 
 def test_a_new_state_never_makes_way_for_one_that_cannot_be_used(tmp_path):
@@ -164,9 +173,12 @@ def test_a_new_state_never_makes_way_for_one_that_cannot_be_used(tmp_path):
     state(run, 3000).write_bytes(b"PK")
     new = state(run, 2000, 2.0, keep=1)
     assert [path.name[-11:-3] for path in run.states()] == ["0002.000", "0003.000"]
-    assert run.newest_state(accept, print)[0] == new
+    path, _ = run.newest_state(accept, print)
+    assert path == new
     state(run, 3000, 3.0, keep=1)
-    assert run.newest_state(accept, print)[1]["value"] == 3.0 and len(run.states()) == 1
+    _, found = run.newest_state(accept, print)
+    assert found["value"] == 3.0
+    assert len(run.states()) == 1
 
 
 def test_a_state_that_is_not_finite_takes_no_good_one_s_place(tmp_path):
@@ -178,7 +190,8 @@ def test_a_state_that_is_not_finite_takes_no_good_one_s_place(tmp_path):
 
 
 def test_what_a_killed_process_left_half_written_is_removed(run):
-    unfinished, whole = [], []
+    unfinished = []
+    whole = []
     for name in (
         "training-state-000001.000.pt",
         "network-snapshot-000001.000.pkl",
@@ -239,11 +252,13 @@ def test_a_branch_starts_with_a_state_and_the_statistics_of_another_run(tmp_path
     RunFolder(old).log(Progress(clips=8, iteration=4), {"x": 1.0})
     (source,) = RunFolder(old).states()
     new = RunFolder.branch(tmp_path, "demo", options(training__kimg=5.0), source)
-    assert new.name == "00001-demo" and RunOptions.load(new).config.training.kimg == 5.0
+    assert new.name == "00001-demo"
+    assert RunOptions.load(new).config.training.kimg == 5.0
     for name in (source.name, "stats.jsonl"):
         assert (new / name).read_bytes() == (old / name).read_bytes()
     state(RunFolder(new), 10, keep=1)
-    assert source.exists() and len(RunFolder(new).states()) == 1
+    assert source.exists()
+    assert len(RunFolder(new).states()) == 1
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
@@ -259,7 +274,8 @@ def test_a_branch_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch, erro
         patch.setattr(folder.shutil, "copyfile", broken)
         with pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt):
             RunFolder.branch(tmp_path, "demo", options(), source)
-    assert list(tmp_path.iterdir()) == [old] and source.exists()
+    assert list(tmp_path.iterdir()) == [old]
+    assert source.exists()
 
 
 def test_two_starts_at_once_take_two_numbers(tmp_path, monkeypatch):
@@ -270,7 +286,7 @@ def test_two_starts_at_once_take_two_numbers(tmp_path, monkeypatch):
     assert RunOptions.load(first) == options() != RunOptions.load(second)
 
 
-def test_a_false_start_leaves_nothing(tmp_path):
+def test_a_failed_start_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), RunFolder(RunFolder.create(tmp_path, "demo", options())):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -294,8 +310,9 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_snapshots_are_named_by_clips_and_tell_all_that_were_seen(run, monkeypatch):
+def test_snapshots_are_named_by_clips_and_count_all_that_were_seen(run, monkeypatch):
     calls = []
     monkeypatch.setattr(folder, "save_snapshot", lambda *arguments: calls.append(arguments))
     path = run.save_snapshot("config", SimpleNamespace(), "bank", Progress(clips=1500, inherited=3000))
-    assert path.name == "network-snapshot-000001.500.pkl" and calls[0][-1] == {"kimg": 4.5}
+    assert path.name == "network-snapshot-000001.500.pkl"
+    assert calls[0][-1] == {"kimg": 4.5}

@@ -8,7 +8,7 @@ import torch
 from dnnlib.errors import UserError
 from tests.helpers import tiny
 from torch_utils import checkpoint
-from training.runs.folder import RunFolder, RunOptions
+from training.runs.folder import RunFolder, RunOptions, Warn
 from training.runs.progress import Progress
 from training.runs.resume import open_run
 
@@ -19,22 +19,23 @@ def options(**changes) -> RunOptions:
     return RunOptions(config=tiny.config(**changes), data="heads.zip", fingerprint="f00d", init_from=None)
 
 
-def choose(outdir: Path, resume: object, told: list | None = None, name: str = "demo", **changes) -> RunFolder:
-    """What `open_run` gives, with the folder free again."""
-    tell = print if told is None else told.append
-    start = {"name": name, "options": options(**changes), "resume": str(resume), "flags": FLAGS, "warn": tell}
-    with open_run(outdir, **start) as run:
+def choose(outdir: Path, resume: object, warn: Warn = print, name: str = "demo", **changes) -> RunFolder:
+    """Return what `open_run` gives, with the folder free again."""
+    asked = options(**changes)
+    with open_run(outdir, name=name, options=asked, resume=str(resume), flags=FLAGS, warn=warn) as run:
         return run
 
 
-def save(folder: Path, clips: int, value: float = 1.0) -> Path:
-    state = {"networks": {"G": {"w": torch.tensor(value)}}, "optimizers": {}}
+def save(folder: Path, clips: int) -> Path:
+    """Write a small but sound training state."""
     progress = Progress(clips=clips, iteration=clips // 2)
-    return RunFolder(folder).save_state({**state, "progress": vars(progress)}, progress, keep=9)
+    weights = {"w": torch.tensor(1.0)}
+    state = {"networks": {"G": weights}, "optimizers": {}, "progress": vars(progress)}
+    return RunFolder(folder).save_state(state, progress, keep=9)
 
 
 def start(outdir: Path, *clips: int, name: str = "demo", **changes) -> Path:
-    """A run with states."""
+    """Start a run with training states; return its folder."""
     folder = RunFolder.create(outdir, name, options(**changes))
     for number in clips:
         save(folder, number)
@@ -44,7 +45,8 @@ def start(outdir: Path, *clips: int, name: str = "demo", **changes) -> Path:
 def test_auto_goes_on_or_starts(tmp_path):
     old = start(tmp_path, 4)
     run = choose(tmp_path, "auto", training__kimg=5.0, training__keep=7)
-    assert run.path == old and run.fall_back
+    assert run.path == old
+    assert run.fall_back
     assert RunOptions.load(old).config.training.kimg == 5.0, "what may change is written down"
     assert choose(tmp_path, "auto", training__seed=1, name="other").path.name == "00001-other"
     assert [path.name for path in tmp_path.iterdir()] == [old.name], "what has nothing to show goes"
@@ -64,28 +66,37 @@ def test_latest_is_the_newest_run_whatever_its_name(tmp_path):
         r"\(--gamma was 2.0, not 3.0; --seed was 1, not 0\): repeat them",
     ):
         choose(tmp_path, "latest", loss__gamma=3.0)
-    assert not (tmp_path / "absent").exists() and len(list(tmp_path.iterdir())) == 3
+    assert not (tmp_path / "absent").exists()
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_last_state_of_a_run_goes_on_in_its_folder(tmp_path):
-    old, told = start(tmp_path, 4, 8), []
-    run = choose(tmp_path / "elsewhere", old / "training-state-000000.008.pt", told)
-    assert run.path == old and not run.fall_back and told == []
+    old = start(tmp_path, 4, 8)
+    warnings = []
+    run = choose(tmp_path / "elsewhere", old / "training-state-000000.008.pt", warnings.append)
+    assert run.path == old
+    assert not run.fall_back, "another state may not take the place of the one that was named"
+    assert warnings == []
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_an_earlier_state_of_a_run_goes_on_in_a_new_one(tmp_path):
-    old, told = start(tmp_path, 4, 8, name="mine"), []
-    run = choose(tmp_path, old / "training-state-000000.004.pt", told, training__kimg=5.0)
-    assert run.path.name == "00001-demo" and [path.name[-7:] for path in run.states()] == [".004.pt"]
+    old = start(tmp_path, 4, 8, name="mine")
+    warnings = []
+    run = choose(tmp_path, old / "training-state-000000.004.pt", warnings.append, training__kimg=5.0)
+    assert run.path.name == "00001-demo"
+    assert [path.name[-7:] for path in run.states()] == [".004.pt"]
     assert [path.name[-7:] for path in RunFolder(old).states()] == [".004.pt", ".008.pt"]
-    assert RunOptions.load(old).config.training.kimg != 5.0 and RunOptions.load(run.path).config.training.kimg == 5.0
-    assert told == [f"{old} has states later than training-state-000000.004.pt, which stay there: a new run goes on."]
+    assert RunOptions.load(old).config.training.kimg != 5.0
+    assert RunOptions.load(run.path).config.training.kimg == 5.0
+    assert warnings == [
+        f"{old} has states later than training-state-000000.004.pt, which stay there: a new run goes on."
+    ]
     assert choose(tmp_path, "auto").path == choose(tmp_path, "latest").path == run.path
 
 
 def stray(outdir: Path) -> Path:
-    """A state outside of a run."""
+    """Make a state outside of a run."""
     return save(outdir / "stray", 4)
 
 

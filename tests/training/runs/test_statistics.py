@@ -28,12 +28,16 @@ def test_statistics_are_json_whatever_happens(run):
     def no_constant(name):
         raise AssertionError(f"{name} is not JSON")
 
-    first, second = (
-        json.loads(line, parse_constant=no_constant) for line in (run.path / "stats.jsonl").read_text().splitlines()
-    )
-    assert (first["kimg"], first["iteration"], first["seconds"], first["x"]) == (2.0, 5, 1.235, 1.5)
-    assert first["loss/g"] is None and first["loss/d"] is None
-    assert second["x"] == 2.5 and second["timestamp"] >= first["timestamp"]
+    lines = (run.path / "stats.jsonl").read_text().splitlines()
+    first, second = (json.loads(line, parse_constant=no_constant) for line in lines)
+    assert first["kimg"] == 2.0
+    assert first["iteration"] == 5
+    assert first["seconds"] == 1.235
+    assert first["x"] == 1.5
+    assert first["loss/g"] is None
+    assert first["loss/d"] is None
+    assert second["x"] == 2.5
+    assert second["timestamp"] >= first["timestamp"]
 
 
 def test_tensorboard_gets_the_same_and_forgets_what_a_killed_run_wrote(run):
@@ -65,7 +69,7 @@ def test_statistics_on_a_full_disk(run, monkeypatch):
 
 @contextlib.contextmanager
 def no_file_above(size: int):
-    """As on a full disk, for more than `size` bytes."""
+    """Let no file have more than `size` bytes, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -75,9 +79,9 @@ def no_file_above(size: int):
 
 
 def test_tensorboard_on_a_full_disk(run, monkeypatch):
-    """Its events take more room than a line of stats.jsonl. The end of the run, too, writes what waits, and tells."""
+    """Events take more room than a line of stats.jsonl. The end of a run writes those that wait, and fails likewise."""
     pytest.importorskip("tensorboard")
-    monkeypatch.setattr(threading, "excepthook", lambda problem: None)  # its thread tells what it raises
+    monkeypatch.setattr(threading, "excepthook", lambda problem: None)  # its thread prints what it raises
     stats = dict.fromkeys(map(str, range(40)), 1.0)
     with no_file_above(40_000), pytest.raises(UserError, match="No space left to write .*run/events.out.tfevents"):
         for _ in range(40):
