@@ -21,7 +21,7 @@ HOLDERS = {
     "superresolution": [f"{NETWORKS}superresolution"],
     "generator": [f"{NETWORKS}{name}" for name in ("mapping", "motion", "backbone", "generator")],
     "discriminators": [f"{NETWORKS}discriminators"],
-    "training_step": ["tests/training/test_loss"],
+    "training_step": ["tests/training/test_training_step"],
     "weights_check": ["tests/training/test_weights"],
 }
 SLOW = {

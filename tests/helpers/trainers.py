@@ -29,7 +29,8 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Return copies of all parameters and buffers by name."""
     copies = {}
     for network, module in trainer.networks.items():
-        for name, value in module.state_dict().items():
+        state = module.state_dict()
+        for name, value in state.items():
             copies[f"{network}.{name}"] = value.clone()
     return copies
 
@@ -38,7 +39,8 @@ def moments(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Return what Adam keeps of all parameters, by name."""
     tensors = {}
     for network, optimizer in trainer.optimizers.items():
-        for index, state in optimizer.state_dict()["state"].items():
+        states = optimizer.state_dict()["state"]
+        for index, state in states.items():
             for name, value in state.items():
                 tensors[f"{network}.{index}.{name}"] = value
     return tensors
@@ -47,4 +49,5 @@ def moments(trainer: Trainer) -> dict[str, torch.Tensor]:
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     """AssertionError unless both have the same tensors, bit by bit."""
     assert first.keys() == second.keys()
-    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
