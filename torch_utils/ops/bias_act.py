@@ -7,75 +7,15 @@ automatic differentiation carries on.
 """
 
 import ctypes
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from torch_utils import custom_ops
+from torch_utils.ops.activations import Activation, activation_funcs
 
-_SQRT2 = math.sqrt(2)
-_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017
-_SOFTPLUS_LIMIT = 20  # softplus is the identity above it, as in torch
-
-
-@dataclass(frozen=True)
-class Activation:
-    """One activation and its derivatives.
-
-    `func(z, alpha)` acts on z = x + b. `slope(r, alpha)` is its derivative as a function of the reference, r = func(z)
-    or, if `from_input`, r = z; `curve(r)` is the derivative of `slope` with respect to r, None where that is zero.
-    `alpha` and `gain` apply when the caller names none; `code` is the number of the activation in the CUDA kernel.
-    """
-
-    code: int
-    func: Callable[[torch.Tensor, float], torch.Tensor]
-    slope: Callable[[torch.Tensor, float], torch.Tensor]
-    curve: Callable[[torch.Tensor], torch.Tensor] | None = None
-    alpha: float = 0.0
-    gain: float = 1.0
-    from_input: bool = False
-
-
-def _step(r, below):
-    """1 above zero, else `below`."""
-    return torch.where(r > 0, torch.ones_like(r), below)
-
-
-def _swish_slope(z, alpha):
-    s = torch.sigmoid(z)
-    return s * (1 + z * (1 - s))
-
-
-def _swish_curve(z):
-    s = torch.sigmoid(z)
-    return s * (1 - s) * (2 + z * (1 - 2 * s))
-
-
-_selu_floor = _SELU_SCALE * _SELU_ALPHA
-activation_funcs: dict[str, Activation] = {
-    "linear": Activation(0, lambda z, a: z, lambda r, a: torch.ones_like(r)),
-    "relu": Activation(1, lambda z, a: F.relu(z), lambda r, a: _step(r, 0 * r), gain=_SQRT2),
-    "lrelu": Activation(2, F.leaky_relu, lambda r, a: _step(r, torch.full_like(r, a)), alpha=0.2, gain=_SQRT2),
-    "tanh": Activation(3, lambda z, a: torch.tanh(z), lambda r, a: 1 - r * r, lambda r: -2 * r),
-    "sigmoid": Activation(4, lambda z, a: torch.sigmoid(z), lambda r, a: r * (1 - r), lambda r: 1 - 2 * r),
-    "elu": Activation(5, lambda z, a: F.elu(z), lambda r, a: _step(r, r + 1), lambda r: (r <= 0).to(r.dtype)),
-    "selu": Activation(
-        6,
-        lambda z, a: F.selu(z),
-        lambda r, a: torch.where(r > 0, torch.full_like(r, _SELU_SCALE), r + _selu_floor),
-        lambda r: (r <= 0).to(r.dtype),
-    ),
-    "softplus": Activation(
-        7,
-        lambda z, a: F.softplus(z),
-        lambda r, a: torch.where(r > _SOFTPLUS_LIMIT, torch.ones_like(r), -torch.expm1(-r)),
-        lambda r: torch.exp(-r) * (r <= _SOFTPLUS_LIMIT),
-    ),
-    "swish": Activation(8, lambda z, a: z * torch.sigmoid(z), _swish_slope, _swish_curve, gain=_SQRT2, from_input=True),
-}
+_GAIN_COMMUTES = ("linear", "relu", "lrelu")  # gain * act(z) = act(gain * z)
 
 
 def bias_act(
@@ -114,25 +54,30 @@ def bias_act(
     if clamp is not None:  # as the output can hold it: there the gradient ends
         clamp = torch.tensor(clamp, dtype=x.dtype).item()
     op = _Operation(
-        act,
-        dim % x.ndim,
-        spec.alpha if alpha is None else float(alpha),
-        spec.gain if gain is None else float(gain),
-        clamp,
+        act=act,
+        dim=dim % x.ndim,
+        alpha=spec.alpha if alpha is None else float(alpha),
+        gain=spec.gain if gain is None else float(gain),
+        clamp=clamp,
     )
-    if op.gain <= 0 or op.alpha < 0 or (op.clamp is not None and op.clamp < 0):
+    if op.gain <= 0 or op.alpha < 0 or (clamp is not None and clamp < 0):
         raise ValueError(f"bias_act needs gain > 0, alpha >= 0 and clamp >= 0, not {gain}, {alpha} and {clamp}")
-    if b is None and op == _Operation("linear", op.dim, op.alpha, 1.0, None):
+    if b is not None:
+        b = b.to(x.dtype)
+    elif act == "linear" and op.gain == 1 and clamp is None:
         return x
-    b = None if b is None else b.to(x.dtype)
-    if overwrite and not (torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))):
+    has_gradient = x.requires_grad or (b is not None and b.requires_grad)
+    if overwrite and not (has_gradient and torch.is_grad_enabled()):
         return op.value(x, b, out=x)
     return _BiasAct.apply(x, b, op)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Operation:
-    """The settings of one call, and its derivatives of order 0, 1 and 2 as plain PyTorch or as the CUDA kernel."""
+    """The settings of one call, and its derivatives of order 0, 1 and 2 as plain PyTorch or as the CUDA kernel.
+
+    The reference `ref` is what the forward pass saved; the bias b comes with it only if it is the input.
+    """
 
     act: str
     dim: int
@@ -145,36 +90,49 @@ class _Operation:
         return activation_funcs[self.act]
 
     def value(self, x, b, out=None):
-        """Order 0: y, in `out` if given and possible."""
+        """Return y (order 0), in `out` if given and possible."""
         library = custom_ops.library_for("bias_act", x)
         if library:
-            return _launch(library, self, 0, x, bias=b)
-        if self.act in ("linear", "relu", "lrelu"):  # they commute with the gain: one pass less
-            if b is None:
-                y = torch.mul(x, self.gain, out=out)
-            else:
-                y = torch.add(self._spread(b * self.gain, x), x, alpha=self.gain, out=out)
-            if self.act != "linear":
-                y = F.relu_(y) if self.act == "relu" else F.leaky_relu_(y, self.alpha)
+            return _launch(library, self, order=0, a=x, bias=b)
+        if self.act in _GAIN_COMMUTES:
+            y = self._activate_scaled(x, b, out)
         else:
-            y = self.spec.func(x if b is None else x + self._spread(b, x), self.alpha)
-            y = y if self.gain == 1 else y.mul_(self.gain)
-        return y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
+            z = x if b is None else x + self._spread(b, x)
+            y = self.spec.func(z, self.alpha)
+            if self.gain != 1:
+                y.mul_(self.gain)
+        if self.clamp is not None:
+            y.clamp_(-self.clamp, self.clamp)
+        return y
+
+    def _activate_scaled(self, x, b, out):
+        """Return act(gain * (x + b)), which equals gain * act(x + b) and takes one pass over memory less."""
+        if b is None:
+            y = torch.mul(x, self.gain, out=out)
+        else:
+            bias = self._spread(b * self.gain, x)
+            y = torch.add(bias, x, alpha=self.gain, out=out)
+        if self.act == "relu":
+            return F.relu_(y)
+        if self.act == "lrelu":
+            return F.leaky_relu_(y, self.alpha)
+        return y
 
     def first(self, dy, ref, b):
-        """Order 1: dx, where ref is what the forward pass saved."""
+        """Return dx (order 1)."""
         if ref is None:
             return dy * self.gain
         library = custom_ops.library_for("bias_act", ref)
         if library:
-            return _launch(library, self, 1, dy, ref=ref, bias=b)
-        if self.act in ("relu", "lrelu"):
-            dx = torch.ops.aten.leaky_relu_backward(dy, ref, self.alpha if self.act == "lrelu" else 0.0, True)
-            dx = dx.mul_(self.gain)
-        elif self.act == "linear":
+            return _launch(library, self, order=1, a=dy, ref=ref, bias=b)
+        if self.act == "linear":
             dx = dy * self.gain
+        elif self.act in ("relu", "lrelu"):
+            below = self.alpha if self.act == "lrelu" else 0.0
+            dx = torch.ops.aten.leaky_relu_backward(dy, ref, below, True).mul_(self.gain)
         else:
-            dx = self.spec.slope(self._argument(ref, b), self.alpha).mul_(dy).mul_(self.gain)
+            slope = self.spec.slope(self._argument(ref, b), self.alpha)
+            dx = slope.mul_(dy).mul_(self.gain)
         if self.clamp is None:
             return dx
         if self.spec.from_input:
@@ -182,30 +140,42 @@ class _Operation:
         return torch.ops.aten.hardtanh_backward(dx, ref, -self.clamp, self.clamp)  # one pass
 
     def second(self, dy, ddx, ref, b):
-        """Order 2: the gradient of sum(dx ddx) for ref."""
+        """Return the gradient of sum(dx ddx) for ref (order 2)."""
         library = custom_ops.library_for("bias_act", ref)
         if library and not torch.is_grad_enabled():  # otherwise its derivative is wanted
-            return _launch(library, self, 2, dy, ref=ref, bias=b, other=ddx)
-        curve = self.spec.curve(self._argument(ref, b)) * dy * ddx
-        curve = curve * self.gain if self.spec.from_input else curve  # r = y / gain otherwise: the gains cancel
-        return curve if self.clamp is None else curve * self._inside(ref, b)
+            return _launch(library, self, order=2, a=dy, ref=ref, bias=b, other=ddx)
+        curve = self.spec.curve
+        assert curve is not None
+        gradient = curve(self._argument(ref, b)) * dy * ddx
+        if self.spec.from_input:  # r = y / gain otherwise: the gains cancel
+            gradient = gradient * self.gain
+        if self.clamp is not None:
+            gradient = gradient * self._inside(ref, b)
+        return gradient
 
     def bias_gradient(self, dx):
-        return dx.sum([i for i in range(dx.ndim) if i != self.dim])
+        other_axes = [axis for axis in range(dx.ndim) if axis != self.dim]
+        return dx.sum(other_axes)
 
     def _argument(self, ref, b):
-        """r, the argument of slope and curve."""
+        """Return r, the argument of slope and curve."""
         if not self.spec.from_input:
             return ref / self.gain
         return ref if b is None else ref + self._spread(b, ref)
 
     def _inside(self, ref, b):
-        """1 where the clamp did not act, else 0."""
-        y = self.spec.func(self._argument(ref, b), self.alpha) * self.gain if self.spec.from_input else ref
+        """Return 1 where the clamp did not act, else 0."""
+        assert self.clamp is not None
+        y = ref
+        if self.spec.from_input:
+            y = self.spec.func(self._argument(ref, b), self.alpha) * self.gain
         return (y.abs() < self.clamp).to(ref.dtype)
 
     def _spread(self, b, x):
-        return b.reshape([-1 if i == self.dim else 1 for i in range(x.ndim)])
+        """Return the bias b in a shape that broadcasts over x."""
+        shape = [1] * x.ndim
+        shape[self.dim] = -1
+        return b.reshape(shape)
 
 
 class _BiasAct(torch.autograd.Function):
@@ -215,16 +185,22 @@ class _BiasAct(torch.autograd.Function):
     def forward(ctx, x, b, op):
         y = op.value(x, b)
         ref = x if op.spec.from_input else y
-        needless = op.act == "linear" and op.clamp is None
-        ctx.save_for_backward(None if needless else ref, b if op.spec.from_input else None)
-        ctx.op, ctx.has_bias = op, b is not None
+        if op.act == "linear" and op.clamp is None:
+            ref = None  # the slope is the gain
+        ctx.save_for_backward(ref, b if op.spec.from_input else None)
+        ctx.op = op
+        ctx.has_bias = b is not None
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        plain = ctx.saved_tensors[0] is None and ctx.op.gain == 1
-        dx = dy if plain else _Slope.apply(dy, *ctx.saved_tensors, ctx.op)
-        db = ctx.op.bias_gradient(dx) if ctx.has_bias and ctx.needs_input_grad[1] else None
+        ref, b = ctx.saved_tensors
+        dx = dy
+        if ref is not None or ctx.op.gain != 1:
+            dx = _Slope.apply(dy, ref, b, ctx.op)
+        db = None
+        if ctx.has_bias and ctx.needs_input_grad[1]:
+            db = ctx.op.bias_gradient(dx)
         return dx, db, None
 
 
@@ -240,11 +216,14 @@ class _Slope(torch.autograd.Function):
     @staticmethod
     def backward(ctx, ddx):
         dy, ref, b = ctx.saved_tensors
-        ddy = _Slope.apply(ddx, ref, b, ctx.op) if ctx.needs_input_grad[0] else None
-        dref = db = None
-        if ctx.op.spec.curve and (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
+        _, wants_ref, wants_b, _ = ctx.needs_input_grad
+        ddy = dref = db = None
+        if ctx.needs_input_grad[0]:
+            ddy = _Slope.apply(ddx, ref, b, ctx.op)
+        if ctx.op.spec.curve and (wants_ref or wants_b):
             dref = ctx.op.second(dy, ddx, ref, b)
-            db = ctx.op.bias_gradient(dref) if b is not None else None
+            if b is not None:
+                db = ctx.op.bias_gradient(dref)
         return ddy, dref, db, None
 
 
@@ -254,44 +233,60 @@ class _Slope(torch.autograd.Function):
 class _Params(ctypes.Structure):
     """BiasActParams of bias_act.h."""
 
-    _fields_ = (
-        [(name, ctypes.c_void_p) for name in ("a", "bias", "ref", "other", "out")]
-        + [(name, ctypes.c_int64) for name in ("total", "bias_stride", "bias_size")]
-        + [(name, ctypes.c_int32) for name in ("order", "act")]
-        + [(name, ctypes.c_double) for name in ("alpha", "gain", "clamp")]
-    )
+    _fields_ = [
+        ("a", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("ref", ctypes.c_void_p),
+        ("other", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("total", ctypes.c_int64),
+        ("bias_stride", ctypes.c_int64),
+        ("bias_size", ctypes.c_int64),
+        ("order", ctypes.c_int32),
+        ("act", ctypes.c_int32),
+        ("alpha", ctypes.c_double),
+        ("gain", ctypes.c_double),
+        ("clamp", ctypes.c_double),
+    ]
 
 
-def _launch(library, op, order, a, ref=None, bias=None, other=None):
-    """One order of the kernel. Every tensor is brought to the layout of ref, or of a."""
+def _launch(library, op, *, order, a, ref=None, bias=None, other=None):
+    """Run one order of the kernel. Every tensor is brought to the layout of ref, or of a."""
     layout = _dense(a if ref is None else ref)
-    a, ref, other = (t if t is None else _like(t, layout) for t in (a, ref, other))
-    bias = None if bias is None else bias.contiguous()
     out = torch.empty_like(layout)
-    per_channel = bias is not None and len(bias) > 1  # else the axis may have any stride, even 0
-    step, channels = (layout.stride(op.dim), len(bias)) if per_channel else (1, 1)
+    inputs = {"a": a, "ref": ref, "other": other}
+    dense = {name: _like(tensor, layout) for name, tensor in inputs.items() if tensor is not None}
     params = _Params(
-        *(None if t is None else t.data_ptr() for t in (a, bias, ref, other, out)),
-        out.numel(),
-        step,
-        channels,
-        order,
-        op.spec.code,
-        op.alpha,
-        op.gain,
-        -1.0 if op.clamp is None else op.clamp,
+        **{name: tensor.data_ptr() for name, tensor in dense.items()},
+        out=out.data_ptr(),
+        total=out.numel(),
+        bias_stride=1,
+        bias_size=1,
+        order=order,
+        act=op.spec.code,
+        alpha=op.alpha,
+        gain=op.gain,
+        clamp=-1.0 if op.clamp is None else op.clamp,
     )
+    if bias is not None:
+        bias = bias.contiguous()
+        params.bias = bias.data_ptr()
+        if len(bias) > 1:  # the axis of a single number may have any stride, even 0
+            params.bias_stride = layout.stride(op.dim)
+            params.bias_size = len(bias)
     custom_ops.launch(library.pv3d_bias_act, params, out)
     return out
 
 
 def _dense(x):
-    """x without gaps or overlaps in memory: channels-last or contiguous."""
+    """Return x without gaps or overlaps in memory: channels-last or contiguous."""
     if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return x
     return x.contiguous()
 
 
 def _like(x, layout):
-    """x with the strides of `layout`."""
-    return x if x.stride() == layout.stride() else torch.empty_like(layout).copy_(x)
+    """Return x with the strides of `layout`."""
+    if x.stride() == layout.stride():
+        return x
+    return torch.empty_like(layout).copy_(x)

@@ -8,41 +8,68 @@ activations over the kink of their nonlinearity). Everything else is torch's own
 
 All three operations are partial derivatives of one form, T(x, w, y) = sum(conv2d(x, w) y), that is linear in each of
 x [N, Cin, H, W], w [Cout, Cin, kh, kw] and y [N, Cout, H', W']. So each one's gradients are the other two, which gives
-derivatives of any order.
+derivatives of any order. Pairs (padding, sizes) are ordered y, x.
 """
 
 import torch
 import torch.nn.functional as F
 
 from torch_utils.ops import winograd
+from torch_utils.ops.bands import bands
 
 _BAND_BYTES = 8 << 20  # pixels worked on at a time: small enough to stay in the last-level cache
 _PHASE_PIXELS = 16**2  # from here on one convolution per phase beats a strided transposed convolution
 Pair = tuple[int, int]
 
 
-def conv2d(x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding: int | Pair = 0, groups: int = 1) -> torch.Tensor:
-    """`torch.nn.functional.conv2d`, a correlation: x [N, Cin, H, W], w [Cout, Cin / groups, kh, kw]; padding (y, x)."""
-    padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
+def conv2d(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    stride: int = 1,
+    padding: int | Pair = 0,
+    groups: int = 1,
+) -> torch.Tensor:
+    """Convolve as `torch.nn.functional.conv2d` does, by correlation.
+
+    x [N, Cin, H, W], w [Cout, Cin / groups, kh, kw] -> [N, Cout, H', W']; padding is an int or (y, x).
+    """
+    pad = _pair(padding)
     if _is_ours(x, w, groups):
-        return _Convolution.apply(x, w, stride, padding)
-    if stride == groups == 1 and padding == (1, 1) and winograd.worthwhile(x, w):
+        return _Convolution.apply(x, w, stride, pad)
+    plain = stride == 1 and groups == 1 and pad == (1, 1)
+    if plain and winograd.worthwhile(x, w):
         return winograd.conv3x3(x, w)
-    return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
+    return F.conv2d(x, w, stride=stride, padding=pad, groups=groups)
 
 
 def conv_transpose2d(
-    x: torch.Tensor, w: torch.Tensor, stride: int = 1, padding: int | Pair = 0, groups: int = 1
+    x: torch.Tensor,
+    w: torch.Tensor,
+    stride: int = 1,
+    padding: int | Pair = 0,
+    groups: int = 1,
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv_transpose2d`, adjoint of `conv2d`: x [N, Cin, H, W], w [Cin, Cout / groups, kh, kw]."""
-    padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    """Apply the adjoint of `conv2d`, as `torch.nn.functional.conv_transpose2d` does.
+
+    x [N, Cin, H, W], w [Cin, Cout / groups, kh, kw] -> [N, Cout, H', W']; padding is an int or (y, x).
+    """
+    pad = _pair(padding)
     if _is_ours(x, w, groups):
-        size = tuple((x.shape[i] - 1) * stride + w.shape[i] - 2 * padding[i - 2] for i in (2, 3))
-        return _Transposed.apply(x, w, stride, padding, size)
-    return _transposed(x, w, stride, padding, (0, 0), groups)
+        size = _transposed_size(x, w, stride, pad)
+        return _Transposed.apply(x, w, stride, pad, size)
+    return _transposed(x, w, stride, pad, groups=groups)
 
 
-def _is_ours(x, w, groups):
+def _pair(padding: int | Pair) -> Pair:
+    """Return the padding as (y, x)."""
+    if isinstance(padding, int):
+        return padding, padding
+    pad_y, pad_x = padding
+    return pad_y, pad_x
+
+
+def _is_ours(x: torch.Tensor, w: torch.Tensor, groups: int) -> bool:
+    """Return whether the gradients of a convolution of x with w are wanted, and computed here."""
     return (
         x.device.type == "cpu"
         and groups == 1
@@ -51,6 +78,9 @@ def _is_ours(x, w, groups):
         and (x.requires_grad or w.requires_grad)
         and torch.is_grad_enabled()
     )
+
+
+# --- The three operations --------------------------------------------------------------------------------------------
 
 
 class _Convolution(torch.autograd.Function):
@@ -66,8 +96,11 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx, dy):
         x, w = ctx.saved_tensors
         dy = _laid_out_like(x, dy)
-        dx = _Transposed.apply(dy, w, *ctx.geometry, tuple(x.shape[2:])) if ctx.needs_input_grad[0] else None
-        dw = _WeightGradient.apply(x, dy, *ctx.geometry, tuple(w.shape[2:])) if ctx.needs_input_grad[1] else None
+        dx = dw = None
+        if ctx.needs_input_grad[0]:
+            dx = _Transposed.apply(dy, w, *ctx.geometry, x.shape[2:])
+        if ctx.needs_input_grad[1]:
+            dw = _WeightGradient.apply(x, dy, *ctx.geometry, w.shape[2:])
         return dx, dw, None, None
 
 
@@ -78,15 +111,19 @@ class _Transposed(torch.autograd.Function):
     def forward(ctx, y, w, stride, padding, size):
         ctx.save_for_backward(y, w)
         ctx.geometry = stride, padding
-        extra = [size[i] - ((y.shape[2 + i] - 1) * stride + w.shape[2 + i] - 2 * padding[i]) for i in (0, 1)]
+        height, width = _transposed_size(y, w, stride, padding)
+        extra = (size[0] - height, size[1] - width)
         return _transposed(y, w, stride, padding, extra)
 
     @staticmethod
     def backward(ctx, dx):
         y, w = ctx.saved_tensors
         dx = _laid_out_like(y, dx)
-        dy = _Convolution.apply(dx, w, *ctx.geometry) if ctx.needs_input_grad[0] else None
-        dw = _WeightGradient.apply(dx, y, *ctx.geometry, tuple(w.shape[2:])) if ctx.needs_input_grad[1] else None
+        dy = dw = None
+        if ctx.needs_input_grad[0]:
+            dy = _Convolution.apply(dx, w, *ctx.geometry)
+        if ctx.needs_input_grad[1]:
+            dw = _WeightGradient.apply(dx, y, *ctx.geometry, w.shape[2:])
         return dy, dw, None, None, None
 
 
@@ -102,98 +139,136 @@ class _WeightGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dw):
         x, y = ctx.saved_tensors
-        dx = _Transposed.apply(y, dw, *ctx.geometry, tuple(x.shape[2:])) if ctx.needs_input_grad[0] else None
-        dy = _Convolution.apply(x, dw, *ctx.geometry) if ctx.needs_input_grad[1] else None
+        dx = dy = None
+        if ctx.needs_input_grad[0]:
+            dx = _Transposed.apply(y, dw, *ctx.geometry, x.shape[2:])
+        if ctx.needs_input_grad[1]:
+            dy = _Convolution.apply(x, dw, *ctx.geometry)
         return dx, dy, None, None, None
 
 
 def _laid_out_like(image, other):
-    """`other` in the memory format of `image`: gradients of thin images (to-RGB, the losses) may arrive in the other
-    one, which every layer below would inherit."""
-    channels_last = image.is_contiguous(memory_format=torch.channels_last)
-    return other.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    """Return `other` in the memory format of `image`.
+
+    Gradients of thin images (to-RGB, the losses) may arrive in the other one, which every layer below would inherit.
+    """
+    return other.contiguous(memory_format=_memory_format(image))
 
 
-def _transposed(y, w, stride, padding, extra, groups=1):
-    """torch's transposed convolution, or the same from its phases: every stride-th pixel of the result, in x and in y,
-    is an ordinary convolution with every stride-th tap of the kernel."""
-    plain = (
-        y.device.type != "cpu"
-        or y.dtype != torch.float32
-        or groups > 1
-        or any(padding)
-        or any(extra)
-        or not 1 < stride <= min(w.shape[2:])
-        or y.shape[0] * y.shape[2] * y.shape[3] < _PHASE_PIXELS
+def _memory_format(image: torch.Tensor) -> torch.memory_format:
+    if image.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+# --- Transposed convolution ------------------------------------------------------------------------------------------
+
+
+def _transposed_size(y: torch.Tensor, w: torch.Tensor, stride: int, padding: Pair) -> Pair:
+    """Return the smallest spatial size (y, x) of the images whose strided convolution with w has the size of y."""
+    height, width = y.shape[2:]
+    kh, kw = w.shape[2:]
+    pad_y, pad_x = padding
+    full_height = (height - 1) * stride + kh
+    full_width = (width - 1) * stride + kw
+    return full_height - 2 * pad_y, full_width - 2 * pad_x
+
+
+def _transposed(y, w, stride, padding, extra=(0, 0), groups=1):
+    """Return the transposed convolution, `extra` lines and columns larger than need be: torch's, or from its phases."""
+    n, _, height, width = y.shape
+    by_phases = (
+        y.device.type == "cpu"
+        and y.dtype == torch.float32
+        and groups == 1
+        and padding == (0, 0)
+        and extra == (0, 0)
+        and 1 < stride <= min(w.shape[2:])
+        and n * height * width >= _PHASE_PIXELS
     )
-    if plain:
-        return F.conv_transpose2d(y, w, stride=stride, padding=padding, output_padding=extra, groups=groups)
-    size = [(y.shape[2 + i] - 1) * stride + w.shape[2 + i] for i in (0, 1)]
-    channels_last = y.is_contiguous(memory_format=torch.channels_last)
-    x = torch.empty(
-        len(y),
-        w.shape[1],
-        *size,
-        dtype=y.dtype,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-    )
+    if by_phases:
+        return _transposed_by_phases(y, w, stride)
+    return F.conv_transpose2d(y, w, stride=stride, padding=padding, output_padding=extra, groups=groups)
+
+
+def _transposed_by_phases(y, w, stride):
+    """Return the transposed convolution, put together from its phases.
+
+    A phase is every stride-th pixel of the result, in x and in y: an ordinary convolution with every stride-th tap.
+    """
+    height, width = _transposed_size(y, w, stride, padding=(0, 0))
+    shape = (len(y), w.shape[1], height, width)
+    x = torch.empty(shape, dtype=y.dtype, memory_format=_memory_format(y))
     for i in range(stride):
         for j in range(stride):
             taps = w[:, :, i::stride, j::stride].transpose(0, 1).flip([2, 3])
-            x[:, :, i::stride, j::stride] = F.conv2d(y, taps, padding=(taps.shape[2] - 1, taps.shape[3] - 1))
+            kh, kw = taps.shape[2:]
+            phase = F.conv2d(y, taps, padding=(kh - 1, kw - 1))
+            x[:, :, i::stride, j::stride] = phase
     return x
 
 
+# --- Gradient for the weights ----------------------------------------------------------------------------------------
+
+
 def _weight_gradient(x, y, stride, padding, kernel):
-    """w[o, c, i, j] = sum over n, p, q of y[n, o, p, q] x[n, c, stride p + i - padding, stride q + j - padding].
+    """Return w[o, c, i, j] = sum over n, p, q of y[n, o, p, q] x[n, c, stride p + i - pad_y, stride q + j - pad_x].
 
     Both images are copied onto grids of the same width, x split into its stride^2 phases. There a kernel position is a
     constant distance between flat pixel numbers, so that its sum is a plain matrix product of two slices. Where a slice
     runs over the end of a line, y's grid is zero.
     """
-    x, y = x.permute(0, 2, 3, 1), y.permute(0, 2, 3, 1)
-    (n, height, width, y_channels), (x_channels, (kh, kw)) = y.shape, (x.shape[3], kernel)
-    halo_y, halo_x = (kh - 1) // stride, (kw - 1) // stride
-    width += halo_x
+    x = x.permute(0, 2, 3, 1)
+    y = y.permute(0, 2, 3, 1)
+    n, height, width, y_channels = y.shape
+    x_channels = x.shape[3]
+    kh, kw = kernel
+    halo_y = (kh - 1) // stride
+    halo_x = (kw - 1) // stride
+    grid_width = width + halo_x
+    line_bytes = grid_width * (x_channels + y_channels) * x.element_size()
+
     w = x.new_zeros(y_channels, kh, kw, x_channels)
-    for images, lines in _bands(n, height, halo_y, width * (x_channels + y_channels) * x.element_size()):
-        size = (lines.stop - lines.start + halo_y, width)
+    for images, lines in bands(n, height, line_bytes, _BAND_BYTES, halo=halo_y):
+        size = (lines.stop - lines.start + halo_y, grid_width)
         y_grid = _window(y[images, lines], (0, 0), 1, size)
-        first = lines.start * stride - padding[0]
-        x_grids = {
-            (i, j): _window(x[images], (first + i, j - padding[1]), stride, size)
-            for i in range(min(stride, kh))
-            for j in range(min(stride, kw))
-        }
-        count = len(y_grid) - halo_y * width - halo_x
+        top = lines.start * stride - padding[0]
+        x_grids = {}
+        for i in range(min(stride, kh)):
+            for j in range(min(stride, kw)):
+                first = (top + i, j - padding[1])
+                x_grids[i, j] = _window(x[images], first, stride, size)
+        count = len(y_grid) - halo_y * grid_width - halo_x
         left = y_grid[:count].t()
         for i in range(kh):
             for j in range(kw):
-                shift = i // stride * width + j // stride
-                w[:, i, j].addmm_(left, x_grids[i % stride, j % stride][shift : shift + count])
+                x_grid = x_grids[i % stride, j % stride]
+                shift = i // stride * grid_width + j // stride
+                right = x_grid[shift : shift + count]
+                w[:, i, j].addmm_(left, right)
     return w.permute(0, 3, 1, 2)
 
 
-def _bands(n, height, halo, line_bytes):
-    """Slices of images and of lines, about _BAND_BYTES together: several whole images, or a part of one."""
-    lines = max(_BAND_BYTES // line_bytes, 1)
-    images = max(lines // (height + halo), 1)
-    for first_image in range(0, n, images):
-        for first_line in range(0, height, lines):
-            yield (slice(first_image, min(first_image + images, n)), slice(first_line, min(first_line + lines, height)))
-
-
 def _window(x, first, step, size):
-    """Pixels first + step i of x [N, H, W, C] for i < size on both axes, zeros outside: [N size_y size_x, C]."""
-    if first == (0, 0) and step == 1 and x.shape[1:3] == size:
-        return x.reshape(-1, x.shape[3])
-    out = x.new_zeros(x.shape[0], *size, x.shape[3])
-    source, target = [slice(None)], [slice(None)]
-    for axis in (0, 1):
-        skip = max(-(first[axis] // step), 0)  # entries before the first pixel
-        start = first[axis] + step * skip
-        count = max(min(len(range(start, x.shape[1 + axis], step)), size[axis] - skip), 0)
-        source.append(slice(start, start + step * count, step))
-        target.append(slice(skip, skip + count))
-    out[tuple(target)] = x[tuple(source)]
-    return out.view(-1, x.shape[3])
+    """Return pixels first + step i of x [N, H, W, C] for i < size on both axes, zeros outside: [N size_y size_x, C]."""
+    n, height, width, channels = x.shape
+    if first == (0, 0) and step == 1 and size == (height, width):
+        return x.reshape(-1, channels)
+    top, left = first
+    size_y, size_x = size
+    lines, window_lines = _common(height, top, step, size_y)
+    columns, window_columns = _common(width, left, step, size_x)
+    window = x.new_zeros(n, size_y, size_x, channels)
+    window[:, window_lines, window_columns] = x[:, lines, columns]
+    return window.view(-1, channels)
+
+
+def _common(length: int, first: int, step: int, size: int) -> tuple[slice, slice]:
+    """Return what an axis and its window (entry i: pixel first + step i) have in common, as slices of each."""
+    skip = max(-(first // step), 0)  # entries before the first pixel
+    start = first + step * skip
+    pixels = len(range(start, length, step))
+    count = max(min(pixels, size - skip), 0)
+    in_axis = slice(start, start + step * count, step)
+    in_window = slice(skip, skip + count)
+    return in_axis, in_window

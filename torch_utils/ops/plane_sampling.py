@@ -12,60 +12,86 @@ reproducible on every device.
 import torch
 import torch.nn.functional as F
 
+Tensors = tuple[torch.Tensor, torch.Tensor]
+
 
 def sample_planes(planes: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
-    """Features of each plane at each point: [N, P, C, H, W], [N, P, M, 2] -> [N, P, M, C].
+    """Return the features of each plane at each point: [N, P, C, H, W], [N, P, M, 2] -> [N, P, M, C].
 
     No copy is made of planes that are channels-last in memory. Differentiable to any order in both arguments.
     """
     n, p, m, _ = uv.shape
     rows, weights = _corners(planes.shape, uv)
-    out = _SumRows.apply(_table(planes), rows.view(n * m * p, 4), weights.view(n * m * p, 4))
-    return out.view(n, m, p, planes.shape[2]).transpose(1, 2)
+    rows = rows.flatten(0, 2)
+    weights = weights.flatten(0, 2)
+    out = _SumRows.apply(_table(planes), rows, weights)
+    return out.unflatten(0, (n, m, p)).transpose(1, 2)
 
 
 def sample_planes_mean(planes: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
-    """The same, averaged over the planes in one pass: [N, P, C, H, W], [N, P, M, 2] -> [N, M, C]."""
+    """Return the same, averaged over the planes in one pass: [N, P, C, H, W], [N, P, M, 2] -> [N, M, C]."""
     n, p, m, _ = uv.shape
     rows, weights = _corners(planes.shape, uv, scale=1 / p)
-    out = _SumRows.apply(_table(planes), rows.view(n * m, p * 4), weights.view(n * m, p * 4))
-    return out.view(n, m, planes.shape[2])
+    rows = rows.view(n * m, p * 4)
+    weights = weights.view(n * m, p * 4)
+    out = _SumRows.apply(_table(planes), rows, weights)
+    return out.unflatten(0, (n, m))
 
 
-def _table(planes):
-    """All pixels' features as rows, [N H W P, C]."""
-    n, p, c, h, w = planes.shape
-    return planes.permute(0, 3, 4, 1, 2).reshape(n * h * w * p, c)
+# --- Which rows, and their weights -----------------------------------------------------------------------------------
 
 
-def _corners(shape, uv, scale=1.0):
-    """Rows of the four pixels around each point in `_table`, int32, and their weights, both [N, M, P, 4]."""
+def _table(planes: torch.Tensor) -> torch.Tensor:
+    """Return all pixels' features as rows, [N H W P, C]."""
+    return planes.permute(0, 3, 4, 1, 2).flatten(0, 3)
+
+
+def _corners(shape: torch.Size, uv: torch.Tensor, scale: float = 1.0) -> Tensors:
+    """Return the rows in `_table` of the four pixels around each point, int32, and their weights: both [N, M, P, 4].
+
+    Raises:
+        ValueError: more pixels than int32 can number.
+    """
     n, p, _, h, w = shape
     if n * p * h * w >= 2**31:
         raise ValueError(f"{n} x {p} planes of {h} x {w} pixels are too many to number with 32 bits")
     u, v = uv.transpose(1, 2).unbind(-1)
     columns, weights_x = _neighbours(u, w)
     lines, weights_y = _neighbours(v, h)
-    weights_y = [weight * scale for weight in weights_y]
     plane = torch.arange(p, dtype=torch.int32, device=uv.device)
     first_line = torch.arange(0, n * h, h, dtype=torch.int32, device=uv.device).view(n, 1, 1)
-    columns = [column * p + plane for column in columns]
-    lines = [(line + first_line) * (w * p) for line in lines]
-    rows = torch.stack([line + column for line in lines for column in columns], dim=-1)
-    return rows, torch.stack([wy * wx for wy in weights_y for wx in weights_x], dim=-1)
+    rows_x = [column * p + plane for column in columns]
+    rows_y = [(line + first_line) * (w * p) for line in lines]
+    weights_y = [weight * scale for weight in weights_y]
+
+    rows = []
+    weights = []
+    for row_y, weight_y in zip(rows_y, weights_y, strict=True):
+        for row_x, weight_x in zip(rows_x, weights_x, strict=True):
+            rows.append(row_y + row_x)
+            weights.append(weight_y * weight_x)
+    return torch.stack(rows, dim=-1), torch.stack(weights, dim=-1)
 
 
-def _neighbours(position, size):
-    """The two pixels beside each position along one axis, clamped to the plane, and their weights, zero outside it."""
-    x = torch.add(torch.full_like(position, size / 2 - 0.5), position, alpha=size / 2).clamp(-1, size)
-    low = x.detach().floor().clamp_(max=size - 1)
+def _neighbours(position: torch.Tensor, size: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Return the two pixels beside each position along one axis, clamped to the plane, and their weights.
+
+    The weights of pixels outside the plane are zero.
+    """
+    last = size - 1
+    middle = torch.full_like(position, last / 2)
+    x = torch.add(middle, position, alpha=size / 2).clamp(-1, size)
+    low = x.detach().floor().clamp_(max=last)
     fraction = x - low
-    inside_low, inside_high = (low + 1).clamp_(max=1), (size - 1 - low).clamp_(max=1)
+    low_is_inside = (low + 1).clamp_(max=1)
+    high_is_inside = (last - low).clamp_(max=1)
+    weights = [(1 - fraction) * low_is_inside, fraction * high_is_inside]
     index = low.int()
-    return (index.clamp(0, size - 1), (index + 1).clamp(0, size - 1)), (
-        (1 - fraction) * inside_low,
-        fraction * inside_high,
-    )
+    pixels = [index.clamp(0, last), (index + 1).clamp(0, last)]
+    return pixels, weights
+
+
+# --- Sums of rows ----------------------------------------------------------------------------------------------------
 
 
 class _SumRows(torch.autograd.Function):
@@ -79,8 +105,11 @@ class _SumRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dout):
         table, rows, weights = ctx.saved_tensors
-        dtable = _SpreadRows.apply(dout, rows, weights, len(table)) if ctx.needs_input_grad[0] else None
-        dweights = _row_products(table, rows, dout).to(weights.dtype) if ctx.needs_input_grad[2] else None
+        dtable = dweights = None
+        if ctx.needs_input_grad[0]:
+            dtable = _SpreadRows.apply(dout, rows, weights, len(table))
+        if ctx.needs_input_grad[2]:
+            dweights = _row_products(table, rows, dout).to(weights.dtype)
         return dtable, None, dweights
 
 
@@ -90,34 +119,43 @@ class _SpreadRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dout, rows, weights, size):
         ctx.save_for_backward(dout, rows, weights)
-        count, per_bag = rows.shape
         row, order = rows.view(-1).sort()
         ends = torch.bincount(row, minlength=size).cumsum(0, dtype=torch.int32)
         starts = F.pad(ends[:-1], (1, 0))
-        bag = torch.arange(count, dtype=torch.int32, device=rows.device).repeat_interleave(per_bag)
+        weights = weights.to(dout.dtype).view(-1)
         return F.embedding_bag(
-            bag.index_select(0, order),
+            _bags(rows).index_select(0, order),
             dout.contiguous(),
             starts,
             mode="sum",
-            per_sample_weights=weights.to(dout.dtype).view(-1).index_select(0, order),
+            per_sample_weights=weights.index_select(0, order),
         )
 
     @staticmethod
     def backward(ctx, dtable):
         dout, rows, weights = ctx.saved_tensors
-        ddout = _SumRows.apply(dtable, rows, weights) if ctx.needs_input_grad[0] else None
-        dweights = _row_products(dtable, rows, dout).to(weights.dtype) if ctx.needs_input_grad[2] else None
+        ddout = dweights = None
+        if ctx.needs_input_grad[0]:
+            ddout = _SumRows.apply(dtable, rows, weights)
+        if ctx.needs_input_grad[2]:
+            dweights = _row_products(dtable, rows, dout).to(weights.dtype)
         return ddout, None, dweights, None
 
 
+def _bags(rows):
+    """Return the number b of each entry of rows [B, L], flat: [B L], int32."""
+    count, per_bag = rows.shape
+    bag = torch.arange(count, dtype=torch.int32, device=rows.device)
+    return bag.repeat_interleave(per_bag)
+
+
 def _row_products(table, rows, dout):
-    """table[rows[b, l]] . dout[b], [B, L]. Differentiable where a derivative of it is asked for."""
+    """Return table[rows[b, l]] . dout[b], [B, L]. Differentiable where a derivative of it is asked for."""
     if torch.is_grad_enabled():
         return torch.einsum("blc,bc->bl", F.embedding(rows, table), dout)
     count, per_bag = rows.shape
-    bag = torch.arange(count, dtype=torch.int32, device=rows.device)
+    starts = torch.arange(0, count * per_bag, per_bag, dtype=torch.int32, device=rows.device)
     products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        dout.contiguous(), table, rows.view(-1), bag * per_bag, bag.repeat_interleave(per_bag), 0
+        dout.contiguous(), table, rows.view(-1), starts, _bags(rows), 0
     )
-    return products.view(count, per_bag)
+    return products.view(rows.shape)

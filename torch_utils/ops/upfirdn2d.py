@@ -1,24 +1,33 @@
 """Upsample, filter, downsample images: zero insertion, padding or cropping, 2D FIR filter, decimation.
 
 Shapes: images [N, C, H, W], filters [taps] (separable, used along both axes) or [fh, fw]. Scales are an int or [x, y],
-padding is an int, [x, y] or [left, right, top, bottom] in upsampled pixels; negative padding crops. Facts 1-3 of
-StyleGAN2-type networks: the filter acts as a true convolution unless `flip_filter`, and the total gain is `gain`.
+padding is an int, [x, y] or [left, right, top, bottom] in upsampled pixels; negative padding crops. The filter acts as
+a true convolution unless `flip_filter`, as in StyleGAN2; `gain` is the total gain.
 """
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 
 from torch_utils import custom_ops
-
-Scale = int | Sequence[int]
-Padding = int | Sequence[int]
+from torch_utils.ops.padding import (
+    Padding,
+    Pair,
+    Scale,
+    Sides,
+    filter_size,
+    padding_to_resample,
+    parse_padding,
+    parse_scale,
+    transposed_padding,
+)
 
 
 def setup_filter(
-    taps,
+    taps: float | Sequence[float] | torch.Tensor | None,
     device: torch.device | str = "cpu",
     normalize: bool = True,
     flip_filter: bool = False,
@@ -36,6 +45,9 @@ def setup_filter(
 
     Returns:
         float32 filter, [taps] or [fh, fw].
+
+    Raises:
+        ValueError: no taps, more than 2 dimensions, or `separable` with 2D taps.
     """
     f = torch.as_tensor(1.0 if taps is None else taps, dtype=torch.float32)
     if f.ndim == 0:
@@ -76,23 +88,29 @@ def upfirdn2d(
     Raises:
         ValueError: the padded image is smaller than the filter.
     """
-    up, down, pad = parse_scale(up), parse_scale(down), parse_padding(padding)
-    fw, fh = filter_size(f)
-    for size, u, p, taps in ((x.shape[3], up[0], pad[:2], fw), (x.shape[2], up[1], pad[2:], fh)):
-        if size * u + sum(p) < taps:
-            raise ValueError(f"{size} pixels, upsampled by {u} and padded by {p}, are fewer than {taps} filter taps")
+    settings = _Settings(
+        up=parse_scale(up),
+        down=parse_scale(down),
+        pad=parse_padding(padding),
+        flip_filter=flip_filter,
+        gain=gain,
+    )
+    for pixels, taps in zip(settings.padded_size(x), filter_size(f), strict=True):
+        if pixels < taps:
+            raise ValueError(
+                f"an image of shape {list(x.shape)}, upsampled by {up} and padded by {padding}, has {pixels} pixels "
+                f"along an axis, fewer than {taps} filter taps"
+            )
     if custom_ops.library_for("upfirdn2d", x):
-        return _UpFirDn.apply(x, f, up, down, pad, flip_filter, gain)
-    return _upfirdn2d_native(x, f, up, down, pad, flip_filter, gain)
+        return _UpFirDn.apply(x, f, settings)
+    return _upfirdn2d_native(x, f, settings)
 
 
 def filter2d(
     x: torch.Tensor, f: torch.Tensor | None, padding: Padding = 0, flip_filter: bool = False, gain: float = 1
 ) -> torch.Tensor:
     """Filter at the same resolution: [N, C, H, W] -> the same shape, plus what `padding` adds."""
-    fw, fh = filter_size(f)
-    left, right, top, bottom = parse_padding(padding)
-    pad = (left + fw // 2, right + (fw - 1) // 2, top + fh // 2, bottom + (fh - 1) // 2)
+    pad = padding_to_resample(f, padding)
     return upfirdn2d(x, f, padding=pad, flip_filter=flip_filter, gain=gain)
 
 
@@ -106,9 +124,7 @@ def upsample2d(
 ) -> torch.Tensor:
     """Enlarge by `up`, keeping the mean value: [N, C, H, W] -> [N, C, H up_y, W up_x], plus what `padding` adds."""
     up_x, up_y = parse_scale(up)
-    fw, fh = filter_size(f)
-    left, right, top, bottom = parse_padding(padding)
-    pad = (left + (fw + up_x - 1) // 2, right + (fw - up_x) // 2, top + (fh + up_y - 1) // 2, bottom + (fh - up_y) // 2)
+    pad = padding_to_resample(f, padding, up=up)
     return upfirdn2d(x, f, up=up, padding=pad, flip_filter=flip_filter, gain=gain * up_x * up_y)
 
 
@@ -121,60 +137,61 @@ def downsample2d(
     gain: float = 1,
 ) -> torch.Tensor:
     """Shrink by `down`: [N, C, H, W] -> [N, C, H // down_y, W // down_x], plus what `padding` adds."""
-    down_x, down_y = parse_scale(down)
-    fw, fh = filter_size(f)
-    left, right, top, bottom = parse_padding(padding)
-    pad = (
-        left + (fw - down_x + 1) // 2,
-        right + (fw - down_x) // 2,
-        top + (fh - down_y + 1) // 2,
-        bottom + (fh - down_y) // 2,
-    )
+    pad = padding_to_resample(f, padding, down=down)
     return upfirdn2d(x, f, down=down, padding=pad, flip_filter=flip_filter, gain=gain)
 
 
-def parse_scale(scale: Scale) -> tuple[int, int]:
-    """int or [x, y] -> (x, y), both at least 1."""
-    x, y = (scale, scale) if isinstance(scale, int) else scale
-    if x < 1 or y < 1:
-        raise ValueError(f"up and down scales are at least 1, not {scale}")
-    return int(x), int(y)
+# --- One call's settings ----------------------------------------------------------------------------------------------
 
 
-def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
-    """int, [x, y] or [left, right, top, bottom] -> (left, right, top, bottom)."""
-    values = [padding] if isinstance(padding, int) else list(padding)
-    if len(values) == 1:
-        values = values * 4
-    elif len(values) == 2:
-        values = [values[0], values[0], values[1], values[1]]
-    if len(values) != 4:
-        raise ValueError(f"padding is 1, 2 or 4 numbers, not {padding}")
-    left, right, top, bottom = (int(v) for v in values)
-    return left, right, top, bottom
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What one call does to an image, besides the taps of its filter."""
 
+    up: Pair
+    down: Pair
+    pad: Sides
+    flip_filter: bool
+    gain: float
 
-def filter_size(f: torch.Tensor | None) -> tuple[int, int]:
-    """Width and height of a filter in taps; (1, 1) for None."""
-    if f is None:
-        return 1, 1
-    return f.shape[-1], f.shape[0]
+    def padded_size(self, x: torch.Tensor) -> Pair:
+        """Return width and height of the upsampled and padded image."""
+        height, width = x.shape[2:]
+        left, right, top, bottom = self.pad
+        return width * self.up[0] + left + right, height * self.up[1] + top + bottom
+
+    def passes(self, f: torch.Tensor) -> list[tuple[torch.Tensor, "_Settings"]]:
+        """Return the 2D filters [fh, fw] to apply one after the other: of a separable one, first along x, then y."""
+        if f.ndim == 2:
+            return [(f, self)]
+        left, right, top, bottom = self.pad
+        along_x = replace(self, up=(self.up[0], 1), down=(self.down[0], 1), pad=(left, right, 0, 0))
+        along_y = replace(self, up=(1, self.up[1]), down=(1, self.down[1]), pad=(0, 0, top, bottom), gain=1.0)
+        return [(f[None, :], along_x), (f[:, None], along_y)]
+
+    def adjoint(self, f: torch.Tensor | None, size: torch.Size, result_size: torch.Size) -> "_Settings":
+        """Return the settings of the adjoint, between the same sizes [N, C, H, W]: up and down are exchanged."""
+        fw, fh = filter_size(f)
+        left, _, top, _ = self.pad
+        right = size[3] * self.up[0] - result_size[3] * self.down[0] + left - self.up[0] + 1
+        bottom = size[2] * self.up[1] - result_size[2] * self.down[1] + top - self.up[1] + 1
+        pad = (fw - 1 - left, right, fh - 1 - top, bottom)
+        return replace(self, up=self.down, down=self.up, pad=pad, flip_filter=not self.flip_filter)
 
 
 # --- Plain PyTorch path ----------------------------------------------------------------------------------------------
 # Depthwise convolutions: one pass over memory, no tensor with inserted zeros, derivatives of any order by autograd.
 
 
-def _upfirdn2d_native(x, f, up, down, pad, flip_filter, gain):
+def _upfirdn2d_native(x, f, settings):
     if f is None:
         f = x.new_ones(1, 1)
     f = f.detach().to(device=x.device, dtype=x.dtype)
-    if not flip_filter:
+    if not settings.flip_filter:
         f = f.flip(list(range(f.ndim)))  # conv2d is a correlation
-    if f.ndim == 1:  # one axis after the other
-        x = _correlate(x, f[None, :] * gain, (up[0], 1), (down[0], 1), (*pad[:2], 0, 0))
-        return _correlate(x, f[:, None], (1, up[1]), (1, down[1]), (0, 0, *pad[2:]))
-    return _correlate(x, f * gain, up, down, pad)
+    for taps, each in settings.passes(f):
+        x = _correlate(x, taps * each.gain, each.up, each.down, each.pad)
+    return x
 
 
 def _correlate(x, f, up, down, pad):
@@ -182,33 +199,34 @@ def _correlate(x, f, up, down, pad):
     if up == (1, 1):
         return _correlate_down(x, f, down, pad)
     y = _correlate_up(x, f, up, pad)
-    return y if down == (1, 1) else y[:, :, :: down[1], :: down[0]]
+    if down == (1, 1):
+        return y
+    return y[:, :, :: down[1], :: down[0]]
 
 
 def _correlate_down(x, f, down, pad):
-    """Without upsampling. A view crops the image; unequal padding becomes zero taps, which takes no extra pass."""
-    if min(pad) < 0:
+    """Pad, correlate, decimate. Unequal padding becomes zero taps, which takes no extra pass over the image."""
+    if min(pad) < 0:  # a view crops the image
         x = F.pad(x, [min(p, 0) for p in pad])
-        pad = tuple(max(p, 0) for p in pad)
+        pad = [max(p, 0) for p in pad]
     left, right, top, bottom = pad
-    width, height = max(left, right), max(top, bottom)
+    width = max(left, right)
+    height = max(top, bottom)
     f = F.pad(f, [width - left, width - right, height - top, height - bottom])
     if f.numel() == 1 and down != (1, 1):  # pure decimation
         x = F.pad(x, [width, width, height, height])
         return x[:, :, :: down[1], :: down[0]] * f[0, 0]
     channels = x.shape[1]
-    return F.conv2d(x, f.expand(channels, 1, *f.shape), stride=down[::-1], padding=(height, width), groups=channels)
+    kernel = f.expand(channels, 1, *f.shape)
+    return F.conv2d(x, kernel, stride=down[::-1], padding=(height, width), groups=channels)
 
 
 def _correlate_up(x, f, up, pad):
-    """By transposed convolution, whose result is the full convolution of the zero-inserted image, cropped."""
-    fh, fw = f.shape
-    crop = (fw - 1 - pad[0], fw - up[0] - pad[1], fh - 1 - pad[2], fh - up[1] - pad[3])
-    inner = [max(min(crop[0], crop[1]), 0), max(min(crop[2], crop[3]), 0)]
+    """Zero-insert, pad, correlate, as a transposed convolution."""
     channels = x.shape[1]
-    kernel = f.flip([0, 1]).expand(channels, 1, fh, fw)
-    y = F.conv_transpose2d(x, kernel, stride=up[::-1], padding=inner[::-1], groups=channels)
-    rest = [inner[0] - crop[0], inner[0] - crop[1], inner[1] - crop[2], inner[1] - crop[3]]
+    kernel = f.flip([0, 1]).expand(channels, 1, *f.shape)
+    crop, rest = transposed_padding(filter_size(f), up, pad)
+    y = F.conv_transpose2d(x, kernel, stride=up[::-1], padding=crop, groups=channels)
     return F.pad(y, rest) if any(rest) else y
 
 
@@ -219,75 +237,83 @@ class _UpFirDn(torch.autograd.Function):
     """The adjoint of upsampling, filtering and downsampling is the same with the roles of `up` and `down` exchanged."""
 
     @staticmethod
-    def forward(ctx, x, f, up, down, pad, flip_filter, gain):
+    def forward(ctx, x, f, settings):
         ctx.save_for_backward(f)
-        ctx.size, ctx.settings = x.shape[2:], (up, down, pad, flip_filter, gain)
-        taps = _filter_for(x, f)
-        if taps.ndim == 2:
-            return _launch(x, taps, up, down, pad, flip_filter, gain)
-        x = _launch(x, taps[None, :], (up[0], 1), (down[0], 1), (*pad[:2], 0, 0), flip_filter, gain)
-        return _launch(x, taps[:, None], (1, up[1]), (1, down[1]), (0, 0, *pad[2:]), flip_filter, 1.0)
+        ctx.size = x.shape
+        ctx.settings = settings
+        for taps, each in settings.passes(_filter_for(x, f)):
+            x = _launch(x, taps, each)
+        return x
 
     @staticmethod
     def backward(ctx, dy):
+        if not ctx.needs_input_grad[0]:
+            return None, None, None
         (f,) = ctx.saved_tensors
-        up, down, pad, flip_filter, gain = ctx.settings
-        before = [taps - 1 - first for taps, first in zip(filter_size(f), pad[::2], strict=True)]
-        after = [
-            size * u - out * d + first - u + 1
-            for size, out, u, d, first in zip(ctx.size[::-1], dy.shape[:1:-1], up, down, pad[::2], strict=True)
-        ]
-        adjoint = (before[0], after[0], before[1], after[1])
-        dx = _UpFirDn.apply(dy, f, down, up, adjoint, not flip_filter, gain) if ctx.needs_input_grad[0] else None
-        return dx, None, None, None, None, None, None
+        adjoint = ctx.settings.adjoint(f, ctx.size, dy.shape)
+        return _UpFirDn.apply(dy, f, adjoint), None, None
 
 
 class _Params(ctypes.Structure):
     """UpfirdnParams of upfirdn2d.h."""
 
-    _fields_ = (
-        [(name, ctypes.c_void_p) for name in ("x", "f", "y")]
-        + [(name, ctypes.c_int64 * 4) for name in ("x_stride", "y_stride")]
-        + [(name, ctypes.c_int32 * 4) for name in ("in_size", "out_size")]
-        + [(name, ctypes.c_int32 * 2) for name in ("filter", "up", "down", "pad")]
-        + [(name, ctypes.c_int32) for name in ("flip", "channels_last")]
-        + [("gain", ctypes.c_double)]
-    )
+    _fields_ = [
+        ("x", ctypes.c_void_p),
+        ("f", ctypes.c_void_p),
+        ("y", ctypes.c_void_p),
+        ("x_stride", ctypes.c_int64 * 4),
+        ("y_stride", ctypes.c_int64 * 4),
+        ("in_size", ctypes.c_int32 * 4),
+        ("out_size", ctypes.c_int32 * 4),
+        ("filter", ctypes.c_int32 * 2),
+        ("up", ctypes.c_int32 * 2),
+        ("down", ctypes.c_int32 * 2),
+        ("pad", ctypes.c_int32 * 2),
+        ("flip", ctypes.c_int32),
+        ("channels_last", ctypes.c_int32),
+        ("gain", ctypes.c_double),
+    ]
 
 
 def _filter_for(x, f):
-    """Taps on the device of x, in the precision the kernel computes in."""
+    """Return the taps on the device of x, in the precision that the kernel computes in."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return torch.ones(1, 1, dtype=dtype, device=x.device) if f is None else f.detach().to(x.device, dtype)
+    if f is None:
+        return torch.ones(1, 1, dtype=dtype, device=x.device)
+    return f.detach().to(x.device, dtype)
 
 
-def _launch(x, f, up, down, pad, flip_filter, gain):
-    """The kernel for a 2D filter [fh, fw]; any strides of x, result channels-last if x is."""
+def _launch(x, f, settings):
+    """Run the kernel for a 2D filter [fh, fw]. x has any strides; the result is channels-last if x is."""
     f = f.contiguous()
-    size = [
-        (n * u + sum(p) - taps) // d + 1
-        for n, u, d, p, taps in zip(x.shape[:1:-1], up, down, (pad[:2], pad[2:]), filter_size(f), strict=True)
-    ]
+    fw, fh = filter_size(f)
+    padded_width, padded_height = settings.padded_size(x)
+    width = (padded_width - fw) // settings.down[0] + 1
+    height = (padded_height - fh) // settings.down[1] + 1
     channels_last = x.stride(1) == 1 and x.shape[1] > 1
     y = torch.empty(
-        *x.shape[:2],
-        size[1],
-        size[0],
+        (*x.shape[:2], height, width),
         dtype=x.dtype,
         device=x.device,
         memory_format=torch.channels_last if channels_last else torch.contiguous_format,
     )
-    order = (3, 2, 1, 0)  # the kernel's axes: x, y, channel, image
-    params = _Params(
-        x.data_ptr(),
-        f.data_ptr(),
-        y.data_ptr(),
-        *((ctypes.c_int64 * 4)(*(t.stride(i) for i in order)) for t in (x, y)),
-        *((ctypes.c_int32 * 4)(*(t.shape[i] for i in order)) for t in (x, y)),
-        *((ctypes.c_int32 * 2)(*pair) for pair in (filter_size(f), up, down, pad[::2])),
-        flip_filter,
-        channels_last,
-        gain,
+    params = _Params(  # the kernel's axes: x, y, channel, image
+        x=x.data_ptr(),
+        f=f.data_ptr(),
+        y=y.data_ptr(),
+        x_stride=x.stride()[::-1],
+        y_stride=y.stride()[::-1],
+        in_size=x.shape[::-1],
+        out_size=y.shape[::-1],
+        filter=(fw, fh),
+        up=settings.up,
+        down=settings.down,
+        pad=settings.pad[::2],
+        flip=settings.flip_filter,
+        channels_last=channels_last,
+        gain=settings.gain,
     )
-    custom_ops.launch(custom_ops.library_for("upfirdn2d", x).pv3d_upfirdn2d, params, y)
+    library = custom_ops.library_for("upfirdn2d", x)
+    assert library is not None
+    custom_ops.launch(library.pv3d_upfirdn2d, params, y)
     return y

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.helpers import golden, host_kernels
-from torch_utils.ops.bias_act import activation_funcs, bias_act
+from torch_utils.ops.activations import activation_funcs
+from torch_utils.ops.bias_act import bias_act
 
 ACTS = list(activation_funcs)
 # shape, axis of the bias, channels-last

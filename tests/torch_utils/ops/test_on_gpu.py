@@ -13,7 +13,7 @@ from tests.torch_utils.ops.test_bias_act import composed, derivatives
 from tests.torch_utils.ops.test_upfirdn2d import LAYOUTS, SWEEP, random_case
 from torch_utils import custom_ops, doctor
 from torch_utils.ops import plane_sampling
-from torch_utils.ops.bias_act import activation_funcs
+from torch_utils.ops.activations import activation_funcs
 from torch_utils.ops.upfirdn2d import setup_filter, upfirdn2d, upsample2d
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
