@@ -62,7 +62,7 @@ def test_depth_is_distance_along_the_ray():
     planes = torch.zeros(1, 3, 1, 64, 64)
     planes[:, 1:, :, :32], planes[:, 1:, :, 32:] = 1, -1  # of the planes x-z and y-z: solid where z < 0
     origins, directions = camera_rays(cameras.canonical_label()[None], 9)
-    seen = render(planes, wall, origins, directions, options, with_points=True)
+    seen = render(planes, wall, origins, directions, config=options, with_points=True)
     expected = 2.7 / -directions[..., 2]  # where the ray meets z = 0: longer than 2.7 off the centre
     torch.testing.assert_close(seen.depth, expected, atol=0.004, rtol=0)
     torch.testing.assert_close((seen.points - origins).norm(dim=-1), seen.depth)
@@ -122,7 +122,8 @@ def fog(density: float) -> Rendered:
         return torch.full_like(features[..., 0], density), torch.full_like(features, 0.25)
 
     origins, directions = camera_rays(cameras.canonical_label()[None], 1)
-    return render(torch.zeros(1, 3, 2, 4, 4), decoder, origins, directions, config.RenderingConfig())
+    planes = torch.zeros(1, 3, 2, 4, 4)
+    return render(planes, decoder, origins, directions, config=config.RenderingConfig())
 
 
 def test_raw_density(G):

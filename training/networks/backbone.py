@@ -20,47 +20,57 @@ class SynthesisBlock(nn.Module):
     `up` 1 keeps the resolution (the first block of small super-resolution networks).
     """
 
+    resample_filter: torch.Tensor
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        *,
         w_dim: int,
         resolution: int,
         img_channels: int,
         motion: MotionLayer | None = None,
         up: int = 2,
-        use_noise: bool = True,
         conv_clamp: float | None = None,
     ):
         super().__init__()
         self.up = up
-        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        layer = {"w_dim": w_dim, "resolution": resolution, "use_noise": use_noise, "conv_clamp": conv_clamp}
-        if in_channels == 0:
-            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
-        else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, up=up, **layer)
-        self.conv1 = SynthesisLayer(out_channels, out_channels, **layer)
-        self.motion_time_fuser = motion
-        self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, conv_clamp=conv_clamp)
         self.is_first = in_channels == 0
         self.num_convs = 1 if self.is_first else 2
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        if self.is_first:
+            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+        else:
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=up, conv_clamp=conv_clamp)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, conv_clamp=conv_clamp)
+        self.motion_time_fuser = motion
+        self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, conv_clamp=conv_clamp)
 
     def forward(
         self,
         x: torch.Tensor | None,
         img: torch.Tensor | None,
         ws: torch.Tensor,
-        z_motion=None,
-        t=None,
+        *,
+        z_motion: torch.Tensor | None = None,
+        t: torch.Tensor | None = None,
         noise_mode: str = "const",
         random: Random | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [N, in, H, W], img [N, img_channels, H, W] (None in the first block), ws [N or 1, convs + 1, w_dim]."""
+        """Return the features and the image of this resolution.
+
+        Args:
+            x: [N, in, H, W], None in the first block.
+            img: [N, img_channels, H, W], None in the first block.
+            ws: [N or 1, convs + 1, w_dim].
+            z_motion, t: [N, motion_dim] and [N, 1], where the block has a motion layer.
+        """
         rows = iter(ws.unbind(dim=1))
         if self.is_first:
-            n = len(ws) if t is None else len(t)
-            x = self.const.unsqueeze(0).repeat(n, 1, 1, 1).contiguous(memory_format=torch.channels_last)
+            frames = len(ws) if t is None else len(t)
+            const = self.const.unsqueeze(0).repeat(frames, 1, 1, 1)
+            x = const.contiguous(memory_format=torch.channels_last)
             x = self.conv1(x, next(rows), noise_mode, random)
             x = self._fuse(x, z_motion, t, noise_mode, random)
         else:
@@ -75,7 +85,9 @@ class SynthesisBlock(nn.Module):
         return x, img + rgb
 
     def _fuse(self, x, z_motion, t, noise_mode, random):
-        return x if self.motion_time_fuser is None else self.motion_time_fuser(x, z_motion, t, noise_mode, random)
+        if self.motion_time_fuser is None:
+            return x
+        return self.motion_time_fuser(x, z_motion, t, noise_mode, random)
 
 
 class SynthesisNetwork(nn.Module):
@@ -86,20 +98,30 @@ class SynthesisNetwork(nn.Module):
         self.resolutions = config.block_resolutions
         self.img_channels = PLANES * config.plane_channels
         self.num_ws = 2 * len(self.resolutions)
-        layers = config.motion_blocks if config.motion_generator != "naive" else 0
+        motion_blocks = 0 if config.motion_generator == "naive" else config.motion_blocks
         in_channels = 0
         for index, resolution in enumerate(self.resolutions):
-            channels = config.channels(resolution)
-            motion = (
-                MotionLayer(
-                    config.motion_dim, config.w_dim, channels, resolution, config.motion_generator, config.motion_weight
+            out_channels = config.channels(resolution)
+            motion = None
+            if index < motion_blocks:
+                motion = MotionLayer(
+                    motion_dim=config.motion_dim,
+                    w_dim=config.w_dim,
+                    channels=out_channels,
+                    resolution=resolution,
+                    generator=config.motion_generator,
+                    learned_weight=config.motion_weight,
                 )
-                if index < layers
-                else None
+            block = SynthesisBlock(
+                in_channels,
+                out_channels,
+                w_dim=config.w_dim,
+                resolution=resolution,
+                img_channels=self.img_channels,
+                motion=motion,
             )
-            block = SynthesisBlock(in_channels, channels, config.w_dim, resolution, self.img_channels, motion)
             self.add_module(f"b{resolution}", block)
-            in_channels = channels
+            in_channels = out_channels
 
     def forward(
         self,
@@ -110,18 +132,22 @@ class SynthesisNetwork(nn.Module):
         random: Random | None = None,
         dtype: torch.dtype | None = None,
     ) -> torch.Tensor:
-        """ws [N or 1, num_ws, w_dim], z_motion [N, D], t [N, 1] -> [N, 3 * plane_channels, R, R].
+        """Return the planes, [N, 3 * plane_channels, R, R], of ws [N or 1, num_ws, w_dim], z_motion [N, D], t [N, 1].
 
         The convolutions run in `dtype` (None: the parameters'). A block's to-RGB layer shares its row of ws with
         the next block's first convolution.
         """
-        x = img = None
+        x: torch.Tensor | None = None
+        img: torch.Tensor | None = None
         row = 0
         for resolution in self.resolutions:
             block = getattr(self, f"b{resolution}")
-            x = x if x is None or dtype is None else x.to(dtype)
-            x, img = block(x, img, ws[:, row : row + block.num_convs + 1], z_motion, t, noise_mode, random)
+            if x is not None and dtype is not None:
+                x = x.to(dtype)
+            rows = ws[:, row : row + block.num_convs + 1]
+            x, img = block(x, img, rows, z_motion=z_motion, t=t, noise_mode=noise_mode, random=random)
             row += block.num_convs
+        assert img is not None
         return img
 
 
@@ -131,7 +157,11 @@ class Backbone(nn.Module):
     def __init__(self, config: GeneratorConfig, camera_dim: int):
         super().__init__()
         self.synthesis = SynthesisNetwork(config)
-        motion_dim = config.motion_dim if config.motion_generator == "naive" else 0
         self.mapping = MappingNetwork(
-            config.z_dim, camera_dim, config.w_dim, self.synthesis.num_ws, config.mapping_layers, motion_dim
+            z_dim=config.z_dim,
+            camera_dim=camera_dim,
+            w_dim=config.w_dim,
+            num_ws=self.synthesis.num_ws,
+            layers=config.mapping_layers,
+            motion_dim=config.motion_dim if config.motion_generator == "naive" else 0,
         )

@@ -9,16 +9,19 @@ COLOUR_MARGIN = 0.001  # colours reach a little past [0, 1], so that the sigmoid
 
 
 class Decoder(nn.Module):
-    """MLP features -> hidden (softplus) -> 1 density + `colours` colour features."""
+    """An MLP: features -> hidden (softplus) -> 1 density + `colours` colour features."""
 
     def __init__(self, features: int, hidden: int, colours: int):
         super().__init__()
         self.net = nn.Sequential(
-            FullyConnectedLayer(features, hidden), nn.Softplus(), FullyConnectedLayer(hidden, 1 + colours)
+            FullyConnectedLayer(features, hidden),
+            nn.Softplus(),
+            FullyConnectedLayer(hidden, 1 + colours),
         )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x [..., features] -> raw density [...], colours [..., C] in (-0.001, 1.001)."""
         x = self.net(x)
-        colours = torch.sigmoid(x[..., 1:]) * (1 + 2 * COLOUR_MARGIN) - COLOUR_MARGIN
-        return x[..., 0], colours
+        density = x[..., 0]
+        colours = torch.sigmoid(x[..., 1:])
+        return density, colours * (1 + 2 * COLOUR_MARGIN) - COLOUR_MARGIN

@@ -1,6 +1,7 @@
 """The camera-conditioned discriminators of frames and of pairs of frames (PV3D section 3.3)."""
 
 import math
+from functools import partial
 
 import torch
 from torch import nn
@@ -17,18 +18,23 @@ STD_EPS = 1e-8
 
 
 def minibatch_std(x: torch.Tensor, group_size: int) -> torch.Tensor:
-    """x [N, C, H, W] with one more channel: the mean standard deviation over groups of min(group_size, N) samples.
+    """Append a channel to x [N, C, H, W]: the mean standard deviation over groups of min(group_size, N) samples.
 
-    N must be a multiple of the group; sample n belongs to group n mod (N / group).
+    Sample n belongs to group n mod (N / group).
+
+    Raises:
+        ValueError: N is no multiple of the group.
     """
     n, _, height, width = x.shape
     group = min(group_size, n)
     if n % group:
         raise ValueError(f"Minibatch standard deviation: {n} samples are no multiple of the group of {group}.")
     groups = x.reshape(group, n // group, *x.shape[1:])
-    std = (groups.var(dim=0, unbiased=False) + STD_EPS).sqrt()
-    statistic = std.mean(dim=[1, 2, 3]).repeat(group).reshape(n, 1, 1, 1)
-    return torch.cat([x, statistic.expand(n, 1, height, width)], dim=1)
+    variance = groups.var(dim=0, unbiased=False)
+    std = (variance + STD_EPS).sqrt()
+    statistic = std.mean(dim=[1, 2, 3]).repeat(group)
+    plane = statistic.reshape(n, 1, 1, 1).expand(n, 1, height, width)
+    return torch.cat([x, plane], dim=1)
 
 
 class ResidualBlock(nn.Module):
@@ -37,22 +43,23 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, out_channels: int, img_channels: int):
         super().__init__()
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        common = {"activation": "lrelu", "conv_clamp": CONV_CLAMP}
-        self.fromrgb = Conv2dLayer(img_channels, channels, 1, **common) if in_channels == 0 else None
-        self.conv0 = Conv2dLayer(channels, channels, 3, **common)
-        self.conv1 = Conv2dLayer(channels, out_channels, 3, down=2, **common)
+        layer = partial(Conv2dLayer, activation="lrelu", conv_clamp=CONV_CLAMP)
+        self.fromrgb = layer(img_channels, channels, 1) if in_channels == 0 else None
+        self.conv0 = layer(channels, channels, 3)
+        self.conv1 = layer(channels, out_channels, 3, down=2)
         self.skip = Conv2dLayer(channels, out_channels, 1, bias=False, down=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features, or the image in the first block, [N, C, H, W] -> [N, out, H / 2, W / 2]."""
+        """x [N, C, H, W], the image in the first block, else features -> [N, out, H / 2, W / 2]."""
         if self.fromrgb is not None:
             x = self.fromrgb(x)
         skip = self.skip(x, gain=RESIDUAL_GAIN)
-        return skip + self.conv1(self.conv0(x), gain=RESIDUAL_GAIN)
+        x = self.conv0(x)
+        return skip + self.conv1(x, gain=RESIDUAL_GAIN)
 
 
 class Epilogue(nn.Module):
-    """4 x 4 features to a vector of `cmap_dim` (or 1) numbers."""
+    """The last stage: 4 x 4 features to a vector of `cmap_dim` (or 1) numbers."""
 
     def __init__(self, channels: int, cmap_dim: int, mbstd_group: int):
         super().__init__()
@@ -63,15 +70,19 @@ class Epilogue(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [N, C, 4, 4] -> [N, cmap_dim or 1]."""
-        x = self.conv(minibatch_std(x.to(self.conv.weight.dtype), self.mbstd_group))
-        return self.out(self.fc(x.flatten(1)))
+        x = x.to(self.conv.weight.dtype)
+        x = self.conv(minibatch_std(x, self.mbstd_group))
+        x = self.fc(x.flatten(1))
+        return self.out(x)
 
 
 class Discriminator(nn.Module):
     """Residual StyleGAN2 trunk, conditioned by projection on a mapped camera label.
 
     Args:
-        img_channels: of the input; camera_dim: numbers of the condition, 0 for none; resolution: of the input.
+        img_channels: of the input.
+        camera_dim: numbers of the condition, 0 for none.
+        resolution: of the input.
     """
 
     def __init__(self, img_channels: int, camera_dim: int, resolution: int, config: DiscriminatorConfig):
@@ -79,34 +90,40 @@ class Discriminator(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         self.precision: torch.dtype | None = None  # of the highest resolutions; None: that of the parameters
         self.img_channels = img_channels
-        self.resolutions = [2**i for i in range(int(math.log2(resolution)), 2, -1)]
-        self.half = set(self.resolutions[: config.half_resolutions])
+        levels = int(math.log2(resolution))
+        self.resolutions = [2**level for level in range(levels, 2, -1)]
+        self.half_resolutions = set(self.resolutions[: config.half_resolutions])
         widths = {r: min(config.channel_base // r, config.channel_max) for r in [*self.resolutions, 4]}
         for r in self.resolutions:
             in_channels = 0 if r == resolution else widths[r]
-            self.add_module(f"b{r}", ResidualBlock(in_channels, widths[r], widths[r // 2], img_channels))
+            block = ResidualBlock(in_channels, widths[r], widths[r // 2], img_channels)
+            self.add_module(f"b{r}", block)
         cmap_dim = widths[4] if camera_dim else 0
         self.mapping = CameraMapping(camera_dim, cmap_dim, config.mapping_layers) if camera_dim else None
         self.b4 = Epilogue(widths[4], cmap_dim, config.mbstd_group)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Input [N, img_channels, R, R] -> features [N, C, 4, 4] ahead of the last stage."""
+        """Return the features [N, C, 4, 4] of the input [N, img_channels, R, R] ahead of the last stage."""
         for r in self.resolutions:
-            dtype = self.precision if self.precision and r in self.half else self.b4.conv.weight.dtype
-            x = getattr(self, f"b{r}")(x.to(dtype, memory_format=torch.channels_last))
+            dtype = self.b4.conv.weight.dtype
+            if self.precision is not None and r in self.half_resolutions:
+                dtype = self.precision
+            block = getattr(self, f"b{r}")
+            x = block(x.to(dtype, memory_format=torch.channels_last))
         return x
 
     def logits(self, x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-        """Input [N, img_channels, R, R] and condition [N, camera_dim] -> [N, 1]."""
+        """Return logits [N, 1] of the input [N, img_channels, R, R] under the condition [N, camera_dim]."""
         x = self.b4(self.features(x))
         if self.mapping is None:
             return x
         cmap = self.mapping(condition)
-        return (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(cmap.shape[1])
+        projection = (x * cmap).sum(dim=1, keepdim=True)
+        return projection / math.sqrt(cmap.shape[1])
 
 
 class ImageDiscriminator(Discriminator):
-    """D_img(I, c): judges a frame together with the raw image it was made from (dual discrimination)."""
+    """D_img(I, c), which judges a frame together with the raw image it was made from (dual discrimination)."""
 
     def __init__(self, resolution: int, config: DiscriminatorConfig):
         super().__init__(6, CAMERA_DIM, resolution, config)
@@ -120,26 +137,32 @@ class ImageDiscriminator(Discriminator):
 
 
 def video_camera_dim(config: DiscriminatorConfig) -> int:
-    """Length of the video discriminator's condition: both cameras, or none."""
+    """Return the length of the video discriminator's condition: both cameras, or none."""
     return FRAMES_PER_CLIP * CAMERA_DIM if config.video_cameras else 0
 
 
 class VideoDiscriminator(Discriminator):
-    """D_vid([I_i, I_j, dt], [c_i, c_j]): judges two frames of a clip and the time between them."""
+    """D_vid([I_i, I_j, dt], [c_i, c_j]), which judges two frames of a clip and the time between them."""
 
     def __init__(self, resolution: int, config: DiscriminatorConfig):
-        channels = 3 * FRAMES_PER_CLIP + (1 if config.video_dt else 0)
+        channels = 3 * FRAMES_PER_CLIP
+        if config.video_dt:
+            channels += 1
         super().__init__(channels, video_camera_dim(config), resolution, config)
         self.dt = config.video_dt
 
     def assemble(self, image: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Frames [B * 2, 3, R, R] and times [B, 2] -> input [B, 7 (6 without dt), R, R]."""
-        x = image.unflatten(0, (-1, FRAMES_PER_CLIP)).flatten(1, 2)
-        if self.dt:
-            dt = (t[:, 1] - t[:, 0]).to(x.dtype).reshape(-1, 1, 1, 1)
-            x = torch.cat([x, dt.expand(-1, 1, *x.shape[2:])], dim=1)
-        return x
+        """Return the input [B, 7 (6 without dt), R, R] of frames [B * 2, 3, R, R] and times [B, 2]."""
+        clips = image.unflatten(0, (-1, FRAMES_PER_CLIP))
+        x = clips.flatten(1, 2)
+        if not self.dt:
+            return x
+        dt = (t[:, 1] - t[:, 0]).to(x.dtype)
+        plane = dt.reshape(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+        return torch.cat([x, plane], dim=1)
 
     def forward(self, x: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
         """x [B, 7, R, R] as `assemble` gives it, camera [B * 2, 25] -> logits [B, 1]."""
-        return self.logits(x, camera.reshape(len(x), -1) if self.mapping is not None else None)
+        if self.mapping is None:
+            return self.logits(x, None)
+        return self.logits(x, camera.reshape(len(x), -1))

@@ -11,7 +11,7 @@ from training.networks.decoder import Decoder
 from training.networks.layers import ToRGBLayer
 from training.networks.superresolution import CONV_CLAMP, SMALLEST, SuperResolution, resize
 from training.rendering.rays import camera_rays
-from training.rendering.renderer import decode, render
+from training.rendering.renderer import Jitter, decode, render
 
 
 class Generator(nn.Module):
@@ -26,19 +26,18 @@ class Generator(nn.Module):
         self.config = config
         self.precision: torch.dtype | None = None
         self.half_backbone = False
+        channels = config.plane_channels
         self.backbone = Backbone(config, CAMERA_DIM)
-        self.decoder = Decoder(config.plane_channels, config.rendering.decoder_hidden, config.plane_channels)
-        self.to_img_raw = ToRGBLayer(config.plane_channels, 3, config.w_dim, conv_clamp=CONV_CLAMP)
-        upscales = config.img_resolution > max(SMALLEST, config.rendering.resolution) or config.sr_channels is not None
-        self.superresolution = (
-            SuperResolution(config.plane_channels, config.img_resolution, config.w_dim, config.sr_channels)
-            if upscales
-            else None
-        )
+        self.decoder = Decoder(channels, config.rendering.decoder_hidden, channels)
+        self.to_img_raw = ToRGBLayer(channels, 3, config.w_dim, conv_clamp=CONV_CLAMP)
+        self.superresolution: SuperResolution | None = None
+        largest_rendered = max(SMALLEST, config.rendering.resolution)
+        if config.img_resolution > largest_rendered or config.sr_channels is not None:
+            self.superresolution = SuperResolution(channels, config.img_resolution, config.w_dim, config.sr_channels)
 
     @property
     def num_ws(self) -> int:
-        """Rows of intermediate latents."""
+        """How many rows the intermediate latents have."""
         return self.backbone.synthesis.num_ws
 
     def mapping(
@@ -50,7 +49,7 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> torch.Tensor:
-        """z [N, z_dim], camera [N, 25] -> ws [N, num_ws, w_dim].
+        """Map z [N, z_dim] and camera [N, 25] to ws [N, num_ws, w_dim].
 
         z_motion [N, z_motion_dim] and t [N, 1] matter to the naive motion generator alone.
         """
@@ -58,11 +57,12 @@ class Generator(nn.Module):
             camera = torch.zeros_like(camera)
         motion = None
         if self.config.motion_generator == "naive":
+            assert z_motion is not None and t is not None
             motion = torch.cat([z_motion, t.to(z_motion.dtype)], dim=1)
         return self.backbone.mapping(z, camera, motion, truncation_psi, truncation_cutoff)
 
     def motion_code(self, z: torch.Tensor, z_motion: torch.Tensor) -> torch.Tensor:
-        """The code that drives the motion: z_motion, or z where the ablation of T. 2 replaces it."""
+        """Return the code that drives the motion: z_motion, or z where the ablation of T. 2 replaces it."""
         return z if self.config.motion_code == "z_a" else z_motion
 
     def planes(
@@ -73,7 +73,7 @@ class Generator(nn.Module):
         noise_mode: str = "const",
         random: Random | None = None,
     ) -> torch.Tensor:
-        """Feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1]."""
+        """Return feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1]."""
         dtype = self.precision if self.half_backbone else None
         planes = self.backbone.synthesis(ws, z_motion, t, noise_mode, random, dtype)
         return planes.unflatten(1, (PLANES, -1))
@@ -87,12 +87,13 @@ class Generator(nn.Module):
         *,
         neural_rendering_resolution: int | None = None,
         noise_mode: str = "const",
-        random: Random | bool | None = None,
+        random: Jitter = None,
         with_points: bool = False,
     ) -> dict[str, torch.Tensor]:
-        """Frames of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1] in [0, 1] and camera [N, 25].
+        """Return frames of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1], seen by camera [N, 25].
 
         Args:
+            t: in [0, 1].
             neural_rendering_resolution: side r of the ray grid; None: the configuration's.
             noise_mode: "const", "random" or "none", in the backbone.
             random: None renders deterministically; a generator or streams (True: torch's own) jitters the samples along
@@ -103,9 +104,15 @@ class Generator(nn.Module):
             image [N, 3, R, R] and image_raw [N, 3, r, r] in about [-1, 1] (never clipped here), image_depth
             [N, 1, r, r] in world units, weight_total [N, r, r, 1] (opacity), xyz [N, r, r, 3] (mean surface points).
         """
-        own = None if random is True else random
-        planes = self.planes(ws, z_motion, t, noise_mode, own)
-        return self.render_planes(planes, ws, camera, neural_rendering_resolution, random, with_points)
+        planes = self.planes(ws, z_motion, t, noise_mode, None if random is True else random)
+        return self.render_planes(
+            planes,
+            ws,
+            camera,
+            neural_rendering_resolution=neural_rendering_resolution,
+            random=random,
+            with_points=with_points,
+        )
 
     def render_planes(
         self,
@@ -113,14 +120,22 @@ class Generator(nn.Module):
         ws: torch.Tensor,
         camera: torch.Tensor,
         neural_rendering_resolution: int | None = None,
-        random: Random | bool | None = None,
+        random: Jitter = None,
         with_points: bool = False,
     ) -> dict[str, torch.Tensor]:
-        """Second half of `synthesis`: planes [N, 3, C, R, R] seen by camera [N, 25]. Same results."""
+        """Return frames of planes [N, 3, C, R, R] seen by camera [N, 25]: the second half of `synthesis`."""
         rendering = self.config.rendering
         side = neural_rendering_resolution or rendering.resolution
         origins, directions = camera_rays(camera, side)
-        seen = render(planes, self.decoder, origins, directions, rendering, random, with_points)
+        seen = render(
+            planes,
+            self.decoder,
+            origins,
+            directions,
+            config=rendering,
+            random=random,
+            with_points=with_points,
+        )
         features = seen.features.transpose(1, 2).unflatten(-1, (side, side))
         image_raw = self.to_img_raw(features, ws[:, 0])
         out = {
@@ -128,7 +143,7 @@ class Generator(nn.Module):
             "image_raw": image_raw,
             "image_depth": seen.depth.unflatten(-1, (side, side)).unsqueeze(1),
         }
-        if with_points:
+        if seen.points is not None:
             out["xyz"] = seen.points.unflatten(1, (side, side))
             out["weight_total"] = seen.opacity.unflatten(-1, (side, side)).unsqueeze(-1)
         return out
@@ -147,11 +162,11 @@ class Generator(nn.Module):
         noise_mode: str = "const",
         random: Random | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Raw density `sigma` [N, M, 1] and colours `rgb` [N, M, C] at world coordinates [N, M, 3]."""
+        """Return raw density `sigma` [N, M, 1] and colours `rgb` [N, M, C] at world coordinates [N, M, 3]."""
         planes = self.planes(ws, z_motion, t, noise_mode, random)
         return self.sample_planes(planes, coordinates)
 
     def sample_planes(self, planes: torch.Tensor, coordinates: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`sample` from planes that are at hand."""
+        """Return what `sample` does, from planes [N, 3, C, R, R]: its second half."""
         sigma, rgb = decode(planes, self.decoder, coordinates, self.config.rendering)
         return {"sigma": sigma.unsqueeze(-1), "rgb": rgb}

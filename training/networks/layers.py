@@ -5,11 +5,14 @@ StyleGAN2 / EG3D / PV3D checkpoints.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
-from torch_utils.ops.bias_act import activation_funcs, bias_act
+from torch_utils.ops.activations import activation_funcs
+from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.conv2d_resample import conv2d_resample
 from torch_utils.ops.upfirdn2d import setup_filter
 from torch_utils.random_numbers import Random, normal
@@ -21,8 +24,12 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 def normalize_2nd_moment(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
-    """x scaled so that the mean of its squares over `dim` is 1."""
-    return x * (x.square().mean(dim=dim, keepdim=True) + EPS).rsqrt()
+    """Return x scaled so that the mean of its squares over `dim` is 1."""
+    mean_square = x.square().mean(dim=dim, keepdim=True)
+    return x * (mean_square + EPS).rsqrt()
+
+
+# --- Plain layers ----------------------------------------------------------------------------------------------------
 
 
 class FullyConnectedLayer(nn.Module):
@@ -49,20 +56,24 @@ class FullyConnectedLayer(nn.Module):
         self.bias_gain = lr_multiplier
 
     def scaled(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight [out, in] and bias [out] with their gains applied."""
+        """Return weight [out, in] and bias [out] with their gains applied."""
+        weight = self.weight * self.weight_gain
         bias = self.bias if self.bias_gain == 1 else self.bias * self.bias_gain
-        return (self.weight * self.weight_gain).to(dtype), bias.to(dtype)
+        return weight.to(dtype), bias.to(dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in] -> [..., out]."""
         weight, bias = self.scaled(x.dtype)
         if self.activation == "linear":
             return nn.functional.linear(x, weight, bias)
-        return bias_act(nn.functional.linear(x, weight), bias, dim=x.ndim - 1, act=self.activation)
+        x = nn.functional.linear(x, weight)
+        return bias_act(x, bias, dim=x.ndim - 1, act=self.activation)
 
 
 class Conv2dLayer(nn.Module):
-    """Equalised convolution with optional 2x resampling, bias, activation and clamp (discriminator layers)."""
+    """Equalised convolution with optional 2x downsampling, bias, activation and clamp (discriminator layers)."""
+
+    resample_filter: torch.Tensor
 
     def __init__(
         self,
@@ -71,12 +82,13 @@ class Conv2dLayer(nn.Module):
         kernel_size: int,
         bias: bool = True,
         activation: str = "linear",
-        up: int = 1,
         down: int = 1,
         conv_clamp: float | None = None,
     ):
         super().__init__()
-        self.activation, self.up, self.down, self.conv_clamp = activation, up, down, conv_clamp
+        self.activation = activation
+        self.down = down
+        self.conv_clamp = conv_clamp
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         self.padding = kernel_size // 2
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
@@ -85,20 +97,15 @@ class Conv2dLayer(nn.Module):
         self.act_gain = activation_funcs[activation].gain
 
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
-        """x [N, in, H, W] -> [N, out, H * up / down, W * up / down]; `gain` scales the output and the clamp."""
+        """x [N, in, H, W] -> [N, out, H / down, W / down]; `gain` scales the output and the clamp."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
-        x = conv2d_resample(
-            x,
-            weight,
-            f=self.resample_filter,
-            up=self.up,
-            down=self.down,
-            padding=self.padding,
-            flip_weight=self.up == 1,
-        )
-        bias = self.bias.to(x.dtype) if self.bias is not None else None
-        clamp = self.conv_clamp * gain if self.conv_clamp is not None else None
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        x = conv2d_resample(x, weight, f=self.resample_filter, down=self.down, padding=self.padding)
         return bias_act(x, bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp, overwrite=True)
+
+
+# --- Modulated convolution -------------------------------------------------------------------------------------------
 
 
 def modulated_conv2d(
@@ -113,7 +120,7 @@ def modulated_conv2d(
     demodulate: bool = True,
     flip_weight: bool = True,
 ) -> torch.Tensor:
-    """Convolution whose weight each sample's style modulates.
+    """Convolve with a weight that each sample's style modulates.
 
     Of three equal arrangements the one with the least memory traffic is taken: one weight for the whole batch where all
     samples share a style; a weight per sample where the weights are smaller than the activations; else the
@@ -130,49 +137,68 @@ def modulated_conv2d(
     Returns:
         [N, out, H', W'] with H' = H * up.
     """
-    n, (out_channels, in_channels) = x.shape[0], weight.shape[:2]
+    n, in_channels, height, width = x.shape
+    out_channels = weight.shape[0]
     if x.dtype in HALF and demodulate:
-        weight, styles = _tamed(weight, styles)
-    options = {"f": resample_filter, "up": up, "padding": padding, "flip_weight": flip_weight}
-    activations = x.shape[2] * x.shape[3] * (in_channels + out_channels * up**2)  # of one sample
+        weight, styles = _prescaled(weight, styles)
+    convolve = partial(conv2d_resample, f=resample_filter, up=up, padding=padding, flip_weight=flip_weight)
+    activations = height * width * (in_channels + out_channels * up**2)  # of one sample
     if styles.shape[0] == 1:
-        x = conv2d_resample(x, _modulate(weight, styles[0], demodulate).to(x.dtype), **options)
+        modulated = _modulate(weight, styles[0], demodulate)
+        x = convolve(x, modulated.to(x.dtype))
     elif activations > max(weight.numel(), WORTH_A_CALL):
-        x = _conv_per_sample(x, [_modulate(weight, s, demodulate).to(x.dtype) for s in styles], options)
+        weights = [_modulate(weight, style, demodulate).to(x.dtype) for style in styles]
+        x = _conv_per_sample(x, weights, convolve)
     else:
-        x = conv2d_resample(x * styles.to(x.dtype).reshape(n, in_channels, 1, 1), weight.to(x.dtype), **options)
+        scales = styles.to(x.dtype).reshape(n, in_channels, 1, 1)
+        x = convolve(x * scales, weight.to(x.dtype))
         if demodulate:
-            norm = weight.square().sum(dim=[2, 3]) @ styles.square().t()
-            x = x * (norm + EPS).rsqrt().t().to(x.dtype).reshape(n, out_channels, 1, 1)
+            squares = weight.square().sum(dim=[2, 3]) @ styles.square().t()
+            scales = (squares + EPS).rsqrt().t().to(x.dtype)
+            x = x * scales.reshape(n, out_channels, 1, 1)
     return x if noise is None else x.add_(noise.to(x.dtype))
 
 
-def _tamed(weight: torch.Tensor, styles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both scaled to a largest entry of about 1, which demodulation undoes: half precision must not overflow before."""
+def _prescaled(weight: torch.Tensor, styles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return both scaled to a largest entry of about 1, so that half precision does not overflow.
+
+    Demodulation undoes it.
+    """
     fan_in = weight[0].numel()
-    weight = weight / (weight.abs().amax(dim=[1, 2, 3], keepdim=True) * math.sqrt(fan_in))
-    return weight, styles / styles.abs().amax(dim=1, keepdim=True)
+    largest_weight = weight.abs().amax(dim=[1, 2, 3], keepdim=True)
+    largest_style = styles.abs().amax(dim=1, keepdim=True)
+    return weight / (largest_weight * math.sqrt(fan_in)), styles / largest_style
 
 
 def _modulate(weight: torch.Tensor, style: torch.Tensor, demodulate: bool) -> torch.Tensor:
-    """weight [out, in, k, k] times style [in], each output channel then of norm 1 if `demodulate`."""
+    """Return weight [out, in, k, k] times style [in], each output channel then of norm 1 if `demodulate`."""
     weight = weight * style.reshape(1, -1, 1, 1)
     if demodulate:
-        weight = weight * (weight.square().sum(dim=[1, 2, 3], keepdim=True) + EPS).rsqrt()
+        squares = weight.square().sum(dim=[1, 2, 3], keepdim=True)
+        weight = weight * (squares + EPS).rsqrt()
     return weight
 
 
-def _conv_per_sample(x: torch.Tensor, weights: list[torch.Tensor], options: dict) -> torch.Tensor:
-    """Sample i of x [N, in, H, W] convolved with weights[i] [out, in, k, k]."""
+def _conv_per_sample(
+    x: torch.Tensor, weights: list[torch.Tensor], convolve: Callable[..., torch.Tensor]
+) -> torch.Tensor:
+    """Convolve sample i of x [N, in, H, W] with weights[i] [out, in, k, k]."""
     n, _, height, width = x.shape
     if not x.is_cuda:
-        return torch.cat([conv2d_resample(part, w, **options) for part, w in zip(x.split(1), weights, strict=True)])
-    x = conv2d_resample(x.reshape(1, -1, height, width), torch.cat(weights), groups=n, **options)
+        samples = [convolve(sample, weight) for sample, weight in zip(x.split(1), weights, strict=True)]
+        return torch.cat(samples)
+    x = convolve(x.reshape(1, -1, height, width), torch.cat(weights), groups=n)
     return x.reshape(n, -1, *x.shape[2:])
+
+
+# --- Layers of the generator -----------------------------------------------------------------------------------------
 
 
 class SynthesisLayer(nn.Module):
     """3 x 3 modulated convolution, noise, bias, leaky ReLU."""
+
+    resample_filter: torch.Tensor
+    noise_const: torch.Tensor
 
     def __init__(
         self,
@@ -180,24 +206,22 @@ class SynthesisLayer(nn.Module):
         out_channels: int,
         w_dim: int,
         resolution: int,
-        kernel_size: int = 3,
         up: int = 1,
-        use_noise: bool = True,
         conv_clamp: float | None = None,
     ):
         super().__init__()
-        self.resolution, self.up, self.use_noise, self.conv_clamp = resolution, up, use_noise, conv_clamp
-        self.padding = kernel_size // 2
+        self.resolution = resolution
+        self.up = up
+        self.conv_clamp = conv_clamp
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        if use_noise:
-            self.register_buffer("noise_const", torch.randn(resolution, resolution))
-            self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def _noise(self, x: torch.Tensor, mode: str, random: Random | None) -> torch.Tensor | None:
-        if not self.use_noise or mode == "none":
+        if mode == "none":
             return None
         if mode == "const":
             return self.noise_const * self.noise_strength
@@ -217,7 +241,7 @@ class SynthesisLayer(nn.Module):
             self.affine(w),
             noise=self._noise(x, noise_mode, random),
             up=self.up,
-            padding=self.padding,
+            padding=1,
             resample_filter=self.resample_filter,
             flip_weight=self.up == 1,
         )
@@ -237,5 +261,6 @@ class ToRGBLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """x [N, in, H, W], w [N or 1, w_dim] -> [N, out, H, W]."""
-        x = modulated_conv2d(x, self.weight, self.affine(w) * self.style_gain, demodulate=False)
+        styles = self.affine(w) * self.style_gain
+        x = modulated_conv2d(x, self.weight, styles, demodulate=False)
         return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp, overwrite=True)

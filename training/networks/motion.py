@@ -8,7 +8,7 @@ from training.networks.layers import FullyConnectedLayer, SynthesisLayer
 
 
 class MotionLayer(nn.Module):
-    """Fuses the motion code at a time into a block's features: f + S(f, w_m) with w_m = MLP(H(z_m t)).
+    """Fusion of the motion code at a time into a block's features: f + S(f, w_m) with w_m = MLP(H(z_m t)).
 
     Args:
         channels: of the features, in and out.
@@ -18,6 +18,7 @@ class MotionLayer(nn.Module):
 
     def __init__(
         self,
+        *,
         motion_dim: int,
         w_dim: int,
         channels: int,
@@ -35,8 +36,9 @@ class MotionLayer(nn.Module):
         self.weight = nn.Parameter(torch.ones([])) if learned_weight else None
 
     def style(self, z_motion: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """z_motion [N, motion_dim] and t [N, 1] in [0, 1] -> w_m [N, w_dim or channels] (Eq. 1)."""
-        return self.motion_mlp(self.affine((z_motion * t).to(self.affine.weight.dtype)))
+        """Map z_motion [N, motion_dim] and t [N, 1] in [0, 1] to w_m [N, w_dim or channels] (Eq. 1)."""
+        code = (z_motion * t).to(self.affine.weight.dtype)
+        return self.motion_mlp(self.affine(code))
 
     def forward(
         self,
@@ -52,4 +54,6 @@ class MotionLayer(nn.Module):
             moved = self.conv(x, style, noise_mode, random)
         else:
             moved = style.to(x.dtype)[:, :, None, None]
-        return x + (moved if self.weight is None else moved * self.weight.to(x.dtype))
+        if self.weight is not None:
+            moved = moved * self.weight.to(x.dtype)
+        return x + moved

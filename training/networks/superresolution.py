@@ -1,5 +1,8 @@
 """Super-resolution: the rendered features and raw image to the output image (PV3D section 3.2)."""
 
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -7,26 +10,38 @@ from training.networks.backbone import SynthesisBlock
 
 CONV_CLAMP = 256  # kept in every precision, as in the reference
 SMALLEST = 64  # images up to this size are what the renderer gives, if it renders at their size
+BLOCK_CHANNELS = {1024: (128, 64), 512: (256, 128), 256: (128, 64)}  # by image size
+OTHER_BLOCK_CHANNELS = (128, 64)
 
 
-def block_plan(img_resolution: int, channels: tuple[int, int] | None) -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """Input size, channels of the two blocks, and their upsampling factors for an output size.
+@dataclass(frozen=True)
+class BlockPlan:
+    """The two blocks for an output size."""
+
+    input_resolution: int
+    channels: tuple[int, int]
+    up: tuple[int, int]  # upsampling factors
+
+
+def block_plan(img_resolution: int, channels: tuple[int, int] | None) -> BlockPlan:
+    """Return the plan for an output size; `channels` None are those of the reference.
 
     512 and up: a quarter of the output, two 2x blocks. Below: half of the output (128 for 256), the first block keeps
     the size.
     """
-    defaults = {1024: (128, 64), 512: (256, 128), 256: (128, 64)}
-    up = (2, 2) if img_resolution >= 512 else (1, 2)
-    return img_resolution // (up[0] * up[1]), channels or defaults.get(img_resolution, (128, 64)), up
+    if channels is None:
+        channels = BLOCK_CHANNELS.get(img_resolution, OTHER_BLOCK_CHANNELS)
+    if img_resolution >= 512:
+        return BlockPlan(img_resolution // 4, channels, up=(2, 2))
+    return BlockPlan(img_resolution // 2, channels, up=(1, 2))
 
 
 def resize(x: torch.Tensor, resolution: int) -> torch.Tensor:
-    """x [N, C, H, W] resized to a square by antialiased bilinear interpolation, half-pixel centres."""
-    if x.shape[-1] == resolution and x.shape[-2] == resolution:
+    """Resize x [N, C, H, W] to a square by antialiased bilinear interpolation, half-pixel centres."""
+    size = (resolution, resolution)
+    if x.shape[-2:] == size:
         return x
-    return nn.functional.interpolate(
-        x, size=(resolution, resolution), mode="bilinear", align_corners=False, antialias=True
-    )
+    return nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 class SuperResolution(nn.Module):
@@ -34,10 +49,14 @@ class SuperResolution(nn.Module):
 
     def __init__(self, channels: int, img_resolution: int, w_dim: int, block_channels: tuple[int, int] | None = None):
         super().__init__()
-        self.input_resolution, (first, second), (up0, up1) = block_plan(img_resolution, block_channels)
-        middle = self.input_resolution * up0
-        self.block0 = SynthesisBlock(channels, first, w_dim, middle, 3, up=up0, conv_clamp=CONV_CLAMP)
-        self.block1 = SynthesisBlock(first, second, w_dim, middle * up1, 3, up=up1, conv_clamp=CONV_CLAMP)
+        plan = block_plan(img_resolution, block_channels)
+        self.input_resolution = plan.input_resolution
+        first, second = plan.channels
+        up0, up1 = plan.up
+        middle = plan.input_resolution * up0
+        block = partial(SynthesisBlock, w_dim=w_dim, img_channels=3, conv_clamp=CONV_CLAMP)
+        self.block0 = block(channels, first, resolution=middle, up=up0)
+        self.block1 = block(first, second, resolution=middle * up1, up=up1)
 
     def forward(
         self,
@@ -57,4 +76,5 @@ class SuperResolution(nn.Module):
         features = features.to(dtype or features.dtype, memory_format=torch.channels_last)
         rgb = resize(rgb, self.input_resolution)
         features, rgb = self.block0(features, rgb, ws, noise_mode=noise_mode)
-        return self.block1(features, rgb, ws, noise_mode=noise_mode)[1]
+        _, image = self.block1(features, rgb, ws, noise_mode=noise_mode)
+        return image

@@ -5,6 +5,8 @@ Shapes: N frames, R rays of a frame, S samples of a ray, C features. World units
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Literal
 
 import torch
 
@@ -20,10 +22,13 @@ PLANE_COORDINATES = {"reference": ((0, 1), (0, 2), (2, 0)), "orthogonal": ((0, 1
 # Mean plane features [..., C] -> raw density [...], colours [..., C].
 Decoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
+# What draws the samples along rays: None for even spacing, a generator or streams, True for torch's own generator.
+Jitter = Random | Literal[True] | None
 
-@dataclass
+
+@dataclass(kw_only=True)
 class Rendered:
-    """What a frame's rays saw."""
+    """The result of marching along the rays of N frames."""
 
     features: torch.Tensor  # [N, R, C] in about [-1, 1]
     depth: torch.Tensor  # [N, R] expected distance along the ray
@@ -31,16 +36,29 @@ class Rendered:
     points: torch.Tensor | None = None  # [N, R, 3] mean surface point, where asked for
 
 
+@dataclass(kw_only=True)
+class _Samples:
+    """What one pass found along the rays."""
+
+    depths: torch.Tensor  # [N, R, S], sorted
+    density: torch.Tensor  # [N, R, S], raw
+    colours: torch.Tensor  # [N, R, S, C]
+
+
 def project_to_planes(coordinates: torch.Tensor, axes: str) -> torch.Tensor:
-    """World points [N, M, 3], scaled to [-1, 1], -> coordinates on each plane [N, 3, M, 2]."""
+    """Project world points [N, M, 3], scaled to [-1, 1], to coordinates on each plane [N, 3, M, 2]."""
     return torch.stack([coordinates[..., list(pair)] for pair in PLANE_COORDINATES[axes]], dim=1)
 
 
 def decode(
     planes: torch.Tensor, decoder: Decoder, coordinates: torch.Tensor, config: RenderingConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Density [N, M], colours [N, M, C] of planes [N, 3, C, H, W] at world points [N, M, 3]; outside the box: zeros."""
-    uv = project_to_planes(coordinates * (2 / config.box_side), config.plane_axes)
+    """Return density [N, M] and colours [N, M, C] of planes [N, 3, C, H, W] at world points [N, M, 3].
+
+    Outside of the box the decoder sees zeros.
+    """
+    scaled = coordinates * (2 / config.box_side)
+    uv = project_to_planes(scaled, config.plane_axes)
     return decoder(sample_planes_mean(planes, uv))
 
 
@@ -49,76 +67,116 @@ def render(
     decoder: Decoder,
     origins: torch.Tensor,
     directions: torch.Tensor,
+    *,
     config: RenderingConfig,
-    random: Random | bool | None = None,
+    random: Jitter = None,
     with_points: bool = False,
 ) -> Rendered:
-    """Renders rays in two passes, coarse and fine; the samples of both count in the result.
+    """Render rays in two passes, coarse and fine; the samples of both count in the result.
 
     Args:
-        planes: [N, 3, C, H, W]; origins, directions: [N, R, 3].
+        planes: [N, 3, C, H, W].
+        decoder: mean plane features [..., C] -> raw density [...], colours [..., C].
+        origins, directions: [N, R, 3].
         random: None for the deterministic mode (no jitter, evenly spaced importance samples); a generator or streams,
             or True for torch's own, to draw both.
         with_points: also return the mean surface points.
     """
-    coarse = _coarse_depths(origins, config, random)
-    density, colours = _decode_along(planes, decoder, origins, directions, coarse, config)
-    depths, seen_colours = coarse, [colours]
+    field = partial(decode, planes, decoder, config=config)
+
+    # Coarse pass: over the whole ray.
+    coarse = _sample(field, origins, directions, _coarse_depths(origins, config, random))
+    passes = [coarse]
+    depths = coarse.depths
+    density = coarse.density
+    order = None
+
+    # Fine pass, where the coarse one found something; then both merged by depth.
     if config.importance_samples > 0:
-        with torch.no_grad():
-            fine = _fine_depths(coarse, density, config, random)
-        fine_density, fine_colours = _decode_along(planes, decoder, origins, directions, fine, config)
-        depths, order = torch.sort(torch.cat([coarse, fine], dim=-1), dim=-1)
-        density = torch.cat([density, fine_density], dim=-1).gather(-1, order)
-        seen_colours = [colours, fine_colours]
+        fine = _sample(field, origins, directions, _fine_depths(coarse, config, random))
+        passes.append(fine)
+        depths, order = torch.sort(torch.cat([coarse.depths, fine.depths], dim=-1), dim=-1)
+        density = torch.cat([coarse.density, fine.density], dim=-1).gather(-1, order)
+
+    # Composite.
     weights = marching.interval_weights(density, depths)
-    per_sample = marching.sample_weights(weights)
-    if config.importance_samples > 0:  # back to the order of the samples: colours need not be sorted
-        per_sample = torch.zeros_like(per_sample).scatter(-1, order, per_sample)
-    parts = per_sample.split([c.shape[-2] for c in seen_colours], dim=-1)
-    values = sum((w.unsqueeze(-2) @ c).squeeze(-2) for w, c in zip(parts, seen_colours, strict=True))
+    colours = _weighted_colours(passes, marching.sample_weights(weights), order)
     opacity = weights.sum(dim=-1)
-    points = _surface_points(weights, depths, origins, directions) if with_points else None
+    points = None
+    if with_points:
+        points = _surface_points(weights, depths, origins, directions)
     return Rendered(
-        marching.composite_rgb(values, opacity, config.white_background),
-        marching.expected_depth(weights, depths),
-        opacity,
-        points,
+        features=marching.composite_rgb(colours, opacity, config.white_background),
+        depth=marching.expected_depth(weights, depths),
+        opacity=opacity,
+        points=points,
     )
 
 
-def _uniform(shape, like: torch.Tensor, random: Random | bool) -> torch.Tensor:
-    return uniform(shape, None if random is True else random, like.device, like.dtype)
+def _sample(
+    field: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    depths: torch.Tensor,
+) -> _Samples:
+    """Evaluate a field, world points [N, M, 3] -> density, colours, at depths [N, R, S] of rays."""
+    points = torch.addcmul(origins.unsqueeze(2), depths.unsqueeze(-1), directions.unsqueeze(2))
+    density, colours = field(points.flatten(1, 2))
+    samples = depths.shape[1:]
+    return _Samples(depths=depths, density=density.unflatten(1, samples), colours=colours.unflatten(1, samples))
 
 
-def _coarse_depths(origins: torch.Tensor, config: RenderingConfig, random) -> torch.Tensor:
-    """[N, R, S] sorted depths."""
+def _weighted_colours(passes: list[_Samples], weights: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
+    """Return the sum [N, R, C] of the colours of all passes times the weights [N, R, S] of all samples.
+
+    `order` [N, R, S] tells where the samples, sorted by depth, stand in the passes, one pass after the other. The
+    weights are brought back to that order: the colours, which take most of the memory, need neither be sorted nor
+    joined.
+    """
+    if order is not None:
+        weights = torch.zeros_like(weights).scatter(-1, order, weights)
+    sizes = [samples.depths.shape[-1] for samples in passes]
+    sums = []
+    for samples, part in zip(passes, weights.split(sizes, dim=-1), strict=True):
+        product = part.unsqueeze(-2) @ samples.colours
+        sums.append(product.squeeze(-2))
+    return reduce(torch.add, sums)
+
+
+def _coarse_depths(origins: torch.Tensor, config: RenderingConfig, random: Jitter) -> torch.Tensor:
+    """Return [N, R, S] sorted depths from near to far."""
     shape = (*origins.shape[:2], config.depth_samples)
     jitter = None if random is None else _uniform(shape, origins, random)
     depths = stratified_depths(config.near, config.far, config.depth_samples, jitter, config.disparity)
     return depths.to(origins).expand(shape)
 
 
-def _fine_depths(depths: torch.Tensor, density: torch.Tensor, config: RenderingConfig, random) -> torch.Tensor:
-    """[N, R, K] depths drawn from the coarse weights."""
-    shape = (*depths.shape[:2], config.importance_samples)
+@torch.no_grad()
+def _fine_depths(coarse: _Samples, config: RenderingConfig, random: Jitter) -> torch.Tensor:
+    """Return [N, R, K] depths drawn from the coarse weights."""
+    shape = (*coarse.depths.shape[:2], config.importance_samples)
     if random is None:
-        u = torch.linspace(0, 1, config.importance_samples, device=depths.device, dtype=depths.dtype).expand(shape)
+        even = torch.linspace(0, 1, shape[-1], device=coarse.depths.device, dtype=coarse.depths.dtype)
+        u = even.expand(shape)
     else:
-        u = _uniform(shape, depths, random)
-    return importance_depths(depths, marching.interval_weights(density, depths), u)
+        u = _uniform(shape, coarse.depths, random)
+    weights = marching.interval_weights(coarse.density, coarse.depths)
+    return importance_depths(coarse.depths, weights, u)
 
 
-def _decode_along(planes, decoder, origins, directions, depths, config) -> tuple[torch.Tensor, torch.Tensor]:
-    """Density [N, R, S] and colours [N, R, S, C] at depths [N, R, S] of rays."""
-    n, rays, samples = depths.shape
-    points = torch.addcmul(origins.unsqueeze(2), depths.unsqueeze(-1), directions.unsqueeze(2))
-    density, colours = decode(planes, decoder, points.reshape(n, rays * samples, 3), config)
-    return density.reshape(n, rays, samples), colours.reshape(n, rays, samples, -1)
+def _uniform(shape: tuple[int, ...], like: torch.Tensor, random: Random | Literal[True]) -> torch.Tensor:
+    own = None if random is True else random
+    return uniform(shape, own, like.device, like.dtype)
 
 
-def _surface_points(weights, depths, origins, directions) -> torch.Tensor:
-    """[N, R, 3]: a ray's points are linear in depth, so the mean point lies at the mean depth of the opaque ray."""
+def _surface_points(
+    weights: torch.Tensor, depths: torch.Tensor, origins: torch.Tensor, directions: torch.Tensor
+) -> torch.Tensor:
+    """Return the mean points [N, R, 3] of rays made opaque.
+
+    A ray's points are linear in depth, so the mean point lies at the mean depth.
+    """
     opaque = marching.opaque_weights(weights)
     depth = (opaque * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1, keepdim=True)
-    return origins * opaque.sum(dim=-1, keepdim=True) + depth * directions
+    total = opaque.sum(dim=-1, keepdim=True)
+    return origins * total + depth * directions

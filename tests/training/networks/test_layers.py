@@ -178,9 +178,3 @@ def test_noise_map_is_added_to_the_convolution():
     difference = layer(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1)) - 100 * math.sqrt(2)
     expected = (0.1 * math.sqrt(2) * layer.noise_const).expand(1, 2, 4, 4)
     torch.testing.assert_close(difference, expected, atol=1e-4, rtol=0)
-
-
-def test_layer_without_noise_has_no_noise_parameters():
-    layer = SynthesisLayer(3, 4, w_dim=6, resolution=8, use_noise=False)
-    assert not [name for name in layer.state_dict() if "noise" in name]
-    assert layer(torch.randn(2, 3, 8, 8), torch.randn(2, 6), "const").shape == (2, 4, 8, 8)

@@ -23,7 +23,7 @@ def test_styles_match_golden(file, fixture, request):
 
 def layer(**options):
     torch.manual_seed(0)
-    return MotionLayer(4, 6, channels=3, resolution=8, **options).requires_grad_(False)
+    return MotionLayer(motion_dim=4, w_dim=6, channels=3, resolution=8, **options).requires_grad_(False)
 
 
 X, Z, T = normal(0, 2, 3, 8, 8), normal(1, 2, 4), torch.tensor([[0.3], [0.9]])

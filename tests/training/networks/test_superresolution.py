@@ -6,7 +6,7 @@ import torch
 from tests.helpers import golden
 from tests.helpers.recording import recorded
 from tests.helpers.tiny import normal
-from training.networks.superresolution import SuperResolution, block_plan, resize
+from training.networks.superresolution import BlockPlan, SuperResolution, block_plan, resize
 
 
 @pytest.mark.parametrize("case", golden.cases("ops", "resize_", "_x"))
@@ -66,8 +66,9 @@ def test_matches_golden_with_noise(upscaled, generator):
     ],
 )
 def test_plan_of_the_blocks(resolution, plan):
-    assert block_plan(resolution, None) == plan
-    assert block_plan(resolution, (7, 5)) == (plan[0], (7, 5), plan[2])
+    input_resolution, channels, up = plan
+    assert block_plan(resolution, None) == BlockPlan(input_resolution, channels, up)
+    assert block_plan(resolution, (7, 5)) == BlockPlan(input_resolution, (7, 5), up)
 
 
 @pytest.mark.parametrize("resolution", [16, 64, 128, 512])

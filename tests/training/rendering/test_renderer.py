@@ -42,7 +42,7 @@ def scene(request):
     with pytest.MonkeyPatch.context() as patch:
         weights_calls = spy(patch, marching, "interval_weights")
         fine_calls = spy(patch, renderer, "importance_depths")
-        seen = render(planes, decoder, *rays, CONFIG, with_points=True)
+        seen = render(planes, decoder, *rays, config=CONFIG, with_points=True)
     return Scene(file, planes, decoder, rays, seen, weights_calls, fine_calls)
 
 
@@ -111,7 +111,15 @@ def run(small, random=None, with_points=False, rows=slice(None), **changes):
     planes, decoder, rays, config = small
     origins, directions = (x[rows] for x in rays)
     with torch.no_grad():
-        return render(planes[rows], decoder, origins, directions, replace(config, **changes), random, with_points)
+        return render(
+            planes[rows],
+            decoder,
+            origins,
+            directions,
+            config=replace(config, **changes),
+            random=random,
+            with_points=with_points,
+        )
 
 
 def test_deterministic_rendering_does_not_depend_on_the_rest_of_the_batch(small):
@@ -151,7 +159,7 @@ def test_points_lie_on_their_rays(small):
 def test_no_gradient_through_the_fine_depths(small, monkeypatch):
     planes, decoder, rays, config = small
     calls = spy(monkeypatch, renderer, "importance_depths")
-    render(planes.requires_grad_(), decoder, *rays, config)
+    render(planes.requires_grad_(), decoder, *rays, config=config)
     assert len(calls) == 1 and not calls[0].output.requires_grad
 
 
