@@ -1,6 +1,7 @@
 """The four views: order, times, cameras, one geometry for all; and folders of views made elsewhere."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from metrics.multiview import (
 from metrics.video_sources import to_uint8_pv3d
 from training.checkpoints.opener import load_generator
 from training.data.files import encode_png
-from training.sampling.clips import ClipSpec, clip_spec, frame_times, generate_views
+from training.sampling.clips import clip_spec, frame_times, generate_views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -48,7 +49,7 @@ def test_views_are_rendered_in_the_protocol_s_order(source):
     expected = []
     for camera, t in ((0, t0), (1, t1), (1, t0), (0, t1)):
         spec = clip_spec(source.snapshot.G, 5, 5, protocol_cameras()[:1])
-        spec = ClipSpec(spec.z, spec.z_motion, spec.cameras, t[None])
+        spec = replace(spec, times=t[None])
         ((seen,),) = generate_views(source.snapshot.G, spec, [protocol_cameras()[camera][None]])
         expected.append(to_uint8_pv3d(seen["image"]).numpy()[0])
     assert np.abs(views.images.astype(int) - np.stack(expected)).max() <= 1

@@ -107,7 +107,9 @@ def test_every_camera_mode_is_seen_from_the_cameras_asked_for(subject, hasty, mo
     G = tiny.generator(generator__camera_mode=mode)
     told, seen = [], []
     mapping, render = G.mapping, G.render_planes
-    monkeypatch.setattr(G, "mapping", lambda z, camera, *rest: told.append(camera) or mapping(z, camera, *rest))
+    monkeypatch.setattr(
+        G, "mapping", lambda z, camera, *rest, **options: told.append(camera) or mapping(z, camera, *rest, **options)
+    )
     monkeypatch.setattr(
         G,
         "render_planes",

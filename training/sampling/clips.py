@@ -6,6 +6,7 @@ alone, not on how frames are batched.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from training.cameras import condition_cameras
 from training.networks.generator import Generator
 
 PAPER_FRAMES = 16  # of a video at inference (section 3.4)
-APPEARANCE, MOTION = 0, 1
+APPEARANCE = 0  # a seed's stream of random numbers for z
+MOTION = 1  # and for z_motion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipSpec:
     """One clip to make: T frames of one appearance and one motion."""
 
@@ -27,7 +29,7 @@ class ClipSpec:
     times: torch.Tensor  # [T] in [0, 1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """How clips are sampled."""
 
@@ -35,30 +37,30 @@ class SamplingOptions:
     cutoff: int | None = None  # rows of ws that are truncated; None: all
     neural_rendering_resolution: int | None = None  # None: the configuration's
     frames_per_batch: int = 4
-    noise_mode: str = "const"
 
 
 def latent_code(seed: int, dim: int, stream: int) -> torch.Tensor:
-    """The latent code [dim] of a seed; `stream` APPEARANCE or MOTION."""
-    return torch.from_numpy(np.random.default_rng([seed, stream]).standard_normal(dim, dtype=np.float32))
+    """Return the latent code [dim] of a seed; `stream` APPEARANCE or MOTION."""
+    random = np.random.default_rng([seed, stream])
+    return torch.from_numpy(random.standard_normal(dim, dtype=np.float32))
 
 
 def frame_times(frames: int) -> torch.Tensor:
-    """Evenly spaced times [frames] from 0 to 1."""
+    """Return evenly spaced times [frames] from 0 to 1."""
     return torch.linspace(0, 1, frames)
 
 
 def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) -> ClipSpec:
-    """The clip of two seeds seen by cameras [T, 25], at evenly spaced times."""
+    """Return the clip of two seeds seen by cameras [T, 25], at evenly spaced times."""
     return ClipSpec(
-        latent_code(seed, G.config.z_dim, APPEARANCE),
-        latent_code(motion_seed, G.config.z_motion_dim, MOTION),
-        cameras,
-        frame_times(len(cameras)),
+        z=latent_code(seed, G.config.z_dim, APPEARANCE),
+        z_motion=latent_code(motion_seed, G.config.z_motion_dim, MOTION),
+        cameras=cameras,
+        times=frame_times(len(cameras)),
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Batch:
     """Latents of n consecutive frames: ws [n or 1, num_ws, w_dim], z_motion [n, D], t [n, 1]; `rows` of the clip."""
 
@@ -70,24 +72,34 @@ class _Batch:
 
 def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
     device = next(G.parameters()).device
-    mapped = condition_cameras(clip.cameras[None], G.config.camera_mode, False)[0][0].to(device)
-    # One appearance for all frames: it is mapped, and modulates the weights, once a batch.
-    shared = G.config.motion_generator != "naive" and torch.equal(mapped, mapped[:1].expand_as(mapped))
-    for start in range(0, len(mapped), options.frames_per_batch):
+    for_mapping, _ = condition_cameras(clip.cameras[None], G.config.camera_mode, training=False)
+    cameras = for_mapping[0].to(device)
+    one_camera = torch.equal(cameras, cameras[:1].expand_as(cameras))
+    # One appearance for all frames is mapped, and modulates the weights, once a batch.
+    one_appearance = one_camera and G.config.motion_generator != "naive"
+    for start in range(0, len(cameras), options.frames_per_batch):
         rows = slice(start, start + options.frames_per_batch)
-        n = len(mapped[rows])
+        camera = cameras[rows]
+        n = len(camera)
         z = clip.z.to(device).expand(n, -1)
         z_motion = G.motion_code(z, clip.z_motion.to(device).expand(n, -1))
         t = clip.times[rows].to(device).reshape(n, 1)
-        k = 1 if shared else n
-        ws = G.mapping(z[:k], mapped[rows][:k], z_motion[:k], t[:k], options.psi, options.cutoff)
-        yield _Batch(ws, z_motion, t, rows)
+        mapped = slice(1 if one_appearance else n)
+        ws = G.mapping(
+            z[mapped],
+            camera[mapped],
+            z_motion[mapped],
+            t[mapped],
+            truncation_psi=options.psi,
+            truncation_cutoff=options.cutoff,
+        )
+        yield _Batch(ws=ws, z_motion=z_motion, t=t, rows=rows)
 
 
 def generate(
     G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of frames of a clip, in order: the dictionaries of `Generator.synthesis`, plus `camera` [n, 25]."""
+    """Yield batches of frames of a clip, in order: the dictionaries of `Generator.synthesis`, plus `camera` [n, 25]."""
     for (seen,) in generate_views(G, clip, [clip.cameras], options):
         yield seen
 
@@ -100,21 +112,28 @@ def generate_views(
     options: SamplingOptions = SamplingOptions(),
     with_points: bool = False,
 ) -> Iterator[list[dict[str, torch.Tensor]]]:
-    """Batches of frames of one clip seen by several camera paths [T, 25]: what `generate` gives, for each of them.
+    """Yield batches of frames of one clip seen by several camera paths [T, 25]: for each, what `generate` yields.
 
     The mapping network sees the clip's own cameras, so that only the viewpoint differs. `with_points` adds surface
     points and opacity (`Generator.synthesis`).
     """
-    paths = [condition_cameras(view[None], G.config.camera_mode, False)[1][0] for view in views]
+    paths = []
+    for view in views:
+        _, for_rendering = condition_cameras(view[None], G.config.camera_mode, training=False)
+        paths.append(for_rendering[0])
     for batch in _batches(G, clip, options):
-        planes = G.planes(batch.ws, batch.z_motion, batch.t, options.noise_mode)
+        planes = G.planes(batch.ws, batch.z_motion, batch.t)
         seen = []
         for path in paths:
             camera = path[batch.rows].to(planes.device)
-            out = G.render_planes(
-                planes, batch.ws, camera, options.neural_rendering_resolution, with_points=with_points
+            frames = G.render_planes(
+                planes,
+                batch.ws,
+                camera,
+                neural_rendering_resolution=options.neural_rendering_resolution,
+                with_points=with_points,
             )
-            seen.append({**out, "camera": camera})
+            seen.append({**frames, "camera": camera})
         yield seen
 
 
@@ -122,7 +141,13 @@ def generate_views(
 def clip_densities(
     G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
 ) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
-    """For each frame of a clip, in order, a function from world points [M, 3] to raw densities [M]."""
+    """Yield for each frame of a clip, in order, a function from world points [M, 3] to raw densities [M]."""
     for batch in _batches(G, clip, replace(options, frames_per_batch=1)):
-        planes = G.planes(batch.ws, batch.z_motion, batch.t, options.noise_mode)
-        yield lambda points, planes=planes: G.sample_planes(planes, points.unsqueeze(0))["sigma"].reshape(-1)
+        planes = G.planes(batch.ws, batch.z_motion, batch.t)
+        yield partial(_densities, G, planes)
+
+
+def _densities(G: Generator, planes: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Return the raw densities [M] of planes [1, 3, C, R, R] at world points [M, 3]."""
+    samples = G.sample_planes(planes, points.unsqueeze(0))
+    return samples["sigma"].reshape(-1)

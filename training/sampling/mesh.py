@@ -11,7 +11,7 @@ from dnnlib.files import atomic_path
 
 
 def lattice_axis(resolution: int, box_side: float) -> torch.Tensor:
-    """World coordinates [R] of the lattice along each axis: evenly spaced, both faces of the box included."""
+    """Return world coordinates [R] of the lattice along each axis: evenly spaced, both faces of the box included."""
     return torch.linspace(-box_side / 2, box_side / 2, resolution)
 
 
@@ -33,13 +33,18 @@ def density_lattice(
         Densities [R, R, R] on the CPU, indexed by x, y, z.
     """
     axis = lattice_axis(resolution, box_side).to(device)
-    y, z = (a.reshape(-1) for a in torch.meshgrid(axis, axis, indexing="ij"))
-    slabs = [density(torch.stack([x.expand_as(y), y, z], dim=-1)).reshape(resolution, resolution).cpu() for x in axis]
+    y = axis.repeat_interleave(resolution)
+    z = axis.repeat(resolution)
+    slabs = []
+    for x in axis:
+        points = torch.stack([x.expand_as(y), y, z], dim=-1)
+        slab = density(points).reshape(resolution, resolution)
+        slabs.append(slab.cpu())
     return torch.stack(slabs)
 
 
 def require_marching_cubes() -> Callable:
-    """The function of scikit-image, an optional dependency; UserError without it."""
+    """Return the function of scikit-image, an optional dependency. Raises UserError without it."""
     try:
         from skimage.measure import marching_cubes
     except ImportError as error:
@@ -50,7 +55,7 @@ def require_marching_cubes() -> Callable:
 def density_grid_to_mesh(
     sigma: torch.Tensor | np.ndarray, level: float, box_side: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The surface where densities on the lattice pass `level`, by marching cubes.
+    """Return the surface where densities on the lattice pass `level`, by marching cubes.
 
     Args:
         sigma: [R, R, R] at the points of `lattice_axis`, indexed by x, y, z; high inside.
@@ -65,7 +70,8 @@ def density_grid_to_mesh(
     """
     marching_cubes = require_marching_cubes()
     sigma = np.ascontiguousarray(torch.as_tensor(sigma).float().numpy())
-    low, high = sigma.min(), sigma.max()
+    low = sigma.min()
+    high = sigma.max()
     if not low < level < high:
         raise UserError(
             f"There is no surface at density {level:g}: densities lie between {low:.4g} and {high:.4g}, "
@@ -77,28 +83,40 @@ def density_grid_to_mesh(
 
 
 def write_ply(
-    path: str | os.PathLike, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None
+    path: str | os.PathLike,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    colors: np.ndarray | None = None,
 ) -> None:
     """Write a binary PLY, atomically: vertices [V, 3] (stored as float32), faces [F, 3], colours uint8 [V, 3]."""
-    fields = [("position", "<f4", 3)] + ([("color", "u1", 3)] if colors is not None else [])
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"element vertex {len(vertices)}",
+        "property float x",
+        "property float y",
+        "property float z",
+    ]
+    fields = [("position", "<f4", 3)]
+    if colors is not None:
+        header += ["property uchar red", "property uchar green", "property uchar blue"]
+        fields += [("color", "u1", 3)]
+    header += [
+        f"element face {len(faces)}",
+        "property list uchar int vertex_indices",
+        "end_header",
+    ]
+
     vertex_rows = np.empty(len(vertices), dtype=fields)
     vertex_rows["position"] = vertices
     if colors is not None:
         vertex_rows["color"] = colors
     face_rows = np.empty(len(faces), dtype=[("count", "u1"), ("indices", "<i4", 3)])
-    face_rows["count"], face_rows["indices"] = 3, faces
-    header = [
-        "ply",
-        "format binary_little_endian 1.0",
-        f"element vertex {len(vertices)}",
-        *(f"property float {axis}" for axis in "xyz"),
-        *(f"property uchar {name}" for name in ("red", "green", "blue") if colors is not None),
-        f"element face {len(faces)}",
-        "property list uchar int vertex_indices",
-        "end_header",
-        "",
-    ]
+    face_rows["count"] = 3
+    face_rows["indices"] = faces
+
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write("\n".join(header).encode("ascii"))
+        for line in header:
+            file.write(line.encode("ascii") + b"\n")
         file.write(vertex_rows.tobytes())
         file.write(face_rows.tobytes())

@@ -1,12 +1,15 @@
 """From what the generator gives to pictures: images, depth, normals, grids of them."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch.nn.functional import normalize
 
 from training.cameras import make_label, split_label
 from training.config import GeneratorConfig
+from training.networks.superresolution import resize
 from training.rendering.rays import camera_rays
 
 # Colours of depth, far to near: CIE lightness rises evenly from 8 to 97 while the hue turns from violet through red and
@@ -33,22 +36,26 @@ DEPTH_COLOURS = (
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Floats [...] in [-1, 1] -> uint8 of the same shape: clamped and truncated, as the reference stores its frames."""
-    return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+    """Turn floats [...] in [-1, 1] into uint8 of the same shape: clamped and truncated, as the reference's frames."""
+    levels = images * 127.5 + 128
+    return levels.clamp(0, 255).to(torch.uint8)
 
 
 def depth_to_rgb(depth: torch.Tensor, near: float, far: float) -> torch.Tensor:
-    """Depth [N, 1, H, W] in world units -> uint8 [N, 3, H, W]: bright at `near` and before, dark at `far` and after."""
+    """Colour depth [N, 1, H, W] in world units as uint8 [N, 3, H, W]: bright up to `near`, dark from `far` on."""
     colours = torch.tensor(DEPTH_COLOURS, dtype=torch.float32, device=depth.device)
     steps = len(DEPTH_COLOURS) - 1
-    place = ((far - depth[:, 0].float()) / (far - near)).clamp(0, 1) * steps
+    nearness = (far - depth[:, 0].float()) / (far - near)
+    place = nearness.clamp(0, 1) * steps
     lower = place.floor().clamp(max=steps - 1).long()
-    rgb = torch.lerp(colours[lower], colours[lower + 1], (place - lower).unsqueeze(-1))
-    return rgb.round().to(torch.uint8).permute(0, 3, 1, 2).contiguous()
+    fraction = (place - lower).unsqueeze(-1)
+    rgb = torch.lerp(colours[lower], colours[lower + 1], fraction)
+    levels = rgb.round().to(torch.uint8)
+    return levels.permute(0, 3, 1, 2).contiguous()
 
 
 def normals_from_depth(depth: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
-    """Surface normals of depth maps.
+    """Return surface normals of depth maps.
 
     Args:
         depth: [N, 1, R, R], distance along the unit ray through each pixel's centre, world units; R >= 2.
@@ -59,21 +66,24 @@ def normals_from_depth(depth: torch.Tensor, camera: torch.Tensor) -> torch.Tenso
         differences of the unprojected points: central, one-sided at the border.
     """
     _, intrinsics = split_label(camera)
-    unmoved = torch.eye(4, dtype=camera.dtype, device=camera.device).expand(len(camera), 4, 4)
-    _, directions = camera_rays(make_label(unmoved, intrinsics), depth.shape[-1])
-    points = depth.movedim(1, -1) * directions.unflatten(1, depth.shape[-2:])
+    identity = torch.eye(4, dtype=camera.dtype, device=camera.device)
+    at_origin = make_label(identity.expand(len(camera), 4, 4), intrinsics)
+    _, directions = camera_rays(at_origin, depth.shape[-1])
+    rays = directions.unflatten(1, depth.shape[-2:])
+    points = depth.movedim(1, -1) * rays
     down, right = torch.gradient(points, dim=(1, 2))
-    return torch.nn.functional.normalize(torch.linalg.cross(down, right, dim=-1), dim=-1).movedim(-1, 1)
+    normals = torch.linalg.cross(down, right, dim=-1)
+    return normalize(normals, dim=-1).movedim(-1, 1)
 
 
 def normals_to_rgb(normals: torch.Tensor) -> torch.Tensor:
-    """Unit normals [N, 3, H, W] in camera axes -> uint8: red to the right, green up, blue towards the camera."""
-    flip = torch.tensor([1.0, -1.0, -1.0], device=normals.device).view(3, 1, 1)
-    return to_uint8(normals * flip)
+    """Colour unit normals [N, 3, H, W] in camera axes as uint8: red to the right, green up, blue towards the camera."""
+    signs = torch.tensor([1.0, -1.0, -1.0], device=normals.device)
+    return to_uint8(normals * signs.view(3, 1, 1))
 
 
 def depth_layers(frames: Mapping[str, torch.Tensor], config: GeneratorConfig) -> dict[str, torch.Tensor]:
-    """Pictures of the geometry that `videos.generate` gives with its frames.
+    """Return pictures of the geometry that `clips.generate` yields with its frames.
 
     Args:
         frames: `image_depth` [N, 1, r, r] and `camera` [N, 25].
@@ -81,22 +91,23 @@ def depth_layers(frames: Mapping[str, torch.Tensor], config: GeneratorConfig) ->
     Returns:
         `depth` and `normals`, uint8 [N, 3, R, R] at the size of the images.
     """
+    rendering = config.rendering
     depth = frames["image_depth"].float()
-    layers = {"depth": depth_to_rgb(_resize(depth, config.img_resolution), config.rendering.near, config.rendering.far)}
-    normals = _resize(normals_from_depth(depth, frames["camera"]), config.img_resolution)
-    layers["normals"] = normals_to_rgb(torch.nn.functional.normalize(normals, dim=1))
-    return layers
-
-
-def _resize(maps: torch.Tensor, side: int) -> torch.Tensor:
-    return torch.nn.functional.interpolate(maps, (side, side), mode="bilinear", antialias=True)
+    normals = normals_from_depth(depth, frames["camera"])
+    large_depth = resize(depth, config.img_resolution)
+    large_normals = normalize(resize(normals, config.img_resolution), dim=1)
+    return {
+        "depth": depth_to_rgb(large_depth, rendering.near, rendering.far),
+        "normals": normals_to_rgb(large_normals),
+    }
 
 
 def image_grid(images: torch.Tensor, columns: int) -> np.ndarray:
-    """Images uint8 [N, 3, H, W], row by row, as one picture uint8 [rows * H, columns * W, 3]; empty places black."""
+    """Return images uint8 [N, 3, H, W], row by row, as one picture uint8 [rows * H, columns * W, 3]; the rest black."""
     count, channels, height, width = images.shape
-    rows = -(-count // columns)
+    rows = math.ceil(count / columns)
     places = images.new_zeros(rows * columns, channels, height, width)
     places[:count] = images
-    picture = places.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2)  # [rows, H, columns, W, 3]
-    return picture.reshape(rows * height, columns * width, channels).cpu().numpy()
+    grid = places.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2)  # [rows, H, columns, W, 3]
+    picture = grid.reshape(rows * height, columns * width, channels)
+    return picture.cpu().numpy()
