@@ -201,9 +201,10 @@ def _transposed_by_phases(y, w, stride):
     x = torch.empty(shape, dtype=y.dtype, memory_format=_memory_format(y))
     for i in range(stride):
         for j in range(stride):
-            taps = w[:, :, i::stride, j::stride].transpose(0, 1).flip([2, 3])
+            taps = w[:, :, i::stride, j::stride]
+            kernel = taps.transpose(0, 1).flip([2, 3])
             kh, kw = taps.shape[2:]
-            phase = F.conv2d(y, taps, padding=(kh - 1, kw - 1))
+            phase = F.conv2d(y, kernel, padding=(kh - 1, kw - 1))
             x[:, :, i::stride, j::stride] = phase
     return x
 

@@ -12,8 +12,6 @@ reproducible on every device.
 import torch
 import torch.nn.functional as F
 
-Tensors = tuple[torch.Tensor, torch.Tensor]
-
 
 def sample_planes(planes: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
     """Return the features of each plane at each point: [N, P, C, H, W], [N, P, M, 2] -> [N, P, M, C].
@@ -46,7 +44,7 @@ def _table(planes: torch.Tensor) -> torch.Tensor:
     return planes.permute(0, 3, 4, 1, 2).flatten(0, 3)
 
 
-def _corners(shape: torch.Size, uv: torch.Tensor, scale: float = 1.0) -> Tensors:
+def _corners(shape: torch.Size, uv: torch.Tensor, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the rows in `_table` of the four pixels around each point, int32, and their weights: both [N, M, P, 4].
 
     Raises:
@@ -58,8 +56,8 @@ def _corners(shape: torch.Size, uv: torch.Tensor, scale: float = 1.0) -> Tensors
     u, v = uv.transpose(1, 2).unbind(-1)
     columns, weights_x = _neighbours(u, w)
     lines, weights_y = _neighbours(v, h)
-    plane = torch.arange(p, dtype=torch.int32, device=uv.device)
-    first_line = torch.arange(0, n * h, h, dtype=torch.int32, device=uv.device).view(n, 1, 1)
+    plane = _numbers(p, uv.device)
+    first_line = _numbers(n, uv.device).view(n, 1, 1) * h
     rows_x = [column * p + plane for column in columns]
     rows_y = [(line + first_line) * (w * p) for line in lines]
     weights_y = [weight * scale for weight in weights_y]
@@ -120,16 +118,12 @@ class _SpreadRows(torch.autograd.Function):
     def forward(ctx, dout, rows, weights, size):
         ctx.save_for_backward(dout, rows, weights)
         row, order = rows.view(-1).sort()
-        ends = torch.bincount(row, minlength=size).cumsum(0, dtype=torch.int32)
+        counts = torch.bincount(row, minlength=size)
+        ends = counts.cumsum(0, dtype=torch.int32)
         starts = F.pad(ends[:-1], (1, 0))
-        weights = weights.to(dout.dtype).view(-1)
-        return F.embedding_bag(
-            _bags(rows).index_select(0, order),
-            dout.contiguous(),
-            starts,
-            mode="sum",
-            per_sample_weights=weights.index_select(0, order),
-        )
+        bags = _bags(rows).index_select(0, order)
+        weights = weights.to(dout.dtype).view(-1).index_select(0, order)
+        return F.embedding_bag(bags, dout.contiguous(), starts, mode="sum", per_sample_weights=weights)
 
     @staticmethod
     def backward(ctx, dtable):
@@ -145,8 +139,13 @@ class _SpreadRows(torch.autograd.Function):
 def _bags(rows):
     """Return the number b of each entry of rows [B, L], flat: [B L], int32."""
     count, per_bag = rows.shape
-    bag = torch.arange(count, dtype=torch.int32, device=rows.device)
+    bag = _numbers(count, rows.device)
     return bag.repeat_interleave(per_bag)
+
+
+def _numbers(count: int, device: torch.device) -> torch.Tensor:
+    """Return 0, 1, ... count - 1 as int32."""
+    return torch.arange(count, dtype=torch.int32, device=device)
 
 
 def _row_products(table, rows, dout):
@@ -154,7 +153,7 @@ def _row_products(table, rows, dout):
     if torch.is_grad_enabled():
         return torch.einsum("blc,bc->bl", F.embedding(rows, table), dout)
     count, per_bag = rows.shape
-    starts = torch.arange(0, count * per_bag, per_bag, dtype=torch.int32, device=rows.device)
+    starts = _numbers(count, rows.device) * per_bag
     products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
         dout.contiguous(), table, rows.view(-1), starts, _bags(rows), 0
     )

@@ -20,17 +20,15 @@ _BAND_BYTES = 16 << 20  # transformed pixels worked on at a time: they stay in t
 _LEAST_CHANNELS = 32  # below, the transforms cost more than the products save
 _LEAST_TILES = 64
 # Both sides' transforms of a 3 x 3 kernel at once, [6 x 6, 3 x 3]: the Kronecker square of G.
-_G = torch.tensor(
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ],
-    dtype=torch.float64,
+_G_TIMES_24 = (
+    (6, 0, 0),
+    (-4, -4, -4),
+    (-4, 4, -4),
+    (1, 2, 4),
+    (1, -2, 4),
+    (0, 0, 24),
 )
+_G = torch.tensor(_G_TIMES_24, dtype=torch.float64) / 24
 _KERNEL_TRANSFORM = torch.kron(_G, _G)
 
 
@@ -64,7 +62,8 @@ def conv3x3(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     c_out = len(w)
     rows = height // TILE
     columns = width // TILE
-    kernel = _KERNEL_TRANSFORM.to(w.dtype) @ w.reshape(-1, 9).t()
+    transform = _KERNEL_TRANSFORM.to(w.dtype)
+    kernel = transform @ w.reshape(-1, 9).t()
     kernel = kernel.view(_POSITIONS, c_out, c_in).transpose(1, 2)
     pixels = x.permute(0, 2, 3, 1)
     y = x.new_empty(n, rows, TILE, columns, TILE, c_out)
@@ -73,7 +72,8 @@ def conv3x3(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         tiles = _transform_pixels(pixels[images], band)
         places = tiles.shape[:-1]
         products = tiles.view(_POSITIONS, -1, c_in) @ kernel
-        _transform_products(products.view(*places, c_out), y[images, band])
+        products = products.view(*places, c_out)
+        _transform_products(products, y[images, band])
     y = y.view(n, height, width, c_out)
     return y.permute(0, 3, 1, 2)
 
@@ -91,11 +91,11 @@ def _transform_pixels(x: torch.Tensor, rows: slice) -> torch.Tensor:
     padded[:, skipped : skipped + inside.shape[1], 1:-1] = inside
 
     vertical = x.new_empty(REACH, n, count, width + 2, channels)
-    lines = [padded[:, i : i + TILE * count - 3 : TILE] for i in range(REACH)]
-    _spread(lines, vertical.unbind(0))
+    lines = padded.unfold(1, REACH, TILE)
+    _spread(lines.unbind(-1), vertical.unbind(0))
     tiles = x.new_empty(REACH, REACH, n, count, width // TILE, channels)
-    columns = [vertical[:, :, :, j : j + width - 3 : TILE] for j in range(REACH)]
-    _spread(columns, tiles.unbind(1))
+    columns = vertical.unfold(3, REACH, TILE)
+    _spread(columns.unbind(-1), tiles.unbind(1))
     return tiles
 
 

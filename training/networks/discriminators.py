@@ -25,16 +25,21 @@ def minibatch_std(x: torch.Tensor, group_size: int) -> torch.Tensor:
     Raises:
         ValueError: N is no multiple of the group.
     """
-    n, _, height, width = x.shape
+    n, channels, height, width = x.shape
     group = min(group_size, n)
     if n % group:
         raise ValueError(f"Minibatch standard deviation: {n} samples are no multiple of the group of {group}.")
-    groups = x.reshape(group, n // group, *x.shape[1:])
+    groups = x.reshape(group, n // group, channels, height, width)
     variance = groups.var(dim=0, unbiased=False)
     std = (variance + STD_EPS).sqrt()
-    statistic = std.mean(dim=[1, 2, 3]).repeat(group)
-    plane = statistic.reshape(n, 1, 1, 1).expand(n, 1, height, width)
+    statistic = std.mean(dim=[1, 2, 3])
+    statistic = statistic.repeat(group).reshape(n, 1, 1, 1)
+    plane = statistic.expand(n, 1, height, width)
     return torch.cat([x, plane], dim=1)
+
+
+def _channels(config: DiscriminatorConfig, resolution: int) -> int:
+    return min(config.channel_base // resolution, config.channel_max)
 
 
 class ResidualBlock(nn.Module):
@@ -44,7 +49,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         layer = partial(Conv2dLayer, activation="lrelu", conv_clamp=CONV_CLAMP)
-        self.fromrgb = layer(img_channels, channels, 1) if in_channels == 0 else None
+        self.fromrgb: Conv2dLayer | None = None
+        if in_channels == 0:
+            self.fromrgb = layer(img_channels, channels, 1)
         self.conv0 = layer(channels, channels, 3)
         self.conv1 = layer(channels, out_channels, 3, down=2)
         self.skip = Conv2dLayer(channels, out_channels, 1, bias=False, down=2)
@@ -90,17 +97,22 @@ class Discriminator(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         self.precision: torch.dtype | None = None  # of the highest resolutions; None: that of the parameters
         self.img_channels = img_channels
-        levels = int(math.log2(resolution))
-        self.resolutions = [2**level for level in range(levels, 2, -1)]
-        self.half_resolutions = set(self.resolutions[: config.half_resolutions])
-        widths = {r: min(config.channel_base // r, config.channel_max) for r in [*self.resolutions, 4]}
-        for r in self.resolutions:
-            in_channels = 0 if r == resolution else widths[r]
-            block = ResidualBlock(in_channels, widths[r], widths[r // 2], img_channels)
-            self.add_module(f"b{r}", block)
-        cmap_dim = widths[4] if camera_dim else 0
-        self.mapping = CameraMapping(camera_dim, cmap_dim, config.mapping_layers) if camera_dim else None
-        self.b4 = Epilogue(widths[4], cmap_dim, config.mbstd_group)
+        self.resolutions = []  # of the blocks, from the input's to 8
+        side = resolution
+        while side > 4:
+            channels = _channels(config, side)
+            in_channels = 0 if side == resolution else channels
+            block = ResidualBlock(in_channels, channels, _channels(config, side // 2), img_channels)
+            self.add_module(f"b{side}", block)
+            self.resolutions.append(side)
+            side //= 2
+        self.half_resolutions = self.resolutions[: config.half_resolutions]
+        channels = _channels(config, 4)
+        cmap_dim = channels if camera_dim else 0
+        self.mapping: CameraMapping | None = None
+        if camera_dim:
+            self.mapping = CameraMapping(camera_dim, cmap_dim, config.mapping_layers)
+        self.b4 = Epilogue(channels, cmap_dim, config.mbstd_group)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features [N, C, 4, 4] of the input [N, img_channels, R, R] ahead of the last stage."""
@@ -133,7 +145,8 @@ class ImageDiscriminator(Discriminator):
         raw = nn.functional.interpolate(
             image_raw, size=image.shape[-2:], mode="bilinear", align_corners=False, antialias=True
         )
-        return self.logits(torch.cat([image, raw], dim=1), camera)
+        both = torch.cat([image, raw], dim=1)
+        return self.logits(both, camera)
 
 
 def video_camera_dim(config: DiscriminatorConfig) -> int:
@@ -157,8 +170,9 @@ class VideoDiscriminator(Discriminator):
         x = clips.flatten(1, 2)
         if not self.dt:
             return x
-        dt = (t[:, 1] - t[:, 0]).to(x.dtype)
-        plane = dt.reshape(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+        dt = torch.diff(t, dim=1).to(x.dtype)
+        height, width = x.shape[2:]
+        plane = dt.reshape(-1, 1, 1, 1).expand(-1, 1, height, width)
         return torch.cat([x, plane], dim=1)
 
     def forward(self, x: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,8 @@
 S samples on each of R rays of N frames: depths and densities [N, R, S], weights of the S - 1 intervals [N, R, S - 1].
 """
 
+import math
+
 import torch
 from torch.nn.functional import pad, softplus
 
@@ -11,19 +13,24 @@ TRANSMITTANCE_EPS = 1e-10
 
 
 def interval_weights(densities: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
-    """Return weights [N, R, S - 1] from raw densities at sorted depths: opacity of an interval times light reaching it."""
-    lengths = depths[..., 1:] - depths[..., :-1]
-    sigma = softplus(midpoints(densities) + DENSITY_SHIFT)
+    """Return weights [N, R, S - 1] of the intervals between sorted depths, from raw densities.
+
+    A weight is the opacity of its interval times the share of light that reaches it.
+    """
+    lengths = torch.diff(depths)
+    density = midpoints(densities)
+    sigma = softplus(density + DENSITY_SHIFT)
     transparency = torch.exp(-sigma * lengths)
-    behind = torch.cumprod(transparency + TRANSMITTANCE_EPS, dim=-1)
-    full = torch.ones_like(behind[..., :1])
-    reaching = torch.cat([full, behind[..., :-1]], dim=-1)
+    passed = torch.cumprod(transparency + TRANSMITTANCE_EPS, dim=-1)
+    reaching = pad(passed[..., :-1], (1, 0), value=1.0)
     return (1 - transparency) * reaching
 
 
 def midpoints(values: torch.Tensor) -> torch.Tensor:
     """Return the means [..., S - 1] of neighbouring values [..., S]."""
-    return (values[..., 1:] + values[..., :-1]) / 2
+    first = values[..., :-1]
+    second = values[..., 1:]
+    return (second + first) / 2
 
 
 def sample_weights(weights: torch.Tensor) -> torch.Tensor:
@@ -32,7 +39,9 @@ def sample_weights(weights: torch.Tensor) -> torch.Tensor:
     A sum over values at interval midpoints is a sum over samples: each interval gives half its weight to either end.
     """
     half = weights / 2
-    return pad(half, (0, 1)) + pad(half, (1, 0))
+    of_near_end = pad(half, (0, 1))
+    of_far_end = pad(half, (1, 0))
+    return of_near_end + of_far_end
 
 
 def composite_rgb(values: torch.Tensor, total: torch.Tensor, white_background: bool = False) -> torch.Tensor:
@@ -47,12 +56,15 @@ def expected_depth(weights: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
     """Return the mean depth [N, R], clamped to the depths of the whole batch; an empty ray gets the greatest."""
     weighted = weights * midpoints(depths)
     depth = weighted.sum(dim=-1) / weights.sum(dim=-1)
-    depth = torch.nan_to_num(depth, nan=float("inf"))
-    return depth.clamp(min=depths.min(), max=depths.max())
+    depth = torch.nan_to_num(depth, nan=math.inf)
+    nearest = depths.min()
+    farthest = depths.max()
+    return depth.clamp(min=nearest, max=farthest)
 
 
 def opaque_weights(weights: torch.Tensor) -> torch.Tensor:
     """Return interval weights whose last entry also takes what is missing to a sum of 1 (for surface points)."""
     missing = 1 - weights.sum(dim=-1, keepdim=True)
-    last = weights[..., -1:] + missing
-    return torch.cat([weights[..., :-1], last], dim=-1)
+    others = weights.shape[-1] - 1
+    of_last = pad(missing, (others, 0))
+    return weights + of_last

@@ -12,21 +12,25 @@ def camera_rays(camera: torch.Tensor, resolution: int) -> tuple[torch.Tensor, to
     Pixel centres lie at (i + 0.5) / resolution; rays run in row-major pixel order.
     """
     cam2world, intrinsics = split_label(camera)
+    row_x, row_y, _ = intrinsics.unsqueeze(-1).unbind(dim=1)
+    fx, skew, cx = row_x.unbind(dim=1)
+    _, fy, cy = row_y.unbind(dim=1)
     pixels = torch.arange(resolution, dtype=camera.dtype, device=camera.device)
     centres = (pixels + 0.5) / resolution
     u = centres.repeat(resolution)
     v = centres.repeat_interleave(resolution)
-    fx, skew, cx = intrinsics[:, 0, :, None].unbind(dim=1)
-    _, fy, cy = intrinsics[:, 1, :, None].unbind(dim=1)
 
     # In camera axes, at depth 1.
     x = u - cx + cy * skew / fy - skew * v / fy
     x = x / fx
     y = (v - cy) / fy
     y = y.expand_as(x)
-    directions = torch.stack([x, y, torch.ones_like(x)], dim=-1)
+    z = torch.ones_like(x)
+    directions = torch.stack([x, y, z], dim=-1)
 
+    # In the world.
     rotation = cam2world[:, :3, :3]
-    directions = directions @ rotation.transpose(1, 2)
-    origins = cam2world[:, None, :3, 3].expand_as(directions)
+    position = cam2world[:, :3, 3]
+    directions = directions @ rotation.mT
+    origins = position.unsqueeze(1).expand_as(directions)
     return origins, normalize(directions, dim=-1)

@@ -17,7 +17,10 @@ from training.rendering import marching
 from training.rendering.sampling import importance_depths, stratified_depths
 
 # Which two coordinates (u = width, v = height) each plane sees. The reference's third plane repeats its second.
-PLANE_COORDINATES = {"reference": ((0, 1), (0, 2), (2, 0)), "orthogonal": ((0, 1), (0, 2), (1, 2))}
+PLANE_COORDINATES = {
+    "reference": ((0, 1), (0, 2), (2, 0)),
+    "orthogonal": ((0, 1), (0, 2), (1, 2)),
+}
 
 # Mean plane features [..., C] -> raw density [...], colours [..., C].
 Decoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -47,7 +50,8 @@ class _Samples:
 
 def project_to_planes(coordinates: torch.Tensor, axes: str) -> torch.Tensor:
     """Project world points [N, M, 3], scaled to [-1, 1], to coordinates on each plane [N, 3, M, 2]."""
-    return torch.stack([coordinates[..., list(pair)] for pair in PLANE_COORDINATES[axes]], dim=1)
+    projections = [coordinates[..., list(pair)] for pair in PLANE_COORDINATES[axes]]
+    return torch.stack(projections, dim=1)
 
 
 def decode(
@@ -85,18 +89,21 @@ def render(
     field = partial(decode, planes, decoder, config=config)
 
     # Coarse pass: over the whole ray.
-    coarse = _sample(field, origins, directions, _coarse_depths(origins, config, random))
-    passes = [coarse]
-    depths = coarse.depths
+    depths = _coarse_depths(origins, config, random)
+    coarse = _sample(field, origins, directions, depths)
     density = coarse.density
+    passes = [coarse]
     order = None
 
     # Fine pass, where the coarse one found something; then both merged by depth.
     if config.importance_samples > 0:
-        fine = _sample(field, origins, directions, _fine_depths(coarse, config, random))
+        fine_depths = _fine_depths(coarse, config, random)
+        fine = _sample(field, origins, directions, fine_depths)
         passes.append(fine)
-        depths, order = torch.sort(torch.cat([coarse.depths, fine.depths], dim=-1), dim=-1)
-        density = torch.cat([coarse.density, fine.density], dim=-1).gather(-1, order)
+        depths = torch.cat([coarse.depths, fine.depths], dim=-1)
+        depths, order = torch.sort(depths, dim=-1)
+        density = torch.cat([coarse.density, fine.density], dim=-1)
+        density = density.gather(-1, order)
 
     # Composite.
     weights = marching.interval_weights(density, depths)
@@ -122,8 +129,12 @@ def _sample(
     """Evaluate a field, world points [N, M, 3] -> density, colours, at depths [N, R, S] of rays."""
     points = torch.addcmul(origins.unsqueeze(2), depths.unsqueeze(-1), directions.unsqueeze(2))
     density, colours = field(points.flatten(1, 2))
-    samples = depths.shape[1:]
-    return _Samples(depths=depths, density=density.unflatten(1, samples), colours=colours.unflatten(1, samples))
+    rays_and_samples = depths.shape[1:]
+    return _Samples(
+        depths=depths,
+        density=density.unflatten(1, rays_and_samples),
+        colours=colours.unflatten(1, rays_and_samples),
+    )
 
 
 def _weighted_colours(passes: list[_Samples], weights: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
@@ -177,6 +188,7 @@ def _surface_points(
     A ray's points are linear in depth, so the mean point lies at the mean depth.
     """
     opaque = marching.opaque_weights(weights)
-    depth = (opaque * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1, keepdim=True)
+    weighted = opaque * marching.midpoints(depths)
+    depth = weighted.sum(dim=-1, keepdim=True)
     total = opaque.sum(dim=-1, keepdim=True)
     return origins * total + depth * directions

@@ -4,7 +4,7 @@ S samples on each of R rays of N frames; depths are distances along the unit ray
 """
 
 import torch
-from torch.nn.functional import max_pool1d
+from torch.nn.functional import max_pool1d, pad
 
 from training.rendering.marching import midpoints
 
@@ -28,21 +28,24 @@ def stratified_depths(
         jitter: uniform numbers [..., samples] in [0, 1) in units of a step (the last sample can pass `far`).
         disparity: space evenly in inverse depth.
     """
-    low, high = (0.0, 1.0) if disparity else (near, far)
+    low = 0.0 if disparity else near
+    high = 1.0 if disparity else far
     if jitter is None:
         places = torch.linspace(low, high, samples, dtype=torch.float64)
     else:
+        places = torch.linspace(low, high, samples, device=jitter.device, dtype=jitter.dtype)
         step = (high - low) / (samples - 1)
-        even = torch.linspace(low, high, samples, device=jitter.device, dtype=jitter.dtype)
-        places = even + jitter * step
-    if disparity:
-        return 1 / ((1 - places) / near + places / far)
-    return places
+        places = places + jitter * step
+    if not disparity:
+        return places
+    inverse_depths = (1 - places) / near + places / far
+    return 1 / inverse_depths
 
 
 def smooth_weights(weights: torch.Tensor) -> torch.Tensor:
     """Return interval weights [..., S - 1] widened over their neighbours: larger of two, mean of two, plus a floor."""
-    flat = weights.reshape(-1, 1, weights.shape[-1])
+    intervals = weights.shape[-1]
+    flat = weights.reshape(-1, 1, intervals)
     edges = max_pool1d(flat, kernel_size=2, stride=1, padding=1)
     widened = midpoints(edges) + WEIGHT_FLOOR
     return widened.reshape(weights.shape)
@@ -56,17 +59,21 @@ def sample_pdf(bins: torch.Tensor, weights: torch.Tensor, u: torch.Tensor) -> to
     weights = weights + PDF_EPS
     pdf = weights / weights.sum(dim=-1, keepdim=True)
     cdf = torch.cumsum(pdf, dim=-1)
-    zero = torch.zeros_like(cdf[..., :1])
-    cdf = torch.cat([zero, cdf], dim=-1)
+    cdf = pad(cdf, (1, 0))
 
+    # The edges of each sample's bin.
+    last = cdf.shape[-1] - 1
     above = torch.searchsorted(cdf, u.contiguous(), right=True)
     below = (above - 1).clamp(min=0)
-    above = above.clamp(max=cdf.shape[-1] - 1)
+    above = above.clamp(max=last)
     cdf_below = cdf.gather(-1, below)
+    cdf_above = cdf.gather(-1, above)
     bin_below = bins.gather(-1, below)
-    mass = cdf.gather(-1, above) - cdf_below
-    mass = torch.where(mass < PDF_EPS, torch.ones_like(mass), mass)
-    width = bins.gather(-1, above) - bin_below
+    bin_above = bins.gather(-1, above)
+
+    mass = cdf_above - cdf_below
+    mass = mass.masked_fill(mass < PDF_EPS, 1.0)
+    width = bin_above - bin_below
     return bin_below + (u - cdf_below) / mass * width
 
 
@@ -80,6 +87,6 @@ def importance_depths(depths: torch.Tensor, weights: torch.Tensor, u: torch.Tens
         weights: their interval weights [..., S - 1].
         u: [..., K] in [0, 1].
     """
-    inner = smooth_weights(weights)[..., 1:-1]
-    bins = midpoints(depths)[..., :-1]
-    return sample_pdf(bins.contiguous(), inner, u)
+    smooth = smooth_weights(weights)
+    bins = midpoints(depths)
+    return sample_pdf(bins[..., :-1].contiguous(), smooth[..., 1:-1], u)

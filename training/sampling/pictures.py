@@ -45,11 +45,13 @@ def depth_to_rgb(depth: torch.Tensor, near: float, far: float) -> torch.Tensor:
     """Colour depth [N, 1, H, W] in world units as uint8 [N, 3, H, W]: bright up to `near`, dark from `far` on."""
     colours = torch.tensor(DEPTH_COLOURS, dtype=torch.float32, device=depth.device)
     steps = len(DEPTH_COLOURS) - 1
-    nearness = (far - depth[:, 0].float()) / (far - near)
+    distance = far - depth.squeeze(1).float()
+    nearness = distance / (far - near)
     place = nearness.clamp(0, 1) * steps
-    lower = place.floor().clamp(max=steps - 1).long()
+    lower = place.floor().clamp(max=steps - 1)
     fraction = (place - lower).unsqueeze(-1)
-    rgb = torch.lerp(colours[lower], colours[lower + 1], fraction)
+    index = lower.long()
+    rgb = torch.lerp(colours[index], colours[index + 1], fraction)
     levels = rgb.round().to(torch.uint8)
     return levels.permute(0, 3, 1, 2).contiguous()
 
@@ -65,11 +67,12 @@ def normals_from_depth(depth: torch.Tensor, camera: torch.Tensor) -> torch.Tenso
         Unit vectors [N, 3, R, R] in camera axes (x right, y down, z forward) that face the camera, from finite
         differences of the unprojected points: central, one-sided at the border.
     """
+    n, _, height, width = depth.shape
     _, intrinsics = split_label(camera)
     identity = torch.eye(4, dtype=camera.dtype, device=camera.device)
-    at_origin = make_label(identity.expand(len(camera), 4, 4), intrinsics)
-    _, directions = camera_rays(at_origin, depth.shape[-1])
-    rays = directions.unflatten(1, depth.shape[-2:])
+    at_origin = make_label(identity.expand(n, 4, 4), intrinsics)
+    _, directions = camera_rays(at_origin, width)
+    rays = directions.unflatten(1, (height, width))
     points = depth.movedim(1, -1) * rays
     down, right = torch.gradient(points, dim=(1, 2))
     normals = torch.linalg.cross(down, right, dim=-1)
@@ -108,6 +111,7 @@ def image_grid(images: torch.Tensor, columns: int) -> np.ndarray:
     rows = math.ceil(count / columns)
     places = images.new_zeros(rows * columns, channels, height, width)
     places[:count] = images
-    grid = places.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2)  # [rows, H, columns, W, 3]
+    grid = places.unflatten(0, (rows, columns))
+    grid = grid.permute(0, 3, 1, 4, 2)  # [rows, H, columns, W, 3]
     picture = grid.reshape(rows * height, columns * width, channels)
     return picture.cpu().numpy()
