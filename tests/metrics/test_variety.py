@@ -28,7 +28,7 @@ def frozen(G: Generator, monkeypatch) -> None:
 def collapsed(G: Generator, monkeypatch) -> None:
     """The appearance code has no effect."""
     mapping = G.mapping
-    monkeypatch.setattr(G, "mapping", lambda z, *rest: mapping(torch.ones_like(z), *rest))
+    monkeypatch.setattr(G, "mapping", lambda z, *rest, **options: mapping(torch.ones_like(z), *rest, **options))
 
 
 def test_features_are_cielab():
