@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from detectors.weights import checksum
 from dnnlib import cli
 from dnnlib.cache import cache_root
+from dnnlib.files import file_checksum
 from dnnlib.video import require_ffmpeg
 from metrics.evaluation import evaluate
 from metrics.options import EvaluationOptions, EvaluationSubject
@@ -137,7 +137,7 @@ def open_subject(
     if distributed.is_main():
         for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)
-    return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum(network)} {machine.dtype or 'fp32'}")
+    return EvaluationSubject(snapshot=snapshot, checksum=f"{file_checksum(network)} {machine.dtype or 'fp32'}")
 
 
 def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset | None:

@@ -11,6 +11,7 @@ import torch
 from detectors import i3d, random_weights, torchscript, weights
 from detectors.arcface import ArcFace, ArcFaceEmbedder
 from detectors.i3d import I3DEmbedder, InceptionI3D
+from dnnlib.files import file_checksum
 
 # Of random weights, so that signals keep their size through the network.
 I3D_GAIN = 1.7
@@ -63,7 +64,7 @@ def load_i3d_videogpt(*, kind: str, folder: Path | None, device: torch.device | 
         network,
         prepare=i3d.preprocess_cropped,
         name="i3d",
-        checksum=weights.checksum(path),
+        checksum=file_checksum(path),
         device=device,
     )
 
@@ -86,7 +87,7 @@ def load_i3d_stylegan_v(*, kind: str, folder: Path | None, device: torch.device 
         network,
         prepare=i3d.preprocess_stretched,
         name="i3d-stylegan-v",
-        checksum=weights.checksum(path),
+        checksum=file_checksum(path),
         device=device,
     )
 
@@ -105,4 +106,4 @@ def load_arcface(*, kind: str, folder: Path | None, device: torch.device | str) 
     path = weights.locate(weights.ARCFACE, folder)
     state = weights.read_state(weights.ARCFACE, path)
     weights.put_into(network, state, weights.ARCFACE, path)
-    return ArcFaceEmbedder(network, name="arcface", checksum=weights.checksum(path), device=device)
+    return ArcFaceEmbedder(network, name="arcface", checksum=file_checksum(path), device=device)

@@ -5,12 +5,10 @@ its source can be fetched directly, it is downloaded into the cache. The checksu
 published: so that of the file at hand goes into every result, and the network's names and shapes decide what fits.
 """
 
-import contextlib
-import errno
-import hashlib
 import http.client
 import urllib.request
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,26 +18,25 @@ from tqdm import tqdm
 
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, require_file, shown, storage_errors
+from dnnlib.files import PIECE_BYTES, atomic_path, file_checksum, reading, require_file, shown, storage_errors
 from dnnlib.locks import PathLock
 from torch_utils.pickles import reader
-from torch_utils.pickles.machine import InertTensor
+from torch_utils.pickles.reader import non_finite, read_tensors
 
-CHUNK_BYTES = 1 << 20
 TIMEOUT = 30  # seconds that a server may keep silent
 STARTS = (b"PK\x03\x04", b"\x80\x02")  # of files by torch.save: a zip; before torch 1.6, a pickle
-COUNTER = "num_batches_tracked"  # does not take part in inference, and may be missing
+COUNTER = "num_batches_tracked"  # may be missing in a file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """A public file of weights.
 
     Args:
-        network: what it holds.
+        network: the network that they are of.
         file: its name.
         origin: who released it, in plain words.
-        url: where it can be had directly; None: only by hand.
+        url: where it can be downloaded directly; None: only by hand.
         sha256: its checksum; None: not published.
     """
 
@@ -51,51 +48,50 @@ class Source:
 
 
 I3D = Source(
-    "Inception-I3D",
-    "i3d_pretrained_400.pt",
-    "released with VideoGPT (Google Drive id 1mQK8KD8G6UWRa5t87SRMm5PVXtlpneJT) and with PV3D (GitHub release "
+    network="Inception-I3D",
+    file="i3d_pretrained_400.pt",
+    origin="released with VideoGPT (Google Drive id 1mQK8KD8G6UWRa5t87SRMm5PVXtlpneJT) and with PV3D (GitHub release "
     "v1.0.0 of bytedance/pv3d)",
-    "https://github.com/bytedance/pv3d/releases/download/v1.0.0/i3d_pretrained_400.pt",
+    url="https://github.com/bytedance/pv3d/releases/download/v1.0.0/i3d_pretrained_400.pt",
 )
 I3D_STYLEGAN_V = Source(
-    "Inception-I3D",
-    "i3d_torchscript.pt",
-    "released with StyleGAN-V",
-    "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
+    network="Inception-I3D",
+    file="i3d_torchscript.pt",
+    origin="released with StyleGAN-V",
+    url="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
 )
-ARCFACE = Source("ArcFace IR-SE-50", "model_ir_se50.pth", "released with InsightFace_Pytorch (github.com/TreB1eN)")
+ARCFACE = Source(
+    network="ArcFace IR-SE-50",
+    file="model_ir_se50.pth",
+    origin="released with InsightFace_Pytorch (github.com/TreB1eN)",
+)
+
+
+# --- Where a file is --------------------------------------------------------------------------------------------------
 
 
 def cache_folder() -> Path:
-    """Where downloads go, and where files may be put by hand."""
+    """Return where downloads go, and where files may be put by hand."""
     return cache_root() / "detectors"
 
 
 def locate(source: Source, folder: Path | None) -> Path:
-    """The file of a source: in `folder` (`--detectors`), in the cache, or downloaded into the cache.
+    """Return the file of a source: in `folder` (`--detectors`), in the cache, or downloaded into the cache.
 
     Raises:
         UserError: there is no such folder; the file is missing and cannot be fetched; its checksum is another.
     """
     if folder is not None and not folder.is_dir():
         raise UserError(f"--detectors: there is no folder {folder}: give the one that holds {source.file}.")
-    found = [place / source.file for place in (folder, cache_folder()) if place and (place / source.file).is_file()]
-    path = found[0] if found else _fetch(source)
-    if source.sha256 and checksum(path) != source.sha256:
+    places = [cache_folder()] if folder is None else [folder, cache_folder()]
+    files = [place / source.file for place in places]
+    path = next((file for file in files if file.is_file()), None) or _fetch(source)
+    if source.sha256 and file_checksum(path) != source.sha256:
         raise UserError(
             f"{path} is damaged or another file, as its sha256 is not {source.sha256}: replace it by the "
             f"one {source.origin}."
         )
     return path
-
-
-def checksum(path: Path) -> str:
-    """sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _missing(source: Source, reason: str = "") -> UserError:
@@ -107,7 +103,7 @@ def _missing(source: Source, reason: str = "") -> UserError:
 
 
 def _fetch(source: Source) -> Path:
-    """Downloads a file into the cache, one process at a time."""
+    """Download a file into the cache, one process at a time."""
     if source.url is None:
         raise _missing(source)
     path = cache_folder() / source.file
@@ -120,14 +116,14 @@ def _fetch(source: Source) -> Path:
                 try:
                     _download(source.url, temporary, source.file)
                 except EOFError as error:
-                    raise _missing(source, f", and {source.url} cannot be had ({error})") from error
-                if source.sha256 and checksum(temporary) != source.sha256:
+                    raise _missing(source, f", and {source.url} cannot be downloaded ({error})") from error
+                if source.sha256 and file_checksum(temporary) != source.sha256:
                     raise _missing(source, f", and {source.url} is another file by its checksum")
     return path
 
 
 def _download(url: str, path: Path, label: str) -> None:
-    """Writes what comes to `path`. Raises EOFError where nothing comes, or it is cut short, or no file of weights."""
+    """Write a URL's content to `path`. Raises EOFError if nothing comes, or it is cut short, or no file of weights."""
     with path.open("wb") as file:
         for piece in _pieces(url, label):
             if file.tell() == 0 and not piece.startswith(STARTS):
@@ -138,13 +134,13 @@ def _download(url: str, path: Path, label: str) -> None:
 
 
 def _pieces(url: str, label: str) -> Iterator[bytes]:
-    """The content of a URL, with a progress bar."""
+    """Yield the content of a URL under a progress bar."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             length = answer.headers.get("Content-Length")
             total = int(length) if length else None
             with tqdm(total=total, desc=label, unit="B", unit_scale=True, dynamic_ncols=True, leave=False) as bar:
-                while piece := answer.read(CHUNK_BYTES):
+                while piece := answer.read(PIECE_BYTES):
                     yield piece
                     bar.update(len(piece))
                 if total not in (None, bar.n):
@@ -153,63 +149,50 @@ def _pieces(url: str, label: str) -> Iterator[bytes]:
         raise EOFError(str(getattr(error, "reason", None) or error)) from error
 
 
+# --- What is in it ----------------------------------------------------------------------------------------------------
+
+
+def reading_weights(source: Source, path: Path) -> AbstractContextManager[None]:
+    """Raise a UserError for what goes wrong in the block, which reads the file of a source."""
+    require_file(path, "file of weights")
+    problem = f"{path} is damaged, or not the file of {source.network}'s weights"
+    return reading(path, problem, f"replace it by {source.file}, {source.origin}")
+
+
 def read_state(source: Source, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a state dict written by torch.save, read without running code from it. UserError if it is none."""
-    with readable(source, path):
-        state = reader.parse(path)
+    """Read a state dict written by torch.save, without running code from it. UserError if it is none."""
+    with reading_weights(source, path):
+        state = reader.read(path)
         if type(state) is not dict:
             raise TypeError("not a state dict")
-        return read_tensors(state, path)
-
-
-def read_tensors(state: dict[str, InertTensor], path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name, read from a file. They may share storages, but not so as to be larger than the file.
-
-    Raises:
-        one of `reader.FAULTS`: something is no tensor, has no proper name, or the file is damaged.
-    """
-    if not all(type(name) is str and type(value) is InertTensor for name, value in state.items()):
-        raise TypeError("not a state dict")
-    if sum(value.nbytes for value in state.values()) > path.stat().st_size:
-        raise ValueError("tensors that are larger than the file")
-    return {name: value.tensor() for name, value in state.items()}
-
-
-@contextlib.contextmanager
-def readable(source: Source, path: Path) -> Iterator[None]:
-    """What goes wrong while reading `path` becomes a UserError."""
-    require_file(path, "file of weights")
-    try:
-        yield
-    except (OSError, *reader.FAULTS) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek to where a damaged file says
-            raise UserError(f"Cannot read {path} ({error.strerror}): check the file and its permissions.") from error
-        raise UserError(
-            f"{path} is damaged, or not the file of {source.network}'s weights: replace it by "
-            f"{source.file}, {source.origin}."
-        ) from error
+        return read_tensors(state, path.stat().st_size)
 
 
 def put_into(network: nn.Module, state: dict[str, torch.Tensor], source: Source, path: Path) -> None:
-    """Loads a state dict that has exactly the network's names (counters may be missing) and shapes, else UserError.
+    """Load a state dict that has exactly the network's names (counters may be missing) and shapes, else UserError.
 
     Numbers must be floating-point and finite.
     """
     own = network.state_dict()
-    state = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
-    wanted = {name: tensor for name, tensor in own.items() if not name.endswith(COUNTER)}
-    wrong = sorted(wanted.keys() ^ state.keys()) or [name for name in wanted if wanted[name].shape != state[name].shape]
+    state = without_counters(state)
+    wanted = without_counters(own)
+    wrong = sorted(wanted.keys() ^ state.keys())
+    if not wrong:
+        wrong = [name for name in wanted if wanted[name].shape != state[name].shape]
     if wrong:
         raise UserError(
             f"{path} holds the weights of another network than {source.network} (see "
             f"{shown(repr(wrong[0]))}): replace it by {source.file}, {source.origin}."
         )
-    bad = [
-        name for name, tensor in state.items() if not tensor.is_floating_point() or not tensor.float().isfinite().all()
-    ]
-    if bad:
-        raise UserError(
-            f"{path} holds something else than finite numbers (see {bad[0]!r}): replace it by "
-            f"{source.file}, {source.origin}."
-        )
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or non_finite(tensor, torch.float32) != (0, 0):
+            raise UserError(
+                f"{path} holds something else than finite numbers (see {name!r}): replace it by "
+                f"{source.file}, {source.origin}."
+            )
     network.load_state_dict(own | state)
+
+
+def without_counters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a state dict without the counters of BatchNorms, which do not take part in inference."""
+    return {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}

@@ -9,7 +9,10 @@ import re
 import secrets
 import socket
 import stat
+import struct
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +31,22 @@ MAX_JSON_VALUES = 2**20
 TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>[1-9]\d{0,8})-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
 ABANDONED_SECONDS = 24 * 3600  # a writer that lives writes more often
 MAX_SHOWN = 300  # characters of a name or an error of unknown origin in a message
+PIECE_BYTES = 2**20  # read at a time
+# What reading a damaged or hostile file raises, whatever its format.
+FAULTS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RecursionError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 AnyPath = str | os.PathLike
 
@@ -173,6 +192,27 @@ def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = M
 # --- Reading and naming what others wrote -----------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def reading(path: AnyPath, problem: str, remedy: str) -> Iterator[None]:
+    """Raise a UserError for what goes wrong in the block, which reads the file `path`.
+
+    Args:
+        problem: what is wrong with a damaged file, such as "The statistics a.npz are damaged".
+        remedy: what to do about it, such as "have them made again".
+
+    Raises:
+        UserError: "<problem> (<reason>): <remedy>." for one of FAULTS; another sentence where the system refuses.
+    """
+    try:
+        yield
+    except (OSError, *FAULTS) as error:
+        # EINVAL is the answer to a seek to where a damaged file says.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise UserError(f"Cannot read {path} ({error.strerror}): check the file and its permissions.") from error
+        reason = shown(str(error)) or type(error).__name__
+        raise UserError(f"{problem} ({reason}): {remedy}.") from error
+
+
 def read_file(path: AnyPath, what: str, most: int) -> bytes:
     """Read a file's bytes.
 
@@ -190,6 +230,15 @@ def read_at_most(file: IO[bytes], most: int) -> bytes:
     if len(data) > most:
         raise ValueError(f"more than {most} bytes")
     return data
+
+
+def file_checksum(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def require_file(path: AnyPath, what: str) -> Path:

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import require_file
+from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
 from metrics.video_sources import code_spec, folder_frames, to_uint8_pv3d
-from torch_utils.pickles.reader import FAULTS
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.sampling.clips import PAPER_FRAMES, SamplingOptions, frame_times, generate_views
@@ -168,11 +167,11 @@ class FolderViews:
 def _read_geometry(path: Path) -> Geometry:
     """Read geometry.npz; raise UserError unless its arrays are finite and fit together."""
     names = ("depth", "points", "opacity", "cameras")
-    try:
-        content = read_arrays(require_file(path, "file of geometry"))
+    path = require_file(path, "file of geometry")
+    problem = f"{path} is damaged or lacks one of {', '.join(names)}"
+    with reading(path, problem, "write it again"):
+        content = read_arrays(path)
         arrays = {name: content[name].astype(np.float32) for name in names}
-    except (*FAULTS, OSError) as error:
-        raise UserError(f"{path} is unreadable or lacks one of {', '.join(names)} ({error}).") from error
     size = arrays["depth"].shape[1:]
     expected = {
         "depth": (VIEWS, *size),

@@ -16,10 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, write_json
+from dnnlib.files import FAULTS, atomic_path, write_json
 from metrics.arrays import read_arrays
 from torch_utils import distributed
-from torch_utils.pickles.reader import FAULTS
 
 CACHE_VERSION = 1  # another one is never read
 PIECE_VIDEOS = 16

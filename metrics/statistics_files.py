@@ -1,9 +1,8 @@
 """Files of feature statistics: ours, and the reference implementation's, read without running what is in them."""
 
-import errno
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, parse_json, require_file, shown
+from dnnlib.files import atomic_path, parse_json, reading, require_file, shown
 from metrics.arrays import read_arrays
 from metrics.frechet import FeatureMoments
 from torch_utils.pickles import reader
 from torch_utils.pickles.machine import Record
+from torch_utils.pickles.reader import non_finite
 
 FORMAT = "pv3d-feature-statistics"
 VERSION = 1
@@ -47,7 +47,7 @@ def save_statistics(path: str | os.PathLike, statistics: Statistics) -> None:
     """Write an npz file of plain arrays, atomically. Raises UserError: no space, no permission."""
     moments = statistics.moments
     header = {"format": FORMAT, "version": VERSION, "source": asdict(statistics.source)}
-    arrays = {
+    arrays: dict[str, Any] = {
         "header": np.array(json.dumps(header)),
         "num": np.array(moments.num, np.int64),
         "total": moments.total.numpy(),
@@ -72,9 +72,16 @@ def load_statistics(
         UserError: the file is missing, damaged, not ours, of another version, detector, protocol or data set.
     """
     path = require_file(path, "statistics file")
-    arrays = _arrays_of(path)
-    source = _read_source(path, arrays)
-    wanted = Source(detector, checksum, protocol, source.dataset if dataset is None else dataset)
+    problem = f"The statistics {path} are damaged or were cut short"
+    with reading(path, problem, "delete the file and have it made again"):
+        _require_zip(path)
+        arrays = read_arrays(path)
+        source = _read_source(path, arrays)
+        moments = _moments(_number(arrays["num"]), arrays["total"], arrays["outer"])
+        features = _features(arrays["features"], moments) if "features" in arrays else None
+    wanted = replace(source, detector=detector, checksum=checksum, protocol=protocol)
+    if dataset is not None:
+        wanted = replace(wanted, dataset=dataset)
     for field, needed in asdict(wanted).items():
         found = getattr(source, field)
         if found != needed:
@@ -82,17 +89,6 @@ def load_statistics(
                 f"The statistics {path} have the {field} {shown(found)}, but {needed} is needed: give "
                 "another file, or have it made again."
             )
-    try:
-        moments = _moments(_number(arrays["num"]), arrays["total"], arrays["outer"])
-        features = torch.from_numpy(arrays["features"]) if "features" in arrays else None
-        if features is not None and (
-            features.shape != (moments.num, moments.dimension)
-            or not features.is_floating_point()
-            or not torch.isfinite(features).all()
-        ):
-            raise ValueError("features do not fit")
-    except reader.FAULTS as error:
-        raise _damaged(path) from error
     return Statistics(source, moments, features)
 
 
@@ -108,53 +104,43 @@ def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
     path = require_file(path, "statistics file")
     if path.stat().st_size > MAX_PICKLE_BYTES:
         raise UserError(f"{path} is far too large for statistics of features: give another file.")
-    try:
-        return _moments_of_reference(reader.parse(path))
-    except reader.FAULTS as error:
-        raise UserError(
-            f"{path} does not hold statistics of features as the reference implementation writes them "
-            f"({shown(str(error))}): give such a file, or one that this software wrote."
-        ) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    problem = f"{path} does not hold statistics of features as the reference implementation writes them"
+    with reading(path, problem, "give such a file, or one that this software wrote"):
+        return _moments_of_reference(reader.read(path))
 
 
-def _arrays_of(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with open(path, "rb") as file:
-            if file.read(2) != b"PK":
-                raise UserError(f"{path} is no statistics file of this software: give one that it wrote.")
-        return read_arrays(path)
-    except reader.FAULTS as error:
-        raise _damaged(path) from error
-    except OSError as error:
-        raise _damaged(path) if error.errno == errno.EINVAL else _unreadable(path, error) from error
+# --- Our files --------------------------------------------------------------------------------------------------------
+
+
+def _require_zip(path: Path) -> None:
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start != b"PK":
+        raise _not_ours(path)
+
+
+def _not_ours(path: Path) -> UserError:
+    return UserError(f"{path} is no statistics file of this software: give one that it wrote.")
 
 
 def _read_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:
+    """Return what a header says. UserError if there is none of ours, or it is of another version."""
     try:
         header = parse_json(str(arrays["header"]).encode())
         if header["format"] != FORMAT:
             raise ValueError("another format")
         version = header["version"]
+        source = header["source"]
+        if version == VERSION and not all(type(value) is str for value in source.values()):
+            raise ValueError("a source that is no text")
         if version == VERSION:
-            if not all(type(value) is str for value in header["source"].values()):
-                raise ValueError("a source that is no text")
-            return Source(**header["source"])
+            return Source(**source)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no statistics file of this software: give one that it wrote.") from error
+        raise _not_ours(path) from error
     raise UserError(
         f"The statistics {path} have version {shown(repr(version))}, but this code reads version "
         f"{VERSION}: have them made again, or use the release that wrote them."
     )
-
-
-def _damaged(path: Path) -> UserError:
-    return UserError(f"The statistics {path} are damaged or were cut short: delete the file and have it made again.")
-
-
-def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"Cannot read the statistics {path} ({error.strerror}): check the file and its permissions.")
 
 
 def _number(array: np.ndarray) -> int:
@@ -163,38 +149,60 @@ def _number(array: np.ndarray) -> int:
     return int(array)
 
 
+def _features(array: np.ndarray, moments: FeatureMoments) -> torch.Tensor:
+    """Return features [N, D]. ValueError unless they are floating-point, finite and of the moments' shape."""
+    features = torch.from_numpy(array)
+    if features.shape != (moments.num, moments.dimension) or not features.is_floating_point():
+        raise ValueError("features do not fit")
+    if non_finite(features) != (0, 0):
+        raise ValueError("features that are not finite")
+    return features
+
+
+# --- Moments of both --------------------------------------------------------------------------------------------------
+
+
 def _moments(num: int, total: np.ndarray, outer: np.ndarray) -> FeatureMoments:
-    """Moments of sums [D] and [D, D]; ValueError unless they are float64, finite and can belong together."""
-    if total.ndim != 1 or outer.shape != 2 * total.shape or total.dtype != np.float64 or outer.dtype != np.float64:
+    """Return moments of sums [D] and [D, D]. ValueError unless they are float64, finite and can belong together."""
+    if total.ndim != 1 or outer.shape != 2 * total.shape:
         raise ValueError(f"sums of shapes {total.shape} and {outer.shape}")
-    if num < 1 or not (np.isfinite(total).all() and np.isfinite(outer).all()):
-        raise ValueError("numbers that are not finite, or no items")
-    squares, mean = np.diagonal(outer), total / num
-    if not np.allclose(outer, outer.T, rtol=1e-9, atol=1e-9 * np.abs(squares).max()):
-        raise ValueError("outer products that are not symmetric")
-    if (np.sqrt(np.maximum(squares, 0) / num) < np.abs(mean) * (1 - 1e-9)).any() or (squares < 0).any():
-        raise ValueError("negative variances")
+    if total.dtype != np.float64 or outer.dtype != np.float64:
+        raise ValueError("sums of another type than float64")
     moments = FeatureMoments(len(total))
     moments.count.fill_(num)
     moments.total.copy_(torch.from_numpy(total))
     moments.outer.copy_(torch.from_numpy(outer))
+    if num < 1 or non_finite(moments.total) != (0, 0) or non_finite(moments.outer) != (0, 0):
+        raise ValueError("numbers that are not finite, or no items")
+    squares = np.diagonal(outer)
+    tolerance = 1e-9 * np.abs(squares).max()
+    if not np.allclose(outer, outer.T, rtol=1e-9, atol=tolerance):
+        raise ValueError("outer products that are not symmetric")
+    least = np.abs(total / num) * (1 - 1e-9)  # a root mean square is no less than the mean
+    if (squares < 0).any() or (np.sqrt(squares / num) < least).any():
+        raise ValueError("negative variances")
     return moments
+
+
+# --- The reference's files --------------------------------------------------------------------------------------------
 
 
 def _moments_of_reference(content: Any) -> FeatureMoments:
     if type(content) is not dict or not PICKLE_KEYS <= content.keys():
         raise ValueError(f"not a dictionary with {', '.join(sorted(PICKLE_KEYS))}")
-    num, dimension = content["num_items"], content["num_features"]
+    num = content["num_items"]
+    dimension = content["num_features"]
     if type(num) is not int or type(dimension) is not int:
         raise ValueError("counts that are not whole numbers")
-    total, outer = (_array(content[key], key) for key in ("raw_mean", "raw_cov"))
+    total = _array(content["raw_mean"], "raw_mean")
+    outer = _array(content["raw_cov"], "raw_cov")
     if total.shape != (dimension,):
         raise ValueError(f"raw_mean of shape {total.shape}, not ({dimension},)")
     return _moments(num, total, outer)
 
 
 def _array(value: Any, name: str) -> np.ndarray:
-    """The float64 array of a record of numpy's; ValueError and the like if it is none."""
+    """Return the float64 array of a record of numpy's. ValueError and the like if it is none."""
     if type(value) is not Record or value.name not in RECONSTRUCT or type(value.state) is not tuple:
         raise ValueError(f"no array as {name}")
     _, shape, dtype, fortran_order, data = value.state
@@ -205,7 +213,7 @@ def _array(value: Any, name: str) -> np.ndarray:
 
 
 def _dtype(value: Any) -> str:
-    """Of 8-byte floats, little-endian or big-endian."""
+    """Return numpy's name of 8-byte floats, little-endian or big-endian."""
     if type(value) is not Record or value.name != "numpy.dtype" or value.arguments[:1] != ("f8",):
         raise ValueError("numbers of another type than float64")
     order = value.state[1] if type(value.state) is tuple else "<"

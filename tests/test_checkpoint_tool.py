@@ -13,7 +13,7 @@ from tests.helpers import foreign_files, tiny
 from tests.helpers.foreign_files import MARKER
 from torch_utils import checkpoint
 from torch_utils.pickles.machine import Name, Record
-from torch_utils.pickles.report import report, text
+from torch_utils.pickles.report import as_text, report
 from training.checkpoints.safetensors import export_snapshot
 
 
@@ -114,8 +114,8 @@ def test_strange_content_stays_short():
 
 
 def test_long_texts_are_cut():
-    assert text("x" * 500) == "x" * 100 + "... (500 characters)" and text(True) == "True"
-    assert text(-(1 << 10**6)) == "a whole number of 1,000,001 bits"
+    assert as_text("x" * 500) == "x" * 100 + "... (500 characters)" and as_text(True) == "True"
+    assert as_text(-(1 << 10**6)) == "a whole number of 1,000,001 bits"
 
 
 class Call:

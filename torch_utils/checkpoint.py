@@ -1,25 +1,23 @@
-"""Checkpoints: written whole or not at all, read without running code from them.
+"""Checkpoints: written whole or not at all, read without running code from them (`torch_utils.pickles.reader`).
 
-A checkpoint is a `torch.save` file of {format: 'pv3d', kind, version, payload}. The payload holds only plain Python
-values (None, bool, int, float, str; lists, tuples and dicts of them) and tensors, so that `weights_only` can read it
-anywhere.
+A checkpoint is a `torch.save` file of {format: "pv3d", kind, version, payload}. The payload holds only plain Python
+values (None, bool, int, float, str; lists, tuples and dicts of them) and tensors, so that
+`torch.load(path, weights_only=True)` can read it anywhere.
 """
 
-import contextlib
-import errno
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path, require_file, storage_error
+from dnnlib.files import atomic_path, reading, require_file, storage_error
 from torch_utils.pickles import reader
 from torch_utils.pickles.machine import InertTensor, Malformed
-from torch_utils.pickles.report import text
+from torch_utils.pickles.report import as_text
 
 FORMAT = "pv3d"
 VERSION = 1
@@ -29,18 +27,123 @@ MAX_DEPTH = 64  # of containers in containers; ours have 8
 MAX_GROWTH = 8
 
 
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike, kind: str) -> dict[str, Any]:
+    """Read the payload that `save` wrote as this `kind`, with its tensors on the CPU.
+
+    Whatever the file says, nothing in it is run, it costs memory in proportion to its size, and what comes back is a
+    tree of plain values and tensors that lie in memory.
+
+    Raises:
+        UserError: the file is missing, not a checkpoint, damaged, of another kind or of another version.
+    """
+    _require_known(kind)
+    path = require_file(path, "checkpoint")
+    with reading_checkpoint(path):
+        content = reader.read(path)
+        found = unwrap(content, path)
+        if found is None:
+            raise Malformed("it lacks the header of one")
+    found_kind, payload = found
+    require_kind(found_kind, kind, path)
+    return payload
+
+
+def reading_checkpoint(path: Path) -> AbstractContextManager[None]:
+    """Raise a UserError for what goes wrong in the block, which reads a checkpoint and its tensors."""
+    problem = f"The checkpoint {path} is damaged or was cut short, or it is not a checkpoint of this software"
+    return reading(path, problem, "copy it again, or give another file")
+
+
+def unwrap(content: Any, path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Return kind and payload of a checkpoint whose content `reader.read` returned; None if it is not one of ours.
+
+    Raises:
+        UserError: it is of another version. One of `dnnlib.files.FAULTS`: it is damaged.
+    """
+    if type(content) is not dict or content.get("format") != FORMAT or type(content.get("kind")) is not str:
+        return None
+    version = content.get("version")
+    if version != VERSION:
+        raise UserError(
+            f"{path} has checkpoint version {as_text(version)}, but this code reads version {VERSION}: "
+            "use the release that wrote it, or make the checkpoint again."
+        )
+    payload = content.get("payload")
+    if type(payload) is not dict:
+        raise Malformed("it lacks a payload")
+    limit = MAX_GROWTH * path.stat().st_size
+    return content["kind"], _PlainCopy(limit).of(payload)
+
+
+def require_kind(found: str, needed: str, path: Path) -> None:
+    """Raise a UserError unless the checkpoint is of the kind that is needed."""
+    if found != needed:
+        actual = KINDS.get(found, f"of the unknown kind {as_text(found)!r}")
+        raise UserError(f"{path} is {actual}, but {KINDS[needed]} is needed: give the path of such a file.")
+
+
+class _PlainCopy:
+    """A copy of what `reader.read` returned, with tensors in place of inert ones.
+
+    Args:
+        limit: bytes of all texts and tensors together.
+    """
+
+    def __init__(self, limit: int):
+        self.left = limit
+        self.visited: set[int] = set()  # ids of containers
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """Return the copy. Raises Malformed for what `save` does not write, such as a container that comes twice."""
+        kind = type(value)
+        if value is None or kind in (bool, float):
+            return value
+        if kind is int:
+            self.count_bytes(value.bit_length() // 8)
+            return value
+        if kind is str:
+            self.count_bytes(len(value))
+            return value
+        if kind is InertTensor:
+            self.count_bytes(value.nbytes)
+            return value.tensor()
+        if kind not in (dict, list, tuple):
+            raise Malformed("an object")
+        if depth > MAX_DEPTH or id(value) in self.visited:
+            raise Malformed("containers without end")
+        if value:  # there is only one empty tuple
+            self.visited.add(id(value))
+        if kind is not dict:
+            return kind([self.of(item, depth + 1) for item in value])
+        if any(type(key) not in (int, str) for key in value):
+            raise Malformed("an unusual key")
+        return {self.of(key): self.of(item, depth + 1) for key, item in value.items()}
+
+    def count_bytes(self, size: int) -> None:
+        """Count what is copied. Raises Malformed when it is too much."""
+        self.left -= size
+        if self.left < 0:
+            raise Malformed("more than the file can hold")
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
 def save(path: str | os.PathLike, payload: dict[str, Any], kind: str) -> None:
     """Write a checkpoint atomically. Tensors are stored as they are, from any device, without their gradient history.
 
     Args:
         path: the file; its folder is made if need be.
         payload: plain values and tensors under string keys.
-        kind: 'snapshot' or 'state'.
+        kind: "snapshot" or "state".
 
     Raises:
         TypeError: the payload holds something else; the message says where. UserError: no space, no permission.
     """
-    _check_kind(kind)
+    _require_known(kind)
     content = {"format": FORMAT, "kind": kind, "version": VERSION, "payload": _plain(payload, "payload")}
     with atomic_path(path) as temporary:
         try:
@@ -49,132 +152,18 @@ def save(path: str | os.PathLike, payload: dict[str, Any], kind: str) -> None:
                 torch.save(content, file)
         except RuntimeError as error:
             cause = error.__cause__ or error.__context__
-            raise (isinstance(cause, OSError) and storage_error(cause, path)) or error from cause
+            if isinstance(cause, OSError):
+                raise storage_error(cause, path) or error from cause
+            raise
 
 
-def load(path: str | os.PathLike, kind: str, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read the payload that `save` wrote as this `kind`, with its tensors on `map_location`.
-
-    Whatever the file says, nothing in it is run, it costs memory in proportion to its size, and what comes back is a
-    tree of plain values and tensors that lie in memory.
-
-    Raises:
-        UserError: the file is missing, not a checkpoint, damaged, of another kind or of another version.
-    """
-    _check_kind(kind)
-    path = require_file(path, "checkpoint")
-    found, payload = _read(path)
-    if found != kind:
-        actual = KINDS.get(found, f"of the unknown kind {text(found)!r}")
-        raise UserError(f"{path} is {actual}, but {KINDS[kind]} is needed: give the path of such a file.")
-    return _on(payload, torch.device(map_location))
-
-
-def _read(path: Path) -> tuple[str, dict[str, Any]]:
-    """Kind and payload of what `save` wrote, with tensors on the CPU."""
-    with _readable(path):
-        with open(path, "rb") as file:
-            if (start := file.read(2)) != b"PK":
-                raise _not_ours(path) if start else _damaged(path)
-        return _unwrapped(reader.parse(path), path)
-
-
-def _unwrapped(content: Any, path: Path) -> tuple[str, dict[str, Any]]:
-    """Kind and payload, as `_read`, of what is in a file."""
-    if type(content) is not dict or content.get("format") != FORMAT or type(content.get("kind")) is not str:
-        raise _not_ours(path)
-    if content.get("version") != VERSION:
-        raise UserError(
-            f"{path} has checkpoint version {text(content.get('version'))}, but this code reads "
-            f"version {VERSION}: use the release that wrote it, or make the checkpoint again."
-        )
-    if type(content.get("payload")) is not dict:
-        raise _not_ours(path)
-    return content["kind"], _Payload(MAX_GROWTH * path.stat().st_size).plain(content["payload"])
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """What goes wrong while a file is read becomes a UserError."""
-    try:
-        yield
-    except Malformed as error:
-        raise _not_ours(path) from error
-    except reader.FAULTS as error:
-        raise _damaged(path) from error
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # a seek to where a damaged file says
-            raise _damaged(path) from error
-        raise UserError(
-            f"Cannot read the checkpoint {path} ({error.strerror}): check the file and its permissions."
-        ) from error
-
-
-class _Payload:
-    """Turns what `inert_pickle` read into plain values. Raises Malformed for what `save` does not write.
-
-    Args:
-        most: bytes of all texts and tensors together.
-    """
-
-    def __init__(self, most: int):
-        self.left = most
-        self.seen: set[int] = set()
-
-    def plain(self, value: Any, depth: int = 0) -> Any:
-        """The value, which holds no container twice, with tensors in place of inert ones."""
-        kind = type(value)
-        if value is None or kind in (bool, float):
-            return value
-        if kind in (int, str):
-            self.spend(value.bit_length() // 8 if kind is int else len(value))
-            return value
-        if kind is InertTensor:
-            self.spend(value.nbytes)
-            return value.tensor()
-        if kind not in (dict, list, tuple):
-            raise Malformed("an object")
-        if depth > MAX_DEPTH or id(value) in self.seen:
-            raise Malformed("containers without end")
-        if value:  # there is only one empty tuple
-            self.seen.add(id(value))
-        if kind is not dict:
-            return kind([self.plain(item, depth + 1) for item in value])
-        if any(type(key) not in (int, str) for key in value):
-            raise Malformed("an unusual key")
-        return {self.plain(key): self.plain(item, depth + 1) for key, item in value.items()}
-
-    def spend(self, size: int) -> None:
-        """Counts what is made, up to a limit."""
-        self.left -= size
-        if self.left < 0:
-            raise Malformed("more than the file can hold")
-
-
-def _on(value: Any, device: torch.device) -> Any:
-    """Nested containers with their tensors on a device."""
-    if isinstance(value, dict):
-        return {key: _on(item, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_on(item, device) for item in value)
-    return value.to(device) if isinstance(value, torch.Tensor) else value
-
-
-def _check_kind(kind: str) -> None:
+def _require_known(kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"Unknown checkpoint kind {kind!r}: use one of {', '.join(KINDS)}.")
 
 
-def _not_ours(path: Path) -> UserError:
-    return UserError(f"{path} is not a checkpoint of this software, or it is damaged: give a file that train.py wrote.")
-
-
-def _damaged(path: Path) -> UserError:
-    return UserError(f"The checkpoint {path} is damaged or was cut short: copy it again, or use an earlier one.")
-
-
 def _plain(value: Any, where: str) -> Any:
-    """A copy of nested containers with detached CPU tensors; TypeError names the first thing that is not plain."""
+    """Copy nested containers, with detached CPU tensors. TypeError names the first thing that is not plain."""
     kind = type(value)  # exactly: numpy.float64 is a subclass of float, and must not get in
     if value is None or kind in (bool, int, float, str):
         return value
@@ -194,7 +183,7 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, copied if it is a view: torch.save would write all of the storage behind it."""
+    """Return the tensor, copied if it is a view: torch.save would write all of the storage behind it."""
     if tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size():
         return tensor
     return tensor.clone()

@@ -27,7 +27,7 @@ from training.runs.progress import Progress, Status
 
 Batch = dict[str, torch.Tensor]  # frames uint8 [B, 2, 3, R, R], times [B, 2], cameras [B, 2, 25]
 
-# --- Hooks -----------------------------------------------------------------------------------------------------------
+# --- Hooks ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True)
@@ -329,7 +329,8 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """Return the averaged generator as it is now."""
-        return Snapshot(self.networks.G_ema, self.config, self.bank, {"kimg": self.progress.seen / 1000})
+        progress = {"kimg": self.progress.seen / 1000}
+        return Snapshot(G=self.networks.G_ema, config=self.config, camera_bank=self.bank, progress=progress)
 
     def _state(self) -> dict[str, Any]:
         networks = {name: dict(module.state_dict()) for name, module in self.networks.items()}

@@ -9,6 +9,7 @@ from torch import nn
 from detectors import load_arcface, load_i3d_stylegan_v, load_i3d_videogpt, weights
 from detectors.i3d import MIN_FRAMES, PYTORCH_EPS, TENSORFLOW_EPS, InceptionI3D
 from dnnlib.errors import UserError
+from dnnlib.files import file_checksum
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
 
@@ -51,7 +52,7 @@ def same(network: nn.Module, other: nn.Module) -> bool:
 def test_i3d_of_videogpt(folder, i3d):
     detector = load_i3d_videogpt(kind="public", folder=folder, device="cpu")
     assert same(detector.network, i3d)
-    assert detector.name == "i3d" and detector.checksum == weights.checksum(folder / weights.I3D.file)
+    assert detector.name == "i3d" and detector.checksum == file_checksum(folder / weights.I3D.file)
     assert detector.network.Mixed_3b.b0.bn.eps == PYTORCH_EPS and detector.dim == 400
 
 
@@ -67,7 +68,7 @@ def test_i3d_of_stylegan_v(eps, i3d, tmp_path):
 
 def test_arcface(folder, arcface):
     embedder = load_arcface(kind="public", folder=folder, device="cpu")
-    assert embedder.name == "arcface" and embedder.checksum == weights.checksum(folder / weights.ARCFACE.file)
+    assert embedder.name == "arcface" and embedder.checksum == file_checksum(folder / weights.ARCFACE.file)
     assert same(embedder.network, arcface)
 
 

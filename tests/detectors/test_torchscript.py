@@ -13,7 +13,7 @@ from detectors.torchscript import read_script, rename
 from detectors.weights import Source, put_into
 from dnnlib.errors import UserError
 
-SMALL = Source("a small network", "small.pt", "released with these tests")
+SMALL = Source(network="a small network", file="small.pt", origin="released with these tests")
 ORDER = ("first", "second")
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 

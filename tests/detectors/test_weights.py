@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from detectors import weights
-from detectors.weights import I3D, Source, cache_folder, checksum, locate, put_into, read_state
+from detectors.weights import I3D, Source, cache_folder, locate, put_into, read_state
 from dnnlib.errors import UserError
+from dnnlib.files import file_checksum
 
-SMALL = Source("a small network", "small.pt", "released with these tests")
+SMALL = Source(network="a small network", file="small.pt", origin="released with these tests")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_files_are_looked_for_in_the_folder_then_in_the_cache(tmp_path, cache):
     assert locate(SMALL, None) == locate(SMALL, folder) == in_cache
     in_folder = put(folder, {})
     assert locate(SMALL, folder) == in_folder
-    assert checksum(in_folder) == checksum(in_cache) and len(checksum(in_cache)) == 64
+    assert file_checksum(in_folder) == file_checksum(in_cache) and len(file_checksum(in_cache)) == 64
 
 
 def test_a_missing_file_is_told_in_one_sentence(tmp_path, cache):
@@ -60,14 +61,14 @@ def test_a_missing_file_is_told_in_one_sentence(tmp_path, cache):
 
 def test_a_file_of_another_checksum_is_refused(cache):
     path = put(cache, {})
-    assert locate(replace(SMALL, sha256=checksum(path)), None) == path
+    assert locate(replace(SMALL, sha256=file_checksum(path)), None) == path
     with pytest.raises(UserError, match="its sha256 is not abc"):
         locate(replace(SMALL, sha256="abc"), None)
 
 
 def test_downloads_go_into_the_cache(tmp_path, cache):
     published = put(tmp_path / "server", {"a": torch.ones(3)})
-    source = replace(SMALL, url=published.as_uri(), sha256=checksum(published))
+    source = replace(SMALL, url=published.as_uri(), sha256=file_checksum(published))
     path = locate(source, None)
     assert path.parent == cache and path.read_bytes() == published.read_bytes()
     published.unlink()
@@ -82,7 +83,7 @@ def test_downloads_that_fail_leave_nothing(content, reason, tmp_path, cache):
     published = tmp_path / "page"
     if content is not None:
         published.write_bytes(content)
-    with pytest.raises(UserError, match=f"cannot be had.*{reason}.*get small.pt, released with these tests"):
+    with pytest.raises(UserError, match=f"cannot be downloaded.*{reason}.*get small.pt, released with these tests"):
         locate(replace(SMALL, url=published.as_uri()), None)
     assert not list(cache.glob("*.pt"))
 

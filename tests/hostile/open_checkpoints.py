@@ -60,7 +60,7 @@ OPTIONS = [
     "--device=cpu",
     "--kimg=0.002",
 ]
-SMALL = weights.Source("a small network", "small.pt", "released with these tests")
+SMALL = weights.Source(network="a small network", file="small.pt", origin="released with these tests")
 
 
 class Place:

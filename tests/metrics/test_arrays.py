@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from dnnlib.files import FAULTS
 from metrics.arrays import MAX_BYTES, read_arrays
-from torch_utils.pickles.reader import FAULTS
 
 ARRAYS = {
     "a": np.arange(6.0).reshape(2, 3),

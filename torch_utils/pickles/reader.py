@@ -1,227 +1,249 @@
-"""Reads other software's checkpoints without running anything in them: any pickle becomes inert records and tensors.
+"""Reads pickles and files of torch.save without running anything in them, within bounds: any becomes inert records.
 
-Three containers are known: files of torch.save (a zip, and the older sequence of pickles), and plain pickles, in which
-every storage is itself a file of torch.save. Tensors are read when they are asked for; whatever a file says, it costs
-time and memory in proportion to its size.
+Three containers are known: files of torch.save (a zip; before torch 1.6, a sequence of pickles), and plain pickles, in
+which every storage is itself a file of torch.save. Tensors are read when they are asked for. Whatever a file says, it
+costs time and memory in proportion to its size.
+
+Why `torch.load(weights_only=True)`, which runs nothing either, is not enough for files of unknown origin:
+
+* Plain pickles, as EG3D writes its networks, it refuses; ours and PV3D's checkpoints it reads.
+* A compressed member of the zip it unpacks, 1 MB to 1 GB in 15 seconds; torch.save compresses none, so none may be.
+* Members that lie in one another it reads as often as they are named; here they fit into the file side by side.
+* An old file's storages it allocates in the size that the file names; here that is compared with the file's.
+* A `bytearray` of any length it makes on request; here no call is made, and literals lie in the file.
+* Tensors larger than their storage (stride 0) it passes on, and the next operation fills them; here none is larger.
+* Instructions, and copies of dictionaries, it runs without end; here there is a limited number.
 """
 
-import contextlib
-import errno
 import io
 import mmap
-import os
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dnnlib.errors import UserError
-from dnnlib.files import require_file
-from torch_utils.pickles.machine import Machine, Malformed, Name, Storage, is_whole, refuse
-from torch_utils.pickles.report import text
+from dnnlib.files import shown
+from torch_utils.pickles.dtypes import BY_STORAGE
+from torch_utils.pickles.machine import InertTensor, Machine, Malformed, Name, Storage, is_size, no_storage
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle in a file of torch.save before 1.6
 LEGACY_PROTOCOL = 1001
-DTYPES = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexFloatStorage": torch.complex64,
-    "ComplexDoubleStorage": torch.complex128,
-    "storage.UntypedStorage": torch.uint8,
-}
-# What reading a damaged or hostile file raises.
-FAULTS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    RecursionError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+PIECE = 2**20  # numbers of a tensor that are looked at together
 
 
-def read(path: str | os.PathLike) -> Any:
-    """What a file of torch.save or a pickle holds: plain values, containers, `Record`, `Name`, `InertTensor`.
+def read(path: Path) -> Any:
+    """Return what a file of torch.save or a pickle holds: plain values, containers, `Record`, `Name`, `InertTensor`.
 
     Sets become lists; keys of dictionaries that are no plain values become records.
 
     Raises:
-        UserError: the file is missing, cannot be read, is damaged, or is none of these.
+        one of `dnnlib.files.FAULTS`: the file is damaged, or is neither. OSError: it cannot be read.
     """
-    path = require_file(path, "checkpoint")
-    with readable(path):
-        return parse(path)
-
-
-def parse(path: Path) -> Any:
-    """As `read`, of an existing file. Raises one of FAULTS or OSError in place of UserError."""
     with open(path, "rb") as file:
-        if file.read(2) == b"PK":
+        start = file.read(2)
+        if start == b"":
+            raise EOFError("the file is empty")
+        if start == b"PK":
             return _read_zip(path)
-        size = os.fstat(file.fileno()).st_size
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else io.BytesIO()
-        return _read_pickles(data, size)
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return _read_pickles(data, len(data))
 
 
-@contextlib.contextmanager
-def readable(path: str | os.PathLike) -> Iterator[None]:
-    """What goes wrong while a file or the tensors in it are read becomes a UserError."""
-    try:
-        yield
-    except FAULTS as error:
-        raise unreadable(path, error) from error
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # a seek to where a damaged file says
-            raise unreadable(path, error) from error
-        raise UserError(f"Cannot read {path} ({error.strerror}): check the file and its permissions.") from error
-
-
-def unreadable(path: str | os.PathLike, error: Exception) -> UserError:
-    """One sentence about a file whose pickle or tensors raised one of FAULTS."""
-    reason = text(str(error)) or type(error).__name__
-    return UserError(
-        f"{path} is no checkpoint that can be read, or it is damaged ({reason}): copy it again, or give another file."
-    )
+# --- Zips -------------------------------------------------------------------------------------------------------------
 
 
 def _read_zip(path: Path) -> Any:
     archive = zipfile.ZipFile(path)  # stays open for as long as a tensor wants it
-    members = index(archive)
+    size = path.stat().st_size
+    members = members_by_name(archive, size)
     root = root_of(members)
-    order = members.get(f"{root}byteorder")
-    if order is not None and stored(archive, order) != b"little":
+    byteorder = f"{root}byteorder"
+    if byteorder in members and _stored(archive, members[byteorder]) != b"little":
         raise Malformed("numbers in another byte order")
-    storages = _Storages(path.stat().st_size)
+    storages = _Storages(size)
 
-    def resolve(pid: Any) -> Storage:
-        dtype, key, count = _storage_id(pid)
+    def persistent_load(reference: Any) -> Storage:
+        dtype, key, count = _storage_reference(reference)
         info = members[f"{root}data/{key}"]
-        return storages.get(key, dtype, count, lambda: stored(archive, info), info.file_size)
+        described = Storage(dtype, count, lambda: _stored(archive, info))
+        return storages.get(key, described, info.file_size)
 
-    return Machine(resolve).run(io.BytesIO(stored(archive, members[f"{root}data.pkl"])))
+    content = _stored(archive, members[f"{root}data.pkl"])
+    machine = Machine(persistent_load)
+    return machine.run(io.BytesIO(content))
 
 
-def index(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Members of a zip by name. Raises Malformed for what torch.save and numpy never write.
+def members_by_name(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of a zip file of `size` bytes. Raises Malformed for what torch.save and numpy never write.
 
     That is a name that comes twice, of which programs take one or the other, or that leads out of the archive; or
     members that are together larger than the file.
     """
-    members = {info.filename: info for info in archive.infolist()}
-    if len(members) != len(archive.infolist()):
+    found = archive.infolist()
+    members = {info.filename: info for info in found}
+    if len(members) != len(found):
         raise Malformed("two members of one name")
-    if any(name.startswith("/") or ".." in name.split("/") for name in members):
-        raise Malformed("a member outside of the archive")
-    if sum(info.compress_size for info in members.values()) > os.path.getsize(archive.filename):
+    for name in members:
+        folders = name.split("/")
+        if folders[0] == "" or ".." in folders:
+            raise Malformed("a member outside of the archive")
+    packed = sum(info.compress_size for info in found)
+    if packed > size:
         raise Malformed("members that lie in one another")
     return members
 
 
 def root_of(members: dict[str, zipfile.ZipInfo]) -> str:
-    """What the names of all members of a file of torch.save begin with. Raises Malformed: it is none."""
-    name = next((name for name in members if name == "data.pkl" or name.endswith("/data.pkl")), None)
-    if name is None:
-        raise Malformed("no file of torch.save")
-    return name.removesuffix("data.pkl")
+    """Return what the names of all members of a file of torch.save begin with. Raises Malformed: it is none."""
+    for name in members:
+        if name == "data.pkl" or name.endswith("/data.pkl"):
+            return name.removesuffix("data.pkl")
+    raise Malformed("no file of torch.save")
 
 
-def stored(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """The content of a member, of which torch.save compresses none, its checksum compared."""
-    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
-        raise Malformed(f"{text(info.filename)} is compressed or encrypted")
+def _stored(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return the content of a member, of which torch.save compresses none, its checksum compared."""
+    encrypted = info.flag_bits & 1
+    if info.compress_type != zipfile.ZIP_STORED or encrypted or info.file_size != info.compress_size:
+        raise Malformed(f"{shown(info.filename)} is compressed or encrypted")
     return archive.read(info)
 
 
+# --- Storages ---------------------------------------------------------------------------------------------------------
+
+
 class _Storages:
-    """The storages of one file by key: together no larger than the file."""
+    """The storages of one file of `size` bytes by key: together no larger than the file."""
 
     def __init__(self, size: int):
-        self.left, self.known = size, {}
+        self.left = size
+        self.known: dict[str, Storage] = {}
 
-    def get(self, key: str, dtype: torch.dtype, count: int, read: Callable[[], bytes], size: int) -> Storage:
-        """The storage of that key, made if it is not known yet; `size` in bytes."""
+    def get(self, key: str, described: Storage, size: int) -> Storage:
+        """Return the storage of that key, which is the one `described`, of `size` bytes, the first time."""
         if key not in self.known:
-            self.left -= size
-            if size != count * dtype.itemsize or self.left < 0:
+            count = described.count
+            if size != count * described.dtype.itemsize:
                 raise Malformed(f"a storage of {count} numbers where there are {size} bytes")
-            self.known[key] = Storage(dtype, count, read)
-        if (self.known[key].dtype, self.known[key].count) != (dtype, count):
+            self.left -= size
+            if self.left < 0:
+                raise Malformed("storages that are together larger than the file")
+            self.known[key] = described
+        known = self.known[key]
+        if known.dtype != described.dtype or known.count != described.count:
             raise Malformed(f"two descriptions of the storage {key}")
-        return self.known[key]
+        return known
 
 
-def _storage_id(pid: Any) -> tuple[torch.dtype, str, int]:
-    """Type, key and count of ('storage', type, key, place, count) with, in older files, None behind."""
-    if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage" or pid[5:] not in ((), (None,)):
+def _storage_reference(reference: Any) -> tuple[torch.dtype, str, int]:
+    """Return type, key and count of ('storage', type, key, place, count) with, in older files, None behind."""
+    if type(reference) is not tuple or len(reference) not in (5, 6):
         raise Malformed("an unknown reference")
-    _, kind, key, _, count = pid[:5]
-    dtype = DTYPES.get(kind.text.removeprefix("torch.")) if type(kind) is Name else None
-    if dtype is None or type(key) is not str or not is_whole(count):
+    word, kind, key, _, count, *view = reference
+    if word != "storage" or view not in ([], [None]):
+        raise Malformed("an unknown reference")
+    dtype = BY_STORAGE.get(kind.text) if type(kind) is Name else None
+    if dtype is None or type(key) is not str or not is_size(count):
         raise Malformed("a storage of unknown type, name or size")
     return dtype, key, count
 
 
+# --- Pickles ----------------------------------------------------------------------------------------------------------
+
+
 def _read_pickles(data: Any, size: int, nested: bool = False) -> Any:
-    """A plain pickle, or the sequence of pickles that torch.save once wrote; `data` as a file of `size` bytes.
+    """Read a plain pickle, or the sequence of pickles that torch.save once wrote; `data` is a file of `size` bytes.
 
     A plain pickle may hold storages as files of that kind, together no larger than itself; in these (`nested`) there
     are no further ones.
     """
     left = size
 
-    def unpack(inner: bytes) -> Any:
+    def load_from_bytes(inner: bytes) -> Storage:
         nonlocal left
-        left -= len(inner)
+        size = len(inner)
+        left -= size
         if left < 0:
             raise Malformed("storages that are larger than the file")
-        storage = _read_pickles(io.BytesIO(inner), len(inner), nested=True)
+        storage = _read_pickles(io.BytesIO(inner), size, nested=True)
         if type(storage) is not Storage:
             raise Malformed("something else in place of a storage")
         return storage
 
-    first = Machine(unpack=refuse if nested else unpack).run(data)
-    return _read_legacy(data, size) if type(first) is int and first == LEGACY_MAGIC else first
+    machine = Machine(load_from_bytes=no_storage if nested else load_from_bytes)
+    first = machine.run(data)
+    if type(first) is int and first == LEGACY_MAGIC:
+        return _read_legacy(data, size)
+    return first
 
 
 def _read_legacy(data: Any, size: int) -> Any:
-    """The rest of a file behind its magic number: a protocol, facts on the system, content, keys, the storages."""
-    system = [Machine().run(data) for _ in range(2)]
-    if system[0] != LEGACY_PROTOCOL or type(system[1]) is not dict or system[1].get("little_endian") is not True:
-        raise Malformed("an unknown version of torch.save, or another byte order")
-    described: dict[str, tuple[torch.dtype, int]] = {}
+    """Read the rest of a file behind its magic number: protocol, facts on the system, content, keys, storages."""
+    protocol = Machine().run(data)
+    system = Machine().run(data)
+    if protocol != LEGACY_PROTOCOL:
+        raise Malformed("an unknown version of torch.save")
+    if type(system) is not dict or system.get("little_endian") is not True:
+        raise Malformed("numbers in another byte order")
     found: dict[str, bytes] = {}
     storages = _Storages(size)
 
-    def resolve(pid: Any) -> Storage:
-        dtype, key, count = _storage_id(pid)
-        described[key] = dtype, count
-        return storages.get(key, dtype, count, lambda: found[key], count * dtype.itemsize)
+    def persistent_load(reference: Any) -> Storage:
+        dtype, key, count = _storage_reference(reference)
+        described = Storage(dtype, count, lambda: found[key])
+        return storages.get(key, described, count * dtype.itemsize)
 
-    content = Machine(resolve).run(data)
+    content = Machine(persistent_load).run(data)
     keys = Machine().run(data)
-    if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(described):
+    if type(keys) is not list or len(keys) != len(storages.known):
         raise Malformed("other storages than are described")
     for key in keys:
-        dtype, count = described[key]
-        if int.from_bytes(data.read(8), "little") != count:
-            raise Malformed(f"another size of the storage {key} than is described")
-        found[key] = data.read(count * dtype.itemsize)
+        storage = storages.known[key]
+        count = int.from_bytes(data.read(8), "little")
+        if count != storage.count or key in found:
+            raise Malformed("another size of a storage than is described")
+        size = count * storage.dtype.itemsize
+        found[key] = data.read(size)
     return content
+
+
+# --- Tensors ----------------------------------------------------------------------------------------------------------
+
+
+def read_tensors(state: dict[Any, Any], size: int) -> dict[str, torch.Tensor]:
+    """Read tensors by name from a file of `size` bytes. They may share storages, but not so as to be larger than it.
+
+    Raises:
+        one of `dnnlib.files.FAULTS`: something is no tensor, has no proper name, or the file is damaged.
+    """
+    for name, value in state.items():
+        if type(name) is not str or type(value) is not InertTensor:
+            raise TypeError("not a state dict")
+        size -= value.nbytes
+        if size < 0:
+            raise ValueError("tensors that are larger than the file")
+    return {name: value.tensor() for name, value in state.items()}
+
+
+def non_finite(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> tuple[int, int]:
+    """Count NaNs and infinities piece by piece: a mask, or a copy in another type, would take as much memory again.
+
+    Args:
+        dtype: count those that there are in numbers of this type; None: in the tensor's own.
+    """
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return 0, 0
+    if dtype is None and tensor.element_size() == 1:
+        dtype = torch.float32  # 8-bit floats know few operations
+    # Axes in the order in which they lie in memory, so that no copy is made to see the tensor as a row of numbers.
+    axes = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+    row = tensor.detach().permute(axes).reshape(-1)
+    nan = 0
+    infinite = 0
+    for piece in row.split(PIECE):
+        numbers = piece.to(dtype or piece.dtype)
+        if not numbers.isfinite().all():
+            nan += int(numbers.isnan().sum())
+            infinite += int(numbers.isinf().sum())
+    return nan, infinite

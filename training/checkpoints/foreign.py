@@ -1,16 +1,15 @@
-"""Checkpoints of the official PV3D and of EG3D, read as inert records, as the payload of a snapshot.
+"""Checkpoints of the official PV3D and of EG3D, read as inert records, as snapshots.
 
 PV3D: a torch file {model: weights of generator.*, generator_ema.*, img_discriminator.*, vid_discriminator.*}.
 EG3D: a pickle {G, D, G_ema} of persistent-class records, of which the state is read and the source text is not.
 
-Our networks have the names of both. The configuration comes from the weights' shapes and, for what shapes do not tell,
+Our networks have the names of both. The configuration comes from the weights' shapes and, for what shapes do not say,
 from an EG3D record's keyword arguments. EG3D has no motion: its generator gets motion layers with the learned weight 0,
 which leave every frame as EG3D renders it, and its raw image, the first three features, becomes a fixed to-RGB layer.
 """
 
 import math
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +18,31 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import shown
 from torch_utils.ops.upfirdn2d import setup_filter
-from torch_utils.pickles import reader
-from torch_utils.pickles.machine import InertTensor, Record
+from torch_utils.pickles.machine import InertTensor, Malformed, Record
+from torch_utils.pickles.reader import non_finite, read_tensors
+from torch_utils.pickles.report import as_text, uncalled
 from training.cameras import frontal_label
 from training.checkpoints.foreign_config import (
     Unfit,
     dictionary,
     discriminator_config,
     eg3d_options,
+    eg3d_rendering,
     generator_config,
     validated,
 )
 from training.checkpoints.shapes import Shapes, network_shapes
-from training.checkpoints.snapshots import MOTION, StoredSnapshot, with_fresh_motion
+from training.checkpoints.snapshots import MOTION, StoredSnapshot, Weights, with_fresh_motion
 from training.config import Config, GeneratorConfig, RenderingConfig
 from training.networks.generator import Generator
 from training.networks.layers import RESAMPLE_TAPS
 
+PV3D = "PV3D"
+EG3D = "EG3D"
 PV3D_NAMES = {"generator": "G", "generator_ema": "G_ema", "img_discriminator": "D_img", "vid_discriminator": "D_vid"}
-EG3D_NAMES = {"G": "G", "G_ema": "G_ema", "D": "D_img"}
+EG3D_GENERATORS = ("G", "G_ema")
 WRAPPER = "module."  # what DistributedDataParallel puts in front of names
-PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
+PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"  # EG3D's classes, which bring their source text
 PARAMETERS = ("weight", "bias", "const", "noise_strength")  # all others are buffers
 FILTER = "resample_filter"
 TO_RAW = "to_img_raw."
@@ -50,229 +53,189 @@ MAX_DEPTH = 32  # of modules inside modules
 BANK_YAW = 0.3  # radians to both sides that the cameras of a foreign checkpoint spread over
 BANK_CLIPS, BANK_FRAMES = 15, 16
 
-Weights = dict[str, torch.Tensor]
+
+def origin_of(content: Any) -> str:
+    """Return whose checkpoint this is the content of, PV3D or EG3D. Raises Malformed if it is of neither."""
+    if type(content) is dict:
+        if type(content.get("G_ema")) is Record:
+            return EG3D
+        model = content.get("model")
+        values = model.values() if type(model) is dict else []
+        if any(type(value) is InertTensor for value in values):
+            return PV3D
+    raise Malformed("it lacks the header of one, and is of neither PV3D nor EG3D")
 
 
-@dataclass(frozen=True)
-class ForeignCheckpoint:
-    """What is in a checkpoint of other software, for our networks."""
+def as_snapshot(content: dict[str, Any], origin: str, path: Path) -> StoredSnapshot:
+    """Return a foreign checkpoint as a snapshot with float32 weights. The cameras are made up: still, near the front.
 
-    origin: str  # "PV3D" or "EG3D"
-    config: Config
-    weights: dict[str, Weights]  # of those of G, G_ema, D_img, D_vid that it holds
-    missing: tuple[str, ...]  # entries of G that it lacks, made up to leave the frames unchanged
-    left_out: str = ""  # why a discriminator that it holds is not among the weights
-
-    @property
-    def static(self) -> bool:
-        """Whether the generator knows no motion."""
-        return self.origin == "EG3D"
-
-    def snapshot(self, path: Path) -> StoredSnapshot:
-        """The same as a snapshot. The cameras are made up: still, near the front."""
-        yaws = torch.linspace(-BANK_YAW, BANK_YAW, BANK_CLIPS)
-        bank = frontal_label(yaws).unsqueeze(1).repeat(1, BANK_FRAMES, 1)
-        left_out = (
-            f"The discriminator in {path} is left out, and training would begin with a fresh one ({self.left_out})."
-        )
-        return StoredSnapshot(
-            path=path,
-            config=self.config,
-            weights=self.weights,
-            camera_bank=bank,
-            progress={"kimg": 0.0},
-            static=self.static,
-            notes=(left_out,) if self.left_out else (),
-        )
-
-
-def read_foreign(path: str | os.PathLike) -> ForeignCheckpoint | None:
-    """Reads a checkpoint of the official PV3D or of EG3D; None for any other file, also a missing or damaged zip.
-
-    Nothing in the file is run. All tensors become float32.
+    Args:
+        content: of the file, as `reader.read` returned it.
+        origin: as of `origin_of`.
 
     Raises:
-        UserError: the file is a damaged pickle, or such a checkpoint but damaged, or of networks other than ours.
+        UserError: its networks are other than ours. One of `dnnlib.files.FAULTS`: the file is damaged.
     """
-    path = Path(path)
-    start = _start(path)
-    if start not in (b"P", b"\x80"):
-        return None
     try:
-        content = reader.read(path)
-    except UserError:
-        if start == b"P":
-            return None
-        raise
-    origin, networks = _networks(content)
-    if not networks:
-        return None
-    try:
-        return _convert(origin, networks, path)
+        if origin == PV3D:
+            return _pv3d_snapshot(content, path)
+        return _eg3d_snapshot(content, path)
     except Unfit as error:
         raise UserError(
             f"The {origin} checkpoint {path} does not fit: {error}; give a checkpoint of the published networks."
         ) from error
-    except reader.FAULTS as error:
-        raise reader.unreadable(path, error) from error
 
 
-def origin(content: Any) -> str | None:
-    """Whose the content of a pickle or torch file is, if it is other software's that we know."""
-    if type(content) is not dict:
-        return None
-    if type(content.get("G_ema")) is Record:
-        return "EG3D pickle"
-    model = content.get("model")
-    if type(model) is dict and any(type(value) is InertTensor for value in model.values()):
-        return "PV3D checkpoint"
-    return None
+def _snapshot(path: Path, config: Config, weights: dict[str, Weights], **details: Any) -> StoredSnapshot:
+    yaws = torch.linspace(-BANK_YAW, BANK_YAW, BANK_CLIPS)
+    bank = frontal_label(yaws).unsqueeze(1).repeat(1, BANK_FRAMES, 1)
+    return StoredSnapshot(
+        path=path, config=config, weights=weights, camera_bank=bank, progress={"kimg": 0.0}, **details
+    )
 
 
-def _start(path: Path) -> bytes:
-    """The first byte of a file; none if it cannot be read, or is a pipe, which might never have any."""
-    try:
-        if not path.is_file():
-            return b""
-        with open(path, "rb") as file:
-            return file.read(1)
-    except OSError:
-        return b""
+# --- PV3D -------------------------------------------------------------------------------------------------------------
 
 
-def _networks(content: Any) -> tuple[str, dict[str, Any]]:
-    """Where a checkpoint comes from, and its networks by our names: flat weights (PV3D) or records (EG3D)."""
-    if type(content) is not dict:
-        return "", {}
-    if type(model := content.get("model")) is dict:
-        parts: dict[str, Any] = {}
-        for key, value in model.items():
-            prefix, _, name = key.removeprefix(WRAPPER).partition(".") if type(key) is str else ("", "", "")
-            if prefix in PV3D_NAMES:
-                parts.setdefault(PV3D_NAMES[prefix], {})[name.removeprefix(WRAPPER)] = value
-        return "PV3D", parts
-    if _state(content.get("G_ema")) is not None:
-        return "EG3D", {ours: content[name] for name, ours in EG3D_NAMES.items() if content.get(name) is not None}
-    return "", {}
-
-
-def _convert(origin: str, networks: dict[str, Any], path: Path) -> ForeignCheckpoint:
+def _pv3d_snapshot(content: dict[str, Any], path: Path) -> StoredSnapshot:
+    networks: dict[str, dict[str, Any]] = {}
+    for key, value in content["model"].items():
+        if type(key) is not str:
+            continue
+        prefix, _, name = key.removeprefix(WRAPPER).partition(".")
+        if prefix in PV3D_NAMES:
+            network = networks.setdefault(PV3D_NAMES[prefix], {})
+            network[name.removeprefix(WRAPPER)] = value
     if "G_ema" not in networks:
         raise Unfit("it has no averaged generator")
-    if origin == "PV3D":
-        found = {name: _inside(_inert(part), path) for name, part in networks.items()}
-        config = _config(found, RenderingConfig(), origin)
-        return ForeignCheckpoint(origin, config, _fitted(found, config), ())
-    found = {name: _inside(_collect(part), path) for name, part in networks.items() if name != "D_img"}
-    rendering, options = eg3d_options(_state(networks["G_ema"]))
-    config = _config(found, rendering, origin, not options.get("c_gen_conditioning_zero", False))
-    fitted = _fitted(found, config, (MOTION, TO_RAW))
-    added = _static_parts(config.generator)
-    weights = {name: _folded(part, options) | added for name, part in fitted.items()}
-    try:
-        config, judge = _eg3d_discriminator(networks, config, path)
-    except Unfit as error:  # sampling does without, and training starts with a fresh one
-        return ForeignCheckpoint(origin, config, weights, tuple(added), str(error))
-    return ForeignCheckpoint(origin, config, weights | judge, tuple(added))
-
-
-def _config(
-    found: dict[str, dict[str, InertTensor]], rendering: RenderingConfig, origin: str, conditioning: bool = True
-) -> Config:
-    shapes = {name: value.shape for name, value in found["G_ema"].items()}
-    generator = replace(generator_config(shapes, rendering, origin), camera_conditioning=conditioning)
-    return validated(Config(generator=generator, discriminator=discriminator_config(found)))
-
-
-def _eg3d_discriminator(networks: dict[str, Any], config: Config, path: Path) -> tuple[Config, dict[str, Weights]]:
-    """The configuration and the weights with those of EG3D's discriminator, if it has one."""
-    if "D_img" not in networks:
-        return config, {}
-    found = {"D_img": _inside(_collect(networks["D_img"]), path)}
-    config = validated(replace(config, discriminator=discriminator_config(found)))
-    return config, _fitted(found, config)
-
-
-def _fitted(
-    found: dict[str, dict[str, InertTensor]], config: Config, lacks: tuple[str, ...] = ()
-) -> dict[str, Weights]:
+    found = {name: _read(entries, path) for name, entries in networks.items()}
+    shapes = {name: _shapes(weights) for name, weights in found.items()}
+    generator = generator_config(shapes["G_ema"], RenderingConfig(), static=False)
+    config = validated(Config(generator=generator, discriminator=discriminator_config(shapes)))
     own = network_shapes(config, found)
-    return {name: _fit(_floats(part), own[name], name, lacks) for name, part in found.items()}
+    weights: dict[str, Weights] = {}
+    for name, part in found.items():
+        weights[name] = _fitting(part, own[name], name)
+    return _snapshot(path, config, weights)
 
 
-def _inside(part: dict[str, InertTensor], path: Path) -> dict[str, InertTensor]:
-    """The same tensors, which may share storages, but not so as to be larger than the file."""
-    if sum(value.nbytes for value in part.values()) > path.stat().st_size:
-        raise Unfit("its tensors are larger than the file")
-    return part
+# --- EG3D -------------------------------------------------------------------------------------------------------------
 
 
-def _inert(part: dict[str, Any]) -> dict[str, InertTensor]:
-    for name, value in part.items():
-        if type(value) is not InertTensor:
-            raise Unfit(f"its entry {shown(str(name))} is no tensor")
-    return part
+def _eg3d_snapshot(content: dict[str, Any], path: Path) -> StoredSnapshot:
+    found: dict[str, Weights] = {}
+    for name in EG3D_GENERATORS:
+        if content.get(name) is not None:
+            entries = _collect(content[name])
+            found[name] = _read(entries, path)
+    state = _module_state(content["G_ema"]) or {}
+    options = eg3d_options(state)
+    rendering = eg3d_rendering(options, state.get("neural_rendering_resolution"))
+    generator = generator_config(_shapes(found["G_ema"]), rendering, static=True)
+    conditioning = not options.get("c_gen_conditioning_zero", False)
+    generator = replace(generator, camera_conditioning=conditioning)
+    config = validated(Config(generator=generator))
+    own = network_shapes(config, found)
+    made_up = _static_parts(config.generator)
+    weights: dict[str, Weights] = {}
+    for name, part in found.items():
+        fitting = _fitting(part, own[name], name, lacks=(MOTION, TO_RAW))
+        weights[name] = _folded(fitting, options) | made_up
+    notes: tuple[str, ...] = ()
+    if content.get("D") is not None:
+        try:
+            config, weights["D_img"] = _eg3d_discriminator(content["D"], config, path)
+        except Unfit as error:  # sampling does without, and training starts with a fresh one
+            notes = (f"The discriminator in {path} is left out, and training would begin with a fresh one ({error}).",)
+    return _snapshot(path, config, weights, static=True, notes=notes)
 
 
-def _state(record: Any) -> dict[str, Any] | None:
-    """Attributes of a module's record: of a persistent class, or of one of torch's own."""
+def _eg3d_discriminator(record: Any, config: Config, path: Path) -> tuple[Config, Weights]:
+    """Return the configuration with EG3D's discriminator in it, and the weights of that."""
+    found = _read(_collect(record), path)
+    options = discriminator_config({"D_img": _shapes(found)})
+    config = validated(replace(config, discriminator=options))
+    own = network_shapes(config, ["D_img"])
+    return config, _fitting(found, own["D_img"], "D_img")
+
+
+def describe_record(record: Record) -> tuple[str, Any]:
+    """Return heading and state of a record for a report: of a persistent class, its name and what it brings."""
+    description = _description(record)
+    source = description.get("module_src")
+    if type(source) is not str:
+        return uncalled(record)
+    name = as_text(description.get("class_name"))
+    heading = f"class {name}, source text of {len(source):,} characters"
+    return heading, _state_of(record)
+
+
+def _description(record: Record) -> dict[Any, Any]:
+    """Return how EG3D describes an object of a persistent class; {} for any other record."""
+    if record.name != PERSISTENT or len(record.arguments) != 1:
+        return {}
+    return dictionary(record.arguments[0])
+
+
+def _state_of(record: Record) -> Any:
+    return _description(record).get("state", record.state)
+
+
+def _module_state(record: Any) -> dict[str, Any] | None:
+    """Return the attributes in a module's record, of a persistent class or of one of torch's; None if it is none."""
     if type(record) is not Record:
         return None
-    state = record.state
-    if record.name == PERSISTENT and len(record.arguments) == 1:
-        state = dictionary(record.arguments[0]).get("state")
-    return state if type(state) is dict and type(state.get("_modules")) is dict else None
+    state = _state_of(record)
+    if type(state) is not dict or type(state.get("_modules")) is not dict:
+        return None
+    return state
 
 
-def _collect(record: Any) -> dict[str, InertTensor]:
-    """All parameters and buffers under a module's record, by dotted name."""
-    found: dict[str, InertTensor] = {}
-    waiting, visited = [("", record, 0)], 0
+def _collect(record: Any) -> dict[str, Any]:
+    """Return all parameters and buffers under a module's record, by dotted name."""
+    found: dict[str, Any] = {}
+    waiting = [("", record, 0)]
+    visited = 0
     while waiting:
         prefix, module, depth = waiting.pop()
-        state, visited = _state(module), visited + 1
+        visited += 1
+        state = _module_state(module)
         if state is None or depth > MAX_DEPTH:
             raise Unfit(f"the module {prefix.rstrip('.') or 'G'} has no state, or modules are nested without end")
         for kind in ("_parameters", "_buffers"):
             entries = _named(state.get(kind), MAX_ENTRIES - len(found))
-            found |= _inert({f"{prefix}{name}": value for name, value in entries.items()})
+            found |= {f"{prefix}{name}": value for name, value in entries.items()}
         children = _named(state["_modules"], MAX_MODULES - visited - len(waiting))
         waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in children.items()]
     return found
 
 
-def _named(value: Any, most: int) -> dict[str, Any]:
-    """What a dictionary of a module's state has, but None. Unfit if that is more than a network can have."""
+def _named(value: Any, limit: int) -> dict[str, Any]:
+    """Return the entries of a dictionary in a module's state, but None. Unfit if they are more than a network has."""
     entries = {name: entry for name, entry in dictionary(value).items() if entry is not None}
-    if len(entries) > most:
+    if len(entries) > limit:
         raise Unfit("it has too many entries, or modules are nested without end")
-    if not all(type(name) is str and name.isprintable() and len(name) <= MAX_NAME for name in entries):
-        raise Unfit("it has entries without a proper name")
+    for name in entries:
+        if type(name) is not str or len(name) > MAX_NAME or not name.isprintable():
+            raise Unfit("it has entries without a proper name")
     return entries
 
 
-def _floats(part: dict[str, InertTensor]) -> Weights:
-    """The tensors, read; counters among the buffers are left out."""
-    weights = {}
-    for name, inert in part.items():
-        if inert.dtype.is_floating_point:
-            weights[name] = inert.tensor().float()
-            if not weights[name].isfinite().all():
-                raise Unfit(f"{shown(name)} holds numbers that are not finite")
-        elif _leaf(name) in PARAMETERS:
-            raise Unfit(f"{shown(name)} holds no floating-point numbers")
-    return weights
-
-
 def _folded(weights: Weights, options: dict[str, Any]) -> Weights:
-    """With the factors that EG3D has outside of the weights: of the camera, and the decoder's learning rate."""
-    factors = {"backbone.mapping.embed.weight": options.get("c_scale", 1)}
-    factors |= {name: options.get("decoder_lr_mul", 1) for name in weights if name.startswith("decoder.")}
-    return weights | {name: weights[name] * float(factor) for name, factor in factors.items()}
+    """Multiply weights by the factors that EG3D has outside of them: of the camera, and the decoder's learning rate."""
+    camera_factor = float(options.get("c_scale", 1))
+    decoder_factor = float(options.get("decoder_lr_mul", 1))
+    folded = dict(weights)
+    for name, value in weights.items():
+        if name == "backbone.mapping.embed.weight":
+            folded[name] = value * camera_factor
+        elif name.startswith("decoder."):
+            folded[name] = value * decoder_factor
+    return folded
 
 
 def _static_parts(config: GeneratorConfig) -> Weights:
-    """What EG3D's generator lacks: motion layers that add nothing, and a raw image of the first three features."""
+    """Return what EG3D lacks: motion layers that add nothing, and a raw image of the first three features."""
     channels = config.plane_channels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -286,19 +249,50 @@ def _static_parts(config: GeneratorConfig) -> Weights:
     }
 
 
-def _fit(found: Weights, own: Shapes, network: str, lacks: tuple[str, ...]) -> Weights:
-    """The entries of our network but those with a part of `lacks` in their names; Unfit if others differ.
+# --- Weights of both --------------------------------------------------------------------------------------------------
+
+
+def _read(entries: dict[str, Any], path: Path) -> Weights:
+    """Read a network's tensors in float32; counters among the buffers are left out."""
+    for name, value in entries.items():
+        if type(value) is not InertTensor:
+            raise Unfit(f"its entry {shown(name)} is no tensor")
+    weights: Weights = {}
+    for name, tensor in read_tensors(entries, path.stat().st_size).items():
+        if tensor.is_floating_point():
+            weights[name] = tensor.float()
+            if non_finite(weights[name]) != (0, 0):
+                raise Unfit(f"{shown(name)} holds numbers that are not finite")
+        elif _own_name(name) in PARAMETERS:
+            raise Unfit(f"{shown(name)} holds no floating-point numbers")
+    return weights
+
+
+def _shapes(weights: Weights) -> Shapes:
+    return {name: tuple(value.shape) for name, value in weights.items()}
+
+
+def _fitting(found: Weights, own: Shapes, network: str, lacks: tuple[str, ...] = ()) -> Weights:
+    """Return the entries of our network but those with a part of `lacks` in their names; Unfit if others differ.
 
     Buffers that we do not have are left out; resampling filters, which are constants, may be missing.
     """
     own = {name: shape for name, shape in own.items() if not any(part in name for part in lacks)}
-    wrong = [name for name in found.keys() - own.keys() if _leaf(name) in PARAMETERS]
-    wrong += [name for name in own if name not in found and _leaf(name) != FILTER]
-    wrong += [name for name in own if name in found and tuple(found[name].shape) != own[name]]
+    wrong = [name for name in found.keys() - own.keys() if _own_name(name) in PARAMETERS]
+    weights: Weights = {}
+    for name, shape in own.items():
+        if name in found and tuple(found[name].shape) == shape:
+            weights[name] = found[name]
+        elif name not in found and _own_name(name) == FILTER:
+            weights[name] = setup_filter(RESAMPLE_TAPS)
+        else:
+            wrong.append(name)
     if wrong:
-        raise Unfit(f"{len(wrong)} entries of {network} are not those of our networks, {shown(min(wrong))} among them")
-    return {name: found[name] if name in found else setup_filter(RESAMPLE_TAPS) for name in own}
+        first = shown(min(wrong))
+        raise Unfit(f"{len(wrong)} entries of {network} are not those of our networks, {first} among them")
+    return weights
 
 
-def _leaf(name: str) -> str:
+def _own_name(name: str) -> str:
+    """Return a tensor's name in its module."""
     return name.rpartition(".")[2]

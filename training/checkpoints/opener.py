@@ -1,48 +1,94 @@
-"""The one way into checkpoints: says whose a file is, and makes a snapshot or a generator of it."""
+"""The one way into a checkpoint: its file is read once, said to be ours, PV3D's or EG3D's, and made into a snapshot.
 
+The training loop does not import this module, and so knows none of the formats of others: it is given snapshots.
+"""
+
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from dnnlib.errors import UserError
-from torch_utils import checkpoint
-from training.checkpoints.foreign import read_foreign
+from dnnlib.files import require_file
+from torch_utils.checkpoint import reading_checkpoint, require_kind, unwrap
+from torch_utils.pickles import reader
+from training.checkpoints import foreign
 from training.checkpoints.shapes import network_shapes
 from training.checkpoints.snapshots import Snapshot, StoredSnapshot, set_sampling_precision
 from training.networks.generator import Generator
 
 
-def open_snapshot(path: Path | str) -> StoredSnapshot:
-    """Read a snapshot, or a checkpoint of the official PV3D or of EG3D as if it were one.
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A checkpoint's file that was read.
 
-    Nothing in the file is run.
+    Args:
+        origin: "PV3D" or "EG3D"; None: ours.
+        kind: what it holds; of others, always "snapshot".
+        content: of ours, the payload of plain values and tensors; of others, what `reader.read` returns.
+    """
+
+    path: Path
+    origin: str | None
+    kind: str
+    content: dict[str, Any]
+
+
+def open_checkpoint(path: str | os.PathLike) -> Opened:
+    """Read a checkpoint of ours, of the official PV3D or of EG3D. Nothing in the file is run.
 
     Raises:
-        UserError: no such file, not a snapshot, damaged, of another version.
+        UserError: no such file, damaged, of another version, or none of these.
     """
-    try:
-        return StoredSnapshot.of(checkpoint.load(path, "snapshot"), path)
-    except UserError:
-        foreign = read_foreign(path)
-        if foreign is None:
-            raise
-    return foreign.snapshot(Path(path))
+    path = require_file(path, "checkpoint")
+    with reading_checkpoint(path):
+        content = reader.read(path)
+        ours = unwrap(content, path)
+        if ours is not None:
+            kind, payload = ours
+            return Opened(path=path, origin=None, kind=kind, content=payload)
+        origin = foreign.origin_of(content)
+        return Opened(path=path, origin=origin, kind="snapshot", content=content)
 
 
-def load_generator(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Snapshot:
+def open_snapshot(path: str | os.PathLike) -> StoredSnapshot:
+    """Read a snapshot, or a checkpoint of the official PV3D or of EG3D as if it were one.
+
+    Raises:
+        UserError: as for `open_checkpoint`, or it is a training state, or of networks other than ours.
+    """
+    opened = open_checkpoint(path)
+    require_kind(opened.kind, "snapshot", opened.path)
+    if opened.origin is None:
+        return StoredSnapshot.of(opened.content, opened.path)
+    with reading_checkpoint(opened.path):
+        return foreign.as_snapshot(opened.content, opened.origin, opened.path)
+
+
+def load_generator(
+    path: str | os.PathLike, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> Snapshot:
     """Load the averaged generator of a snapshot, or of a PV3D or EG3D checkpoint, in evaluation mode.
 
     Networks are made only for a file that has weights for them.
 
     Args:
-        dtype: of the super-resolution, and where it is bfloat16 of the backbone's convolutions; None: float32.
+        dtype: of the super-resolution and, if it is bfloat16, of the backbone's convolutions; None: float32.
 
     Raises:
         UserError: as for `open_snapshot`, or the weights do not fit the configuration.
     """
-    found = open_snapshot(path)
-    weights = found.weights_of("G_ema", network_shapes(found.config, ["G_ema"])["G_ema"])
-    G = Generator(found.config.generator).requires_grad_(False).eval()
+    stored = open_snapshot(path)
+    shapes = network_shapes(stored.config, ["G_ema"])
+    weights = stored.weights_of("G_ema", shapes["G_ema"])
+    G = Generator(stored.config.generator).requires_grad_(False).eval()
     G.load_state_dict(weights)
     set_sampling_precision(G, dtype)
-    return Snapshot(G.to(device), found.config, found.camera_bank, found.progress, found.notes)
+    return Snapshot(
+        G=G.to(device),
+        config=stored.config,
+        camera_bank=stored.camera_bank,
+        progress=stored.progress,
+        notes=stored.notes,
+    )

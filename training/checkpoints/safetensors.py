@@ -8,78 +8,61 @@ not taken for one.
 import hashlib
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import ModuleType
+from typing import Any
 
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import MAX_JSON_BYTES, atomic_path, parse_json, read_json, require_file, shown, write_json
-from dnnlib.options import from_dict
+from dnnlib.files import (
+    MAX_JSON_BYTES,
+    atomic_path,
+    file_checksum,
+    parse_json,
+    read_json,
+    require_file,
+    shown,
+    write_json,
+)
 from torch_utils import checkpoint
-from torch_utils.pickles.machine import InertTensor, Malformed, Storage, is_whole
-from training.checkpoints.snapshots import NAMES, config_of, parts
-from training.config import Config, validate
+from torch_utils.pickles.dtypes import BY_SAFETENSORS
+from torch_utils.pickles.machine import MAX_DIMENSIONS, InertTensor, Malformed, Storage, is_size
+from training.checkpoints.snapshots import NAMES, StoredSnapshot
 
 FORMAT = "pv3d-snapshot"
 VERSION = 1
 SUFFIX = ".safetensors"
-CHUNK_BYTES = 1 << 20
-# Safetensors' names of types.
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
+
+
+# --- Export -----------------------------------------------------------------------------------------------------------
 
 
 def export_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
-    """Writes a snapshot as `dest` (NAME.safetensors) and NAME.json beside it, each atomically.
+    """Write a snapshot as `dest` (NAME.safetensors) and NAME.json beside it, each atomically.
 
     Raises:
         UserError: the source is no snapshot; dest has another suffix; no space, no permission; no `safetensors`.
     """
-    dest, library = _named(dest), _require_safetensors()
-    payload = parts(checkpoint.load(source, "snapshot"), source)
-    config_of(payload, source)
-    tensors, rest = _split(payload, Path(source))
+    dest = _named(dest)
+    library = _require_safetensors()
+    source = Path(source)
+    snapshot = StoredSnapshot.of(checkpoint.load(source, "snapshot"), source)
+    tensors, rest = _split(snapshot)
     try:
         content = library.save(tensors, metadata={"format": "pt"})  # what other readers ask for
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{source} holds tensors that safetensors cannot ({shown(str(error))}).") from error
-    header = {"format": FORMAT, "version": VERSION, "sha256": hashlib.sha256(content).hexdigest(), **rest}
+    digest = hashlib.sha256(content).hexdigest()
+    header = {"format": FORMAT, "version": VERSION, "sha256": digest, **rest}
     with atomic_path(dest) as temporary:  # here: its own writer hides a full disk
         temporary.write_bytes(content)
     write_json(dest.with_suffix(".json"), header)
 
 
-def import_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
-    """Writes the snapshot that `export_snapshot` made two files of. Whoever opens it checks that its weights fit.
-
-    Raises:
-        UserError: a file is missing, damaged, not ours, of another version, or its pair is of another snapshot.
-    """
-    source, library = _named(source), _require_safetensors()
-    require_file(source, "safetensors file")
-    rest = _read_header(source)
-    try:
-        tensors = library.load_file(source)
-    except Exception as error:  # its own SafetensorError, and whatever damage leads torch to
-        raise UserError(f"{source} is damaged, or no safetensors file: export the snapshot again.") from error
-    checkpoint.save(dest, parts(_join(tensors, rest, source), source), "snapshot")
-
-
-def _require_safetensors():
-    """safetensors for torch, an optional dependency; UserError without it."""
+def _require_safetensors() -> ModuleType:
+    """Return safetensors for torch, an optional dependency. UserError without it."""
     try:
         import safetensors.torch
     except ImportError as error:
@@ -90,124 +73,157 @@ def _require_safetensors():
 
 
 def _named(path: str | os.PathLike) -> Path:
-    if Path(path).suffix != SUFFIX:
+    """Return the path of a safetensors file. UserError if it is not called so."""
+    path = Path(path)
+    if path.suffix != SUFFIX:
         raise UserError(f"{path} does not end in {SUFFIX}: give such a name; its .json lies beside it.")
-    return Path(path)
+    return path
 
 
-def _split(payload: dict[str, Any], path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """A snapshot's tensors by their names in the file, and the rest."""
-    named = dict(payload)
+def _split(snapshot: StoredSnapshot) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return a snapshot's tensors by their names in the file, and the rest."""
+    named = snapshot.payload()
     for network, weights in named.pop("weights").items():
         if not isinstance(weights, dict):
-            raise UserError(f"{path} is a damaged snapshot: it holds no weights of {network}.")
-        named |= {f"{network}.{name}": value for name, value in weights.items()}
-    tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
+            raise UserError(f"{snapshot.path} is a damaged snapshot: it holds no weights of {network}.")
+        for name, value in weights.items():
+            if not isinstance(value, torch.Tensor):
+                raise UserError(f"{snapshot.path} is a damaged snapshot: {shown(f'{network}.{name}')} is no tensor.")
+            named[f"{network}.{name}"] = value
+    tensors = {name: value.contiguous() for name, value in named.items() if isinstance(value, torch.Tensor)}
     rest = {name: value for name, value in named.items() if name not in tensors}
-    wrong = [str(name) for name in rest if "." in str(name)]
-    if wrong:
-        raise UserError(f"{path} is a damaged snapshot: {shown(wrong[0])} is no tensor.")
-    return {name: value.contiguous() for name, value in tensors.items()}, rest
+    return tensors, rest
 
 
-def _join(tensors: dict[str, torch.Tensor], rest: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Inverse of `_split`."""
-    payload: dict[str, Any] = {**rest, "weights": {}}
-    for name, value in tensors.items():
-        network, dot, own = name.partition(".")
-        if dot and network not in NAMES:
-            raise UserError(
-                f"{path} holds {shown(name)}, which is of none of {', '.join(NAMES)}: export the snapshot again."
-            )
-        if dot:
-            payload["weights"].setdefault(network, {})[own] = value
-        else:
-            payload[name] = value
-    return payload
+# --- Import -----------------------------------------------------------------------------------------------------------
+
+
+def import_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
+    """Write the snapshot that `export_snapshot` made two files of. Whoever opens it checks that its weights fit.
+
+    Raises:
+        UserError: a file is missing, damaged, not ours, of another version, or its pair is of another snapshot.
+    """
+    source = _named(source)
+    library = _require_safetensors()
+    require_file(source, "safetensors file")
+    rest = _read_header(source)
+    try:
+        tensors = library.load_file(source)
+    except Exception as error:  # its own SafetensorError, and whatever damage leads torch to
+        raise UserError(f"{source} is damaged, or no safetensors file: export the snapshot again.") from error
+    snapshot = StoredSnapshot.of(_joined(tensors, rest, source), source)
+    checkpoint.save(dest, snapshot.payload(), "snapshot")
 
 
 def _read_header(tensors: Path) -> dict[str, Any]:
-    """What is not a tensor: the options, valid ones, and the progress."""
+    """Return what is not a tensor: the options and the progress."""
     path = tensors.with_suffix(".json")
     header = read_json(path)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UserError(f"{path} does not describe a snapshot: give files that `export` wrote.")
-    if header.get("version") != VERSION:
+    version = header.get("version")
+    if version != VERSION:
         raise UserError(
-            f"{path} has version {shown(repr(header.get('version')))}, but this code reads version "
-            f"{VERSION}: export the snapshot again, or use the release that wrote it."
+            f"{path} has version {shown(repr(version))}, but this code reads version {VERSION}: "
+            "export the snapshot again, or use the release that wrote it."
         )
-    if header.get("sha256") != checksum(tensors):
+    if header.get("sha256") != file_checksum(tensors):
         raise UserError(f"{path} belongs to other tensors than those in {tensors}: copy both files again.")
-    rest = {name: value for name, value in header.items() if name not in ("format", "version", "sha256")}
-    try:
-        validate(from_dict(Config, rest.get("config")))
-    except UserError as error:
-        raise UserError(f"{path} does not fit this version: {error}") from error
-    return rest
+    return {name: value for name, value in header.items() if name not in ("format", "version", "sha256")}
 
 
-def checksum(path: Path) -> str:
-    """sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+def _joined(tensors: dict[str, torch.Tensor], rest: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a snapshot's payload: the inverse of `_split`."""
+    weights: dict[str, dict[str, torch.Tensor]] = {}
+    payload: dict[str, Any] = {**rest, "weights": weights}
+    for name, value in tensors.items():
+        network, dot, own_name = name.partition(".")
+        if not dot:
+            payload[name] = value
+            continue
+        if network not in NAMES:
+            raise UserError(
+                f"{path} holds {shown(name)}, which is of none of {', '.join(NAMES)}: export the snapshot again."
+            )
+        weights.setdefault(network, {})[own_name] = value
+    return payload
+
+
+# --- Looking into a file without the library --------------------------------------------------------------------------
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
-    """{tensors, json}: what is in an existing safetensors file, and in the JSON file beside it, if there is one.
+    """Return {tensors, json}: what is in a safetensors file, and in the JSON file beside it, if there is one.
 
     Raises:
-        UserError: the JSON file is damaged. One of `inert_pickle.FAULTS`, or OSError: the file itself is.
+        UserError: the JSON file is damaged. One of `dnnlib.files.FAULTS`, or OSError: the file itself is.
     """
-    with open(path, "rb") as file:
-        tensors = _safetensors(path, file)
+    content: dict[str, Any] = {}
+    tensors = _read_tensors(path)
     beside = path.with_suffix(".json")
-    return ({"json": read_json(beside)} if beside.is_file() else {}) | {"tensors": tensors}
+    if beside.is_file():
+        content["json"] = read_json(beside)
+    content["tensors"] = tensors
+    return content
 
 
-def _safetensors(path: Path, file: BinaryIO) -> dict[str, InertTensor]:
-    """The tensors of a safetensors file by name. Raises one of `inert_pickle.FAULTS`: it is damaged."""
+def _read_tensors(path: Path) -> dict[str, InertTensor]:
+    """Return the tensors of a safetensors file by name."""
     size = path.stat().st_size
-    length = int.from_bytes(file.read(8), "little")
-    start = 8 + length
-    if start > size:
-        raise Malformed("a header longer than the file")
-    header = parse_json(file.read(min(length, MAX_JSON_BYTES + 1)))
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        start = 8 + length
+        if start > size:
+            raise Malformed("a header longer than the file")
+        header = parse_json(file.read(min(length, MAX_JSON_BYTES + 1)))
     if type(header) is not dict:
         raise Malformed("a header that is no dictionary")
     header.pop("__metadata__", None)
-    tensors, end = {}, 0
-    for name, (dtype, shape, first, last) in sorted(
-        ((name, _described(entry)) for name, entry in header.items()), key=lambda item: item[1][2:]
-    ):
-        if first != end or last - first != math.prod(shape) * dtype.itemsize:
+    described = {name: _description(entry) for name, entry in header.items()}
+    tensors: dict[str, InertTensor] = {}
+    end = 0
+    for name in sorted(described, key=lambda name: described[name][2:]):
+        dtype, shape, first, last = described[name]
+        count = math.prod(shape)
+        if first != end or last - first != count * dtype.itemsize:
             raise Malformed("tensors that overlap, or of another size than is described")
         end = last
-        storage = Storage(dtype, math.prod(shape), _part(path, start + first, last - first))
-        stride = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        tensors[name] = InertTensor(storage, 0, tuple(shape), tuple(stride))
+        numbers = _part_reader(path, start + first, last - first)
+        storage = Storage(dtype, count, numbers)
+        tensors[name] = InertTensor(storage, 0, tuple(shape), _dense_stride(shape))
     if start + end != size:
         raise Malformed("other tensors than are described")
     return {name: tensors[name] for name in header}
 
 
-def _described(entry: Any) -> tuple[torch.dtype, list[int], int, int]:
-    """Type, shape, and where the bytes begin and end."""
-    if type(entry) is not dict or type(entry.get("dtype")) is not str or entry["dtype"] not in DTYPES:
+def _dense_stride(shape: list[int]) -> tuple[int, ...]:
+    """Return the stride of a tensor whose last axis lies together in memory, then the last but one."""
+    axes = range(len(shape))
+    return tuple(math.prod(shape[axis + 1 :]) for axis in axes)
+
+
+def _description(entry: Any) -> tuple[torch.dtype, list[int], int, int]:
+    """Return type, shape, and where the bytes begin and end."""
+    if type(entry) is not dict:
+        raise Malformed("a tensor without a description")
+    dtype = entry.get("dtype")
+    if type(dtype) is not str or dtype not in BY_SAFETENSORS:
         raise Malformed("a tensor of unknown type")
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    if type(shape) is not list or type(offsets) is not list or len(offsets) != 2 or len(shape) > 16:
-        raise Malformed("a tensor of no shape or place")
-    if not all(map(is_whole, (*shape, *offsets))):
+    shape = entry.get("shape")
+    if type(shape) is not list or len(shape) > MAX_DIMENSIONS:
+        raise Malformed("a tensor of no shape")
+    offsets = entry.get("data_offsets")
+    if type(offsets) is not list or len(offsets) != 2:
+        raise Malformed("a tensor of no place")
+    if not all(map(is_size, (*shape, *offsets))):
         raise Malformed("sizes that are no whole numbers")
-    return DTYPES[entry["dtype"]], shape, *offsets
+    first, last = offsets
+    return BY_SAFETENSORS[dtype], shape, first, last
 
 
-def _part(path: Path, start: int, length: int):
-    """Function that reads a part of a file."""
+def _part_reader(path: Path, start: int, length: int) -> Callable[[], bytes]:
+    """Return a function that reads a part of a file."""
 
     def read_part() -> bytes:
         with open(path, "rb") as file:

@@ -11,6 +11,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from dnnlib.files import shown
+from torch_utils.pickles.dtypes import dtype_name
+from torch_utils.pickles.reader import non_finite
 from training.config import Config
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
@@ -23,51 +25,59 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class _WithoutMemory(TorchFunctionMode):
-    """Tensors of any size that a network begins with have no numbers; the small constants that it computes have.
+    """A mode in which tensors that a network begins with have no numbers; the small constants that it computes have.
 
     (As under `torch.device("meta")`, where filters could not be computed, and random numbers take a second to start.)
     """
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function in MAKERS:
-            return torch.empty(*(args[:1] if function is torch.full else args), device="meta")
+            size = args[:1] if function is torch.full else args
+            return torch.empty(*size, device="meta")
         if function in SCALERS and args[0].is_meta:
             return args[0]
         return function(*args, **(kwargs or {}))
 
 
 def network_shapes(config: Config, names: Iterable[str]) -> dict[str, Shapes]:
-    """{network: {name in its state_dict: shape}} of the networks named, of G, G_ema, D_img, D_vid."""
-    side = config.generator.img_resolution
-    builders = {
-        "D_img": lambda: ImageDiscriminator(side, config.discriminator),
-        "D_vid": lambda: VideoDiscriminator(side, config.discriminator),
-    }
+    """Return {network: {name in its state_dict: shape}} of the networks named, of G, G_ema, D_img, D_vid."""
     with _WithoutMemory():
-        return {name: shapes_of(builders.get(name, lambda: Generator(config.generator))()) for name in names}
+        return {name: shapes_of(_build(config, name)) for name in names}
+
+
+def _build(config: Config, name: str) -> torch.nn.Module:
+    """Build one network by its name."""
+    side = config.generator.img_resolution
+    if name == "D_img":
+        return ImageDiscriminator(side, config.discriminator)
+    if name == "D_vid":
+        return VideoDiscriminator(side, config.discriminator)
+    return Generator(config.generator)
 
 
 def shapes_of(module: torch.nn.Module) -> Shapes:
-    """Of the entries of a network that there is."""
+    """Return the shapes of a network's entries."""
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
 def misfit(weights: Mapping[Any, Any], shapes: Shapes) -> str | None:
-    """Why weights are not those of a network of these shapes, or not fit for use, in words; None if they are.
+    """Return why weights are not those of a network of these shapes, or not fit for use, in words; None if they are.
 
     Weights may be floating-point numbers of any precision, and must be finite in float32.
     """
     wrong = sorted(weights.keys() ^ shapes.keys(), key=str)
-    wrong += [
-        name
-        for name, shape in shapes.items()
-        if name in weights and (not isinstance(weights[name], torch.Tensor) or weights[name].shape != shape)
-    ]
+    for name, shape in shapes.items():
+        if name not in weights:
+            continue
+        value = weights[name]
+        if not isinstance(value, torch.Tensor) or value.shape != shape:
+            wrong.append(name)
     if wrong:
-        return f"do not fit this configuration: {len(wrong)} entries differ, {shown(str(wrong[0]))} among them"
+        first = shown(str(wrong[0]))
+        return f"do not fit this configuration: {len(wrong)} entries differ, {first} among them"
     for name, value in weights.items():
         if value.dtype not in FLOATS:
-            return f"are no floating-point numbers ({name} holds {str(value.dtype).removeprefix('torch.')})"
-        if not value.float().isfinite().all():
+            return f"are no floating-point numbers ({name} holds {dtype_name(value.dtype)})"
+        if non_finite(value, torch.float32) != (0, 0):
             return f"hold numbers that are not finite, in {name}"
     return None

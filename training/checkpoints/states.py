@@ -1,27 +1,33 @@
-"""Whether a training state is whole, finite, and of the networks that shall go on from it.
+"""Whether a training state is whole, finite, and of the networks that are to go on from it.
 
 A state is {networks: {name: weights}, optimizers: {name: Adam's state_dict}, progress: {clips, iteration, ...}, health:
 {best, troubles}}; older ones have no health.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dnnlib.errors import UserError
+from torch_utils.pickles.dtypes import dtype_name
+from torch_utils.pickles.reader import non_finite
 from training.checkpoints.snapshots import Networks
 
 PARTS = ("networks", "optimizers", "progress")
+HEALTH_PARTS = {"best", "troubles"}
 COUNTERS = {"clips": True, "iteration": True, "inherited": False}  # whether a state must have it
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
 
+Problems = Iterator[str]  # sentences' parts, of which the first is shown
+Optimizers = dict[str, torch.optim.Adam]
+
 
 def require_finite(state: dict[str, Any], path: Path) -> None:
-    """UserError if some number of the state is NaN or infinite, so that no such state takes a good one's place."""
-    bad = next(_non_finite(state, ""), None)
+    """Raise a UserError if some number of the state is NaN or infinite, so that it takes no good one's place."""
+    bad = next(_non_finite_entries(state, ""), None)
     if bad is not None:
         raise UserError(
             f"{path} was not written, because {bad} is not finite: training has diverged; start a new run "
@@ -30,17 +36,18 @@ def require_finite(state: dict[str, Any], path: Path) -> None:
 
 
 def require_sound(state: Any, path: Path) -> None:
-    """UserError unless this is a training state of finite numbers, of whatever networks."""
+    """Raise a UserError unless this is a training state of finite numbers, of whatever networks."""
     _raise_first(_flaws(state), path)
 
 
-def require_fit(state: Any, path: Path, networks: Networks, optimizers: dict[str, torch.optim.Adam]) -> None:
-    """UserError unless the state is sound and of these networks and optimisers. Changes nothing."""
+def require_fit(state: Any, path: Path, networks: Networks, optimizers: Optimizers) -> None:
+    """Raise a UserError unless the state is sound and of these networks and optimisers. Changes nothing."""
     _raise_first(_flaws(state), path)
     _raise_first(_misfits(state, networks, optimizers), path)
 
 
-def _raise_first(problems: Iterator[str], path: Path) -> None:
+def _raise_first(problems: Problems, path: Path) -> None:
+    """Raise a UserError of the first problem; what comes behind it, and may rely on its absence, is not run."""
     problem = next(problems, None)
     if problem is not None:
         raise UserError(
@@ -49,7 +56,11 @@ def _raise_first(problems: Iterator[str], path: Path) -> None:
         )
 
 
-def _flaws(state: Any) -> Iterator[str]:
+# --- Of whatever networks ---------------------------------------------------------------------------------------------
+
+
+def _flaws(state: Any) -> Problems:
+    """Yield what is wrong with a state by itself."""
     if not isinstance(state, dict):
         yield "it is no table of networks, optimizers and progress"
         return
@@ -57,99 +68,132 @@ def _flaws(state: Any) -> Iterator[str]:
         if not isinstance(state.get(part), dict):
             yield f"it has no {part}"
             return
-    yield from _wrong_counters(state["progress"])
-    yield from _wrong_health(state.get("health", {}))
+    yield from _flaws_of_progress(state["progress"])
+    yield from _flaws_of_health(state.get("health", {}))
     for name, weights in state["networks"].items():
-        if not (isinstance(weights, dict) and all(isinstance(value, torch.Tensor) for value in weights.values())):
+        if not _is_table(weights, torch.Tensor):
             yield f"networks.{name} is no table of tensors"
-    for bad in _non_finite(state, ""):
+    for bad in _non_finite_entries(state, ""):
         yield f"{bad} is not finite"
 
 
-def _wrong_counters(progress: dict[str, Any]) -> Iterator[str]:
+def _flaws_of_progress(progress: dict[str, Any]) -> Problems:
     for name, needed in COUNTERS.items():
-        value = progress.get(name, None if needed else 0)
+        default = None if needed else 0
+        value = progress.get(name, default)
         if type(value) is not int or value < 0:
             yield f"progress.{name} is {value!r} and no count"
     seconds = progress.get("seconds", 0.0)
-    if type(seconds) not in (int, float) or not (math.isfinite(seconds) and seconds >= 0):
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
         yield f"progress.seconds is {seconds!r} and no duration"
     for name in progress:
-        if name not in {*COUNTERS, "seconds"}:
+        if name not in COUNTERS and name != "seconds":
             yield f"progress.{name} is unknown"
 
 
-def _wrong_health(health: Any) -> Iterator[str]:
-    tables = list(health.values()) if isinstance(health, dict) and health.keys() <= {"best", "troubles"} else [None]
-    if not all(isinstance(table, dict) and all(type(value) is float for value in table.values()) for table in tables):
-        yield "its health is no table of numbers"
-
-
-def _misfits(state: dict[str, Any], networks: Networks, optimizers: dict[str, torch.optim.Adam]) -> Iterator[str]:
-    modules = dict(networks.items())
-    for part, own in (("networks", modules), ("optimizers", optimizers)):
-        for name in sorted(own.keys() ^ state[part].keys(), key=str):
-            yield f"{part}.{name} is {'missing' if name in own else 'one more than this run has'}"
-            return
-    for name, module in modules.items():
-        yield from _wrong_tensors(f"networks.{name}", state["networks"][name], module.state_dict())
-    for name, optimizer in optimizers.items():
-        yield from _wrong_optimizer(
-            f"optimizers.{name}", state["optimizers"][name], optimizer, state["progress"]["iteration"]
-        )
-
-
-def _wrong_tensors(where: str, saved: dict[str, Any], own: dict[str, torch.Tensor]) -> Iterator[str]:
-    for name in sorted(saved.keys() ^ own.keys(), key=str):
-        yield f"{where}.{name} is {'missing' if name in own else 'one more than this run has'}"
+def _flaws_of_health(health: Any) -> Problems:
+    problem = "its health is no table of numbers"
+    if not _is_table(health, dict) or not health.keys() <= HEALTH_PARTS:
+        yield problem
         return
-    for name, value in own.items():
-        found = saved[name]
-        if not isinstance(found, torch.Tensor):
-            yield f"{where}.{name} is no tensor"
-        elif (found.dtype, found.shape) != (value.dtype, value.shape):
-            yield f"{where}.{name} is {_kind(found)}, not {_kind(value)}"
+    for table in health.values():
+        if not _is_table(table, float):
+            yield problem
 
 
-def _wrong_optimizer(where: str, saved: Any, optimizer: torch.optim.Adam, steps: int) -> Iterator[str]:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    moments = saved.get("state") if isinstance(saved, dict) else None
-    if not isinstance(moments, dict) or not all(isinstance(value, dict) for value in moments.values()):
-        yield f"{where} is no state of Adam"
-        return
-    try:
-        groups = [group["params"] for group in saved["param_groups"]]
-    except (KeyError, TypeError):
-        groups = None
-    if groups != [group["params"] for group in optimizer.state_dict()["param_groups"]]:
-        yield f"{where} is of other parameters"
-        return
-    if steps and not moments:
-        yield f"{where} has forgotten its {steps} steps"
-    for number in moments.keys() - range(len(parameters)):
-        yield f"{where}.state has a parameter {number}, and there are {len(parameters)}"
-        return
-    for number, values in moments.items():
-        like = dict.fromkeys(MOMENTS, parameters[number]) | {"step": torch.zeros([])}
-        yield from _wrong_tensors(f"{where}.state.{number}", values, like)
-        if bool((values["exp_avg_sq"] < 0).any()) or bool(values["step"] < 1):
-            yield f"{where}.state.{number} is out of range"
+def _is_table(value: Any, kind: type) -> bool:
+    """Whether this is a dictionary of values of a kind."""
+    if not isinstance(value, dict):
+        return False
+    return all(isinstance(item, kind) for item in value.values())
 
 
-def _non_finite(value: Any, where: str) -> Iterator[str]:
-    """Names of the numbers and tensors in nested containers that hold NaN or infinity."""
+def _non_finite_entries(value: Any, where: str) -> Problems:
+    """Yield the names of the numbers and tensors in nested containers that hold NaN or infinity."""
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value))
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _non_finite(item, f"{where}.{name}" if where else str(name))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _non_finite(item, f"{where}.{index}")
-    elif isinstance(value, torch.Tensor) and value.is_floating_point():
-        if not bool(value.isfinite().all()):
+            inner = f"{where}.{name}" if where else str(name)
+            yield from _non_finite_entries(item, inner)
+    elif isinstance(value, torch.Tensor):
+        if non_finite(value) != (0, 0):
             yield where
     elif isinstance(value, float) and not math.isfinite(value):
         yield where
 
 
-def _kind(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+# --- Of these networks ------------------------------------------------------------------------------------------------
+
+
+def _misfits(state: dict[str, Any], networks: Networks, optimizers: Optimizers) -> Problems:
+    """Yield how a sound state differs from one of these networks and optimisers."""
+    modules = dict(networks.items())
+    saved_networks = state["networks"]
+    saved_optimizers = state["optimizers"]
+    yield from _other_names("networks", saved_networks, modules)
+    yield from _other_names("optimizers", saved_optimizers, optimizers)
+    for name, module in modules.items():
+        saved = saved_networks[name]
+        yield from _misfits_of_tensors(f"networks.{name}", saved, module.state_dict())
+    steps = state["progress"]["iteration"]
+    for name, optimizer in optimizers.items():
+        saved = saved_optimizers[name]
+        yield from _misfits_of_optimizer(f"optimizers.{name}", saved, optimizer, steps)
+
+
+def _other_names(where: str, saved: Mapping[Any, Any], own: Mapping[str, Any]) -> Problems:
+    """Yield what is in one of two tables alone."""
+    for name in sorted(saved.keys() ^ own.keys(), key=str):
+        problem = "missing" if name in own else "one more than this run has"
+        yield f"{where}.{name} is {problem}"
+
+
+def _misfits_of_tensors(where: str, saved: dict[str, Any], own: Mapping[str, torch.Tensor]) -> Problems:
+    yield from _other_names(where, saved, own)
+    for name, value in own.items():
+        found = saved[name]
+        if not isinstance(found, torch.Tensor):
+            yield f"{where}.{name} is no tensor"
+        elif _form(found) != _form(value):
+            yield f"{where}.{name} is {_form(found)}, not {_form(value)}"
+
+
+def _form(tensor: torch.Tensor) -> str:
+    """Return a tensor's type and shape, such as "float32 [3, 4]"."""
+    dtype = dtype_name(tensor.dtype)
+    shape = list(tensor.shape)
+    return f"{dtype} {shape}"
+
+
+def _misfits_of_optimizer(where: str, saved: Any, optimizer: torch.optim.Adam, steps: int) -> Problems:
+    if not isinstance(saved, dict) or not _is_table(saved.get("state"), dict):
+        yield f"{where} is no state of Adam"
+        return
+    moments = saved["state"]
+    saved_groups = saved.get("param_groups")
+    own_groups = optimizer.state_dict()["param_groups"]
+    if _parameter_numbers(saved_groups) != _parameter_numbers(own_groups):
+        yield f"{where} is of other parameters"
+    if steps and not moments:
+        yield f"{where} has forgotten its {steps} steps"
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    count = len(parameters)
+    for number in moments.keys() - range(count):
+        yield f"{where}.state has a parameter {number}, and there are {count}"
+    for number, values in moments.items():
+        place = f"{where}.state.{number}"
+        like = dict.fromkeys(MOMENTS, parameters[number])
+        like["step"] = torch.zeros([])
+        yield from _misfits_of_tensors(place, values, like)
+        squares = values["exp_avg_sq"]
+        if (squares < 0).any() or values["step"] < 1:
+            yield f"{place} is out of range"
+
+
+def _parameter_numbers(groups: Any) -> list[Any] | None:
+    """Return the numbers of the parameters in each group of an optimiser's state; None if there are no groups."""
+    try:
+        return [group["params"] for group in groups]
+    except (LookupError, TypeError):
+        return None

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import resource
 import struct
 import time
 import zipfile
@@ -11,9 +12,9 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from dnnlib.errors import UserError
+from dnnlib.files import FAULTS
 from torch_utils.pickles import reader
-from torch_utils.pickles.machine import MAX_STEPS, InertTensor, Name, Record
+from torch_utils.pickles.machine import MAX_STEPS, InertTensor, Malformed, Name, Record
 
 MARKER = "was_run"
 
@@ -169,11 +170,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_pickles_get_a_sentence(here, kind):
+def test_broken_pickles_are_refused(here, kind):
     (here / "a.pkl").write_bytes(BROKEN[kind])
-    with pytest.raises(UserError, match="a.pkl is no checkpoint that can be read, or it is damaged") as error:
+    with pytest.raises((Malformed, EOFError)):
         reader.read(here / "a.pkl")
-    assert "\n" not in str(error.value)
 
 
 BOMBS = {
@@ -249,7 +249,7 @@ def test_a_described_tensor_comes_back(here):
 )
 def test_tensors_stay_inside_their_storage(here, description):
     (here / "a.pt").write_bytes(tensor_file(**description))
-    with pytest.raises(UserError, match="no checkpoint that can be read, or it is damaged"):
+    with pytest.raises(Malformed):
         reader.read(here / "a.pt")
 
 
@@ -267,8 +267,13 @@ def test_zips_that_torch_does_not_write(here):
     (here / "cut.pt").write_bytes((here / "a.pt").read_bytes()[:-200])
     with zipfile.ZipFile(here / "other.pt", "w") as archive:
         archive.writestr("../x", b"")
-    for name in ("squeezed.pt", "big.pt", "cut.pt", "other.pt"):
-        with pytest.raises(UserError, match=f"{name} is no checkpoint that can be read"):
+    for name, why in (
+        ("squeezed.pt", "compressed"),
+        ("big.pt", "another byte order"),
+        ("cut.pt", "not a zip file"),
+        ("other.pt", "outside of the archive"),
+    ):
+        with pytest.raises(FAULTS, match=why):
             reader.read(here / name)
 
 
@@ -279,11 +284,38 @@ def test_flipped_bits_are_noticed(here):
     data[data.index(values.numpy().tobytes()) + 50] ^= 1
     (here / "a.pt").write_bytes(data)
     inert = reader.read(here / "a.pt")
-    with pytest.raises(reader.FAULTS, match="CRC"):
+    with pytest.raises(FAULTS, match="CRC"):
         inert.tensor()
 
 
-def test_other_files(here):
-    for path, match in ((here, "is a folder"), (here / "absent", "does not exist")):
-        with pytest.raises(UserError, match=match):
+def test_files_that_cannot_be_opened(here):
+    for path in (here, here / "absent"):
+        with pytest.raises(OSError):
             reader.read(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
+def test_what_is_not_finite_is_counted_in_pieces(monkeypatch, dtype):
+    monkeypatch.setattr(reader, "PIECE", 10)
+    tensor = torch.zeros(5, 3, 2, 2, dtype=dtype).to(memory_format=torch.channels_last)
+    assert reader.non_finite(tensor) == (0, 0)
+    tensor[0, 1, 0, 0] = tensor[4, 2, 1, 1] = torch.nan
+    tensor[2, 0, 1, 0] = -torch.inf
+    assert reader.non_finite(tensor) == reader.non_finite(tensor.transpose(0, 3)) == (2, 1)
+    assert reader.non_finite(tensor[:, 1:]) == (2, 0)
+
+
+def test_numbers_are_finite_in_the_type_that_they_are_used_in():
+    large = torch.tensor([1e300, 0.0], dtype=torch.float64)
+    assert reader.non_finite(large) == (0, 0) and reader.non_finite(large, torch.float32) == (0, 1)
+    eight_bits = torch.tensor([1, torch.nan, torch.inf]).to(torch.float8_e5m2)
+    assert reader.non_finite(eight_bits) == (1, 1)
+    for other in (torch.tensor(3), torch.zeros(2, 0), torch.tensor([True])):
+        assert reader.non_finite(other) == (0, 0)
+
+
+def test_looking_for_numbers_that_are_not_finite_takes_no_memory():
+    tensor = torch.zeros(2**26)  # 256 MiB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert reader.non_finite(tensor, torch.float64) == (0, 0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB

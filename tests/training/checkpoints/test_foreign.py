@@ -12,12 +12,11 @@ import torch
 from dnnlib.errors import UserError
 from tests.helpers import foreign_files, golden, tiny
 from tests.helpers.foreign_files import MARKER, Persistent, pv3d, static
-from training.checkpoints.foreign import read_foreign
 from training.checkpoints.foreign_config import generator_config
-from training.checkpoints.opener import load_generator, open_snapshot
+from training.checkpoints.opener import load_generator, open_checkpoint, open_snapshot
 from training.checkpoints.shapes import network_shapes
-from training.checkpoints.snapshots import init_networks, with_fresh_motion
-from training.config import GeneratorConfig
+from training.checkpoints.snapshots import MOTION, StoredSnapshot, init_networks, with_fresh_motion
+from training.config import GeneratorConfig, RenderingConfig
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 
@@ -50,16 +49,18 @@ def eg3d(nets, here):
     return write
 
 
-def built(checkpoint, name="G_ema") -> Generator:
-    G = Generator(checkpoint.config.generator).requires_grad_(False).eval()
-    G.load_state_dict(checkpoint.weights[name])
+def built(opened: StoredSnapshot, name: str = "G_ema") -> Generator:
+    G = Generator(opened.config.generator).requires_grad_(False).eval()
+    G.load_state_dict(opened.weights[name])
     return G
 
 
 @torch.no_grad()
-def frames(G: Generator, scale=1.0) -> dict[str, torch.Tensor]:
+def frames(G: Generator, scale: float = 1.0) -> dict[str, torch.Tensor]:
     """Two frames at two times."""
-    z, motion, camera = tiny.normal(0, 2, 8), tiny.normal(1, 2, G.config.z_motion_dim), tiny.labels(2, 2)
+    z = tiny.normal(0, 2, 8)
+    motion = tiny.normal(1, 2, G.config.z_motion_dim)
+    camera = tiny.labels(2, 2)
     ws = G.mapping(z, camera * scale, truncation_psi=0.7)
     return G.synthesis(ws, camera, motion, torch.tensor([[0.2], [0.9]]))
 
@@ -71,23 +72,19 @@ def same(a, b, **tolerance):
 
 
 def test_pv3d_comes_back(nets, here):
-    checkpoint = read_foreign(pv3d(nets, here / "a.pt"))
-    assert (checkpoint.origin, checkpoint.static, checkpoint.missing) == ("PV3D", False, ())
+    path = pv3d(nets, here / "a.pt")
+    opened = open_snapshot(path)
+    assert open_checkpoint(path).origin == "PV3D" and not opened.static and opened.notes == ()
     for name, module in nets.items():
-        same(checkpoint.weights[name], dict(module.state_dict()), rtol=0, atol=0)
+        same(opened.weights[name], dict(module.state_dict()), rtol=0, atol=0)
     options = tiny.config()
-    found = checkpoint.config.generator  # of the rendering, the file says only the decoder's width
+    found = opened.config.generator  # of the rendering, the file says only the decoder's width
     assert replace(found, rendering=options.generator.rendering) == options.generator
-    assert checkpoint.config.discriminator == options.discriminator
-    checkpoint = replace(checkpoint, config=replace(checkpoint.config, generator=options.generator))
-    same(frames(built(checkpoint)), frames(nets.G_ema), rtol=0, atol=0)
-    same(frames(built(checkpoint, "G")), frames(nets.G), rtol=0, atol=0)
-
-
-def test_it_opens_as_a_snapshot(nets, here):
-    opened = open_snapshot(pv3d(nets, here / "a.pt"))
+    assert opened.config.discriminator == options.discriminator
     assert opened.camera_bank.shape == (15, 16, 25) and opened.progress == {"kimg": 0.0}
-    assert opened.config.generator.motion_blocks == 2 and not opened.static
+    opened = replace(opened, config=replace(opened.config, generator=options.generator))
+    same(frames(built(opened)), frames(nets.G_ema), rtol=0, atol=0)
+    same(frames(built(opened, "G")), frames(nets.G), rtol=0, atol=0)
 
 
 def test_the_papers_networks_are_recognised():
@@ -100,7 +97,7 @@ def test_the_papers_networks_are_recognised():
             name, shape = line.split()[:2]
             part[name] = () if shape == "scalar" else tuple(map(int, shape.split("x")))
     config = tiny.config()
-    found = generator_config(parts["generator"], GeneratorConfig().rendering, "PV3D")
+    found = generator_config(parts["generator"], RenderingConfig(), static=False)
     assert replace(found, sr_channels=None) == GeneratorConfig() and found.sr_channels == (256, 128)
     assert network_shapes(replace(config, generator=found), ["G"])["G"] == parts["generator"]
 
@@ -114,7 +111,7 @@ def test_buffers_that_we_lack_and_filters_that_they_lack(nets, here):
         del content["model"][name]
     torch.save(content, path)
     assert filters
-    same(read_foreign(path).weights["G_ema"], dict(nets.G_ema.state_dict()), rtol=0, atol=0)
+    same(open_snapshot(path).weights["G_ema"], dict(nets.G_ema.state_dict()), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -136,16 +133,18 @@ def test_buffers_that_we_lack_and_filters_that_they_lack(nets, here):
 )
 def test_other_networks_are_refused(nets, here, changes, match):
     with pytest.raises(UserError, match=match) as error:
-        read_foreign(pv3d(nets, here / "a.pt", **changes))
+        open_snapshot(pv3d(nets, here / "a.pt", **changes))
     assert "a.pt" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_eg3d_comes_back_as_a_static_generator(nets, eg3d):
-    checkpoint = read_foreign(eg3d())
-    assert checkpoint.origin == "EG3D" and checkpoint.static
+    path = eg3d()
+    checkpoint = open_snapshot(path)
+    assert open_checkpoint(path).origin == "EG3D" and checkpoint.static
     assert set(checkpoint.weights) == {"G", "G_ema", "D_img"}
-    assert all(".motion_time_fuser." in name or name.startswith("to_img_raw.") for name in checkpoint.missing)
-    assert len(checkpoint.missing) == 4 + 3 * 14
+    made_up = checkpoint.weights["G_ema"].keys() - dict(static(nets.G_ema).state_dict()).keys()
+    assert all(MOTION in name or name.startswith("to_img_raw.") for name in made_up)
+    assert len(made_up) == 4 + 3 * 14
     options = tiny.config().generator
     assert checkpoint.config.generator == replace(options, motion_weight=True, motion_blocks=3, z_motion_dim=512)
     for name, G in (("G", nets.G), ("G_ema", nets.G_ema)):
@@ -154,7 +153,7 @@ def test_eg3d_comes_back_as_a_static_generator(nets, eg3d):
 
 
 def test_eg3ds_factors_are_folded_in(nets, eg3d):
-    checkpoint = read_foreign(
+    checkpoint = open_snapshot(
         eg3d(c_scale=0.5, decoder_lr_mul=2, ray_start=2.0, disparity_space_sampling=True, white_back=True)
     )
     reference = static(nets.G_ema)
@@ -164,12 +163,12 @@ def test_eg3ds_factors_are_folded_in(nets, eg3d):
     assert checkpoint.config.generator.rendering == rendering
     reference.config = replace(reference.config, rendering=rendering)
     same(frames(built(checkpoint)), frames(reference, 0.5), rtol=1e-5, atol=1e-5)
-    assert not read_foreign(eg3d(c_gen_conditioning_zero=True)).config.generator.camera_conditioning
+    assert not open_snapshot(eg3d(c_gen_conditioning_zero=True)).config.generator.camera_conditioning
 
 
 @pytest.mark.parametrize("learned", [False, True])
 def test_training_starts_from_eg3d_with_fresh_motion(nets, eg3d, learned):
-    checkpoint = read_foreign(eg3d())
+    checkpoint = open_snapshot(eg3d())
     G = tiny.networks(tiny.config(generator__motion_weight=learned)).G
     before = copy.deepcopy(G.state_dict())
     G.load_state_dict(with_fresh_motion(checkpoint.weights["G"], G))
@@ -209,7 +208,7 @@ class Call:
 )
 def test_other_eg3d_networks_are_refused(eg3d, options, match):
     with pytest.raises(UserError, match=match) as error:
-        read_foreign(eg3d(**options))
+        open_snapshot(eg3d(**options))
     assert "The EG3D checkpoint" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -221,14 +220,14 @@ def test_modules_without_end(eg3d):
         wide = Persistent(torch.nn.Identity(), _modules={"a": wide, "b": wide})
     for extra in ({"G_ema": wide}, {"G": wide}):
         with pytest.raises(UserError, match="nested without end"):
-            read_foreign(eg3d(extra=extra))
+            open_snapshot(eg3d(extra=extra))
 
 
 def test_hostile_extras_are_never_looked_at(nets, eg3d, here):
-    checkpoint = read_foreign(eg3d(extra={"augment_pipe": Call(os.system, f"touch {MARKER}")}))
-    assert checkpoint.origin == "EG3D"
+    checkpoint = open_snapshot(eg3d(extra={"augment_pipe": Call(os.system, f"touch {MARKER}")}))
+    assert checkpoint.static
     torch.save({"model": Call(os.system, f"touch {MARKER}")}, here / "a.pt")
-    assert read_foreign(here / "a.pt") is None
+    unknown(here / "a.pt")
 
 
 def test_eval_as_the_persistent_function(eg3d, here):
@@ -237,28 +236,41 @@ def test_eval_as_the_persistent_function(eg3d, here):
     (here / "a.pkl").write_bytes(
         data.replace(old, new).replace(b"\x8c\x1b_reconstruct_persistent_obj", b"\x8c\x04eval")
     )
-    assert data.count(old) == 1 and read_foreign(here / "a.pkl") is None
+    assert data.count(old) == 1
+    with pytest.raises(UserError, match="the module G has no state"):
+        open_snapshot(here / "a.pkl")
 
 
-def test_files_of_other_kinds(nets, snapshot, eg3d, here):
-    assert read_foreign(snapshot) is None
+def unknown(path):
+    """Opening this file ends with the sentence for damaged and unknown files."""
+    with pytest.raises(UserError, match=f"The checkpoint {path} is damaged or was cut short, or it is not a check"):
+        open_checkpoint(path)
+
+
+def test_files_of_other_kinds(here):
     (here / "text.pkl").write_text("hello")
     (here / "old.pkl").write_bytes(pickle.dumps({"G_ema": 1}, protocol=0))
-    torch.save({"model": {"weight": torch.zeros(1)}}, here / "other.pt")
-    for name in ("text.pkl", "old.pkl", "other.pt", "absent", "."):
-        assert read_foreign(here / name) is None
+    torch.save({"model": {"weight": "text"}}, here / "other.pt")
+    for name in ("text.pkl", "old.pkl", "other.pt"):
+        unknown(here / name)
+    torch.save({"model": {"weight": torch.zeros(1)}}, here / "unfit.pt")
+    with pytest.raises(UserError, match="it has no averaged generator"):
+        open_snapshot(here / "unfit.pt")
+
+
+def test_damaged_files(nets, eg3d, here):
     data = eg3d().read_bytes()
     for size in (10, 1000, len(data) // 2, len(data) - 1):
         (here / "cut.pkl").write_bytes(data[:size])
-        with pytest.raises(UserError, match="cut.pkl is no checkpoint that can be read, or it is damaged"):
-            read_foreign(here / "cut.pkl")
+        unknown(here / "cut.pkl")
     data = pv3d(nets, here / "a.pt").read_bytes()
     (here / "cut.pt").write_bytes(data[:-100])
-    assert read_foreign(here / "cut.pt") is None, "left to those who read snapshots"
-    at = data.index(nets.G_ema.decoder.net[0].bias.detach().numpy().tobytes())
-    (here / "flipped.pt").write_bytes(data[:at] + b"\0" + data[at + 1 :])
-    with pytest.raises(UserError, match="flipped.pt is no checkpoint that can be read, or it is damaged"):
-        read_foreign(here / "flipped.pt")
+    unknown(here / "cut.pt")
+    numbers = nets.G_ema.decoder.net[0].bias.detach().numpy().tobytes()
+    place = data.index(numbers)
+    (here / "flipped.pt").write_bytes(data[:place] + b"\0" + data[place + 1 :])
+    with pytest.raises(UserError, match="flipped.pt is damaged or was cut short.*Bad CRC-32"):
+        open_snapshot(here / "flipped.pt")
 
 
 def test_discriminators_are_optional(nets, here):
@@ -266,17 +278,17 @@ def test_discriminators_are_optional(nets, here):
     content = torch.load(path, weights_only=True)
     content["model"] = {name: value for name, value in content["model"].items() if "discriminator" not in name}
     torch.save(content, path)
-    assert set(read_foreign(path).weights) == {"G", "G_ema"}
+    assert set(open_snapshot(path).weights) == {"G", "G_ema"}
     content["model"] = {name: value for name, value in content["model"].items() if "_ema" not in name}
     torch.save(content, path)
     with pytest.raises(UserError, match="no averaged generator"):
-        read_foreign(path)
+        open_snapshot(path)
 
 
 def test_ablations_of_the_discriminators_come_back(here):
     options = tiny.config(discriminator__video_dt=False, discriminator__video_cameras=False)
     networks = tiny.networks(options)
-    checkpoint = read_foreign(pv3d(networks, here / "a.pt"))
+    checkpoint = open_snapshot(pv3d(networks, here / "a.pt"))
     assert checkpoint.config.discriminator == options.discriminator
     D_img, D_vid = (kind(32, checkpoint.config.discriminator) for kind in (ImageDiscriminator, VideoDiscriminator))
     D_img.load_state_dict(checkpoint.weights["D_img"])
@@ -290,7 +302,7 @@ def test_names_behind_a_parallel_wrapper(nets, here):
         {name.replace(".", ".module.", 1): value for name, value in content["model"].items()},
     ):
         torch.save({"model": wrapped}, here / "b.pt")
-        checkpoint = read_foreign(here / "b.pt")
+        checkpoint = open_snapshot(here / "b.pt")
         for name, module in nets.items():
             same(checkpoint.weights[name], dict(module.state_dict()), rtol=0, atol=0)
 
@@ -304,8 +316,6 @@ def test_names_behind_a_parallel_wrapper(nets, here):
 )
 def test_eg3d_with_another_discriminator_is_of_use(nets, eg3d, judge, why):
     path = eg3d(extra={"D": judge(nets)})
-    checkpoint = read_foreign(path)
-    assert set(checkpoint.weights) == {"G", "G_ema"} and why in checkpoint.left_out
     loaded = load_generator(path)
     same(frames(loaded.G), frames(static(nets.G_ema)), rtol=1e-5, atol=1e-5)
     fresh, started = (tiny.networks(tiny.config(generator__motion_weight=True)) for _ in range(2))
@@ -313,5 +323,6 @@ def test_eg3d_with_another_discriminator_is_of_use(nets, eg3d, judge, why):
     same(dict(started.D_img.state_dict()), dict(fresh.D_img.state_dict()), rtol=0, atol=0)
     same(frames(started.G.eval()), frames(static(nets.G)), rtol=1e-5, atol=1e-5)
     (note,) = loaded.notes
-    assert "is left out, and training would begin with a fresh one" in note and open_snapshot(path).notes == (note,)
+    assert "is left out, and training would begin with a fresh one" in note and why in note
+    assert open_snapshot(path).notes == (note,)
     assert load_generator(eg3d()).notes == ()
