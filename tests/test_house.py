@@ -34,6 +34,13 @@ FLOORS = {
 TOP_FLOOR = 11
 MAX_LINES = 350
 COMMUNICATOR = "torch_utils/distributed.py"  # the one file that may use torch.distributed
+SEEDER = "tests/helpers/tiny.py"  # the one file of the tests that may seed torch's own generator
+TORCH_DRAWS = {
+    *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
+    *("rand_like", "randn_like", "randint_like"),
+}
+TENSOR_DRAWS = {"normal_", "uniform_", "random_", "bernoulli_", "exponential_"}
+SEEDABLE = {"default_rng", "RandomState", "SeedSequence", "Random"}  # generators that a seed is passed to
 NOT_OURS = {"build", "dist", "node_modules", "__pycache__"}
 
 
@@ -169,12 +176,54 @@ def long_files(house: list[Module]) -> Iterator[str]:
     yield from (f"{module.path} has {module.lines} lines" for module in house if module.lines > MAX_LINES)
 
 
-RULES = [wrong_directions, circles, asks_torch_distributed, torch_below_its_floor, fixed_devices, long_files]
+def unseeded_draws(house: list[Module]) -> Iterator[str]:
+    """Random numbers in tests that depend on which tests ran before: drawn from a generator that all of them share."""
+    for module in house:
+        if module.path.parts[0] != "tests":
+            continue
+        knows_random = any(name == "random" for name, _ in module.imports())
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and draws_unseeded(node, knows_random):
+                yield f"{module.path}:{node.lineno} draws without a seed: {ast.unparse(node.func)}"
+            elif isinstance(node, ast.Call) and reseeds(node) and module.path.as_posix() != SEEDER:
+                yield f"{module.path}:{node.lineno} seeds for all tests: {ast.unparse(node.func)}"
+
+
+def draws_unseeded(call: ast.Call, knows_random: bool) -> bool:
+    """Whether a call draws from a shared generator; `knows_random`: Python's module of that name is imported."""
+    owner, _, function = ast.unparse(call.func).rpartition(".")
+    if owner in ("np.random", "numpy.random") or (owner == "random" and knows_random):
+        return function not in SEEDABLE or not call.args
+    if (owner == "torch" and function in TORCH_DRAWS) or (owner and function in TENSOR_DRAWS):
+        return not any(keyword.arg == "generator" for keyword in call.keywords)
+    return False
+
+
+def reseeds(call: ast.Call) -> bool:
+    """Whether a call seeds torch's own generator."""
+    return ast.unparse(call.func) in ("torch.manual_seed", "torch.random.manual_seed", "torch.seed")
+
+
+RULES = [
+    wrong_directions,
+    circles,
+    asks_torch_distributed,
+    torch_below_its_floor,
+    fixed_devices,
+    long_files,
+    unseeded_draws,
+]
+
+
+@pytest.fixture(scope="module")
+def house() -> list[Module]:
+    """The source files of this repository."""
+    return modules(ROOT)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_house_keeps(rule):
-    assert list(rule(modules(ROOT))) == []
+def test_the_house_keeps(rule, house):
+    assert list(rule(house)) == []
 
 
 BROKEN_HOUSES = [
@@ -194,6 +243,13 @@ BROKEN_HOUSES = [
     (torch_below_its_floor, {"dnnlib/a.py": "from torch import nn"}, "a.py:1 imports torch.nn"),
     (fixed_devices, {"tests/a.py": "x.cuda(0)"}, "a.py:1 calls"),
     (long_files, {"a.py": "x = 1\n" * 351}, "351 lines"),
+    (unseeded_draws, {"tests/a.py": "x = torch.randn(3)"}, "a.py:1 draws without a seed: torch.randn"),
+    (unseeded_draws, {"tests/a.py": "torch.rand_like(x)"}, "a.py:1 draws without a seed"),
+    (unseeded_draws, {"tests/a.py": "nn.init.normal_(x)"}, "a.py:1 draws without a seed"),
+    (unseeded_draws, {"tests/a.py": "np.random.default_rng()"}, "a.py:1 draws without a seed"),
+    (unseeded_draws, {"tests/a.py": "np.random.rand(3)"}, "a.py:1 draws without a seed"),
+    (unseeded_draws, {"tests/a.py": "import random\nrandom.choice(x)"}, "a.py:2 draws without a seed"),
+    (unseeded_draws, {"tests/a.py": "torch.manual_seed(0)"}, "a.py:1 seeds for all tests"),
 ]
 
 
@@ -214,6 +270,8 @@ def test_a_sound_house_is_quiet(tmp_path):
         "dnnlib/__init__.py": "",
         "torch_utils/distributed.py": "import torch.distributed as dist",
         "tests/test_a.py": "import training.a, train",
+        "tests/test_b.py": "torch.randn(3, generator=random)\nrandom.manual_seed(0)\nnp.random.default_rng(0).normal()",
+        "tests/helpers/tiny.py": "torch.manual_seed(0)",
     }
     for name, content in sound.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from dnnlib.errors import UserError
 from tests.helpers import golden
 from tests.helpers.detector_weights import channels_first, clips, crc32
 from tests.helpers.golden_metrics import array, hold
+from tests.helpers.tiny import normal
 
 CASES = ("base", "x2", "x8", "wide", "tall", "sq", "t9", "t17", "t20", "t32")
 LOGITS = {"atol": 5e-5}
@@ -101,7 +102,7 @@ def test_logits_with_the_original_epsilon(i3d):
 
 def test_folding_equals_the_parts(i3d):
     """Convolution, BatchNorm and ReLU one after the other, from zeros around."""
-    unit, x = copy.deepcopy(i3d.Mixed_3b.b1b).double(), torch.randn(2, 96, 3, 6, 5, dtype=torch.float64)
+    unit, x = copy.deepcopy(i3d.Mixed_3b.b1b).double(), normal(0, 2, 96, 3, 6, 5, dtype=torch.float64)
     apart = unit.eval().bn(torch.nn.functional.conv3d(x, unit.conv3d.weight, padding=1)).relu()
     torch.testing.assert_close(unit(x), apart, rtol=0, atol=1e-12)
 

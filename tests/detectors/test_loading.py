@@ -10,6 +10,7 @@ from detectors import load_arcface, load_i3d_stylegan_v, load_i3d_videogpt, weig
 from detectors.i3d import MIN_FRAMES, PYTORCH_EPS, TENSORFLOW_EPS, InceptionI3D
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum
+from tests.helpers.tiny import pixels, seeded
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
 
@@ -76,7 +77,7 @@ def test_random_i3d_is_fixed(i3d):
     detector, again = (load_i3d_videogpt(kind="random", folder=None, device="cpu") for _ in range(2))
     assert detector.name == "random" and detector.checksum == again.checksum and len(detector.checksum) == 64
     assert same(detector.network, i3d) and same(again.network, i3d)
-    noise = torch.randint(0, 256, (1, MIN_FRAMES, 3, 16, 16), dtype=torch.uint8)
+    noise = pixels(0, 1, MIN_FRAMES, 3, 16, 16)
     features = detector(noise)
     assert features.shape == (1, 400) and torch.equal(features, again(noise))
     assert features.std() > 0.3, "signals do not fade"
@@ -84,7 +85,7 @@ def test_random_i3d_is_fixed(i3d):
 
 
 def test_styles_see_frames_differently():
-    wide = torch.randint(0, 256, (1, MIN_FRAMES, 3, 16, 32), dtype=torch.uint8)
+    wide = pixels(0, 1, MIN_FRAMES, 3, 16, 32)
     cropped, stretched = (
         load(kind="random", folder=None, device="cpu")(wide) for load in (load_i3d_videogpt, load_i3d_stylegan_v)
     )
@@ -112,7 +113,9 @@ def test_missing_damaged_and_other_files_are_told(load, file, tmp_path):
     with pytest.raises(UserError, match=f"{file} is damaged, or not the file"):
         load(tmp_path)
     if file == weights.I3D_STYLEGAN_V.file:
-        torch.jit.script(Bare(nn.Sequential(nn.Conv3d(3, 4, 1)))).save(str(tmp_path / file))
+        with seeded(0):
+            other = nn.Sequential(nn.Conv3d(3, 4, 1))
+        torch.jit.script(Bare(other)).save(str(tmp_path / file))
     else:
         torch.save({"weight": torch.ones(2)}, tmp_path / file)
     with pytest.raises(UserError, match="holds the weights of another network"):

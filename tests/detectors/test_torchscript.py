@@ -12,6 +12,7 @@ from torch import nn
 from detectors.torchscript import read_script, rename
 from detectors.weights import Source, put_into
 from dnnlib.errors import UserError
+from tests.helpers.tiny import seeded, uniform
 
 SMALL = Source(network="a small network", file="small.pt", origin="released with these tests")
 ORDER = ("first", "second")
@@ -83,13 +84,15 @@ def same(network: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
+def drawn_from_a_seed():
+    """Networks get their first weights from a seed."""
+    with seeded(0):
+        yield
 
 
 def test_names_coincide_behind_a_prefix(tmp_path):
     network = Network()
-    network.first.bn.running_var.uniform_()
+    network.first.bn.running_var.copy_(uniform(0, 4))
     loaded, eps = load(scripted(Wrapped(network), tmp_path / "small.pt"))
     assert same(loaded, network) and eps == 1e-3
 
@@ -99,15 +102,23 @@ def test_layers_coincide_under_other_names(tmp_path):
     path = scripted(other, tmp_path / "small.pt")
     loaded, eps = load(path)
     assert same(loaded, other) and eps == 1e-3
-    torch.jit.trace(other, torch.rand(1, 3, 2, 2, 2)).save(str(path))
+    torch.jit.trace(other, uniform(0, 1, 3, 2, 2, 2)).save(str(path))
     loaded, eps = load(path)
     assert same(loaded, other) and eps is None, "traces do not state it"
 
 
-@pytest.mark.parametrize("module", [Other((5, 4)), Other((4, 6)), Layer(3, 4), Wrapped(Network(widths=(6, 5)))])
-def test_other_networks_are_refused(module, tmp_path):
+OTHERS = [
+    lambda: Other((5, 4)),
+    lambda: Other((4, 6)),
+    lambda: Layer(3, 4),
+    lambda: Wrapped(Network(widths=(6, 5))),
+]
+
+
+@pytest.mark.parametrize("build", OTHERS)
+def test_other_networks_are_refused(build, tmp_path):
     with pytest.raises(UserError, match="holds the weights of another network than a small network.*small.pt"):
-        load(scripted(module, tmp_path / "small.pt"))
+        load(scripted(build(), tmp_path / "small.pt"))
 
 
 def test_frozen_files_have_no_names_and_are_refused(tmp_path):

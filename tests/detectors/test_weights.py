@@ -14,6 +14,7 @@ from detectors import weights
 from detectors.weights import I3D, Source, cache_folder, locate, put_into, read_state
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum
+from tests.helpers.tiny import seeded
 
 SMALL = Source(network="a small network", file="small.pt", origin="released with these tests")
 
@@ -27,7 +28,8 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def network() -> nn.Module:
-    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    with seeded(0):
+        return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
 
 
 def put(folder: Path, content: object, **options) -> Path:

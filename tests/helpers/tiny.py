@@ -65,6 +65,16 @@ def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
+def uniform(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return numbers in [0, 1) of this shape, drawn from this seed."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def pixels(seed: int, *shape: int) -> torch.Tensor:
+    """Return uint8 numbers of this shape, drawn from this seed."""
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Let torch draw from this seed inside the block, for what takes no generator, such as a module's first weights."""

@@ -12,6 +12,7 @@ from metrics.fvd import VideoDistances
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
 from metrics.video_sources import DatasetVideos, FolderVideos, Window
+from tests.helpers.tiny import normal
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
@@ -119,7 +120,7 @@ def test_the_kernel_distance_needs_features(detector, movies, heads, tmp_path, m
     distances = VideoDistances(
         EvaluationSubject(video_folder=movies), EvaluationOptions(real_stats=tmp_path / "official.pkl")
     )
-    known = FeatureMoments.of(torch.randn(50, 9))
+    known = FeatureMoments.of(normal(0, 50, 9))
     monkeypatch.setattr(fvd, "read_reference_pickle", lambda path: known)
     (value,) = distances.results(parse_requests("fvd6_9f"))
     assert np.isfinite(value.value) and value.details["real_videos"] == 50

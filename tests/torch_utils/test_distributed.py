@@ -10,6 +10,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
+from tests.helpers.tiny import normal
 from torch_utils import distributed
 
 ROOT = Path(__file__).parents[2]
@@ -103,9 +104,8 @@ def test_alone_everything_is_a_no_op():
 def test_alone_gradients_become_finite_over_several_buckets(monkeypatch):
     monkeypatch.setattr(distributed, "BUCKET_BYTES", 16)
     params = [torch.nn.Parameter(torch.zeros(n)) for n in (2, 1, 9, 0, 3)]
-    generator = torch.Generator().manual_seed(0)
-    for param in params:
-        param.grad = torch.randn(param.shape, generator=generator)
+    for seed, param in enumerate(params):
+        param.grad = normal(seed, *param.shape)
     params[2].grad[:3] = torch.tensor([float("nan"), float("inf"), -float("inf")])
     expected = [param.grad.clone() for param in params]
     expected[2][:3] = torch.tensor([0.0, 1e5, -1e5])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.helpers.tiny import seeded
 from torch_utils.random_numbers import Streams, normal, uniform
 
 CPU = torch.device("cpu")
@@ -67,8 +68,7 @@ def test_normal_numbers():
 def test_one_generator_or_torchs_own(draw):
     generator = torch.Generator().manual_seed(5)
     expected = draw([2, 3], generator, CPU)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
+    with seeded(5):
         drawn = draw([2, 3], None, CPU)
     assert torch.equal(drawn, expected)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.helpers import golden, host_kernels
+from tests.helpers.tiny import normal, seeded
 from torch_utils.ops.activations import activation_funcs
 from torch_utils.ops.bias_act import bias_act
 
@@ -111,6 +112,7 @@ def test_derivatives_up_to_the_third(act, options, path):
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("clamp", [None, 0.7])
+@seeded(0)
 def test_numerical_derivatives(act, clamp, path):
     x = torch.linspace(-2.05, 2, 24, dtype=torch.float64).reshape(2, 3, 4).requires_grad_()  # away from the kinks
     b = torch.tensor([0.01, -0.02, 0.03], dtype=torch.float64, requires_grad=True)
@@ -136,7 +138,7 @@ def test_clamped_values_have_no_gradient_in_16_bits(dtype, path):
 
 
 def test_kernel_splits_large_tensors(monkeypatch):
-    x, b = torch.randn(9, 5, 3, 3), torch.randn(5)
+    x, b = normal(0, 9, 5, 3, 3), normal(1, 5)
     expected = bias_act(x, b, act="lrelu")
     host_kernels.use(monkeypatch, host_kernels.host_library(max_piece=100))
     torch.testing.assert_close(bias_act(x, b, act="lrelu"), expected)
@@ -145,23 +147,23 @@ def test_kernel_splits_large_tensors(monkeypatch):
 @pytest.mark.parametrize(
     "x",
     [
-        torch.randn(4, 6, 5)[:, ::2],
-        torch.randn(3, 1, 1).expand(3, 4, 5),
-        torch.randn(8, 3, 1, 1)[:, :1],
-        torch.randn(1).expand(1, 1),
-        torch.randn(5, 2).t(),
-        torch.randn(2, 3, 0),
+        normal(0, 4, 6, 5)[:, ::2],
+        normal(0, 3, 1, 1).expand(3, 4, 5),
+        normal(0, 8, 3, 1, 1)[:, :1],
+        normal(0, 1).expand(1, 1),
+        normal(0, 5, 2).t(),
+        normal(0, 2, 3, 0),
     ],
     ids=lambda x: str(tuple(x.shape)),
 )
 def test_any_strides(x, path):
-    b = torch.randn(x.shape[1])
+    b = normal(1, x.shape[1])
     torch.testing.assert_close(bias_act(x, b, act="lrelu"), composed(x, b, "lrelu"))
 
 
 def test_saves_only_its_output():
     """The memory of one activation: nothing but y is kept, and no clone of it."""
-    x, b = torch.randn(2, 3, 4, 4, requires_grad=True), torch.zeros(3)
+    x, b = normal(0, 2, 3, 4, 4).requires_grad_(), torch.zeros(3)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         y = bias_act(x * 1, b, act="lrelu", clamp=1.0)
@@ -170,7 +172,7 @@ def test_saves_only_its_output():
 
 
 def test_nothing_to_do_and_callers_tensor(path):
-    x = torch.randn(2, 3)
+    x = normal(0, 2, 3)
     assert bias_act(x) is x
     before = x.clone()
     bias_act(x, torch.ones(3), act="lrelu", clamp=0.1)
@@ -194,7 +196,7 @@ def test_bad_arguments(options, message):
 
 @pytest.mark.parametrize("act", sorted(activation_funcs))
 def test_overwriting_changes_memory_not_values(act):
-    x, b = torch.randn(2, 4, 3, 3), torch.randn(4)
+    x, b = normal(0, 2, 4, 3, 3), normal(1, 4)
     expected = bias_act(x, b, act=act, gain=0.7, clamp=0.9)
     mine = x.clone()
     assert torch.equal(bias_act(mine, b, act=act, gain=0.7, clamp=0.9, overwrite=True), expected)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.helpers.tiny import normal, seeded
 from torch_utils.ops import conv2d as ops
 
 GEOMETRIES = [
@@ -40,20 +41,22 @@ def test_equals_torch(name, kernel, stride, padding, size, band, monkeypatch):
 @pytest.mark.parametrize("grad", [True, False])
 def test_phases_equal_torch(kernel, stride, grad, monkeypatch):
     monkeypatch.setattr(ops, "_PHASE_PIXELS", 0)
-    x, w = torch.randn(2, 3, 5, 6), torch.randn(3, 4, kernel, kernel, requires_grad=grad)
+    x = normal(0, 2, 3, 5, 6)
+    w = normal(1, 3, 4, kernel, kernel).requires_grad_(grad)
     torch.testing.assert_close(ops.conv_transpose2d(x, w, stride=stride), F.conv_transpose2d(x, w, stride=stride))
 
 
 @pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
 @pytest.mark.parametrize("stride", [1, 2])
+@seeded(0)
 def test_second_derivatives(name, stride):
-    x = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
-    w = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    x = normal(0, 2, 2, 4, 4, dtype=torch.float64).requires_grad_()
+    w = normal(1, 2, 2, 3, 3, dtype=torch.float64).requires_grad_()
     torch.autograd.gradgradcheck(lambda x, w: getattr(ops, name)(x, w, stride=stride, padding=1), (x, w))
 
 
 def test_memory_format_is_kept():
-    x = torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
-    w = torch.randn(8, 8, 3, 3, requires_grad=True)
+    x = normal(0, 2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    w = normal(1, 8, 8, 3, 3).requires_grad_()
     assert ops.conv2d(x, w, padding=1).is_contiguous(memory_format=torch.channels_last)
     assert ops.conv_transpose2d(x, w, stride=2).is_contiguous(memory_format=torch.channels_last)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.helpers import golden
+from tests.helpers.tiny import normal, seeded
 from torch_utils.ops.conv2d_resample import conv2d_resample
 from torch_utils.ops.upfirdn2d import setup_filter, upfirdn2d
 
@@ -44,7 +45,8 @@ def test_matches_golden(case, path):
 @pytest.mark.parametrize("f", [None, F4, setup_filter([1, 2, 4])])
 def test_equals_definition(kernel, up, down, padding, f):
     """Upsample, pad, filter; convolve; filter and downsample, one after the other, without rearrangement."""
-    x, w = torch.randn(2, 4, 9, 8, dtype=torch.float64), torch.randn(6, 2, kernel, kernel, dtype=torch.float64)
+    x = normal(0, 2, 4, 9, 8, dtype=torch.float64)
+    w = normal(1, 6, 2, kernel, kernel, dtype=torch.float64)
     taps = 1 if f is None else len(f)
     pad = [padding] * 4 if isinstance(padding, int) else padding
     if up > 1:
@@ -59,9 +61,10 @@ def test_equals_definition(kernel, up, down, padding, f):
 
 
 @pytest.mark.parametrize("up, down, kernel", [(1, 1, 3), (2, 1, 3), (1, 2, 3), (2, 1, 1), (1, 2, 1)])
+@seeded(0)
 def test_second_derivatives(up, down, kernel):
-    x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
-    w = torch.randn(2, 2, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    x = normal(0, 1, 2, 4, 4, dtype=torch.float64).requires_grad_()
+    w = normal(1, 2, 2, kernel, kernel, dtype=torch.float64).requires_grad_()
 
     def function(x, w):
         return conv2d_resample(x, w, F4, up=up, down=down, padding=kernel // 2)
@@ -71,7 +74,8 @@ def test_second_derivatives(up, down, kernel):
 
 
 def test_channels_last_is_kept():
-    x = torch.randn(2, 8, 8, 8).contiguous(memory_format=torch.channels_last)
+    x = normal(0, 2, 8, 8, 8).contiguous(memory_format=torch.channels_last)
+    w = normal(1, 8, 8, 3, 3).requires_grad_()
     for options in ({}, {"up": 2}, {"down": 2}):
-        y = conv2d_resample(x, torch.randn(8, 8, 3, 3, requires_grad=True), F4, padding=1, **options)
+        y = conv2d_resample(x, w, F4, padding=1, **options)
         assert y.is_contiguous(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ import itertools
 import pytest
 import torch
 
+from tests.helpers.tiny import normal, uniform
 from tests.torch_utils.ops.test_bias_act import LAYOUTS as BIAS_LAYOUTS
 from tests.torch_utils.ops.test_bias_act import composed, derivatives
 from tests.torch_utils.ops.test_upfirdn2d import LAYOUTS, SWEEP, random_case
@@ -75,7 +76,7 @@ def test_kernels_use_the_current_stream():
     x = torch.ones(1, 1, 64, 64, device="cuda")
     with torch.cuda.stream(torch.cuda.Stream()):
         for _ in range(20):
-            big = torch.randn(2048, 2048, device="cuda")
+            big = torch.ones(2048, 2048, device="cuda")
             x = x + 0 * (big @ big)[0, 0]
         y = upsample2d(x, setup_filter([1, 3, 3, 1], device="cuda"))
     torch.cuda.synchronize()
@@ -89,7 +90,8 @@ def test_doctor_finds_nothing_wrong(capsys):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_plane_sampling(dtype):
-    planes, uv = torch.randn(2, 3, 32, 40, 48).to(dtype), torch.rand(2, 3, 500, 2) * 2.4 - 1.2
+    planes = normal(0, 2, 3, 32, 40, 48, dtype=dtype)
+    uv = uniform(1, 2, 3, 500, 2) * 2.4 - 1.2
     results = []
     for device, kind in (("cpu", torch.float64), ("cuda", dtype)):
         own = planes.to(device, kind).requires_grad_()

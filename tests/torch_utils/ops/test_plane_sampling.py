@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.helpers import golden
+from tests.helpers.tiny import normal, seeded, uniform
 from torch_utils.ops.plane_sampling import sample_planes, sample_planes_mean
 
 AXES = ((0, 1), (0, 2), (2, 0))  # the golden planes' (u, v)
@@ -59,6 +60,7 @@ def test_edges_and_bad_coordinates():
 
 
 @pytest.mark.parametrize("function", [sample_planes, sample_planes_mean])
+@seeded(0)
 def test_derivatives(function):
     generator = torch.Generator().manual_seed(0)
     planes = torch.randn(2, 2, 2, 3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
@@ -70,8 +72,8 @@ def test_derivatives(function):
 
 def test_channels_last_planes_are_not_copied():
     """Planes as a network makes them, [N, P C, H, W] channels-last, are read in place; so are their gradients."""
-    image = torch.randn(2, 3 * 8, 6, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
-    uv = torch.rand(2, 3, 50, 2) * 2 - 1
+    image = normal(0, 2, 3 * 8, 6, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    uv = uniform(1, 2, 3, 50, 2) * 2 - 1
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
         out = sample_planes_mean(image.view(2, 3, 8, 6, 5), uv)
@@ -84,7 +86,8 @@ def test_channels_last_planes_are_not_copied():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_planes(dtype):
     """Coordinates and weights stay in float32 until the lookup."""
-    planes, uv = torch.randn(1, 3, 8, 16, 16, requires_grad=True), torch.rand(1, 3, 40, 2) * 2 - 1
+    planes = normal(0, 1, 3, 8, 16, 16).requires_grad_()
+    uv = uniform(1, 1, 3, 40, 2) * 2 - 1
     expected = sample_planes_mean(planes, uv)
     half = planes.detach().to(dtype).requires_grad_()
     uv.requires_grad_()
@@ -101,7 +104,7 @@ def test_half_precision_planes(dtype):
 
 
 def test_empty_set_of_points():
-    planes = torch.randn(1, 3, 4, 5, 5, requires_grad=True)
+    planes = normal(0, 1, 3, 4, 5, 5).requires_grad_()
     out = sample_planes_mean(planes, torch.zeros(1, 3, 0, 2))
     assert out.shape == (1, 0, 4)
     assert torch.autograd.grad(out.sum(), planes)[0].abs().max() == 0

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dnnlib.files import FAULTS
+from tests.helpers.tiny import normal
 from torch_utils.pickles import reader
 from torch_utils.pickles.machine import MAX_STEPS, InertTensor, Malformed, Name, Record
 
@@ -39,11 +40,11 @@ def here(tmp_path, monkeypatch):
 
 def weights() -> OrderedDict:
     state = OrderedDict(
-        plain=torch.randn(3, 4),
-        turned=torch.randn(3, 4).t(),
-        parameter=torch.nn.Parameter(torch.randn(2)),
+        plain=normal(0, 3, 4),
+        turned=normal(1, 3, 4).t(),
+        parameter=torch.nn.Parameter(normal(2, 2)),
         empty=torch.zeros(0, 2),
-        scalar=torch.randn(()),
+        scalar=normal(3),
         view=torch.arange(5)[1:3],
         half=torch.ones(2).half(),
         bfloat=torch.ones(2).bfloat16(),
@@ -278,7 +279,7 @@ def test_zips_that_torch_does_not_write(here):
 
 
 def test_flipped_bits_are_noticed(here):
-    values = torch.randn(100)
+    values = normal(0, 100)
     torch.save(values, here / "a.pt")
     data = bytearray((here / "a.pt").read_bytes())
     data[data.index(values.numpy().tobytes()) + 50] ^= 1

@@ -5,7 +5,7 @@ import torch
 
 from tests.helpers import golden
 from tests.helpers.recording import recorded
-from tests.helpers.tiny import config, normal
+from tests.helpers.tiny import config, normal, seeded
 from training.networks.backbone import SynthesisNetwork
 
 BLOCKS = (4, 8, 16, 32, 64, 128, 256)
@@ -35,8 +35,8 @@ def test_planes_match_golden_in_float64(scene64):
 
 
 def network(dtype=torch.float64, **changes):
-    torch.manual_seed(0)
-    synthesis = SynthesisNetwork(config(**changes).generator).requires_grad_(False).to(dtype)
+    with seeded(0):
+        synthesis = SynthesisNetwork(config(**changes).generator).requires_grad_(False).to(dtype)
     for name, parameter in synthesis.named_parameters():
         if name.endswith("noise_strength"):
             parameter.fill_(0.3)

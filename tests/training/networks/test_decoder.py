@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.helpers import golden
+from tests.helpers.tiny import normal, seeded
 from tests.helpers.weights import fill
 from training.config import RenderingConfig
 from training.networks.decoder import Decoder
@@ -23,11 +24,12 @@ def test_densities_and_colours_match_golden(file, dtype):
 
 
 def test_first_output_is_the_raw_density_and_colours_reach_a_little_beyond_0_and_1():
-    decoder = Decoder(4, 8, 3)
+    with seeded(0):
+        decoder = Decoder(4, 8, 3)
     last = decoder.net[2]
     last.weight.data.zero_()
     last.bias.data.copy_(torch.tensor([-7.0, -1e3, 0.0, 1e3]))
-    density, colours = decoder(torch.randn(2, 5, 4))
+    density, colours = decoder(normal(0, 2, 5, 4))
     assert density.shape == (2, 5) and colours.shape == (2, 5, 3)
     torch.testing.assert_close(density, torch.full([2, 5], -7.0))
     torch.testing.assert_close(colours[0, 0], torch.tensor([-0.001, 0.5, 1.001]))

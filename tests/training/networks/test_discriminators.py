@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from tests.helpers import full, golden, kinks
 from tests.helpers.recording import recorded
-from tests.helpers.tiny import config, labels, normal
+from tests.helpers.tiny import config, labels, normal, seeded, uniform
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator, minibatch_std
 
 BLOCKS = (512, 256, 128, 64, 32, 16, 8)
@@ -125,13 +125,13 @@ OPTIONS = config().discriminator
 
 
 def image_discriminator_of(dtype=torch.float64, side=32) -> ImageDiscriminator:
-    torch.manual_seed(0)
-    return ImageDiscriminator(side, OPTIONS).requires_grad_(False).to(dtype)
+    with seeded(0):
+        return ImageDiscriminator(side, OPTIONS).requires_grad_(False).to(dtype)
 
 
 def video_discriminator_of(dtype=torch.float64, **changes) -> VideoDiscriminator:
-    torch.manual_seed(0)
-    return VideoDiscriminator(32, config(**changes).discriminator).requires_grad_(False).to(dtype)
+    with seeded(0):
+        return VideoDiscriminator(32, config(**changes).discriminator).requires_grad_(False).to(dtype)
 
 
 def test_raw_image_is_judged_at_the_size_of_the_frame():
@@ -169,7 +169,7 @@ def test_video_input_is_two_frames_and_the_time_between_them():
 
 def test_video_discriminator_sees_both_cameras_in_order():
     D = video_discriminator_of()
-    x = D.assemble(normal(0, 4, 3, 32, 32, dtype=torch.float64), torch.rand(2, 2, dtype=torch.float64))
+    x = D.assemble(normal(0, 4, 3, 32, 32, dtype=torch.float64), uniform(2, 2, 2, dtype=torch.float64))
     cameras = labels(1, 4, dtype=torch.float64)
     with recorded(D, "mapping") as calls:
         D(x, cameras)

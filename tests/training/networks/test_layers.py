@@ -7,6 +7,7 @@ import torch
 
 from tests.helpers import golden
 from tests.helpers.recording import spy
+from tests.helpers.tiny import normal, seeded
 from torch_utils.ops.upfirdn2d import setup_filter
 from training.networks import layers
 from training.networks.layers import (
@@ -136,8 +137,8 @@ def test_normalize_2nd_moment_matches_golden():
 
 
 def test_fully_connected_stores_weights_divided_by_the_learning_rate():
-    torch.manual_seed(0)
-    layer = FullyConnectedLayer(512, 512, lr_multiplier=0.01, bias_init=1)
+    with seeded(0):
+        layer = FullyConnectedLayer(512, 512, lr_multiplier=0.01, bias_init=1)
     assert layer.weight.std().item() == pytest.approx(100, rel=0.01)
     weight, bias = layer.scaled(torch.float32)
     assert weight.std().item() == pytest.approx(512**-0.5, rel=0.01)
@@ -145,16 +146,18 @@ def test_fully_connected_stores_weights_divided_by_the_learning_rate():
 
 
 def test_fully_connected_takes_any_leading_shape():
-    x = torch.randn(2, 3, 4, 6)
+    x = normal(0, 2, 3, 4, 6)
     for activation in ("linear", "lrelu"):
-        layer = FullyConnectedLayer(6, 5, activation=activation, bias_init=0.3)
+        with seeded(0):
+            layer = FullyConnectedLayer(6, 5, activation=activation, bias_init=0.3)
         torch.testing.assert_close(layer(x), layer(x.reshape(24, 6)).reshape(2, 3, 4, 5))
 
 
 def test_noise_modes():
-    torch.manual_seed(0)
-    layer = SynthesisLayer(3, 4, w_dim=6, resolution=8).requires_grad_(False)
-    x, w = torch.randn(1, 3, 8, 8).expand(2, -1, -1, -1), torch.randn(1, 6)
+    with seeded(0):
+        layer = SynthesisLayer(3, 4, w_dim=6, resolution=8).requires_grad_(False)
+    x = normal(1, 1, 3, 8, 8).expand(2, -1, -1, -1)
+    w = normal(2, 1, 6)
 
     def run(mode, seed=0):
         return layer(x, w, mode, torch.Generator().manual_seed(seed))
@@ -172,7 +175,8 @@ def test_noise_modes():
 
 def test_noise_map_is_added_to_the_convolution():
     """Before bias and activation, scaled by the strength, one map for all samples and channels (linear here: x > 0)."""
-    layer = SynthesisLayer(1, 2, w_dim=1, resolution=4).requires_grad_(False)
+    with seeded(0):
+        layer = SynthesisLayer(1, 2, w_dim=1, resolution=4).requires_grad_(False)
     layer.noise_strength.fill_(0.1)
     layer.bias.fill_(100)
     difference = layer(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1)) - 100 * math.sqrt(2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.helpers import golden
-from tests.helpers.tiny import normal
+from tests.helpers.tiny import normal, seeded
 from training.networks.mapping import CameraMapping, MappingNetwork
 
 
@@ -40,8 +40,8 @@ def test_tracked_mean_matches_golden(generator):
 
 @pytest.fixture
 def mapping():
-    torch.manual_seed(0)
-    network = MappingNetwork(z_dim=8, camera_dim=25, w_dim=6, num_ws=5, layers=2).requires_grad_(False)
+    with seeded(0):
+        network = MappingNetwork(z_dim=8, camera_dim=25, w_dim=6, num_ws=5, layers=2).requires_grad_(False)
     network.w_avg.copy_(normal(9, 6))
     return network
 
@@ -76,14 +76,15 @@ def test_only_an_update_moves_the_mean(mapping):
 
 
 def test_naive_motion_is_a_second_embedded_condition():
-    torch.manual_seed(0)
-    network = MappingNetwork(z_dim=8, camera_dim=25, w_dim=6, num_ws=5, layers=2, motion_dim=4)
+    with seeded(0):
+        network = MappingNetwork(z_dim=8, camera_dim=25, w_dim=6, num_ws=5, layers=2, motion_dim=4)
     z, camera, motion = normal(0, 3, 8), normal(1, 3, 25), normal(2, 3, 5)
     ws = network(z, camera, motion)
     assert ws.shape == (3, 5, 6) and not torch.allclose(ws, network(z, camera, motion.flip(0)))
 
 
 def test_camera_mapping_needs_no_code():
-    network = CameraMapping(50, 6, layers=3)
+    with seeded(0):
+        network = CameraMapping(50, 6, layers=3)
     assert network(normal(0, 2, 50)).shape == (2, 6)
     assert sorted(dict(network.named_children())) == ["embed", "fc0", "fc1", "fc2"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.helpers import golden
-from tests.helpers.tiny import normal
+from tests.helpers.tiny import normal, seeded
 from training.networks.motion import MotionLayer
 
 MOTION_BLOCKS = (4, 8, 16, 32)
@@ -22,8 +22,8 @@ def test_styles_match_golden(file, fixture, request):
 
 
 def layer(**options):
-    torch.manual_seed(0)
-    return MotionLayer(motion_dim=4, w_dim=6, channels=3, resolution=8, **options).requires_grad_(False)
+    with seeded(0):
+        return MotionLayer(motion_dim=4, w_dim=6, channels=3, resolution=8, **options).requires_grad_(False)
 
 
 X, Z, T = normal(0, 2, 3, 8, 8), normal(1, 2, 4), torch.tensor([[0.3], [0.9]])

@@ -5,7 +5,7 @@ import torch
 
 from tests.helpers import golden
 from tests.helpers.recording import recorded
-from tests.helpers.tiny import normal
+from tests.helpers.tiny import normal, seeded
 from training.networks.superresolution import BlockPlan, SuperResolution, block_plan, resize
 
 
@@ -74,8 +74,8 @@ def test_plan_of_the_blocks(resolution, plan):
 @pytest.mark.parametrize("resolution", [16, 64, 128, 512])
 @pytest.mark.parametrize("side", [8, 40])
 def test_every_size_comes_out_of_any_size(resolution, side):
-    torch.manual_seed(0)
-    network = SuperResolution(2, resolution, 4, block_channels=(3, 2)).requires_grad_(False)
+    with seeded(0):
+        network = SuperResolution(2, resolution, 4, block_channels=(3, 2)).requires_grad_(False)
     rgb, features, w = normal(0, 2, 3, side, side), normal(1, 2, 2, side, side), normal(2, 2, 4)
     image = network(rgb, features, w)
     assert image.shape == (2, 3, resolution, resolution)
@@ -84,8 +84,8 @@ def test_every_size_comes_out_of_any_size(resolution, side):
 
 def test_image_is_summed_in_full_precision():
     """The raw image passes by the convolutions, whatever their type."""
-    torch.manual_seed(0)
-    network = SuperResolution(2, 32, 4, block_channels=(3, 2)).requires_grad_(False)
+    with seeded(0):
+        network = SuperResolution(2, 32, 4, block_channels=(3, 2)).requires_grad_(False)
     rgb, features, w = normal(0, 2, 3, 16, 16), normal(1, 2, 2, 16, 16), normal(2, 2, 4)
     exact = network(rgb, features, w)
     with recorded(network, "block0", "block1") as calls:

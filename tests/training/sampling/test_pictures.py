@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.tiny import pixels
 from training.cameras import canonical_label, intrinsics_matrix, look_at_pose, make_label
 from training.config import GeneratorConfig
 from training.rendering.rays import camera_rays
@@ -98,7 +99,7 @@ def test_depth_layers_have_the_size_of_the_images():
 
 @pytest.mark.parametrize("count, columns, size", [(6, 3, (8, 15)), (5, 3, (8, 15)), (1, 1, (4, 5))])
 def test_image_grid(count, columns, size):
-    images = torch.randint(1, 256, (count, 3, 4, 5), dtype=torch.uint8)
+    images = pixels(0, count, 3, 4, 5)
     grid = image_grid(images, columns)
     assert grid.shape == (*size, 3) and grid.dtype == np.uint8
     for k in range(count):
