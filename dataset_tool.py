@@ -1,4 +1,4 @@
-"""Makes and checks datasets of portrait clips: `convert` the published layout, `check`, `synth` procedural heads."""
+"""Make and check datasets of portrait clips: `convert` the published layout, `check`, `synth` procedural heads."""
 
 from dnnlib import openmp  # noqa: F401  (before torch)
 
@@ -21,11 +21,21 @@ from training.data.dataset import ClipDataset
 from training.data.writer import ClipRecord, refuse_existing, write_dataset
 from training.synthetic.job import SynthJob, synth_clip
 
-CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-workers_option = click.option("--workers", type=click.IntRange(1), default=CPUS, help="Processes at work.")
-dest_option = click.option(
-    "--dest", type=click.Path(path_type=Path), required=True, help="Dataset to make: a .zip, or a folder."
+PATH = click.Path(path_type=Path)
+COUNT = click.IntRange(1)
+
+
+def cpu_cores() -> int:
+    """Return the CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+workers_option = cli.option(
+    "--workers", type=COUNT, default=cpu_cores, show_default="one a CPU core", help="Processes at work."
 )
+dest_option = cli.option("--dest", type=PATH, required=True, help="Dataset to make: a .zip, or a folder.")
 
 
 @cli.group()
@@ -34,17 +44,21 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
+@cli.option(
     "--source",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="Folder with recrop_faces/*.mp4, smoothed_camera2world/*.json and, if wanted, a *.list of clips.",
 )
 @dest_option
-@click.option("--resolution", type=click.IntRange(4, 4096), help="Resize frames to this side; default: as they are.")
-@click.option("--max-frames", type=click.IntRange(1), help="Take at most this many frames of a clip, from its start.")
-@click.option("--clips", type=click.IntRange(1), help="Take at most this many clips, from the start of the list.")
-@click.option("--skip-broken", is_flag=True, help="Name clips that cannot be read and leave them out; default: stop.")
+@cli.option(
+    "--resolution", type=click.IntRange(4, 4096), show_default="as they are", help="Resize frames to this side."
+)
+@cli.option(
+    "--max-frames", type=COUNT, show_default="all", help="Take at most this many frames of a clip, from its start."
+)
+@cli.option("--clips", type=COUNT, show_default="all", help="Take at most this many clips, from the start of the list.")
+@cli.option("--skip-broken", is_flag=True, help="Name clips that cannot be read and leave them out; else stop.")
 @workers_option
 def convert(
     source: Path,
@@ -58,51 +72,49 @@ def convert(
     """Make a dataset from the published PV3D layout (videos, cameras, list)."""
     refuse_existing(dest)
     jobs = convert_jobs(source, resolution=resolution, max_frames=max_frames, skip_broken=skip_broken)[:clips]
-    _write(dest, parallel_map(convert_clip, jobs, workers), len(jobs), skip_broken)
+    write(dest, parallel_map(convert_clip, jobs, workers), len(jobs))
 
 
 @main.command()
 @dest_option
-@click.option("--clips", type=click.IntRange(1), default=200, help="Clips, each of a person of its own.")
-@click.option("--frames", type=click.IntRange(1), default=24, help="Frames a clip.")
-@click.option("--resolution", type=click.IntRange(16, 1024), default=64, help="Side of the frames in pixels.")
-@click.option("--fps", type=click.FloatRange(1, 240), default=25.0, help="Frames a second.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Another seed gives other people.")
-@click.option("--depth", is_flag=True, help="Store the true depth beside every frame (16-bit PNG, docs/data.md).")
+@cli.option("--clips", type=COUNT, default=200, help="Clips, each of a person of its own.")
+@cli.option("--frames", type=COUNT, default=24, help="Frames a clip.")
+@cli.option("--resolution", type=click.IntRange(16, 1024), default=64, help="Side of the frames in pixels.")
+@cli.option("--fps", type=click.FloatRange(1, 240), default=25.0, help="Frames a second.")
+@cli.option("--seed", type=click.IntRange(0), default=0, help="Another seed gives other people.")
+@cli.option("--depth", is_flag=True, help="Store the true depth beside every frame (16-bit PNG, docs/data.md).")
 @workers_option
 def synth(
     dest: Path, clips: int, frames: int, resolution: int, fps: float, seed: int, depth: bool, workers: int
 ) -> None:
     """Make a dataset of procedural talking heads with exact cameras."""
     refuse_existing(dest)
-    jobs = [
-        SynthJob(seed=seed, index=index, frames=frames, resolution=resolution, fps=fps, depth=depth)
-        for index in range(clips)
-    ]
-    _write(dest, parallel_map(synth_clip, jobs, workers), clips)
+    job = functools.partial(SynthJob, seed=seed, frames=frames, resolution=resolution, fps=fps, depth=depth)
+    jobs = [job(index=index) for index in range(clips)]
+    write(dest, parallel_map(synth_clip, jobs, workers), clips)
 
 
 @main.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @workers_option
 def check(path: Path, workers: int) -> None:
     """Name everything that is broken in a dataset, a line each; exit status 1 if there is anything."""
-    progress = functools.partial(_progress, unit="frame")
-    findings = list(check_dataset(path, workers=workers, progress=progress))
+    findings = list(check_dataset(path, workers=workers, progress=functools.partial(counted, unit="frame")))
     for finding in findings:  # after the progress bar, which would run into them
         click.echo(finding)
     problems = sum(finding.broken for finding in findings)
     if problems:
-        click.echo(f"{path}: {problems} problem{'s' * (problems != 1)} found.")
+        noun = "problem" if problems == 1 else "problems"
+        click.echo(f"{path}: {problems} {noun} found.")
         raise click.exceptions.Exit(1)
     click.echo(summary(ClipDataset(path)))
 
 
-def _write(dest: Path, records: Generator[ClipRecord | str], total: int, skip_broken: bool = False) -> None:
+def write(dest: Path, records: Generator[ClipRecord | str], total: int) -> None:
     """Write clips as they come; a text instead of a clip says why it was left out."""
     left_out = 0
     with contextlib.closing(records), write_dataset(dest) as writer:
-        for record in _progress(records, total, "clip"):
+        for record in counted(records, total, "clip"):
             if isinstance(record, str):
                 left_out += 1
                 tqdm.write(f"Left out: {record}", file=sys.stderr)
@@ -113,7 +125,8 @@ def _write(dest: Path, records: Generator[ClipRecord | str], total: int, skip_br
         click.echo(f"Left out {left_out} of {total} clips, named above.", err=True)
 
 
-def _progress(items: Iterable, total: int, unit: str) -> Iterator:
+def counted(items: Iterable, total: int, unit: str) -> Iterator:
+    """Yield the same items, each moving a progress bar."""
     with tqdm(items, total=total, unit=unit, dynamic_ncols=True) as bar:
         yield from bar
 

@@ -18,21 +18,19 @@ MODEL = ROOT / "models" / "heads.pkl"
 
 
 @cli.command()
-@click.option(
-    "--outdir", type=click.Path(path_type=Path), default=ROOT / "demo-out", help="Where everything is written."
-)
-@click.option(
+@cli.option("--outdir", type=click.Path(path_type=Path), default=ROOT / "demo-out", help="Where everything is written.")
+@cli.option(
     "--kimg",
     type=click.FloatRange(min=0, min_open=True),
     default=0.4,
     help="Thousand clips to train on for; 0.4 is about a minute on 2 cores.",
 )
-@click.option("--clips", type=click.IntRange(2), default=96, help="Procedural clips to train on.")
-def main(outdir: Path, kimg: float, clips: int):
+@cli.option("--clips", type=click.IntRange(2), default=96, help="Procedural clips to train on.")
+def main(outdir: Path, kimg: float, clips: int) -> None:
     """Sample the shipped model, train it on for a minute, and write a page with both."""
     require_file(MODEL, "the demo's model")
     page = Page("PV3D: heads that turn, faces that move")
-    sample(page, MODEL, outdir / "before")
+    show_samples(page, outdir / "before")
     data = make_data(outdir, clips)
     run = train_on(page, data, outdir / "runs", kimg)
     show_training(page, run)
@@ -41,10 +39,27 @@ def main(outdir: Path, kimg: float, clips: int):
     click.echo(f"\nOpen {path}")
 
 
-def run_command(*arguments: str) -> None:
-    """Runs one of this checkout's commands, printed as a user would type it."""
-    click.echo("\n$ python " + shlex.join(str(a).removeprefix(str(ROOT) + "/") for a in arguments))
-    with subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT) as process:
+# --- Commands of this checkout ---------------------------------------------------------------------------------------
+
+
+def command(*words: str, **options: object) -> list[str]:
+    """Return a command line: command("train.py", init_from=path) -> ["train.py", "--init-from", "<path>"]."""
+    arguments = list(words)
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        arguments += [flag, str(value)]
+    return arguments
+
+
+def as_typed(arguments: list[str]) -> str:
+    """Return a command line as a user in this checkout would type it."""
+    return "python " + shlex.join(argument.removeprefix(f"{ROOT}/") for argument in arguments)
+
+
+def run_command(arguments: list[str]) -> None:
+    """Print a command line and run it."""
+    click.echo(f"\n$ {as_typed(arguments)}")
+    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as process:
         try:
             status = process.wait()
         except KeyboardInterrupt:
@@ -54,112 +69,82 @@ def run_command(*arguments: str) -> None:
         raise UserError(f"{arguments[0]} stopped with status {status}; its message is above.")
 
 
-def make_data(outdir: Path, clips: int) -> Path:
-    """Procedural talking heads, made once."""
-    path = outdir / f"heads-{clips}.zip"
-    if not path.exists():
-        run_command("dataset_tool.py", "synth", "--dest", path, "--clips", clips, "--frames", 16, "--resolution", 64)
-    return path
+# --- The shipped model -----------------------------------------------------------------------------------------------
 
 
-def sample(page: Page, model: Path, outdir: Path) -> None:
-    """Videos of the model: depth and normals, an orbit, one face with several motions and the reverse."""
+def show_samples(page: Page, outdir: Path) -> None:
+    """Show videos of the model: depth and normals, an orbit, one face with several motions and the reverse."""
     page.heading("Frames, depth and normals", "Sampled from the shipped model: six appearances, real camera paths.")
-    layers = ("--layers", "rgb,depth,normals", "--neural-rendering-resolution", "64")
-    page.videos(
-        [
-            (
-                video(model, outdir / "layers", "--seeds", "0-5", "--grid", "2x3", "--frames", "32", *layers),
-                "Each cell: frame, depth, surface normals.",
-            )
-        ]
+    layers = grid_video(
+        outdir / "layers", seeds="0-5", grid="2x3", layers="rgb,depth,normals", neural_rendering_resolution=64
     )
+    page.videos([(layers, "Each cell: frame, depth, surface normals.")])
+
     page.heading("Turn the camera", "The same heads on an orbit: one temporal tri-plane each, any viewpoint.")
-    orbit = video(model, outdir / "orbit", "--seeds", "0-11", "--grid", "6x2", "--cameras", "orbit", "--frames", "32")
+    orbit = grid_video(outdir / "orbit", seeds="0-11", grid="6x2", cameras="orbit")
     page.videos([(orbit, "Twelve appearances.")])
+
     page.heading("Appearance and motion are separate codes")
-    one_face = video(
-        model,
-        outdir / "motions",
-        "--seeds",
-        "1",
-        "--motion-seeds",
-        "0-5",
-        "--grid",
-        "6x1",
-        "--cameras",
-        "frontal",
-        "--frames",
-        "32",
-    )
-    one_motion = video(
-        model,
-        outdir / "faces",
-        "--seeds",
-        "0-5",
-        "--motion-seeds",
-        "3",
-        "--grid",
-        "6x1",
-        "--cameras",
-        "frontal",
-        "--frames",
-        "32",
-    )
+    one_face = grid_video(outdir / "motions", seeds="1", motion_seeds="0-5", grid="6x1", cameras="frontal")
+    one_motion = grid_video(outdir / "faces", seeds="0-5", motion_seeds="3", grid="6x1", cameras="frontal")
     page.videos([(one_face, "One appearance, six motions."), (one_motion, "One motion, six appearances.")])
 
 
-def video(model: Path, outdir: Path, *arguments: str) -> Path:
-    """One grid video."""
-    run_command("gen_videos.py", "--network", model, "--outdir", outdir, "--fps", "16", *arguments)
+def grid_video(outdir: Path, **options: object) -> Path:
+    """Make a video of a grid of clips with gen_videos.py."""
+    run_command(command("gen_videos.py", network=MODEL, outdir=outdir, frames=32, fps=16, **options))
     return outdir / "grid.mp4"
 
 
+# --- Training --------------------------------------------------------------------------------------------------------
+
+
+def make_data(outdir: Path, clips: int) -> Path:
+    """Make a dataset of procedural talking heads, unless it is there."""
+    path = outdir / f"heads-{clips}.zip"
+    if not path.exists():
+        run_command(command("dataset_tool.py", "synth", dest=path, clips=clips, frames=16, resolution=64))
+    return path
+
+
 def train_on(page: Page, data: Path, outdir: Path, kimg: float) -> Path:
-    """A new run from the model's weights; returns its folder."""
-    command = [
+    """Start a new run from the model's weights; return its folder."""
+    arguments = command(
         "train.py",
-        "--outdir",
-        outdir,
-        "--cfg",
-        "demo",
-        "--data",
-        data,
-        "--init-from",
-        MODEL,
-        "--resume",
-        "none",
-        "--kimg",
-        kimg,
-        "--tick",
-        kimg / 10,
-        "--snap",
-        "0",
-    ]
-    run_command(*command)
+        outdir=outdir,
+        cfg="demo",
+        data=data,
+        init_from=MODEL,
+        resume="none",
+        kimg=kimg,
+        tick=kimg / 10,
+        snap=0,
+    )
+    run_command(arguments)
     page.heading("Trained on", f"{kimg:g} thousand more clips of procedural heads, on this machine.")
-    page.code("python " + shlex.join(str(a).removeprefix(str(ROOT) + "/") for a in command))
+    page.code(as_typed(arguments))
     return sorted(outdir.iterdir())[-1]
 
 
 def show_training(page: Page, run: Path) -> None:
-    """The run's newest video and its curves."""
+    """Show a run's newest video and its curves."""
     newest = sorted(run.glob("fakes*.mp4"))[-1]
     page.videos([(newest, "After training: front view, side view, depth, normals of four fixed seeds.")])
-    rows = [json.loads(line) for line in (run / "stats.jsonl").read_text(encoding="utf-8").splitlines()]
-    x = [row["kimg"] for row in rows]
+    text = (run / "stats.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    kimg = [row["kimg"] for row in rows]
     scores = ("scores/real_img", "scores/fake_img", "scores/real_vid", "scores/fake_vid")
     page.charts(
         [
-            ("Losses of generator and discriminators.", x, lines(rows, "loss/g", "loss/d")),
-            ("Mean scores of real and fake clips.", x, lines(rows, *scores)),
+            ("Losses of generator and discriminators.", kimg, lines(rows, "loss/g", "loss/d")),
+            ("Mean scores of real and fake clips.", kimg, lines(rows, *scores)),
         ],
         "kimg",
     )
 
 
 def lines(rows: list[dict], *names: str) -> Lines:
-    """Statistics by their short names; a tick that lacks one has None."""
+    """Return statistics by their short names; None for a tick that lacks one."""
     return {name.split("/")[1]: [row.get(name) for row in rows] for name in names}
 
 

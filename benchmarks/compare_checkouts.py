@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +21,58 @@ import click
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-CLIP = 0.004  # kimg of one iteration of the demo's preset, which has batches of 4 clips
+sys.path.insert(0, str(ROOT))
+from dnnlib import cli  # noqa: E402
+from dnnlib.errors import UserError  # noqa: E402
+
+KIMG_OF_ITERATION = 0.004  # the demo's preset has batches of 4 clips
 METRICS = "fvd9_9f,kvd9_9f,id3,cd3,we3,diversity4,motion4"
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
-@click.command()
-@click.argument("old", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("new", type=click.Path(path_type=Path, exists=True, file_okay=False), default=ROOT)
-@click.option("--iterations", type=click.IntRange(1), default=20, show_default=True, help="Iterations of training.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of every command.")
+@cli.command()
+@click.argument("old", type=FOLDER)
+@click.argument("new", type=FOLDER, default=ROOT)
+@cli.option("--iterations", type=click.IntRange(1), default=20, help="Iterations of training.")
+@cli.option("--threads", type=click.IntRange(1), default=1, help="CPU threads of every command.")
 def main(old: Path, new: Path, iterations: int, threads: int) -> None:
     """Run the commands of the checkouts OLD and NEW (default: this one) and compare what they make."""
     with tempfile.TemporaryDirectory(prefix="pv3d-compare-") as folder:
-        places = [Path(folder) / name for name in ("old", "new")]
-        for checkout, place in zip((old, new), places, strict=True):
-            run_all(checkout.resolve(), place, iterations, threads)
-        found = list(differences(*places))
+        old_place = Path(folder) / "old"
+        new_place = Path(folder) / "new"
+        run_all(old.resolve(), old_place, iterations, threads)
+        run_all(new.resolve(), new_place, iterations, threads)
+        found = list(differences(old_place, new_place))
     for line in found:
         click.echo(f"DIFFERENT: {line}")
-    click.echo("All numbers are the same." if not found else f"{len(found)} differences.")
-    sys.exit(1 if found else 0)
+    if found:
+        click.echo(f"{len(found)} differences.")
+        raise click.exceptions.Exit(1)
+    click.echo("All numbers are the same.")
 
 
 def run_all(checkout: Path, place: Path, iterations: int, threads: int) -> None:
     """Write the dataset, the run, the videos and the scores of a checkout below `place`."""
-    data, model = place / "heads.zip", checkout / "models" / "heads.pkl"
+    data = f"--data={place / 'heads.zip'}"
+    model = f"--network={checkout / 'models' / 'heads.pkl'}"
+    cpu = "--device=cpu"
     synth = ["--clips=9", "--frames=16", "--resolution=64", "--workers=1"]
-    length = [f"--kimg={iterations * CLIP:g}", "--snap=0", "--workers=0"]
+    length = [f"--kimg={iterations * KIMG_OF_ITERATION:g}", "--snap=0", "--workers=0"]
+    frames = ["--seeds=0,1", "--frames=4", "--layers=rgb,depth,normals"]
+    scores = [f"--metrics={METRICS}", "--detector=random", "--no-cache"]
     commands = [
-        ["dataset_tool.py", "synth", f"--dest={data}", *synth],
-        ["train.py", f"--outdir={place / 'runs'}", "--cfg=demo", f"--data={data}", "--device=cpu", *length],
-        ["gen_videos.py", f"--outdir={place / 'frames'}", "--seeds=0,1", "--frames=4", "--layers=rgb,depth,normals"],
-        ["calc_metrics.py", f"--out={place / 'scores.jsonl'}", f"--metrics={METRICS}", f"--data={data}"],
+        ["dataset_tool.py", "synth", f"--dest={place / 'heads.zip'}", *synth],
+        ["train.py", f"--outdir={place / 'runs'}", "--cfg=demo", data, cpu, *length],
+        ["gen_videos.py", f"--outdir={place / 'frames'}", model, cpu, *frames],
+        ["calc_metrics.py", f"--out={place / 'scores.jsonl'}", model, data, cpu, *scores],
     ]
-    commands[2] += [f"--network={model}", "--device=cpu"]
-    commands[3] += [f"--network={model}", "--device=cpu", "--detector=random", "--no-cache"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
     for command in commands:
-        click.echo(f"{checkout.name}: {command[0]}")
+        script = command[0]
+        click.echo(f"{checkout.name}: {script}")
         done = subprocess.run([sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise click.ClickException(
-                f"{command[0]} of {checkout} ended with status {done.returncode}:\n{done.stderr}"
-            )
+            raise UserError(f"{script} of {checkout} ended with status {done.returncode}:\n{done.stderr}")
 
 
 # --- What differs -----------------------------------------------------------------------------------------------------
@@ -71,10 +80,8 @@ def run_all(checkout: Path, place: Path, iterations: int, threads: int) -> None:
 
 def differences(old: Path, new: Path) -> Iterator[str]:
     """Yield a line for each thing that two folders of `run_all` do not have alike."""
-    yield from different_values("dataset", members(old / "heads.zip"), members(new / "heads.zip"))
-    yield from different_values("training state", last_state(old), last_state(new))
-    yield from different_values("frames", checksums(old / "frames"), checksums(new / "frames"))
-    yield from different_values("scores", scores(old), scores(new))
+    for name, read in RESULTS.items():
+        yield from different_values(name, read(old), read(new))
 
 
 def different_values(where: str, old: Any, new: Any) -> Iterator[str]:
@@ -89,15 +96,19 @@ def different_values(where: str, old: Any, new: Any) -> Iterator[str]:
         yield f"{where}: {old!r} and {new!r}"
 
 
-def members(path: Path) -> dict[str, int]:
-    """Return the CRC-32 of every file in a zip."""
-    with zipfile.ZipFile(path) as archive:
+def dataset_members(place: Path) -> dict[str, int]:
+    """Return the CRC-32 of every file in the dataset."""
+    with zipfile.ZipFile(place / "heads.zip") as archive:
         return {info.filename: info.CRC for info in archive.infolist()}
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every file in a folder."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+def video_checksums(place: Path) -> dict[str, str]:
+    """Return the sha256 of every video."""
+    found = {}
+    for path in (place / "frames").iterdir():
+        content = path.read_bytes()
+        found[path.name] = hashlib.sha256(content).hexdigest()
+    return found
 
 
 def last_state(place: Path) -> dict[str, Any]:
@@ -110,10 +121,21 @@ def last_state(place: Path) -> dict[str, Any]:
 
 def scores(place: Path) -> dict[str, Any]:
     """Return the results of `calc_metrics.py` by metric, without the seconds that they took."""
-    lines = [json.loads(line) for line in (place / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
-    for line in lines:
-        del line["seconds"]
-    return {line["metric"]: line for line in lines}
+    text = (place / "scores.jsonl").read_text(encoding="utf-8")
+    found = {}
+    for line in text.splitlines():
+        result = json.loads(line)
+        del result["seconds"]
+        found[result["metric"]] = result
+    return found
+
+
+RESULTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "dataset": dataset_members,
+    "training state": last_state,
+    "frames": video_checksums,
+    "scores": scores,
+}
 
 
 if __name__ == "__main__":

@@ -96,14 +96,22 @@ def view_workloads(random: torch.Generator) -> dict[str, Work]:
     front_image = random_image(random)
     side_image = random_image(random)
     small = side_image[:, ::2, ::2].contiguous()
-    depth = side_map.depth
-    landing = land(depth, side, front)
+    find_landing = partial(land, side_map.depth, side_camera=side, front_camera=front)
+    landing = find_landing()
+    compare = partial(
+        warping_errors,
+        front=front_image.numpy(),
+        side=side_image.numpy(),
+        side_depth=side_map.depth,
+        front_camera=front,
+        side_camera=side,
+    )
     return {
         "cd, one pair, both definitions": partial(chamfer_distances, points, opacities, pair, BIN),
         "cd, all points opaque": partial(chamfer_distances, points, opaque, pair, BIN),
         "nearest neighbours 4096 to 4096": partial(nearest_squared, *points.flatten(1, 2)),
-        "we, one pair, all definitions": lambda: warping_errors(front_image, side_image, depth, front, side),
-        "we, where pixels land": partial(land, depth, side, front),
+        "we, one pair, all definitions": compare,
+        "we, where pixels land": find_landing,
         "we, one warp and its error": lambda: landing.warp(small).error(small),
     }
 

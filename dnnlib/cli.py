@@ -96,12 +96,16 @@ class GroupedOption(click.Option):
     def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
         """Return names and help; of a switch `--[no-]mirror`, with the default on or off."""
         record = super().get_help_record(context)
-        if record is None or not self.secondary_opts:
-            return record
-        name = self.opts[0].removeprefix("--")
-        text = record[1].replace(f"[default: {name}]", "[default: on]")
-        text = text.replace(f"[default: no-{name}]", "[default: off]")
-        return f"--[no-]{name}", text
+        if record is None:
+            return None
+        names, text = record
+        text = re.sub(r"\[default: \((.*?)\)", r"[default: \1", text)  # words in place of a value
+        if self.secondary_opts:
+            name = self.opts[0].removeprefix("--")
+            names = f"--[no-]{name}"
+            text = text.replace(f"[default: {name}]", "[default: on]")
+            text = text.replace(f"[default: no-{name}]", "[default: off]")
+        return names, text
 
 
 class Command(click.Command):
@@ -142,7 +146,7 @@ class Command(click.Command):
         ungrouped: list[tuple[str, str]] = []
         for parameter in self.get_params(context):
             record = parameter.get_help_record(context)
-            if record is None:  # an argument, which the usage line shows
+            if record is None or isinstance(parameter, click.Argument):  # which the usage line shows
                 continue
             heading = getattr(parameter, "group", None)
             section = sections.setdefault(heading, []) if heading else ungrouped

@@ -31,23 +31,24 @@ SIZES = {
     "training.batch": 2,
 }
 COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main}
+FEW_FRAMES = ["--frames=2", "--neural-rendering-resolution=16"]
 MAX_MODEL_BYTES = 8 * 10**6
 
 
 def tiny_flags() -> list[str]:
-    """SIZES as flags of train.py."""
+    """Return SIZES as flags of train.py."""
     flags = flags_of(Config)
-    return [f"{flags[key]}={value}" for key, value in SIZES.items()] + ["--workers=0"]
+    return ["--workers=0", *(f"{flags[key]}={value}" for key, value in SIZES.items())]
 
 
-def in_process(*arguments: object) -> None:
-    """One of the demo's commands, with few frames and a tiny model."""
-    script, *given = map(str, arguments)
-    given = [
-        {"32": "2", "64": "16"}.get(value, value) if before in ("--frames", "--neural-rendering-resolution") else value
-        for before, value in zip([None, *given], given, strict=False)
-    ]
-    result = CliRunner().invoke(COMMANDS[script], given + (tiny_flags() if script == "train.py" else []))
+def in_process(arguments: list[str]) -> None:
+    """Run one of the demo's commands with few frames and a tiny model: the last one of equal options counts."""
+    script, *given = arguments
+    if script == "train.py":
+        given += tiny_flags()
+    if script == "gen_videos.py":
+        given += FEW_FRAMES
+    result = CliRunner().invoke(COMMANDS[script], given)
     assert result.exit_code == 0, (arguments, result.output)
 
 
@@ -76,9 +77,10 @@ def test_the_demo_writes_one_page_with_everything(tiny_demo, tmp_path, one_threa
 
 def test_data_are_made_once(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(demo, "run_command", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(demo, "run_command", calls.append)
     path = demo.make_data(tmp_path, 7)
-    assert len(calls) == 1 and calls[0][:2] == ("dataset_tool.py", "synth") and path in calls[0] and 7 in calls[0]
+    expected = f"dataset_tool.py synth --dest {path} --clips 7 --frames 16 --resolution 64"
+    assert calls == [expected.split()]
     path.write_text("")
     assert demo.make_data(tmp_path, 7) == path and len(calls) == 1
 
@@ -92,11 +94,11 @@ def test_the_demo_needs_its_model(monkeypatch, tmp_path):
 def test_commands_run_in_the_checkout_and_their_failure_ends_the_demo(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(demo, "ROOT", tmp_path)
     (tmp_path / "tool.py").write_text("import sys; print(sys.argv[1:]); sys.exit(int(sys.argv[1]))")
-    demo.run_command("tool.py", "0", tmp_path / "a b")
+    demo.run_command(["tool.py", "0", str(tmp_path / "a b")])
     said = capfd.readouterr().out
     assert "$ python tool.py 0 'a b'" in said and f"['0', '{tmp_path / 'a b'}']" in said
     with pytest.raises(UserError, match="tool.py stopped with status 3"):
-        demo.run_command("tool.py", "3")
+        demo.run_command(["tool.py", "3"])
 
 
 def test_statistics_become_lines():
