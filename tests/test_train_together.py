@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.test_train import ENVIRONMENT, ROOT, command
+from tests.helpers.forks import ENVIRONMENT, ROOT
+from tests.helpers.train_command import command, wait_for
 from torch_utils import checkpoint
 from training import synthetic
 from training.data.files import encode_png
@@ -27,9 +27,7 @@ def test_ctrl_c_saves_though_it_ends_the_reader_too(heads, tmp_path, gone):
     if gone == "before":
         os.read(reading, 1)  # it has begun to print
         os.close(reading)
-    until = time.monotonic() + 60
-    while not list(tmp_path.glob("*/stats.jsonl")) and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: list(tmp_path.glob("*/stats.jsonl")), process)
     if gone != "before":
         os.close(reading)
     process.send_signal(signal.SIGINT)
