@@ -75,7 +75,7 @@ def test_bad_datasets(heads, tmp_path, spoil, sentence):
         (["--batch=x"], "Invalid value for '--batch': 'x' is not a valid integer"),
         (["--camera-mode=Mapt"], "'--camera-mode'"),
         (["--init-from=absent.pkl"], "absent.pkl does not exist"),
-        (["--init-from=train.py"], "train.py is not a checkpoint"),
+        (["--init-from=train.py"], "train.py is damaged .* or it is not a checkpoint"),
         (["--resume=absent"], "--resume=absent has no training-state"),
     ],
 )
