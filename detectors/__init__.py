@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from detectors import i3d, random_weights, torchscript, weights
 from detectors.arcface import ArcFace, ArcFaceEmbedder
@@ -56,17 +57,10 @@ def load_i3d_videogpt(*, kind: str, folder: Path | None, device: torch.device | 
     """
     network = InceptionI3D(i3d.PYTORCH_EPS)
     if kind == "random":
-        return _random_i3d(network, i3d.preprocess_cropped, device)
-    path = weights.locate(weights.I3D, folder)
-    state = weights.read_state(weights.I3D, path)
-    weights.put_into(network, state, weights.I3D, path)
-    return I3DEmbedder(
-        network,
-        prepare=i3d.preprocess_cropped,
-        name="i3d",
-        checksum=file_checksum(path),
-        device=device,
-    )
+        name, checksum = "random", random_weights.fill(network, I3D_GAIN)
+    else:
+        name, checksum = "i3d", _read_public(network, weights.I3D, folder)
+    return I3DEmbedder(network, prepare=i3d.preprocess_cropped, name=name, checksum=checksum, device=device)
 
 
 def load_i3d_stylegan_v(*, kind: str, folder: Path | None, device: torch.device | str) -> I3DEmbedder:
@@ -76,34 +70,32 @@ def load_i3d_stylegan_v(*, kind: str, folder: Path | None, device: torch.device 
     `load_i3d_videogpt`.
     """
     if kind == "random":
-        return _random_i3d(InceptionI3D(i3d.TENSORFLOW_EPS), i3d.preprocess_stretched, device)
-    source = weights.I3D_STYLEGAN_V
-    path = weights.locate(source, folder)
-    state, epsilon = torchscript.read_script(source, path)
-    network = InceptionI3D(epsilon or i3d.TENSORFLOW_EPS)
-    state = torchscript.rename(state, network, source, path)
-    weights.put_into(network, state, source, path)
-    return I3DEmbedder(
-        network,
-        prepare=i3d.preprocess_stretched,
-        name="i3d-stylegan-v",
-        checksum=file_checksum(path),
-        device=device,
-    )
-
-
-def _random_i3d(network: InceptionI3D, prepare: i3d.Preprocessing, device: torch.device | str) -> I3DEmbedder:
-    checksum = random_weights.fill(network, I3D_GAIN)
-    return I3DEmbedder(network, prepare=prepare, name="random", checksum=checksum, device=device)
+        network = InceptionI3D(i3d.TENSORFLOW_EPS)
+        name, checksum = "random", random_weights.fill(network, I3D_GAIN)
+    else:
+        source = weights.I3D_STYLEGAN_V
+        path = weights.locate(source, folder)
+        state, epsilon = torchscript.read_script(source, path)
+        network = InceptionI3D(epsilon or i3d.TENSORFLOW_EPS)
+        state = torchscript.rename(state, network, source, path)
+        weights.put_into(network, state, source, path)
+        name, checksum = "i3d-stylegan-v", file_checksum(path)
+    return I3DEmbedder(network, prepare=i3d.preprocess_stretched, name=name, checksum=checksum, device=device)
 
 
 def load_arcface(*, kind: str, folder: Path | None, device: torch.device | str) -> ArcFaceEmbedder:
     """Load ArcFace. Arguments and errors are those of `load_i3d_videogpt`."""
     network = ArcFace()
     if kind == "random":
-        checksum = random_weights.fill(network, ARCFACE_GAIN)
-        return ArcFaceEmbedder(network, name="random", checksum=checksum, device=device)
-    path = weights.locate(weights.ARCFACE, folder)
-    state = weights.read_state(weights.ARCFACE, path)
-    weights.put_into(network, state, weights.ARCFACE, path)
-    return ArcFaceEmbedder(network, name="arcface", checksum=file_checksum(path), device=device)
+        name, checksum = "random", random_weights.fill(network, ARCFACE_GAIN)
+    else:
+        name, checksum = "arcface", _read_public(network, weights.ARCFACE, folder)
+    return ArcFaceEmbedder(network, name=name, checksum=checksum, device=device)
+
+
+def _read_public(network: nn.Module, source: weights.Source, folder: Path | None) -> str:
+    """Put a public state dict into a network; return the checksum of its file."""
+    path = weights.locate(source, folder)
+    state = weights.read_state(source, path)
+    weights.put_into(network, state, source, path)
+    return file_checksum(path)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from metrics import pose, variety
-from metrics.options import EvaluationOptions, EvaluationSubject
+from metrics.family import MetricFamily
 from metrics.per_video import PerVideoJob, compute_per_video
 from metrics.protocols import Request
 from metrics.results import Result
@@ -23,24 +23,20 @@ PROCEDURAL_VIDEOS = 64  # whose own diversity and motion are reported beside the
 Row = Callable[[int], np.ndarray]  # the numbers of a video
 
 
-class Controls:
+class Controls(MetricFamily):
     """`pose`, `diversity` and `motion`; beside each stands what procedural heads themselves would score.
 
     Videos are those of `gen_videos.py --seeds` where the seed is 0.
     """
 
-    def __init__(self, subject: EvaluationSubject, options: EvaluationOptions):
-        self.subject = subject
-        self.options = options
+    kinds = ("pose", "diversity", "motion")
 
     def check(self, requests: Sequence[Request]) -> None:
-        """Raise UserError where something is missing."""
         for request in requests:
             if self.subject.snapshot is None:
                 raise UserError(f"{request.metric} asks a generator for views of its own choice: give --network.")
 
     def results(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """Yield a score for each request. Every process must go through all of them."""
         for request in requests:
             assert self.subject.snapshot is not None
             if request.kind == "pose":
@@ -52,12 +48,10 @@ class Controls:
 
     def _pose(self, request: Request, snapshot: Snapshot) -> Result:
         started = time.perf_counter()
-        side = min(snapshot.config.generator.img_resolution, pose.SIDE)
-        regressor = _trained_regressor(side)
+        regressor = _trained_regressor(min(snapshot.config.generator.img_resolution, pose.SIDE))
         checksum = _checksum(regressor)
         row = partial(pose.pose_row, snapshot, regressor, self.options.seed)
-        rows = self._rows(request, row, pose.WIDTH, regressor=checksum)
-        estimate = pose.pose_errors(rows)
+        estimate = pose.pose_errors(self._rows(request, row, pose.WIDTH, regressor=checksum))
         floor = regressor.floor
         details = {
             **estimate.details,

@@ -157,8 +157,7 @@ def _gaussian(moments: FeatureMoments) -> _Gaussian:
 
 
 def _distance_between(a: _Gaussian, b: _Gaussian) -> FrechetDistance:
-    difference = a.mean - b.mean
-    mean_term = difference.square().sum()
+    mean_term = (a.mean - b.mean).square().sum()
     trace_root = torch.linalg.svdvals(a.factor.T @ b.factor).sum()
     value = mean_term + a.trace + b.trace - 2 * trace_root
     return FrechetDistance(
@@ -170,28 +169,27 @@ def _distance_between(a: _Gaussian, b: _Gaussian) -> FrechetDistance:
     )
 
 
-def frechet_standard_error(a: torch.Tensor, b: torch.Tensor | FeatureMoments, groups: int = JACKKNIFE_GROUPS) -> float:
+def frechet_standard_error(a: torch.Tensor, b: torch.Tensor | FeatureMoments) -> float:
     """Estimate the standard error of the Frechet distance of features, by the delete-a-group jackknife.
 
-    Each set is cut into `groups` runs of neighbours; the distance is taken again without each of them; the variances of
-    both sets add up. It says how much the value would vary over other draws of as many videos, and errs on the large
-    side (by 15 to 45 % in simulations; every jackknife does: Efron and Stein 1981). It does not cover the bias of small
-    samples (see `FeatureMoments.shortage`), which is common to all draws.
+    Each set is cut into JACKKNIFE_GROUPS runs of neighbours, or as many as there are items; the distance is taken again
+    without each of them; the variances of both sets add up. It says how much the value would vary over other draws of
+    as many videos, and errs on the large side (by 15 to 45 % in simulations; every jackknife does: Efron and Stein
+    1981). It does not cover the bias of small samples (see `FeatureMoments.shortage`), which is common to all draws.
 
     Args:
         a: [N, D], N >= 3, in an order that does not depend on the number of ranks.
         b: [M, D], M >= 3, or moments, which then count as known exactly.
-        groups: at most; no more than there are items.
     """
     if isinstance(b, FeatureMoments):
-        variance = _jackknife_variance(a, _gaussian(b), groups)
+        variance = _jackknife_variance(a, _gaussian(b))
     else:
-        variance = _jackknife_variance(a, _gaussian(FeatureMoments.of(b)), groups)
-        variance += _jackknife_variance(b, _gaussian(FeatureMoments.of(a)), groups)
+        variance = _jackknife_variance(a, _gaussian(FeatureMoments.of(b)))
+        variance += _jackknife_variance(b, _gaussian(FeatureMoments.of(a)))
     return variance**0.5
 
 
-def _jackknife_variance(features: torch.Tensor, other: _Gaussian, groups: int) -> float:
+def _jackknife_variance(features: torch.Tensor, other: _Gaussian) -> float:
     """Estimate the variance of the distance to `other` over draws of features [N, D]."""
     items = len(features)
     if items < 3:
@@ -199,7 +197,8 @@ def _jackknife_variance(features: torch.Tensor, other: _Gaussian, groups: int) -
             f"A standard error of the Frechet distance needs at least 3 videos, but there are {items}"
             ": give more videos."
         )
-    parts = [FeatureMoments.of(part) for part in features.tensor_split(min(groups, items))]
+    groups = features.tensor_split(min(JACKKNIFE_GROUPS, items))
+    parts = [FeatureMoments.of(group) for group in groups]
     whole = FeatureMoments(features.shape[1])
     for part in parts:
         whole.merge(part)

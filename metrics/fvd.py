@@ -11,10 +11,11 @@ import torch
 
 from detectors import VideoEmbedder
 from dnnlib.errors import UserError
+from metrics.family import MetricFamily
 from metrics.frechet import FeatureMoments, frechet_distance, frechet_standard_error, kernel_distance
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.per_video import PerVideoJob, compute_per_video
-from metrics.protocols import FvdStyle, Request
+from metrics.protocols import DISTRIBUTION, FvdStyle, Request
 from metrics.results import Result
 from metrics.statistics_files import Source, Statistics, load_statistics, read_reference_pickle, save_statistics
 from metrics.video_sources import DatasetVideos, FolderVideos, GeneratedVideos, VideoSource, Window
@@ -46,17 +47,17 @@ class Distance:
 # --- From requests to results -----------------------------------------------------------------------------------------
 
 
-class VideoDistances:
+class VideoDistances(MetricFamily):
     """FVD and KVD of one subject; features are computed once, however many distances need them."""
 
+    kinds = DISTRIBUTION
+
     def __init__(self, subject: EvaluationSubject, options: EvaluationOptions):
-        self.subject = subject
-        self.options = options
+        super().__init__(subject, options)
         self._detectors: dict[FvdStyle, VideoEmbedder] = {}
         self._features: dict[tuple[str, int, Window, FvdStyle], Features] = {}
 
     def check(self, requests: Sequence[Request]) -> None:
-        """Load the detectors; raise UserError where something is missing."""
         for request in requests:
             if self.subject.snapshot is None and self.subject.video_folder is None:
                 raise UserError(f"{request.metric} scores videos: give --network or --videos.")
@@ -70,7 +71,6 @@ class VideoDistances:
             self._scored_videos(request)
 
     def results(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """Yield a distance for each request."""
         for request in requests:
             started = time.perf_counter()
             scored = self._features_of("scored", request, self._scored_videos(request))
@@ -85,12 +85,10 @@ class VideoDistances:
             yield result
 
     def _detector(self, request: Request) -> VideoEmbedder:
-        style = request.style
+        style, options = request.style, self.options
         if style not in self._detectors:
             self._detectors[style] = style.load_detector(
-                kind=self.options.detector_weights,
-                folder=self.options.detector_folder,
-                device=self.options.device,
+                kind=options.detector_weights, folder=options.detector_folder, device=options.device
             )
         return self._detectors[style]
 
@@ -105,8 +103,8 @@ class VideoDistances:
         else:
             cameras = [clip.cameras for clip in dataset.clips]
         return GeneratedVideos(
-            snapshot,
-            self.subject.checksum,
+            snapshot=snapshot,
+            checksum=self.subject.checksum,
             cameras=cameras,
             window=request.window,
             storage=request.style.storage,
@@ -125,24 +123,21 @@ class VideoDistances:
         """Return the features of the "scored" or the "real" videos."""
         key = (side, request.videos, request.window, request.style)
         if key not in self._features:
-            if side == "scored":
-                cache_folder = self.options.cache_folder_for(self.subject)
-            else:
-                cache_folder = self.options.cache_folder
+            options = self.options
             self._features[key] = video_features(
                 source,
                 request,
                 detector=self._detector(request),
                 label=f"{request.metric}, {side} videos",
-                cache_folder=cache_folder,
-                batch=self.options.batch,
+                cache_folder=options.cache_folder_for(self.subject) if side == "scored" else options.cache_folder,
+                batch=options.batch,
             )
         return self._features[key]
 
     def _read_real_statistics(self, request: Request, path: Path) -> Features:
         if path.suffix == ".pkl":
-            moments = read_reference_pickle(path)
-            return Features(moments=moments, each=None, source={"source": "statistics", "file": path.name})
+            source = {"source": "statistics", "file": path.name}
+            return Features(moments=read_reference_pickle(path), each=None, source=source)
         detector = self._detector(request)
         statistics = load_statistics(path, detector.name, detector.checksum, protocol_name(request))
         each = statistics.features

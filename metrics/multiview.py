@@ -3,7 +3,6 @@
 Views, in order: 0 frontal at t0, 1 side at t1, 2 side at t0, 3 frontal at t1.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
-from metrics.video_sources import code_spec, folder_frames, to_uint8_pv3d
+from metrics.video_sources import code_spec, folder_frames, names_and_sizes, to_uint8_pv3d
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.sampling.clips import PAPER_FRAMES, SamplingOptions, frame_times, generate_views
@@ -78,6 +77,7 @@ def protocol_cameras() -> torch.Tensor:
 # --- Generated views --------------------------------------------------------------------------------------------------
 
 
+@dataclass
 class GeneratedViews:
     """Renders of a snapshot, any number of them; number i of seed 0 has the codes of `gen_videos.py --seeds=i`.
 
@@ -85,12 +85,10 @@ class GeneratedViews:
         checksum: of the snapshot's file.
     """
 
+    snapshot: Snapshot
+    checksum: str
+    seed: int = 0
     count = None
-
-    def __init__(self, snapshot: Snapshot, checksum: str, seed: int = 0):
-        self.snapshot = snapshot
-        self.checksum = checksum
-        self.seed = seed
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -146,12 +144,8 @@ class FolderViews:
 
     @property
     def identity(self) -> dict[str, Any]:
-        digest = hashlib.sha256()
         files = sorted(file for path in self.paths for file in path.iterdir())
-        for file in files:
-            name = file.relative_to(self.folder)
-            digest.update(f"{name}\0{file.stat().st_size}\0".encode())
-        return {"source": "folder", "fingerprint": digest.hexdigest()}
+        return {"source": "folder", "fingerprint": names_and_sizes(self.folder, files)}
 
     def views(self, index: int) -> FourViews:
         path = self.paths[index]

@@ -13,6 +13,7 @@ from detectors import FaceEmbedder, load_arcface
 from detectors.dlib_face import DlibEmbedder
 from dnnlib.errors import UserError
 from metrics.chamfer import chamfer_distances
+from metrics.family import MetricFamily
 from metrics.multiview import PAIRS_GEOMETRY, PAIRS_IDENTITY, FolderViews, FourViews, GeneratedViews, ViewSource
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.per_video import PerVideoJob, PerVideoNumbers, compute_per_video
@@ -170,28 +171,26 @@ def definition_means(metric: ViewMetric, values: np.ndarray) -> dict[str, PairMe
 # --- From requests to results -----------------------------------------------------------------------------------------
 
 
-class MultiviewScores:
+class MultiviewScores(MetricFamily):
     """ID, CD and WE of one subject, from one pass over its views."""
 
+    kinds = ("id", "id-dlib", "cd", "we")
+
     def __init__(self, subject: EvaluationSubject, options: EvaluationOptions):
-        self.subject = subject
-        self.options = options
+        super().__init__(subject, options)
         self._metrics: dict[str, ViewMetric] = {}
 
     def check(self, requests: Sequence[Request]) -> None:
-        """Load the detectors; raise UserError where something is missing."""
         for request in requests:
             if self.subject.snapshot is None and self.subject.multiview_folder is None:
                 raise UserError(f"{request.metric} scores renders from several views: give --network or --multiview.")
             self._metric(request.kind)
 
     def results(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """Yield a score for each request."""
         if not requests:
             return
         started = time.perf_counter()
-        kinds = dict.fromkeys(request.kind for request in requests)
-        metrics = [self._metric(kind) for kind in kinds]
+        metrics = [self._metric(kind) for kind in dict.fromkeys(request.kind for request in requests)]
         numbers = self._measure(metrics, max(request.videos for request in requests))
         seconds = time.perf_counter() - started
         columns: dict[str, slice] = {}  # of each kind
@@ -242,11 +241,8 @@ class MultiviewScores:
             return chamfer_metric(self._bin_size())
         if kind == "id-dlib":
             return identity_metric(kind, DlibEmbedder())
-        arcface = load_arcface(
-            kind=self.options.detector_weights,
-            folder=self.options.detector_folder,
-            device=self.options.device,
-        )
+        options = self.options
+        arcface = load_arcface(kind=options.detector_weights, folder=options.detector_folder, device=options.device)
         return identity_metric(kind, arcface)
 
     def _bin_size(self) -> float:

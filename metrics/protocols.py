@@ -22,8 +22,6 @@ PAPER_VIDEOS = {
     "motion": 256,
 }
 DISTRIBUTION = ("fvd", "kvd")  # compare two sets of videos through I3D features
-MULTIVIEW = ("id", "id-dlib", "cd", "we")  # look at four renders of each video
-CONTROLS = ("pose", "diversity", "motion")  # watch over generators of procedural heads
 STYLEGAN_V_VIDEOS = 2048  # this number means StyleGAN-V's protocol, as in its names
 _PATTERN = re.compile(
     r"(?P<name>[a-z-]+?)(?:(?P<count>[1-9]\d*)(?P<kilo>k)?)?"

@@ -91,8 +91,7 @@ def motion_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
     moments = TIMES[list(MOMENTS)]
     cameras = canonical_label().expand(len(moments), -1)
     spec = code_spec(snapshot, seed, index, cameras)
-    frames = still_frames(snapshot, replace(spec, times=moments))
-    return _distance_row(frames)
+    return _distance_row(still_frames(snapshot, replace(spec, times=moments)))
 
 
 def still_frames(snapshot: Snapshot, spec: ClipSpec) -> np.ndarray:

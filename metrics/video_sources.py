@@ -103,9 +103,8 @@ class DatasetVideos:
             place = order[place]
         clip = self.clips[place]
         span = self.window.span
-        starts = len(self.dataset.clips[clip].frames) - span + 1
         rng = np.random.default_rng([self.seed, index, CLIP_STREAM, 1])
-        start = int(rng.integers(starts))
+        start = int(rng.integers(len(self.dataset.clips[clip].frames) - span + 1))
         numbers = range(start, start + span, self.window.stride)
         return np.stack([self.dataset.read_frame(clip, number) for number in numbers])
 
@@ -128,12 +127,11 @@ class FolderVideos:
 
     @property
     def identity(self) -> dict[str, Any]:
-        digest = hashlib.sha256()
+        files: list[Path] = []
         for path in self.paths:
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
-            for file in files:
-                digest.update(f"{file.relative_to(self.folder)}\0{_size(file)}\0".encode())
-        return {"source": "folder", "fingerprint": digest.hexdigest(), "window": asdict(self.window)}
+            files += sorted(path.iterdir()) if path.is_dir() else [path]
+        fingerprint = names_and_sizes(self.folder, files)
+        return {"source": "folder", "fingerprint": fingerprint, "window": asdict(self.window)}
 
     def video(self, index: int) -> np.ndarray:
         path = self.paths[index]
@@ -142,18 +140,21 @@ class FolderVideos:
         frames = list(itertools.islice(all_frames, span))
         if len(frames) < span:
             raise UserError(f"{path} has {len(frames)} frames: the protocol needs {span}.")
-        shapes = {frame.shape for frame in frames}
-        if len(shapes) > 1:
+        if len({frame.shape for frame in frames}) > 1:
             raise UserError(f"The frames of {path} have different sizes.")
         return np.stack(frames[:: self.window.stride])
 
 
-def _size(file: Path) -> int:
-    """Return the size in bytes; -1 for a link that leads nowhere, which cannot be read later on."""
-    try:
-        return file.stat().st_size
-    except OSError:
-        return -1
+def names_and_sizes(folder: Path, files: Iterable[Path]) -> str:
+    """Return a checksum of names and sizes of files below a folder; a link that leads nowhere counts as of size -1."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            size = file.stat().st_size
+        except OSError:
+            size = -1  # it cannot be read later on
+        digest.update(f"{file.relative_to(folder)}\0{size}\0".encode())
+    return digest.hexdigest()
 
 
 def list_videos(folder: Path) -> list[Path]:
@@ -222,6 +223,7 @@ PV3D_STORAGE = FrameStorage("pv3d", to_uint8_pv3d, h264=True)
 STYLEGAN_V_STORAGE = FrameStorage("stylegan-v", to_uint8, h264=False)
 
 
+@dataclass(kw_only=True)
 class GeneratedVideos:
     """Videos of a snapshot, any number of them: number i of seed 0 has the codes of `gen_videos.py --seeds=i`.
 
@@ -230,24 +232,13 @@ class GeneratedVideos:
         cameras: camera sequences [F, 25] to draw from; each video gets a random window of a random one.
     """
 
+    snapshot: Snapshot
+    checksum: str
+    cameras: list[np.ndarray]
+    window: Window
+    storage: FrameStorage
+    seed: int = 0
     count = None
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        checksum: str,
-        *,
-        cameras: list[np.ndarray],
-        window: Window,
-        storage: FrameStorage,
-        seed: int = 0,
-    ):
-        self.snapshot = snapshot
-        self.checksum = checksum
-        self.cameras = cameras
-        self.window = window
-        self.storage = storage
-        self.seed = seed
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -268,8 +259,7 @@ class GeneratedVideos:
         path = self.cameras[rng.integers(len(self.cameras))]
         cameras = camera_window(rng, path, self.window.span)[:: self.window.stride]
         spec = code_spec(self.snapshot, self.seed, index, torch.from_numpy(cameras))
-        batches = generate(self.snapshot.G, spec)
-        frames = stored_frames(batches, self.storage.to_uint8)
+        frames = stored_frames(generate(self.snapshot.G, spec), self.storage.to_uint8)
         return through_h264(frames) if self.storage.h264 else frames
 
 

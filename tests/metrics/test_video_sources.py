@@ -1,6 +1,8 @@
-"""Sources of videos: pure functions of their numbers, the right windows, one sentence for each bad file."""
+"""metrics.video_sources: pure functions of numbers, the right windows, one sentence for each bad file."""
 
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,6 @@ from metrics.video_sources import (
     Window,
     code_spec,
     through_h264,
-    to_uint8_pv3d,
 )
 from training.cameras import frontal_label
 from training.checkpoints.opener import load_generator
@@ -30,6 +31,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = Window(4)
 
 
+# --- Datasets ---------------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory) -> ClipDataset:
     """Clips of 20, 3 and 9 frames; pixel 0 of a frame is its number, pixel 1 its clip's."""
@@ -37,134 +41,228 @@ def numbered(tmp_path_factory) -> ClipDataset:
     with write_dataset(path) as writer:
         for clip, length in enumerate((20, 3, 9)):
             frames = np.zeros([length, 3, 8, 8], np.uint8)
-            frames[:, 0, 0, 0], frames[:, 0, 0, 1] = np.arange(length), clip
-            files = [(f"{i:05d}.png", encode_png(frame)) for i, frame in enumerate(frames)]
+            frames[:, 0, 0, 0] = np.arange(length)
+            frames[:, 0, 0, 1] = clip
+            files = [(f"{index:05d}.png", encode_png(frame)) for index, frame in enumerate(frames)]
             cameras = frontal_label().expand(length, -1).numpy()
             writer.add(ClipRecord(name=f"{clip:05d}", frames=files, cameras=cameras, fps=25.0))
     return ClipDataset(path)
 
 
-@pytest.fixture(scope="module")
-def generated(snapshot, heads) -> GeneratedVideos:
-    cameras = [clip.cameras for clip in ClipDataset(heads).clips]
-    return GeneratedVideos(load_generator(snapshot), "abc", cameras=cameras, window=SHORT, storage=STYLEGAN_V_STORAGE)
+def frame_numbers(video: np.ndarray) -> np.ndarray:
+    return video[:, 0, 0, 0].astype(int)
 
 
-def test_windows_of_a_dataset_are_whole_and_all_clips_take_turns(numbered):
+def clip_number(video: np.ndarray) -> int:
+    (number,) = set(video[:, 0, 0, 1].tolist())
+    return number
+
+
+def test_windows_of_a_dataset_are_whole(numbered):
     source = DatasetVideos(numbered, Window(4, 2))
-    seen = [source.video(index)[:, 0, 0, :2] for index in range(40)]
-    for pixels in seen:
-        assert (np.diff(pixels[:, 0].astype(int)) == 2).all() and len(set(pixels[:, 1])) == 1
-    clips = [int(pixels[0, 1]) for pixels in seen]
-    assert all({first, second} == {0, 2} for first, second in zip(clips[::2], clips[1::2], strict=True))
-    starts = {int(pixels[0, 0]) for pixels, clip in zip(seen, clips, strict=True) if clip == 0}
-    assert len(starts) > 5 and max(starts) <= 13 and source.count == 14 + 3
-    assert np.array_equal(source.video(7), DatasetVideos(numbered, Window(4, 2)).video(7))
-    other = DatasetVideos(numbered, Window(4, 2), seed=1)
-    assert any(not np.array_equal(source.video(index), other.video(index)) for index in range(8))
+    assert source.count == 14 + 3
+    starts = set()
+    for index in range(40):
+        video = source.video(index)
+        numbers = frame_numbers(video)
+        assert (np.diff(numbers) == 2).all()
+        if clip_number(video) == 0:
+            starts.add(numbers[0])
+    assert len(starts) > 5
+    assert max(starts) <= 13
+
+
+def test_all_clips_that_are_long_enough_take_turns(numbered):
+    source = DatasetVideos(numbered, Window(4, 2))
+    clips = [clip_number(source.video(index)) for index in range(40)]
+    for first, second in zip(clips[::2], clips[1::2], strict=True):
+        assert {first, second} == {0, 2}
+
+
+def test_windows_follow_from_the_seed_and_the_number(numbered):
+    def videos(seed: int) -> np.ndarray:
+        source = DatasetVideos(numbered, Window(4, 2), seed)
+        return np.stack([source.video(index) for index in range(8)])
+
+    assert np.array_equal(videos(0), videos(0))
+    assert not np.array_equal(videos(0), videos(1))
 
 
 def test_every_clip_once_goes_clip_by_clip(numbered):
     source = DatasetVideos(numbered, SHORT, every_clip_once=True)
-    assert source.count == 2 and [source.video(i)[0, 0, 0, 1] for i in range(2)] == [0, 2]
+    clips = [clip_number(source.video(index)) for index in range(source.count)]
+    assert clips == [0, 2]
 
 
-def test_a_dataset_of_short_clips_is_refused(numbered):
+@pytest.mark.parametrize("window", [Window(21), Window(6, 4)])
+def test_a_dataset_of_short_clips_is_refused(numbered, window):
     with pytest.raises(UserError, match="21 frames"):
-        DatasetVideos(numbered, Window(21))
-    with pytest.raises(UserError, match="25 frames"):
-        DatasetVideos(numbered, Window(4, 8))
+        DatasetVideos(numbered, window)
 
 
-def test_identities_follow_everything(numbered, generated):
-    same = DatasetVideos(numbered, SHORT).identity
-    assert same == DatasetVideos(numbered, SHORT).identity
+def test_identities_of_dataset_videos_follow_everything(numbered):
+    identity = DatasetVideos(numbered, SHORT).identity
+    assert identity == DatasetVideos(numbered, SHORT).identity
     others = [
         DatasetVideos(numbered, Window(5)),
         DatasetVideos(numbered, SHORT, seed=1),
         DatasetVideos(numbered, SHORT, every_clip_once=True),
     ]
-    assert all(other.identity != same for other in others)
-    parts = {
-        "snapshot": generated.snapshot,
-        "checksum": "abc",
-        "cameras": generated.cameras,
-        "window": SHORT,
-        "storage": PV3D_STORAGE,
-        "seed": 0,
-    }
-    others = {
+    for other in others:
+        assert other.identity != identity
+
+
+# --- Generators -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def generated(snapshot, heads) -> GeneratedVideos:
+    return GeneratedVideos(
+        snapshot=load_generator(snapshot),
+        checksum="abc",
+        cameras=[clip.cameras for clip in ClipDataset(heads).clips],
+        window=SHORT,
+        storage=STYLEGAN_V_STORAGE,
+    )
+
+
+def test_generated_videos_follow_from_their_number(generated):
+    video = generated.video(3)
+    assert video.shape == (4, 3, 32, 32)
+    assert video.dtype == np.uint8
+    assert np.array_equal(video, generated.video(3))
+    assert not np.array_equal(video, generated.video(4))
+
+
+def test_codes_of_seed_0_are_those_of_gen_videos(generated):
+    snapshot = generated.snapshot
+    cameras = torch.zeros(4, 25)
+    spec = code_spec(snapshot, 0, 3, cameras)
+    expected = clip_spec(snapshot.G, 3, 3, cameras)
+    assert torch.equal(spec.z, expected.z)
+    assert torch.equal(spec.z_motion, expected.z_motion)
+    other = code_spec(snapshot, 1, 3, cameras)
+    assert not torch.equal(other.z, spec.z)
+
+
+def test_identities_of_generated_videos_follow_everything(generated):
+    changes = {
         "checksum": "other",
         "cameras": generated.cameras[:1],
         "window": Window(5),
-        "storage": STYLEGAN_V_STORAGE,
+        "storage": PV3D_STORAGE,
         "seed": 1,
     }
-    whole = GeneratedVideos(**parts).identity
-    for name, value in others.items():
-        assert GeneratedVideos(**parts | {name: value}).identity != whole, name
+    for name, value in changes.items():
+        other = replace(generated, **{name: value})
+        assert other.identity != generated.identity, name
 
 
-def test_generated_videos_are_those_of_gen_videos(generated):
-    video = generated.video(3)
-    assert video.shape == (4, 3, 32, 32) and video.dtype == np.uint8
-    assert np.array_equal(video, generated.video(3)) and not np.array_equal(video, generated.video(4))
-    spec = code_spec(generated.snapshot, 0, 3, torch.zeros(4, 25))
-    expected = clip_spec(generated.snapshot.G, 3, 3, torch.zeros(4, 25))
-    assert torch.equal(spec.z, expected.z) and torch.equal(spec.z_motion, expected.z_motion)
-    assert not torch.equal(code_spec(generated.snapshot, 1, 3, torch.zeros(4, 25)).z, spec.z)
-
-
-def test_frames_become_bytes_as_each_protocol_has_it():
+@pytest.mark.parametrize(
+    "storage, levels",
+    [
+        (PV3D_STORAGE, [0, 0, 0, 127, 191, 255, 255]),
+        (STYLEGAN_V_STORAGE, [0, 0, 0, 128, 191, 255, 255]),
+    ],
+)
+def test_frames_become_bytes_as_each_protocol_has_it(storage, levels):
     x = torch.tensor([-2, -1, -0.999, 0, 0.5, 1, 3])
-    assert to_uint8_pv3d(x).tolist() == [0, 0, 0, 127, 191, 255, 255]
-    assert STYLEGAN_V_STORAGE.to_uint8(x).tolist() == [0, 0, 0, 128, 191, 255, 255]
+    assert storage.to_uint8(x).tolist() == levels
 
 
 def test_h264_keeps_size_and_changes_little():
-    frames = np.zeros([5, 3, 31, 33], np.uint8) + np.arange(33, dtype=np.uint8) * 5
+    frames = np.zeros([5, 3, 31, 33], np.uint8)
+    frames += np.arange(33, dtype=np.uint8) * 5
     back = through_h264(frames)
-    assert back.shape == frames.shape and 0 < np.abs(back.astype(int) - frames).mean() < 4
+    assert back.shape == frames.shape
+    differences = back.astype(int) - frames
+    assert 0 < np.abs(differences).mean() < 4
 
 
-def test_folders_hold_files_and_frames(tmp_path):
+# --- Folders ----------------------------------------------------------------------------------------------------------
+
+
+def write_frames(folder: Path, frames: np.ndarray) -> None:
+    """Write frames uint8 [T, 3, H, W] as a folder of images."""
+    folder.mkdir()
+    for index, frame in enumerate(frames):
+        path = folder / f"{index}.png"
+        path.write_bytes(encode_png(frame))
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, [6, 16, 16, 3], dtype=np.uint8)
-    write_video(tmp_path / "a.mp4", frames, 25)
-    (tmp_path / "b").mkdir()
-    for i, frame in enumerate(frames):
-        (tmp_path / "b" / f"{i}.png").write_bytes(encode_png(frame.transpose(2, 0, 1)))
+    return rng.integers(0, 256, [6, 3, 16, 16], dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(frames, tmp_path) -> Path:
+    """A folder with a video file, a folder of frames, and what is no video."""
+    write_video(tmp_path / "a.mp4", frames.transpose(0, 2, 3, 1), 25)
+    write_frames(tmp_path / "b", frames)
     (tmp_path / "notes.txt").write_text("no video")
     (tmp_path / "empty").mkdir()
-    source = FolderVideos(tmp_path, SHORT)
+    return tmp_path
+
+
+def test_folders_hold_files_and_frames(folder, frames):
+    source = FolderVideos(folder, SHORT)
     assert source.count == 2
-    decoded = np.stack(list(read_frames(tmp_path / "a.mp4")))[:4].transpose(0, 3, 1, 2)
-    assert np.array_equal(source.video(0), decoded)
-    assert np.array_equal(source.video(1), frames[:4].transpose(0, 3, 1, 2))
-    assert np.array_equal(FolderVideos(tmp_path, Window(2, 3)).video(1), frames[:4:3].transpose(0, 3, 1, 2))
-    before = source.identity
-    os.truncate(tmp_path / "b" / "5.png", 20)
-    assert FolderVideos(tmp_path, SHORT).identity != before
+    decoded = np.stack(list(read_frames(folder / "a.mp4")))
+    assert np.array_equal(source.video(0), decoded[:4].transpose(0, 3, 1, 2))
+    assert np.array_equal(source.video(1), frames[:4])
 
 
-def test_bad_files_are_a_sentence_each(tmp_path):
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(UserError, match="no folder|no videos"):
-            FolderVideos(folder, SHORT)
-    frames = np.zeros([3, 16, 16, 3], np.uint8)
-    write_video(tmp_path / "short.mp4", frames, 25)
-    (tmp_path / "text.mp4").write_text("not a video")
-    (tmp_path / "mixed").mkdir()
-    for i, side in enumerate((8, 8, 16, 8)):
-        (tmp_path / "mixed" / f"{i}.png").write_bytes(encode_png(np.zeros([3, side, side], np.uint8)))
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "0.png").write_bytes(encode_png(np.zeros([3, 8, 8], np.uint8))[:30])
-    (tmp_path / "waiting").mkdir()
-    os.mkfifo(tmp_path / "waiting" / "0.png")
-    (tmp_path / "zero.mp4").symlink_to("zero.mp4")
+def test_a_stride_skips_frames(folder, frames):
+    source = FolderVideos(folder, Window(2, 3))
+    assert np.array_equal(source.video(1), frames[:4:3])
+
+
+def test_a_changed_file_changes_the_identity(folder):
+    before = FolderVideos(folder, SHORT).identity
+    os.truncate(folder / "b" / "5.png", 20)
+    assert FolderVideos(folder, SHORT).identity != before
+
+
+@pytest.mark.parametrize("folder", [".", "missing"])
+def test_folders_without_videos_are_refused(tmp_path, folder):
+    with pytest.raises(UserError, match="no folder|no videos"):
+        FolderVideos(tmp_path / folder, SHORT)
+
+
+def make_mixed(path: Path) -> None:
+    path.mkdir()
+    for index, side in enumerate((8, 8, 16, 8)):
+        image = np.zeros([3, side, side], np.uint8)
+        (path / f"{index}.png").write_bytes(encode_png(image))
+
+
+def make_torn(path: Path) -> None:
+    path.mkdir()
+    image = encode_png(np.zeros([3, 8, 8], np.uint8))
+    (path / "0.png").write_bytes(image[:30])
+
+
+def make_waiting(path: Path) -> None:
+    path.mkdir()
+    os.mkfifo(path / "0.png")
+
+
+BAD_VIDEOS = [
+    ("mixed", make_mixed, "different sizes"),
+    ("short.mp4", lambda path: write_video(path, np.zeros([3, 16, 16, 3], np.uint8), 25), "3 frames"),
+    ("text.mp4", lambda path: path.write_text("not a video"), "Cannot read"),
+    ("torn", make_torn, "unreadable"),
+    ("waiting", make_waiting, "a pipe"),
+    ("circle.mp4", lambda path: path.symlink_to("circle.mp4"), "cannot be reached"),
+]
+
+
+@pytest.mark.parametrize("name, make, reason", BAD_VIDEOS)
+def test_bad_files_are_a_sentence_each(tmp_path, name, make, reason):
+    make(tmp_path / name)
     source = FolderVideos(tmp_path, SHORT)
     assert source.identity["source"] == "folder"
-    reasons = ("different sizes", "3 frames", "Cannot read", "unreadable", "a pipe", "cannot be reached")
-    for index, reason in enumerate(reasons):
-        with pytest.raises(UserError, match=reason):
-            source.video(index)
+    with pytest.raises(UserError, match=reason):
+        source.video(0)
