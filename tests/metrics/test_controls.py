@@ -10,6 +10,7 @@ from metrics import controls, pose, variety
 from metrics.controls import Controls
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
+from metrics.results import Result
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
@@ -19,59 +20,91 @@ REQUESTS = parse_requests("pose3,diversity4,motion3")
 
 @pytest.fixture(scope="module")
 def regressor() -> pose.PoseRegressor:
-    return pose.train_pose_regressor(32, effort=pose.Effort(frames=6, steps=3, people=2))
+    hasty = pose.Effort(frames=6, steps=3, people=2)
+    return pose.train_pose_regressor(32, effort=hasty)
 
 
 @pytest.fixture
-def scored(snapshot, regressor, monkeypatch):
-    """A function of a setting to results by name."""
-    monkeypatch.setattr(controls, "_trained_regressor", lambda *_: regressor)
+def subject(snapshot) -> EvaluationSubject:
+    return EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc")
+
+
+@pytest.fixture
+def score(subject, regressor, monkeypatch):
+    """A function of options that gives results by name."""
+    monkeypatch.setattr(controls, "_trained_regressor", lambda side: regressor)
     monkeypatch.setattr(controls, "PROCEDURAL_VIDEOS", 3)
 
-    def run(setting: EvaluationOptions) -> dict:
-        family = Controls(EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc"), setting)
+    def run(**options) -> dict[str, Result]:
+        family = Controls(subject, EvaluationOptions(**options))
         family.check(REQUESTS)
         return {result.metric: result for result in family.results(REQUESTS)}
 
     return run
 
 
-def numbers(results: dict) -> dict:
-    return {name: (result.value, result.standard_error, result.details) for name, result in results.items()}
+def numbers(results: dict[str, Result]) -> list:
+    return [(result.value, result.standard_error, result.details) for result in results.values()]
 
 
-def test_results_are_complete(scored, heads, regressor):
-    results = scored(EvaluationOptions(dataset=ClipDataset(heads)))
-    assert list(results) == ["pose3", "diversity4", "motion3"]
-    assert [result.samples for result in results.values()] == [3, 4, 3]
+def test_results_are_complete(score, heads):
+    results = score(dataset=ClipDataset(heads))
+    samples = {name: result.samples for name, result in results.items()}
+    assert samples == {"pose3": 3, "diversity4": 4, "motion3": 3}
     for result in results.values():
-        assert math.isfinite(result.value) and result.standard_error > 0
+        assert math.isfinite(result.value)
+        assert result.standard_error > 0
         assert result.source["snapshot"] == "abc"
-        assert json.loads(result.json())["details"] == result.details
+        line = json.loads(result.json())
+        assert line["details"] == result.details
+
+
+def test_procedural_heads_stand_beside_the_generator(score, heads, regressor):
+    results = score(dataset=ClipDataset(heads))
     assert results["pose3"].details["floor"] == regressor.floor.value
-    assert results["diversity4"].details["procedural"] > 10 > results["motion3"].details["procedural"] > 0
+    diversity = results["diversity4"].details["procedural"]
+    motion = results["motion3"].details["procedural"]
+    assert diversity > 10 > motion > 0
 
 
-def test_results_depend_on_the_seed_alone(scored, tmp_path, monkeypatch):
-    first = numbers(scored(EvaluationOptions(cache_folder=tmp_path)))
-    assert numbers(scored(EvaluationOptions())) == first
-    other = numbers(scored(EvaluationOptions(seed=1)))
-    assert all(other[name][0] != first[name][0] for name in first)
-    for module, row in ((pose, "pose_row"), (variety, "diversity_row"), (variety, "motion_row")):
-        monkeypatch.setattr(module, row, lambda *_: pytest.fail("it is in the cache"))
-    assert numbers(scored(EvaluationOptions(cache_folder=tmp_path))) == first
+def test_results_depend_on_the_seed_alone(score):
+    first = score()
+    assert numbers(score()) == numbers(first)
+    other = score(seed=1)
+    for name, result in other.items():
+        assert result.value != first[name].value
+
+
+def test_results_are_kept(score, tmp_path, monkeypatch):
+    first = score(cache_folder=tmp_path)
+
+    def fail(*arguments) -> None:
+        pytest.fail("it is in the cache")
+
+    monkeypatch.setattr(pose, "pose_row", fail)
+    monkeypatch.setattr(variety, "diversity_row", fail)
+    monkeypatch.setattr(variety, "motion_row", fail)
+    assert numbers(score(cache_folder=tmp_path)) == numbers(first)
 
 
 def test_files_cannot_be_asked_for_views(tmp_path):
+    family = Controls(EvaluationSubject(video_folder=tmp_path), EvaluationOptions())
     with pytest.raises(UserError, match="--network"):
-        Controls(EvaluationSubject(video_folder=tmp_path), EvaluationOptions()).check(REQUESTS)
-    Controls(EvaluationSubject(video_folder=tmp_path), EvaluationOptions()).check([])
+        family.check(REQUESTS)
+    family.check([])
 
 
-def test_the_regressor_is_trained_once(snapshot, monkeypatch, regressor):
+def test_the_regressor_is_trained_once(subject, monkeypatch, regressor):
     calls = []
-    monkeypatch.setattr(pose, "train_pose_regressor", lambda *_, **__: calls.append(0) or regressor)
+
+    def train(side: int, progress: bool) -> pose.PoseRegressor:
+        calls.append(side)
+        return regressor
+
+    monkeypatch.setattr(pose, "train_pose_regressor", train)
     controls._trained_regressor.cache_clear()
-    family = Controls(EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc"), EvaluationOptions())
-    assert len(list(family.results(parse_requests("pose2,pose3")))) == 2 and len(calls) == 1
+    family = Controls(subject, EvaluationOptions())
+    results = list(family.results(parse_requests("pose2,pose3")))
+    assert len(results) == 2
+    assert calls == [32]
     controls._trained_regressor.cache_clear()

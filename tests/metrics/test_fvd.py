@@ -1,4 +1,6 @@
-"""FVD and KVD from sources to results: numbers of a known detector, statistics files, what is said and refused."""
+"""metrics.fvd: numbers of a known detector, statistics files, what is said and refused."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from metrics import fvd
 from metrics.frechet import FeatureMoments, frechet_distance, kernel_distance
 from metrics.fvd import VideoDistances
 from metrics.options import EvaluationOptions, EvaluationSubject
-from metrics.protocols import parse_requests
-from metrics.video_sources import DatasetVideos, FolderVideos, Window
+from metrics.protocols import parse_request, parse_requests
+from metrics.results import Result
+from metrics.video_sources import DatasetVideos, FolderVideos, VideoSource, Window
 from tests.helpers.tiny import normal
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
@@ -22,14 +25,17 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class Means:
     """Features of a clip: its mean colour in three thirds of time."""
 
-    name, checksum, dim = "means", "f00d", 9
+    name = "means"
+    checksum = "f00d"
+    dim = 9
 
     def __init__(self):
         self.clips = 0
 
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
         self.clips += len(clips)
-        return torch.cat([part.float().mean(dim=(1, 3, 4)) for part in clips.tensor_split(3, dim=1)], dim=1)
+        thirds = clips.float().tensor_split(3, dim=1)
+        return torch.cat([third.mean(dim=(1, 3, 4)) for third in thirds], dim=1)
 
 
 @pytest.fixture
@@ -40,89 +46,122 @@ def detector(monkeypatch) -> Means:
 
 
 @pytest.fixture
-def movies(tmp_path):
+def movies(tmp_path) -> Path:
     """A folder of six noisy videos."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "movies"
     folder.mkdir()
     for index in range(6):
-        frames = rng.integers(0, 256, [16, 16, 16, 3]) // 4 + rng.integers(0, 190, [16, 1, 1, 3])
-        write_video(folder / f"{index}.mp4", frames.astype(np.uint8), 25)
+        noise = rng.integers(0, 64, [16, 16, 16, 3])
+        colours = rng.integers(0, 190, [16, 1, 1, 3])
+        frames = (noise + colours).astype(np.uint8)
+        write_video(folder / f"{index}.mp4", frames, 25)
     return folder
 
 
-def features(source, count) -> torch.Tensor:
-    return Means()(torch.from_numpy(np.stack([source.video(index) for index in range(count)]))).double()
+def score(movies: Path, names: str, **options) -> list[Result]:
+    """Results for the videos of a folder."""
+    subject = EvaluationSubject(video_folder=movies)
+    distances = VideoDistances(subject, EvaluationOptions(**options))
+    return list(distances.results(parse_requests(names)))
 
 
-def test_distances_are_those_of_the_features(detector, movies, heads, tmp_path):
+def features(source: VideoSource, count: int) -> torch.Tensor:
+    videos = np.stack([source.video(index) for index in range(count)])
+    return Means()(torch.from_numpy(videos)).double()
+
+
+def test_distances_are_those_of_the_features(detector, movies, heads):
     data = ClipDataset(heads)
-    setting = EvaluationOptions(dataset=data, cache_folder=tmp_path / "cache")
-    results = list(
-        VideoDistances(EvaluationSubject(video_folder=movies), setting).results(parse_requests("fvd6_9f,kvd6_9f"))
-    )
-    fake, real = (features(source, 6) for source in (FolderVideos(movies, Window(9)), DatasetVideos(data, Window(9))))
-    assert results[0].value == pytest.approx(
-        frechet_distance(FeatureMoments.of(fake), FeatureMoments.of(real)).value, rel=1e-6
-    )
-    assert results[1].value == pytest.approx(kernel_distance(fake, real).value, rel=1e-6)
+    frechet, kernel = score(movies, "fvd6_9f,kvd6_9f", dataset=data)
+    scored = features(FolderVideos(movies, Window(9)), 6)
+    real = features(DatasetVideos(data, Window(9)), 6)
+    expected = frechet_distance(FeatureMoments.of(scored), FeatureMoments.of(real))
+    assert frechet.value == pytest.approx(expected.value, rel=1e-6)
+    assert kernel.value == pytest.approx(kernel_distance(scored, real).value, rel=1e-6)
     assert detector.clips == 12, "both distances share the features"
-    again = list(VideoDistances(EvaluationSubject(video_folder=movies), setting).results(parse_requests("fvd6_9f")))
-    assert again[0].value == results[0].value and detector.clips == 12, "from the cache"
-    assert results[0].dataset == data.fingerprint() and results[0].detector == "means"
-    assert any("too few for a covariance" in warning for warning in results[0].warnings)
 
 
-def test_bad_and_missing_videos_are_told(detector, movies, heads):
+def test_results_say_what_they_come_from(detector, movies, heads):
+    data = ClipDataset(heads)
+    (result,) = score(movies, "fvd6_9f", dataset=data)
+    assert result.dataset == data.fingerprint()
+    assert result.detector == "means"
+    assert result.detector_checksum == "f00d"
+    assert "too few for a covariance" in result.warnings[0]
+
+
+def test_features_are_kept(detector, movies, heads, tmp_path):
+    options = {"dataset": ClipDataset(heads), "cache_folder": tmp_path / "cache"}
+    (first,) = score(movies, "fvd6_9f", **options)
+    seen = detector.clips
+    (again,) = score(movies, "fvd6_9f", **options)
+    assert again.value == first.value
+    assert detector.clips == seen
+
+
+def test_bad_and_missing_videos_are_named(detector, movies, heads):
     (movies / "2.mp4").write_bytes(b"no video")
-    (result,) = VideoDistances(
-        EvaluationSubject(video_folder=movies), EvaluationOptions(dataset=ClipDataset(heads))
-    ).results(parse_requests("fvd9_9f"))
-    assert result.samples == 5 and result.skipped == 1
-    assert any("5 scored videos in place of 9" in text for text in result.warnings)
-    assert any("2.mp4" in text for text in result.warnings)
+    (result,) = score(movies, "fvd9_9f", dataset=ClipDataset(heads))
+    assert result.samples == 5
+    assert result.skipped == 1
+    warnings = "\n".join(result.warnings)
+    assert "5 scored videos in place of 9" in warnings
+    assert "2.mp4" in warnings
+
+
+# --- Statistics in place of the dataset -------------------------------------------------------------------------------
 
 
 def test_statistics_stand_for_the_dataset(detector, movies, heads, tmp_path):
-    path, requests = tmp_path / "real.npz", parse_requests("fvd6_9f,kvd6_9f")
+    path = tmp_path / "real.npz"
+    first = score(movies, "fvd6_9f,kvd6_9f", dataset=ClipDataset(heads), save_real_stats=path)
+    second = score(movies, "fvd6_9f,kvd6_9f", real_stats=path)
+    assert [result.value for result in first] == [result.value for result in second]
+
+
+def test_statistics_of_another_protocol_are_refused(detector, movies, heads, tmp_path):
+    path = tmp_path / "real.npz"
+    score(movies, "fvd6_9f", dataset=ClipDataset(heads), save_real_stats=path)
     subject = EvaluationSubject(video_folder=movies)
-    first = list(
-        VideoDistances(subject, EvaluationOptions(dataset=ClipDataset(heads), save_real_stats=path)).results(requests)
-    )
-    second = list(VideoDistances(subject, EvaluationOptions(real_stats=path)).results(requests))
-    assert [r.value for r in first] == [r.value for r in second]
+    distances = VideoDistances(subject, EvaluationOptions(real_stats=path))
     with pytest.raises(UserError, match="protocol"):
-        VideoDistances(subject, EvaluationOptions(real_stats=path)).check(parse_requests("fvd7_9f"))
+        distances.check(parse_requests("fvd7_9f"))
+
+
+def test_the_kernel_distance_needs_features(detector, movies, tmp_path, monkeypatch):
+    known = FeatureMoments.of(normal(0, 50, 9))
+    monkeypatch.setattr(fvd, "read_reference_pickle", lambda path: known)
+    official = tmp_path / "official.pkl"
+    (result,) = score(movies, "fvd6_9f", real_stats=official)
+    assert np.isfinite(result.value)
+    assert result.details["real_videos"] == 50
+    with pytest.raises(UserError, match="give --data"):
+        score(movies, "kvd6_9f", real_stats=official)
+
+
+# --- What is needed ---------------------------------------------------------------------------------------------------
 
 
 def test_generated_videos_take_their_cameras_from_the_dataset_or_the_snapshot(detector, snapshot, heads):
     subject = EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc")
-    (request,) = parse_requests("fvd4_9f")
-    with_data = VideoDistances(subject, EvaluationOptions(dataset=ClipDataset(heads)))._scored_videos(request)
-    assert [len(path) for path in with_data.cameras] == [16, 16, 16]
-    without = VideoDistances(subject, EvaluationOptions())._scored_videos(request)
-    assert np.array_equal(np.stack(without.cameras), subject.snapshot.camera_bank.numpy())
+    request = parse_request("fvd4_9f")
+    with_data = VideoDistances(subject, EvaluationOptions(dataset=ClipDataset(heads)))
+    paths = with_data._scored_videos(request).cameras
+    assert [len(path) for path in paths] == [16, 16, 16]
+    without_data = VideoDistances(subject, EvaluationOptions())
+    paths = without_data._scored_videos(request).cameras
+    assert np.array_equal(paths, subject.snapshot.camera_bank)
 
 
 @pytest.mark.parametrize(
-    "subject, setting, told",
+    "subject, missing",
     [
-        (EvaluationSubject(), EvaluationOptions(), "--network or --videos"),
-        (EvaluationSubject(video_folder="somewhere"), EvaluationOptions(), "--data or --real-stats"),
+        (EvaluationSubject(), "--network or --videos"),
+        (EvaluationSubject(video_folder=Path("somewhere")), "--data or --real-stats"),
     ],
 )
-def test_what_is_missing_is_told_before_any_work(detector, subject, setting, told):
-    with pytest.raises(UserError, match=told):
-        VideoDistances(subject, setting).check(parse_requests("fvd4_9f"))
-
-
-def test_the_kernel_distance_needs_features(detector, movies, heads, tmp_path, monkeypatch):
-    distances = VideoDistances(
-        EvaluationSubject(video_folder=movies), EvaluationOptions(real_stats=tmp_path / "official.pkl")
-    )
-    known = FeatureMoments.of(normal(0, 50, 9))
-    monkeypatch.setattr(fvd, "read_reference_pickle", lambda path: known)
-    (value,) = distances.results(parse_requests("fvd6_9f"))
-    assert np.isfinite(value.value) and value.details["real_videos"] == 50
-    with pytest.raises(UserError, match="give --data"):
-        list(distances.results(parse_requests("kvd6_9f")))
+def test_what_is_missing_is_named_before_any_work(detector, subject, missing):
+    distances = VideoDistances(subject, EvaluationOptions())
+    with pytest.raises(UserError, match=missing):
+        distances.check(parse_requests("fvd4_9f"))

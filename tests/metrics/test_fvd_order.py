@@ -1,5 +1,7 @@
-"""What FVD must say of procedural videos, seen through the random detector: real ones are near real ones, shuffled and
-blurred ones are farther."""
+"""What FVD must say of procedural videos, seen through the random detector.
+
+Real videos are near real ones, shuffled and blurred ones are farther.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ SIZE, FRAMES = 64, 16
 FPS = 5  # few, so that frames differ: the random detector knows little of time
 
 
-def clips(seeds) -> np.ndarray:
+def clips(seeds: range) -> np.ndarray:
     return np.stack([synthetic.render_clip(seed, SIZE, FRAMES, FPS).frames for seed in seeds])
 
 
@@ -23,40 +25,43 @@ def shuffled(videos: np.ndarray) -> np.ndarray:
 
 
 def blurred(videos: np.ndarray) -> np.ndarray:
-    frames = torch.from_numpy(videos).flatten(0, 1).float()
-    smooth = torch.nn.functional.avg_pool2d(frames, 5, stride=1, padding=2, count_include_pad=False)
+    frames = torch.from_numpy(videos).flatten(0, 1)
+    smooth = torch.nn.functional.avg_pool2d(frames.float(), 5, stride=1, padding=2, count_include_pad=False)
     return smooth.round().byte().view(videos.shape).numpy()
 
 
-def distances(each: int) -> dict[str, tuple[float, float]]:
-    """(FVD, KVD) to `each` real clips of: other real ones, the same shuffled, the same blurred."""
+def features_of(videos: np.ndarray) -> torch.Tensor:
     detector = load_i3d_videogpt(kind="random", folder=None, device="cpu")
+    batches = torch.from_numpy(videos).split(2)
+    return torch.cat([detector(batch) for batch in batches]).double()
 
-    def features(videos: np.ndarray) -> torch.Tensor:
-        return torch.cat([detector(part) for part in torch.from_numpy(videos).split(2)]).double()
 
-    real, other = features(clips(range(each))), clips(range(each, 2 * each))
-    sets = {"real": other, "shuffled": shuffled(other), "blurred": blurred(other)}
-    found = {name: features(videos) for name, videos in sets.items()}
-    moments = FeatureMoments.of(real)
-    return {
-        name: (frechet_distance(FeatureMoments.of(x), moments).value, kernel_distance(x, real).value)
-        for name, x in found.items()
+def check_order(each: int) -> None:
+    """Compare `each` real clips with other real ones, the same shuffled, and the same blurred."""
+    reference = features_of(clips(range(each)))
+    others = clips(range(each, 2 * each))
+    sets = {
+        "real": others,
+        "shuffled": shuffled(others),
+        "blurred": blurred(others),
     }
-
-
-def check(each: int) -> None:
-    found = distances(each)
-    print(f"{each} clips a side:", {name: tuple(round(x, 4) for x in pair) for name, pair in found.items()})
-    assert found["real"][0] < found["shuffled"][0] < found["blurred"][0]
+    frechet = {}
+    kernel = {}
+    for name, videos in sets.items():
+        features = features_of(videos)
+        distance = frechet_distance(FeatureMoments.of(features), FeatureMoments.of(reference))
+        frechet[name] = distance.value
+        kernel[name] = kernel_distance(features, reference).value
+    print(f"{each} clips a side: FVD {frechet}, KVD {kernel}")
+    assert frechet["real"] < frechet["shuffled"] < frechet["blurred"]
     # The kernel distance of shuffled clips is within its error of the real ones'.
-    assert found["real"][1] < found["blurred"][1]
+    assert kernel["real"] < kernel["blurred"]
 
 
 def test_order_of_distances(one_thread):
-    check(12)
+    check_order(12)
 
 
 @pytest.mark.slow
 def test_order_of_distances_of_more_clips(one_thread):
-    check(96)
+    check_order(96)

@@ -1,7 +1,8 @@
-"""Metrics at every snapshot of a run: lines appended, the best snapshot kept, the same numbers as on the file."""
+"""metrics.in_training: lines appended, the best snapshot kept, the same numbers as on the file."""
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,20 +15,36 @@ from metrics.options import EvaluationOptions
 from metrics.protocols import parse_requests
 from metrics.results import Result
 from training.checkpoints.opener import load_generator
+from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def scripted(monkeypatch, values):
-    """Every evaluation gives the next value for each metric."""
-    steps = iter(values)
+@pytest.fixture
+def shown(snapshot) -> Snapshot:
+    return load_generator(snapshot)
 
-    def evaluate(requests, subject, setting):
-        value = next(steps)
+
+def at(shown: Snapshot, kimg: float) -> Snapshot:
+    return replace(shown, progress={"kimg": kimg})
+
+
+def give_values(monkeypatch, *values: float) -> None:
+    """Let every evaluation give the next value for each metric."""
+    remaining = iter(values)
+
+    def evaluate(requests, subject, options) -> list[Result]:
+        value = next(remaining)
         return [
             Result(
-                metric=request.metric, value=value, standard_error=None, samples=1, seconds=0.0, protocol={}, source={}
+                metric=request.metric,
+                value=value,
+                standard_error=None,
+                samples=1,
+                seconds=0.0,
+                protocol={},
+                source={},
             )
             for request in requests
         ]
@@ -35,101 +52,129 @@ def scripted(monkeypatch, values):
     monkeypatch.setattr(in_training, "evaluate", evaluate)
 
 
-@pytest.mark.parametrize("metrics, best", [("cd2,id-dlib2", 1), ("id-dlib2,cd2", 2), ("motion2,we2", 1)])
-def test_the_best_snapshot_is_kept(snapshot, tmp_path, monkeypatch, metrics, best):
-    values = [3.0, 1.0, 4.0, float("nan"), 2.0]
-    scripted(monkeypatch, values)
-    shown = load_generator(snapshot)
-    for index in range(len(values)):
-        scores = SnapshotScores(parse_requests(metrics), EvaluationOptions(), tmp_path, shown)  # as after resuming
-        path = tmp_path / f"network-snapshot-{index}.pkl"
-        path.write_text(str(index))
-        scores(shown, path)
-    assert (tmp_path / "best-snapshot.pkl").read_text() == str(best)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert len(lines) == 10 and lines[0]["file"] == "network-snapshot-0.pkl" and lines[0]["kimg"] == 2.0
+def start(folder: Path, first: Snapshot, metrics: str = "cd2,we2", **options) -> SnapshotScores:
+    """Start the scores of a run that goes on with `first`."""
+    return SnapshotScores(parse_requests(metrics), EvaluationOptions(**options), folder, first)
 
 
-def score(folder, shown, number, kimg):
-    """Of a start that goes on with `shown`, and comes to snapshot `number` at `kimg`."""
-    scores = SnapshotScores(parse_requests("cd2,we2"), EvaluationOptions(), folder, shown)
+def write(folder: Path, number: int, content: str) -> Path:
     path = folder / f"network-snapshot-{number}.pkl"
-    path.write_text(f"{number} at {kimg}")
-    scores(replace(shown, progress={"kimg": kimg}), path)
+    path.write_text(content)
+    return path
 
 
-def scored(folder):
-    return [line["file"][-5] for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+def lines(folder: Path) -> list[dict]:
+    text = (folder / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_line_that_was_cut_short_stops_no_later_snapshot(snapshot, tmp_path, monkeypatch):
-    scripted(monkeypatch, [3.0, 1.0, 2.0])
-    shown = load_generator(snapshot)
-    scores = SnapshotScores(parse_requests("cd2,we2"), EvaluationOptions(), tmp_path, shown)
-    junk = ('{"metric": "cd2", "va', "5\n", '{"metric": "cd2", "value": "0"}\n', '{"metric": "cd2", "value": 0}\n')
-    for number, text in enumerate(junk[:3]):
-        path = tmp_path / f"network-snapshot-{number}.pkl"
-        path.write_text(str(number))
-        scores(shown, path)
-        with (tmp_path / "metrics.jsonl").open("a") as file:
-            file.write(text + junk[3] * (number == 2))
-    assert (tmp_path / "best-snapshot.pkl").read_text() == "1"
-    SnapshotScores(parse_requests("cd2,we2"), EvaluationOptions(), tmp_path, shown)
-    assert scored(tmp_path) == ["0", "0", "1", "1", "2", "2"]
+def scored(folder: Path) -> str:
+    """Return the number of the snapshot of each line."""
+    files = [Path(line["file"]).stem for line in lines(folder)]
+    return "".join(name[-1] for name in files)
 
 
-def test_a_run_that_goes_on_from_an_earlier_state_scores_no_snapshot_twice(snapshot, tmp_path, monkeypatch):
-    scripted(monkeypatch, [3.0, 2.0, 1.0, 2.5, 4.0])
-    shown = load_generator(snapshot)
-    start = shown.progress["kimg"]
-    for number, steps in enumerate((0.0, 0.1, 0.2)):
-        score(tmp_path, replace(shown, progress={"kimg": start + steps}), number, start + steps)
-    assert scored(tmp_path) == list("001122") and (tmp_path / "best-snapshot.pkl").read_text()[0] == "2"
-    SnapshotScores(
-        parse_requests("cd2,we2"), EvaluationOptions(), tmp_path, replace(shown, progress={"kimg": start + 0.1})
-    )
-    assert scored(tmp_path) == list("0011") and (tmp_path / "best-snapshot.pkl").read_text()[0] == "1"
-    score(tmp_path, shown, 1, start + 0.15)
-    assert scored(tmp_path) == list("0011")
-    assert (tmp_path / "best-snapshot.pkl").read_text() == f"1 at {start + 0.15}", "of the new one"
-    shown.progress["kimg"] = start + 0.15
-    score(tmp_path, shown, 1, start + 0.15)  # its file was deleted, so it is made again
-    assert scored(tmp_path) == list("0011") and (tmp_path / "best-snapshot.pkl").read_text()[0] == "0"
+def best(folder: Path) -> str:
+    return (folder / "best-snapshot.pkl").read_text()
 
 
-def test_nothing_is_best_by_motion(snapshot, tmp_path, monkeypatch):
-    scripted(monkeypatch, [1.0])
-    shown = load_generator(snapshot)
-    SnapshotScores(parse_requests("motion2"), EvaluationOptions(), tmp_path, shown)(shown, tmp_path / "missing.pkl")
+@pytest.mark.parametrize(
+    "metrics, number",
+    [
+        ("cd2,id-dlib2", "1"),
+        ("id-dlib2,cd2", "2"),
+        ("motion2,we2", "1"),
+    ],
+)
+def test_the_best_snapshot_is_kept(shown, tmp_path, monkeypatch, metrics, number):
+    give_values(monkeypatch, 3.0, 1.0, 4.0, float("nan"), 2.0)
+    for index in range(5):
+        scores = start(tmp_path, shown, metrics)  # as after resuming
+        scores(shown, write(tmp_path, index, str(index)))
+    assert best(tmp_path) == number
+    assert scored(tmp_path) == "0011223344"
+    assert lines(tmp_path)[0]["file"] == "network-snapshot-0.pkl"
+    assert lines(tmp_path)[0]["kimg"] == 2.0
+
+
+def test_nothing_is_best_by_motion(shown, tmp_path, monkeypatch):
+    give_values(monkeypatch, 1.0)
+    scores = start(tmp_path, shown, "motion2")
+    scores(shown, tmp_path / "missing.pkl")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_numbers_are_those_of_the_command_on_the_file(snapshot, heads, tmp_path):
-    shown = load_generator(snapshot)
-    setting = EvaluationOptions(dataset=ClipDataset(heads), detector_weights="random")
-    SnapshotScores(parse_requests("we2,fvd2_9f"), setting, tmp_path, shown)(shown, snapshot)
-    here = {line["metric"]: line["value"] for line in map(json.loads, (tmp_path / "metrics.jsonl").open())}
-    done = CliRunner().invoke(
-        calc_metrics.main,
-        [
-            "--metrics=we2,fvd2_9f",
-            f"--network={snapshot}",
-            f"--data={heads}",
-            "--detector=random",
-            "--no-cache",
-            "--device=cpu",
-        ],
-        catch_exceptions=False,
+TORN_LINES = (
+    '{"metric": "cd2", "va',
+    "5\n",
+    '{"metric": "cd2", "value": "0"}\n{"metric": "cd2", "value": 0}\n',
+)
+
+
+def test_a_line_that_was_cut_short_stops_no_later_snapshot(shown, tmp_path, monkeypatch):
+    give_values(monkeypatch, 3.0, 1.0, 2.0)
+    scores = start(tmp_path, shown)
+    for number, text in enumerate(TORN_LINES):
+        scores(shown, write(tmp_path, number, str(number)))
+        with (tmp_path / "metrics.jsonl").open("a") as file:
+            file.write(text)
+    assert best(tmp_path) == "1"
+    start(tmp_path, shown)
+    assert scored(tmp_path) == "001122"
+
+
+def test_a_run_that_goes_on_from_an_earlier_state_scores_no_snapshot_twice(shown, tmp_path, monkeypatch):
+    give_values(monkeypatch, 3.0, 2.0, 1.0, 2.5, 4.0)
+    for number, kimg in enumerate((2.0, 2.1, 2.2)):
+        snapshot = at(shown, kimg)
+        scores = start(tmp_path, snapshot)
+        scores(snapshot, write(tmp_path, number, f"{number} at {kimg}"))
+    assert scored(tmp_path) == "001122"
+    assert best(tmp_path) == "2 at 2.2"
+
+    scores = start(tmp_path, at(shown, 2.1))
+    assert scored(tmp_path) == "0011"
+    assert best(tmp_path) == "1 at 2.1"
+
+    scores = start(tmp_path, at(shown, 2.0))
+    scores(at(shown, 2.15), write(tmp_path, 1, "1 at 2.15"))
+    assert scored(tmp_path) == "0011"
+    assert best(tmp_path) == "1 at 2.15"
+
+    # The file is deleted, so that a run that goes on behind it makes it again: with a score that is worse.
+    scores = start(tmp_path, at(shown, 2.15))
+    scores(at(shown, 2.15), write(tmp_path, 1, "1 again"))
+    assert scored(tmp_path) == "0011"
+    assert best(tmp_path) == "0 at 2.0"
+
+
+def values(texts: list[str]) -> dict[str, float]:
+    found = [json.loads(text) for text in texts if text.startswith("{")]
+    return {line["metric"]: line["value"] for line in found}
+
+
+def test_numbers_are_those_of_the_command_on_the_file(shown, snapshot, heads, tmp_path):
+    scores = start(
+        tmp_path,
+        shown,
+        "we2,fvd2_9f",
+        dataset=ClipDataset(heads),
+        detector_weights="random",
     )
-    there = {
-        line["metric"]: line["value"]
-        for line in (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
-    }
-    assert here == there
+    scores(shown, snapshot)
+    here = (tmp_path / "metrics.jsonl").read_text()
+    command = [
+        "--metrics=we2,fvd2_9f",
+        f"--network={snapshot}",
+        f"--data={heads}",
+        "--detector=random",
+        "--no-cache",
+        "--device=cpu",
+    ]
+    there = CliRunner().invoke(calc_metrics.main, command, catch_exceptions=False).stdout
+    assert values(here.splitlines()) == values(there.splitlines())
 
 
-def test_what_is_missing_is_told_before_training(snapshot, tmp_path):
+def test_what_is_missing_is_named_before_training(shown, tmp_path):
     with pytest.raises(UserError, match="--data"):
-        SnapshotScores(
-            parse_requests("fvd2_9f"), EvaluationOptions(detector_weights="random"), tmp_path, load_generator(snapshot)
-        )
+        start(tmp_path, shown, "fvd2_9f", detector_weights="random")

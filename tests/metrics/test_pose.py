@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 
 from metrics import pose
 from metrics.pose import Effort, angle_between, draw_cameras, pose_errors, pose_row, viewing_angles
@@ -27,46 +28,146 @@ def subject(snapshot) -> Snapshot:
     return load_generator(snapshot)
 
 
+def degrees(cameras: torch.Tensor) -> np.ndarray:
+    """Yaw and elevation of cameras, [2] or [2, N]."""
+    return np.rad2deg(viewing_angles(cameras.numpy())).T
+
+
+# --- Directions -------------------------------------------------------------------------------------------------------
+
+
 def test_directions_of_known_cameras():
-    cameras = torch.stack([canonical_label(), frontal_label(np.pi / 6), frontal_label(0, 0.1), frontal_label(0.3)])
-    yaw, elevation = np.rad2deg(viewing_angles(cameras.numpy())).T
-    assert abs(yaw[0]) < 1e-4 and abs(elevation[0]) < 1e-4
-    assert (yaw[1], elevation[1]) == pytest.approx((32.27, 1.95), abs=0.01), "the side camera of A.4"
-    assert abs(yaw[2]) < 1e-4 and elevation[2] < 0, "positive pitch moves the camera down"
+    assert degrees(canonical_label()) == pytest.approx([0, 0], abs=1e-4)
+    side = degrees(frontal_label(np.pi / 6))
+    assert side == pytest.approx([32.27, 1.95], abs=0.01), "the side camera of A.4"
+    yaw, elevation = degrees(frontal_label(0, 0.1))
+    assert abs(yaw) < 1e-4
+    assert elevation < 0, "positive pitch moves the camera down"
+
+
+def test_directions_of_mirrored_cameras():
+    yaw = torch.tensor([0.0, 0.3, -0.2])
+    pitch = torch.tensor([0.0, 0.0, 0.1])
+    cameras = frontal_label(yaw, pitch)
+    angles = viewing_angles(cameras.numpy())
     mirrored = viewing_angles(mirror_label(cameras).numpy())
-    np.testing.assert_allclose(mirrored, viewing_angles(cameras.numpy()) * [-1, 1], atol=1e-7)
+    assert_allclose(mirrored, angles * [-1, 1], atol=1e-7)
 
 
-def test_angles_between_directions():
+@pytest.mark.parametrize(
+    "turn, angle",
+    [
+        ([0, 0], 0),
+        ([0.3, 0], 0.3),
+        ([0, -0.25], 0.25),
+        ([1e-9, 0], 1e-9),
+        ([np.pi, 0], np.pi),
+    ],
+)
+def test_angles_between_directions(turn, angle):
     level = np.array([0.2, 0.0])
-    assert angle_between(level, level) == 0
-    assert angle_between(level, level + [0.3, 0]) == pytest.approx(0.3)
-    assert angle_between(level, level + [0, -0.25]) == pytest.approx(0.25)
-    assert angle_between(level, level + [1e-9, 0]) == pytest.approx(1e-9, rel=1e-6), "small ones, too"
-    high = np.array([[0.0, np.pi / 2], [1.0, np.pi / 2]])
-    assert angle_between(*high) == pytest.approx(0, abs=1e-12), "yaw means nothing at the pole"
-    assert angle_between(level, level + [np.pi, 0]) == pytest.approx(np.pi)
+    found = angle_between(level, level + turn)
+    assert found == pytest.approx(angle, rel=1e-6)
+
+
+def test_yaw_means_nothing_at_the_pole():
+    upwards = np.array([0.0, np.pi / 2])
+    turned = np.array([1.0, np.pi / 2])
+    assert angle_between(upwards, turned) == pytest.approx(0, abs=1e-12)
 
 
 def test_cameras_asked_for_fill_their_ranges():
-    yaw, elevation = np.rad2deg(viewing_angles(draw_cameras(np.random.default_rng(0), 500).numpy())).T
-    assert -28.5 < yaw.min() < -26 and 26 < yaw.max() < 28.5 and abs(yaw.mean()) < 2
-    assert -7 < elevation.min() < -5 and 9 < elevation.max() < 11
+    cameras = draw_cameras(np.random.default_rng(0), 500)
+    yaw, elevation = degrees(cameras)
+    assert -28.5 < yaw.min() < -26
+    assert 26 < yaw.max() < 28.5
+    assert abs(yaw.mean()) < 2
+    assert -7 < elevation.min() < -5
+    assert 9 < elevation.max() < 11
 
 
-def test_errors_of_known_rows():
-    """Views that follow the camera by 0.8 in yaw and not at all in elevation."""
+# --- The score --------------------------------------------------------------------------------------------------------
+
+
+def rows_of(asked: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Rows [N, WIDTH] of angles [N, CAMERAS, 2]."""
+    return np.concatenate([asked, seen], axis=-1).reshape(len(asked), pose.WIDTH)
+
+
+@pytest.fixture
+def asked() -> np.ndarray:
     rng = np.random.default_rng(0)
-    asked = rng.uniform(-0.4, 0.4, [50, pose.CAMERAS, 2])
+    return rng.uniform(-0.4, 0.4, [50, pose.CAMERAS, 2])
+
+
+def test_errors_of_known_rows(asked):
+    """Views that follow the camera by 0.8 in yaw and not at all in elevation."""
     seen = asked * [0.8, 0] + [0.01, 0.02]
-    found = pose_errors(np.concatenate([asked, seen], axis=-1).reshape(50, pose.WIDTH))
-    degrees = np.rad2deg(angle_between(asked, seen)).mean(axis=1)
-    assert found.value == pytest.approx(degrees.mean())
-    assert found.standard_error == pytest.approx(degrees.std(ddof=1) / np.sqrt(50))
-    assert found.details == pytest.approx({"yaw_slope": 0.8, "elevation_slope": 0.0}, abs=1e-9)
-    exact = pose_errors(np.concatenate([asked, asked], axis=-1).reshape(50, pose.WIDTH))
-    assert exact.value == 0 and exact.details["yaw_slope"] == pytest.approx(1)
-    assert pose_errors(np.zeros([1, pose.WIDTH]) + np.arange(pose.WIDTH)).standard_error is None
+    found = pose_errors(rows_of(asked, seen))
+    errors = np.rad2deg(angle_between(asked, seen)).mean(axis=1)
+    assert found.value == pytest.approx(errors.mean())
+    assert found.standard_error == pytest.approx(errors.std(ddof=1) / np.sqrt(50))
+    slopes = {"yaw_slope": 0.8, "elevation_slope": 0.0}
+    assert found.details == pytest.approx(slopes, abs=1e-9)
+
+
+def test_exact_views_have_no_error(asked):
+    exact = pose_errors(rows_of(asked, asked))
+    assert exact.value == 0
+    assert exact.details["yaw_slope"] == pytest.approx(1)
+
+
+def test_one_video_has_no_standard_error():
+    row = np.arange(pose.WIDTH, dtype=float)
+    assert pose_errors(row[None]).standard_error is None
+
+
+def angles_of(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Angles asked for and seen, [CAMERAS, 2] each, of a row [WIDTH]."""
+    angles = row.reshape(pose.CAMERAS, 2, 2)
+    return angles[:, 0], angles[:, 1]
+
+
+def test_rows_are_pure_functions_of_seed_and_index(subject, hasty):
+    row = pose_row(subject, hasty, 0, 3)
+    assert row.shape == (pose.WIDTH,)
+    assert np.isfinite(row).all()
+    assert np.array_equal(row, pose_row(subject, hasty, 0, 3))
+    asked, seen = angles_of(row)
+    assert len(np.unique(asked[:, 0])) == pose.CAMERAS
+    for seed, index in ((1, 3), (0, 4)):
+        other_asked, other_seen = angles_of(pose_row(subject, hasty, seed, index))
+        assert not np.isclose(asked, other_asked).any()
+        assert not np.isclose(seen, other_seen).all()
+
+
+@pytest.mark.parametrize("mode", ["All", "Non", "Map", "MapT"])
+def test_every_camera_mode_is_seen_from_the_cameras_asked_for(subject, hasty, mode, monkeypatch):
+    """And the mapping network is given the canonical camera."""
+    G = tiny.generator(generator__camera_mode=mode)
+    mapped = []
+    rendered = []
+    mapping = G.mapping
+    render_planes = G.render_planes
+
+    def remember_mapped(z, camera, *rest, **options):
+        mapped.append(camera)
+        return mapping(z, camera, *rest, **options)
+
+    def remember_rendered(planes, ws, camera, *rest, **options):
+        rendered.append(camera)
+        return render_planes(planes, ws, camera, *rest, **options)
+
+    monkeypatch.setattr(G, "mapping", remember_mapped)
+    monkeypatch.setattr(G, "render_planes", remember_rendered)
+    asked, _ = angles_of(pose_row(replace(subject, G=G), hasty, 0, 0))
+    for camera in mapped:
+        assert torch.equal(camera[0], canonical_label())
+    seen_from = viewing_angles(torch.cat(rendered).numpy())
+    assert_allclose(asked, seen_from, atol=1e-7)
+
+
+# --- The regressor ----------------------------------------------------------------------------------------------------
 
 
 def test_training_is_a_pure_function_of_its_seed(hasty):
@@ -75,63 +176,45 @@ def test_training_is_a_pure_function_of_its_seed(hasty):
     torch.set_num_threads(2)
     with torch.inference_mode():
         again = pose.train_pose_regressor(32, effort=HASTY)
-    assert torch.get_num_threads() == 2 and torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == 2
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert again.floor == hasty.floor
+    weights = again.state_dict()
+    for name, value in hasty.state_dict().items():
+        assert torch.equal(value, weights[name])
+
+
+def test_another_seed_gives_another_regressor(hasty):
     other = pose.train_pose_regressor(32, seed=1, effort=HASTY)
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in hasty.state_dict().items())
-    assert hasty.floor == again.floor and hasty.floor != other.floor
-    assert not torch.equal(hasty.trunk[0].weight, other.trunk[0].weight)
+    assert other.floor != hasty.floor
+    assert not torch.equal(other.trunk[0].weight, hasty.trunk[0].weight)
 
 
 def test_frames_are_judged_one_by_one_at_any_size(hasty):
-    frames = np.random.default_rng(0).integers(0, 256, [3, 3, 32, 32], dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, [3, 3, 32, 32], dtype=np.uint8)
     angles = hasty.angles(frames)
-    assert angles.shape == (3, 2) and angles.dtype == np.float64
-    assert np.array_equal(angles[1:2], hasty.angles(frames[1:2])), "to the last bit"
-    np.testing.assert_allclose(hasty.angles(frames.repeat(4, axis=2).repeat(4, axis=3)), angles, rtol=1e-5)
-
-
-def test_rows_are_pure_functions_of_seed_and_index(subject, hasty):
-    row = pose_row(subject, hasty, 0, 3)
-    assert row.shape == (pose.WIDTH,) and np.isfinite(row).all()
-    assert np.array_equal(row, pose_row(subject, hasty, 0, 3))
-    asked, seen = np.moveaxis(row.reshape(pose.CAMERAS, 2, 2), 1, 0)
-    assert len(np.unique(asked[:, 0])) == pose.CAMERAS
-    for seed, index in ((1, 3), (0, 4)):
-        other_asked, other_seen = np.moveaxis(pose_row(subject, hasty, seed, index).reshape(-1, 2, 2), 1, 0)
-        assert not np.isclose(asked, other_asked).any() and not np.isclose(seen, other_seen).all()
-
-
-@pytest.mark.parametrize("mode", ["All", "Non", "Map", "MapT"])
-def test_every_camera_mode_is_seen_from_the_cameras_asked_for(subject, hasty, mode, monkeypatch):
-    """And the mapping network is told the canonical camera."""
-    G = tiny.generator(generator__camera_mode=mode)
-    told, seen = [], []
-    mapping, render = G.mapping, G.render_planes
-    monkeypatch.setattr(
-        G, "mapping", lambda z, camera, *rest, **options: told.append(camera) or mapping(z, camera, *rest, **options)
-    )
-    monkeypatch.setattr(
-        G,
-        "render_planes",
-        lambda planes, ws, camera, *rest, **options: (
-            seen.append(camera) or render(planes, ws, camera, *rest, **options)
-        ),
-    )
-    row = pose_row(replace(subject, G=G), hasty, 0, 0).reshape(pose.CAMERAS, 2, 2)
-    assert all(torch.equal(camera[0], canonical_label()) for camera in told)
-    np.testing.assert_allclose(row[:, 0], viewing_angles(torch.cat(seen).numpy()), atol=1e-7)
+    assert angles.shape == (3, 2)
+    assert angles.dtype == np.float64
+    alone = hasty.angles(frames[1:2])
+    assert np.array_equal(angles[1:2], alone), "to the last bit"
+    large = frames.repeat(4, axis=2).repeat(4, axis=3)
+    assert_allclose(hasty.angles(large), angles, rtol=1e-5)
 
 
 def test_it_learns():
     """In a few seconds, from 200 small frames; blind guesses cost 15 degrees. Measured: 4.7 to 5.5."""
-    floor = pose.train_pose_regressor(32, effort=Effort(frames=200, steps=150, people=10)).floor
-    assert floor.value < 8 and floor.details["yaw_slope"] > 0.6
+    effort = Effort(frames=200, steps=150, people=10)
+    floor = pose.train_pose_regressor(32, effort=effort).floor
+    assert floor.value < 8
+    assert floor.details["yaw_slope"] > 0.6
 
 
 @pytest.mark.slow
 def test_held_out_error_at_full_effort():
     """Measured: 2.38 +- 0.18 degrees at 64 pixels, after 54 seconds of one core; slopes 1.00 and 1.01."""
     floor = pose.train_pose_regressor(64).floor
-    assert floor.value < 3 and floor.standard_error < 0.3
+    assert floor.value < 3
+    assert floor.standard_error < 0.3
     assert floor.details["yaw_slope"] == pytest.approx(1, abs=0.08)
     assert floor.details["elevation_slope"] == pytest.approx(1, abs=0.15)

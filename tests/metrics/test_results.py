@@ -1,4 +1,4 @@
-"""Results: valid JSON whatever the numbers, a table to read, lines appended."""
+"""metrics.results: valid JSON whatever the numbers, a table to read, lines appended."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from dnnlib.errors import UserError
 from metrics.results import Result, append_json, table
 
-RESULT = Result(
+CHAMFER = Result(
     metric="cd",
     value=0.5,
     standard_error=None,
@@ -15,47 +15,69 @@ RESULT = Result(
     seconds=1.5,
     protocol={"pairs": 4},
     source={"source": "folder"},
-    details={"reference": float("nan")},
+    details={"reference": float("nan"), "unmeasured": None},
     warnings=("2 videos in place of 3.",),
+)
+FRECHET = Result(
+    metric="fvd",
+    value=12.345678,
+    standard_error=0.25,
+    samples=512,
+    seconds=9.0,
+    protocol={},
+    source={},
+    detector="i3d",
 )
 
 
 def test_json_is_valid_and_whole():
-    line = json.loads(RESULT.json())
-    assert (line["metric"], line["value"], line["standard_error"], line["samples"]) == ("cd", 0.5, None, 3)
-    assert line["details"] == {"reference": None} and line["warnings"] == ["2 videos in place of 3."]
-    assert {"seconds", "protocol", "source", "dataset", "detector", "detector_checksum", "skipped"} <= set(line)
+    line = json.loads(CHAMFER.json())
+    assert line == {
+        "metric": "cd",
+        "value": 0.5,
+        "standard_error": None,
+        "samples": 3,
+        "seconds": 1.5,
+        "protocol": {"pairs": 4},
+        "source": {"source": "folder"},
+        "dataset": None,
+        "detector": None,
+        "detector_checksum": None,
+        "skipped": 0,
+        "details": {"reference": None, "unmeasured": None},
+        "warnings": ["2 videos in place of 3."],
+    }
 
 
 def test_table_aligns_and_shows_other_definitions():
-    lines = table(
-        [
-            RESULT,
-            Result(
-                metric="fvd",
-                value=12.345678,
-                standard_error=0.25,
-                samples=512,
-                seconds=9.0,
-                protocol={},
-                source={},
-                detector="i3d",
-            ),
-        ]
-    ).splitlines()
-    assert [line.split()[0] for line in lines] == ["metric", "cd", "reference", "fvd"]
-    assert lines[3].split() == ["fvd", "12.3457", "0.25", "512", "i3d"] and "unknown" in lines[2]
-    assert len({line.index(word) for line, word in zip(lines[:1] + lines[3:], ("detector", "i3d"), strict=True)}) == 1
+    lines = table([CHAMFER, FRECHET]).splitlines()
+    assert lines == [
+        "metric          value    +-  videos  detector",
+        "cd                0.5             3",
+        "  reference   unknown",
+        "  unmeasured  unknown",
+        "fvd           12.3457  0.25     512  i3d",
+    ]
 
 
 def test_lines_are_appended(tmp_path):
     path = tmp_path / "new" / "metrics.jsonl"
-    append_json(path, [RESULT])
-    append_json(path, [RESULT, RESULT])
-    assert [json.loads(line)["metric"] for line in path.read_text().splitlines()] == ["cd"] * 3
-    with path.open("a") as file:
-        file.write('{"metric": "cd", "val')  # by a process that was killed
-    append_json(path, [RESULT], file="a.pkl")
-    assert json.loads(path.read_text().splitlines()[4])["file"] == "a.pkl"
+    append_json(path, [CHAMFER])
+    append_json(path, [CHAMFER, FRECHET])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["metric"] for line in lines] == ["cd", "cd", "fvd"]
+
+
+def test_a_line_that_was_cut_short_is_ended(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"metric": "cd", "val')  # by a process that was killed
+    append_json(path, [CHAMFER], file="a.pkl")
+    last = path.read_text().splitlines()[1]
+    assert json.loads(last)["file"] == "a.pkl"
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
     with pytest.raises(UserError, match="Cannot write"):
-        append_json(path / "under-a-file", [RESULT])
+        append_json(file / "under-a-file", [CHAMFER])

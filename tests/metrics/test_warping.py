@@ -1,17 +1,19 @@
 """metrics.warping: the reference's numbers and the paper's, exact scenes, perturbed geometry, odd input."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import torch
 
-from metrics.warping import SIZE, WarpingErrors, land, warping_errors
+from metrics.multiview import CAMERA_OF_VIEW, PAIRS_GEOMETRY, TIME_OF_VIEW
+from metrics.warping import SIZE, Landing, WarpingErrors, land, warping_errors
 from tests.helpers.golden_metrics import array, hold
 from training.rendering.rays import camera_rays
 
 SCENES = ("bumpy", "sphere_plane")
-PAIRS = [(0, 2), (3, 1), (0, 1), (3, 2)]
-IS_SIDE, TIME_SLOT = (0, 1, 1, 0), (0, 1, 0, 1)
-REFERENCE, EXACT = {"atol": 1e-3}, {"atol": 1e-9}
+REFERENCE = 1e-3
+EXACT = 1e-9
 WALL = -0.28  # z of the plane of sphere_plane
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -20,9 +22,9 @@ def camera(name: str) -> torch.Tensor:
     return torch.from_numpy(array("warping", f"{name}_camera"))
 
 
-def images(scene: str) -> np.ndarray:
-    """uint8 [4, 3, 256, 256]"""
-    return np.ascontiguousarray(array("warping", f"{scene}_images").transpose(0, 3, 1, 2))
+def camera_of(view: int) -> torch.Tensor:
+    name = "side" if CAMERA_OF_VIEW[view] else "canonical"
+    return camera(name)
 
 
 def depths(scene: str) -> np.ndarray:
@@ -30,185 +32,282 @@ def depths(scene: str) -> np.ndarray:
     return array("warping", f"{scene}_depth")[:, 0]
 
 
-def compare(front, side, side_depth, front_camera, side_camera) -> WarpingErrors:
-    return warping_errors(
-        front=front,
-        side=side,
-        side_depth=side_depth,
-        front_camera=front_camera,
-        side_camera=side_camera,
-    )
+@dataclass(frozen=True)
+class Pair:
+    """A frontal and a side view."""
+
+    front: np.ndarray  # uint8 [3, 256, 256]
+    side: np.ndarray
+    depth: np.ndarray  # [64, 64]
+
+    def errors(self, front_camera: str = "canonical", side_camera: str = "side") -> WarpingErrors:
+        return self.errors_from(camera(front_camera), camera(side_camera))
+
+    def errors_from(self, front_camera: torch.Tensor, side_camera: torch.Tensor) -> WarpingErrors:
+        return warping_errors(
+            front=self.front,
+            side=self.side,
+            side_depth=self.depth,
+            front_camera=front_camera,
+            side_camera=side_camera,
+        )
+
+    def landing(self) -> Landing:
+        """Where the side view's pixels land."""
+        return land(
+            torch.from_numpy(self.depth),
+            side_camera=camera("side"),
+            front_camera=camera("canonical"),
+        )
 
 
-def landing(scene: str, view: int):
-    return land(torch.from_numpy(depths(scene)[view]), side_camera=camera("side"), front_camera=camera("canonical"))
+def pairs(scene: str) -> list[Pair]:
+    """The protocol's four pairs of views of a scene."""
+    channels_last = array("warping", f"{scene}_images")
+    images = np.ascontiguousarray(channels_last.transpose(0, 3, 1, 2))
+    depth = depths(scene)
+    return [Pair(images[front], images[side], depth[side]) for front, side in PAIRS_GEOMETRY]
 
 
-def errors(scene: str, shift: float = 0.0):
-    """Of the four pairs; `shift` moves the surface along the rays."""
-    seen, depth = images(scene), depths(scene) + np.float32(shift)
-    return [compare(seen[a], seen[b], depth[b], camera("canonical"), camera("side")) for a, b in PAIRS]
+# --- The reference's numbers ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def found():
-    return {scene: errors(scene) for scene in SCENES}
+def found() -> dict[str, list[WarpingErrors]]:
+    return {scene: [pair.errors() for pair in pairs(scene)] for scene in SCENES}
 
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_errors(found, scene):
-    values = {
-        name: [getattr(pair, name) for pair in found[scene]] for name in ("reference", "paper", "zbuffer", "no_warp")
-    }
-    hold("warping", f"{scene}_we", values["reference"], **REFERENCE)
-    hold("warping", f"{scene}_we_f64", values["reference"], **EXACT)
-    hold("warping", f"{scene}_we_fixed_range_mask", values["paper"], **REFERENCE)
-    hold("warping", f"{scene}_we_fixed_range_mask_zbuffer", values["zbuffer"], **REFERENCE)
-    hold("warping", f"{scene}_no_warp", values["no_warp"], **EXACT)
+    errors = found[scene]
+    reference = [pair.reference for pair in errors]
+    hold("warping", f"{scene}_we", reference, atol=REFERENCE)
+    hold("warping", f"{scene}_we_f64", reference, atol=EXACT)
+    paper = [pair.paper for pair in errors]
+    hold("warping", f"{scene}_we_fixed_range_mask", paper, atol=REFERENCE)
+    zbuffer = [pair.zbuffer for pair in errors]
+    hold("warping", f"{scene}_we_fixed_range_mask_zbuffer", zbuffer, atol=REFERENCE)
+    no_warp = [pair.no_warp for pair in errors]
+    hold("warping", f"{scene}_no_warp", no_warp, atol=EXACT)
 
 
 def test_mean_over_pairs(found):
-    hold("warping", "pairs", PAIRS)
-    mean = np.mean([[pair.reference for pair in found[scene]] for scene in SCENES])
-    hold("warping", "we_mean", mean, **REFERENCE)
+    hold("warping", "pairs", PAIRS_GEOMETRY)
+    all_pairs = found["bumpy"] + found["sphere_plane"]
+    mean = np.mean([pair.reference for pair in all_pairs])
+    hold("warping", "we_mean", mean, atol=REFERENCE)
 
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_counted_pixels_and_medians(scene):
-    counts, medians = [], []
-    for a, b in PAIRS:
-        front, side = (torch.from_numpy(images(scene)[view]) for view in (a, b))
-        warp = landing(scene, b).warp_like_reference(side)
-        differences = (front.int() - warp.image.int()).abs()[:, warp.mask]
-        counts.append(differences.numel())
-        medians.append(float(differences.flatten().median()))
+    counts = []
+    medians = []
+    for pair in pairs(scene):
+        warped = pair.landing().warp_like_reference(torch.from_numpy(pair.side))
+        differences = torch.from_numpy(pair.front).int() - warped.image.int()
+        counted = differences.abs()[:, warped.mask].flatten()
+        counts.append(len(counted))
+        medians.append(float(counted.median()))
     hold("warping", f"{scene}_valid_count", counts, atol=15)
     hold("warping", f"{scene}_we_median", medians)
 
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_warped_image(scene):
-    warp = landing(scene, 2).warp_like_reference(torch.from_numpy(images(scene)[2]))
-    mask, image = np.packbits(warp.mask.numpy()), warp.image.permute(1, 2, 0).numpy()
-    other = array("warping", f"{scene}_warp_pair0") != image
-    assert np.unpackbits(mask ^ array("warping", f"{scene}_mask_pair0_packed")).sum() <= 5
-    assert other.any(axis=-1).sum() <= 5
-    # At most 5 pixels differ, by anything.
+    """At most 5 pixels differ, by anything."""
+    pair = pairs(scene)[0]
+    warped = pair.landing().warp_like_reference(torch.from_numpy(pair.side))
+    mask = np.packbits(warped.mask.numpy())
+    expected_mask = array("warping", f"{scene}_mask_pair0_packed")
+    wrong_mask = np.unpackbits(mask ^ expected_mask)
+    assert wrong_mask.sum() <= 5
     hold("warping", f"{scene}_mask_pair0_packed", mask, atol=255)
+    image = warped.image.permute(1, 2, 0).numpy()
+    expected_image = array("warping", f"{scene}_warp_pair0")
+    wrong_image = (image != expected_image).any(axis=-1)
+    assert wrong_image.sum() <= 5
     hold("warping", f"{scene}_warp_pair0", image, atol=255)
 
 
-def sphere(slot: int) -> tuple[torch.Tensor, float]:
-    """Centre and radius of the sphere of sphere_plane at a time, fitted to its depths from both sides."""
+# --- The scene of a sphere before a wall ------------------------------------------------------------------------------
+
+
+def rays_of(view: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Origins and unit directions [size * size, 3] of a view's rays, float64."""
+    origins, directions = camera_rays(camera_of(view).double()[None], size)
+    return origins[0], directions[0]
+
+
+def points_on_the_sphere(time: int) -> torch.Tensor:
+    """World points [N, 3] of the sphere at a time, from both sides."""
     points = []
     for view in range(4):
-        origins, directions = camera_rays(camera("side" if IS_SIDE[view] else "canonical").double()[None], 64)
-        seen = origins[0] + directions[0] * torch.from_numpy(depths("sphere_plane")[view]).double().reshape(-1, 1)
-        points += [seen[seen[:, 2] > WALL + 1e-3]] if TIME_SLOT[view] == slot else []
-    points = torch.cat(points)
-    # |p|^2 = 2 p . c + (r^2 - |c|^2)
-    equations = torch.cat([2 * points, torch.ones(len(points), 1)], dim=1)
-    *centre, rest = torch.linalg.lstsq(equations, points.square().sum(dim=1, keepdim=True)).solution[:, 0].tolist()
-    centre = torch.tensor(centre, dtype=torch.float64)
-    radius = (rest + float(centre @ centre)) ** 0.5
-    assert ((points - centre).norm(dim=1) - radius).abs().max() < 3e-7
+        if TIME_OF_VIEW[view] != time:
+            continue
+        origins, directions = rays_of(view, 64)
+        depth = torch.from_numpy(depths("sphere_plane")[view]).double()
+        seen = origins + directions * depth.reshape(-1, 1)
+        in_front_of_wall = seen[:, 2] > WALL + 1e-3
+        points.append(seen[in_front_of_wall])
+    return torch.cat(points)
+
+
+def sphere(time: int) -> tuple[torch.Tensor, float]:
+    """Centre [3] and radius of the sphere at a time, by least squares: |p|^2 = 2 p . c + (r^2 - |c|^2)."""
+    points = points_on_the_sphere(time)
+    ones = torch.ones(len(points), 1)
+    equations = torch.cat([2 * points, ones], dim=1)
+    squares = points.square().sum(dim=1, keepdim=True)
+    solution = torch.linalg.lstsq(equations, squares).solution[:, 0]
+    centre = solution[:3]
+    radius = float(solution[3] + centre @ centre) ** 0.5
+    distances = (points - centre).norm(dim=1)
+    assert (distances - radius).abs().max() < 3e-7
     return centre, radius
 
 
 def sphere_plane_depth(view: int, size: int) -> torch.Tensor:
-    """Exact depth [size, size] of a view of sphere_plane."""
-    origins, directions = camera_rays(camera("side" if IS_SIDE[view] else "canonical").double()[None], size)
-    origins, directions = origins[0], directions[0]
-    centre, radius = sphere(TIME_SLOT[view])
-    along = (origins - centre).mul(directions).sum(dim=1)
-    inside = along.square() - ((origins - centre).square().sum(dim=1) - radius**2)
-    wall = (WALL - origins[:, 2]) / directions[:, 2]
-    return torch.where(inside > 0, -along - inside.clamp(min=0).sqrt(), wall).reshape(size, size)
+    """Exact depth [size, size] of a view."""
+    origins, directions = rays_of(view, size)
+    centre, radius = sphere(TIME_OF_VIEW[view])
+    offsets = origins - centre
+    along = (offsets * directions).sum(dim=1)
+    outside = offsets.square().sum(dim=1) - radius**2
+    discriminant = along.square() - outside
+    half_chord = discriminant.clamp(min=0).sqrt()
+    sphere_depth = -along - half_chord
+    before_wall = WALL - origins[:, 2]
+    wall_depth = before_wall / directions[:, 2]
+    depth = torch.where(discriminant > 0, sphere_depth, wall_depth)
+    return depth.reshape(size, size)
+
+
+@pytest.mark.parametrize("view", range(4))
+def test_the_scene_is_found_from_its_depths(view):
+    found = sphere_plane_depth(view, 64).numpy()
+    expected = depths("sphere_plane")[view]
+    assert np.abs(found - expected).max() < 1e-6
 
 
 def test_exact_depth():
-    """At full size, without upsampling: the scene is found again from its depths. One pixel at an outline is 1.4e-3."""
-    for view in range(4):
-        assert np.abs(sphere_plane_depth(view, 64).numpy() - depths("sphere_plane")[view]).max() < 1e-6
-    seen = torch.from_numpy(images("sphere_plane"))
-    values = [
-        land(sphere_plane_depth(b, SIZE), side_camera=camera("side"), front_camera=camera("canonical"))
-        .warp(seen[b], True)
-        .error(seen[a])
-        for a, b in PAIRS
-    ]
+    """At full size, without upsampling. One pixel at an outline is 1.4e-3."""
+    values = []
+    for pair, (_, side) in zip(pairs("sphere_plane"), PAIRS_GEOMETRY, strict=True):
+        exact = replace(pair, depth=sphere_plane_depth(side, SIZE).numpy())
+        warped = exact.landing().warp(torch.from_numpy(pair.side), nearest_wins=True)
+        values.append(warped.error(torch.from_numpy(pair.front)))
     hold("warping", "sphere_plane_we_fixed_zbuffer_exact_depth", values, atol=3e-3)
 
 
+# --- Perturbed geometry, other cameras --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("scene", SCENES)
-def test_the_error_grows_as_geometry_is_perturbed(found, scene):
-    for shifts in ((0.005, 0.02, 0.05), (-0.005, -0.02, -0.05)):
-        perturbed = [errors(scene, shift) for shift in shifts]
-        for k in (0, 1):  # pairs of one time
-            values = [found[scene][k].paper, *(pairs[k].paper for pairs in perturbed)]
-            assert values == sorted(values) and values[-1] > 2 * values[0]
-            assert values[-1] < found[scene][k].no_warp
+def test_the_error_grows_as_geometry_is_perturbed(scene, sign):
+    for pair in pairs(scene)[:2]:  # of one time
+        exact = pair.errors()
+        values = [exact.paper]
+        for shift in (0.005, 0.02, 0.05):
+            moved = pair.depth + np.float32(sign * shift)
+            found = replace(pair, depth=moved).errors()
+            values.append(found.paper)
+        assert values == sorted(values)
+        assert values[-1] > 2 * values[0]
+        assert values[-1] < exact.no_warp
 
 
-def test_identical_views_are_at_zero():
+@pytest.mark.parametrize("name", ["canonical", "side"])
+def test_identical_views_are_at_zero(name):
     """From one camera every pixel lands on itself, whatever the depth."""
-    image, depth = images("bumpy")[0], depths("sphere_plane")[0]
-    for name in ("canonical", "side"):
-        same = compare(image, image, depth, camera(name), camera(name))
-        assert (same.paper, same.zbuffer, same.reference, same.no_warp) == (0, 0, 0, 0)
-    warp = land(torch.from_numpy(depth), side_camera=camera("side"), front_camera=camera("side")).warp(
-        torch.from_numpy(image)
-    )
-    assert warp.mask.all() and torch.equal(warp.image, torch.from_numpy(image))
+    pair = pairs("bumpy")[0]
+    same = replace(pair, side=pair.front, depth=depths("sphere_plane")[0])
+    assert same.errors(name, name) == WarpingErrors(paper=0, reference=0, zbuffer=0, no_warp=0)
 
 
-def moved(transform: torch.Tensor) -> torch.Tensor:
-    """The frontal camera, carried elsewhere by a rigid motion [4, 4]."""
+def test_pixels_of_one_camera_land_on_themselves():
+    image = torch.from_numpy(pairs("bumpy")[0].front)
+    depth = torch.from_numpy(depths("sphere_plane")[0])
+    itself = land(depth, side_camera=camera("side"), front_camera=camera("side"))
+    warped = itself.warp(image)
+    assert warped.mask.all()
+    assert torch.equal(warped.image, image)
+
+
+def moved(x: float = 0.0, z: float = 0.0, turned: bool = False) -> torch.Tensor:
+    """The frontal camera, moved; turned to look the other way before."""
+    transform = torch.eye(4)
+    if turned:
+        transform[0, 0] = -1
+        transform[2, 2] = -1
+    transform[0, 3] = x
+    transform[2, 3] = z
     label = camera("canonical").clone()
-    label[:16] = (transform @ label[:16].reshape(4, 4)).flatten()
+    cam2world = label[:16].reshape(4, 4)
+    label[:16] = (transform @ cam2world).flatten()
     return label
 
 
-def test_views_that_do_not_overlap():
+@pytest.mark.parametrize(
+    "front_camera",
+    [
+        {"x": 5.0},
+        {"z": -6.0},
+        {"x": 5.0, "turned": True},
+    ],
+)
+def test_views_that_do_not_overlap(front_camera):
     """Nothing lands inside; behind the camera is not inside either."""
-    backwards = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
-    seen, depth = images("bumpy"), depths("bumpy")[2]
-    aside = torch.eye(4)
-    aside[0, 3] = 5.0
-    behind = torch.eye(4)
-    behind[2, 3] = -6.0
-    for transform in (aside, behind, aside @ backwards):
-        found = compare(seen[0], seen[2], depth, moved(transform), camera("side"))
-        assert np.isnan(found.paper) and np.isnan(found.zbuffer) and found.no_warp > 0
+    pair = pairs("bumpy")[0]
+    found = pair.errors_from(moved(**front_camera), camera("side"))
+    assert np.isnan(found.paper)
+    assert np.isnan(found.zbuffer)
+    assert found.no_warp > 0
+
+
+# --- Odd input --------------------------------------------------------------------------------------------------------
 
 
 def test_nearest_wins():
     """Two layers that land on the same pixels: the later in raster order without a z-buffer, the nearer with one."""
-    image = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
-    image[:, :, ::2], image[:, :, 1::2] = 10, 20
-    place = landing("bumpy", 2)
-    place.target = torch.arange(SIZE**2) // 2 * 2  # neighbours land on one pixel
-    place.inside = torch.ones_like(place.inside)
-    place.points = torch.ones(3, SIZE**2, dtype=torch.float64)
-    assert (place.warp(image).image[:, place.warp(image).mask] == 20).all()
+    pixels = SIZE**2
+    image = torch.full([3, SIZE, SIZE], 10, dtype=torch.uint8)
+    image[:, :, 1::2] = 20
+    place = pairs("bumpy")[0].landing()
+    place.target = torch.arange(pixels) // 2 * 2  # neighbours land on one pixel
+    place.inside = torch.ones(pixels, dtype=torch.bool)
+    place.points = torch.ones(3, pixels, dtype=torch.float64)
+    later = place.warp(image)
+    assert (later.image[:, later.mask] == 20).all()
+
     place.points[2, 1::2] = 2.0
-    warp = place.warp(image, nearest_wins=True)
-    assert (warp.image[:, warp.mask] == 10).all() and warp.mask.sum() == SIZE**2 // 2
+    nearer = place.warp(image, nearest_wins=True)
+    assert (nearer.image[:, nearer.mask] == 10).all()
+    assert nearer.mask.sum() == pixels // 2
 
 
-def test_threads_and_depths_that_are_not_finite():
-    seen, depth = images("sphere_plane"), depths("sphere_plane")[2].copy()
-    expected = compare(seen[0], seen[2], depth, camera("canonical"), camera("side"))
+def test_threads_do_not_matter():
+    pair = pairs("sphere_plane")[0]
+    expected = pair.errors()
     torch.set_num_threads(2)
-    assert compare(seen[0], seen[2], depth, camera("canonical"), camera("side")) == expected
+    assert pair.errors() == expected
+
+
+def test_depths_that_are_not_finite():
+    pair = pairs("sphere_plane")[0]
+    depth = pair.depth.copy()
     depth[10:20, 10:20] = np.nan
     depth[40, 40] = np.inf
-    found = compare(seen[0], seen[2], depth, camera("canonical"), camera("side"))
-    assert np.isfinite([found.paper, found.zbuffer]).all()
+    found = replace(pair, depth=depth).errors()
+    assert np.isfinite(found.paper)
+    assert np.isfinite(found.zbuffer)
+
+
+def enlarged(image: np.ndarray) -> np.ndarray:
+    return image.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def test_larger_images_are_resized():
-    seen, depth = images("bumpy"), depths("bumpy")[2]
-    large = seen.repeat(2, axis=2).repeat(2, axis=3)
-    cameras = camera("canonical"), camera("side")
-    assert compare(large[0], large[2], depth, *cameras) == compare(seen[0], seen[2], depth, *cameras)
+    pair = pairs("bumpy")[0]
+    large = replace(pair, front=enlarged(pair.front), side=enlarged(pair.side))
+    assert large.errors() == pair.errors()
