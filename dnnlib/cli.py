@@ -24,6 +24,8 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
+Records = list[tuple[str, str]]  # names and help text of options
+
 # --- Failures --------------------------------------------------------------------------------------------------------
 
 
@@ -33,7 +35,8 @@ class _Failure(click.ClickException):
     exit_code = USAGE_STATUS
 
     def __init__(self, message: str):
-        super().__init__("\n".join(map(printable, message.split("\n"))))
+        lines = [printable(line) for line in message.split("\n")]
+        super().__init__("\n".join(lines))
 
 
 @contextlib.contextmanager
@@ -47,7 +50,7 @@ def _failures_as_sentences() -> Iterator[None]:
         if error.errno not in FULL_ERRNOS:
             if error.filename is None:
                 raise
-            raise _Failure(f"{error.filename}: {error.strerror}; choose another path, or mend this one.") from error
+            raise _Failure(f"{error.filename}: {error.strerror}; choose another path, or repair this one.") from error
         where = f" to write {error.filename}" if error.filename else ""
         raise _Failure(f"No space left{where}: free some space or choose another folder.") from error
     except KeyboardInterrupt:
@@ -75,10 +78,13 @@ def ignore_broken_pipes() -> None:
     """Let printing never end the command: Ctrl-C on `train.py | tee log` also ends tee, which reads what is printed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is getattr(sys, f"__{name}__"):  # nobody has replaced it
+        original = getattr(sys, f"__{name}__")
+        if stream is original:  # nobody has replaced it
             stream.flush()
-            pipe = io.BufferedWriter(_LossyPipe(stream.fileno(), "wb", closefd=False))
-            setattr(sys, name, io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=True))
+            pipe = _LossyPipe(stream.fileno(), "wb", closefd=False)
+            buffer = io.BufferedWriter(pipe)
+            lossy = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=True)
+            setattr(sys, name, lossy)
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------
@@ -90,8 +96,9 @@ class GroupedOption(click.Option):
     def __init__(self, *names: Any, group: str | None = None, **attrs: Any):
         super().__init__(*names, **attrs)
         self.group = group
-        if self.metavar is None and isinstance(self.type, (click.IntRange, click.FloatRange)):
-            self.metavar = self.type.name.removesuffix(" range").upper()
+        kind = self.type
+        if self.metavar is None and isinstance(kind, (click.IntRange, click.FloatRange)):
+            self.metavar = kind.name.removesuffix(" range").upper()
 
     def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
         """Return names and help; of a switch `--[no-]mirror`, with the default on or off."""
@@ -133,17 +140,19 @@ class Command(click.Command):
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under the headings of their groups, texts in one column through all of them."""
         sections = self._sections(context)
-        longest = max(len(names) for records in sections.values() for names, _ in records)
+        longest = 0
+        for records in sections.values():
+            longest = max(longest, *(len(names) for names, _ in records))
         column = min(longest, formatter.width // 3)
         for heading, records in sections.items():
             with formatter.section(heading):
                 aligned = [(names.ljust(column), _unbroken(text)) for names, text in records]
                 formatter.write_dl(aligned, col_max=column)
 
-    def _sections(self, context: click.Context) -> dict[str, list[tuple[str, str]]]:
-        """Return {heading: (names and help of each option)}; options without a group come last."""
-        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in self.headings}
-        ungrouped: list[tuple[str, str]] = []
+    def _sections(self, context: click.Context) -> dict[str, Records]:
+        """Return the options by heading; those without a group come last."""
+        sections: dict[str, Records] = {heading: [] for heading in self.headings}
+        ungrouped: Records = []
         for parameter in self.get_params(context):
             record = parameter.get_help_record(context)
             if record is None or isinstance(parameter, click.Argument):  # which the usage line shows
@@ -199,7 +208,8 @@ class IntList(click.ParamType):
             match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part, re.ASCII)
             if match is None:
                 self.fail(f"{value!r} is not a list like 0-15,20 (wrong at {part!r}).", param, ctx)
-            first, last = int(match[1]), int(match[2] or match[1])
+            first = int(match[1])
+            last = int(match[2] or match[1])
             if last < first:
                 self.fail(f"{value!r} has a range that runs backwards: {part.strip()}.", param, ctx)
             if last - first + len(numbers) >= MAX_LIST:

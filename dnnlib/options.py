@@ -13,6 +13,7 @@ options of a command (`add_flags`), and plain dictionaries for files (`to_dict`,
 import dataclasses
 import functools
 import math
+import operator
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,14 @@ from dnnlib.files import shown
 
 MAX_WHOLE = 2**63 - 1  # what other software takes for a whole number
 METADATA = "option"  # where a field keeps its declaration
+
+# Limits of an option, how messages call them, and what holds between a value and the limit.
+LIMITS = {
+    "low": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "high": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
 
 Value = TypeVar("Value")
 Configuration = TypeVar("Configuration")
@@ -66,25 +75,23 @@ class Option:
         if self.kind is float:
             found["a finite number"] = math.isfinite(value)
         if self.power_of_two:
-            found["a power of two"] = value > 0 and value & (value - 1) == 0
-        if self.low is not None:
-            found[f"at least {self.low}"] = value >= self.low
-        if self.above is not None:
-            found[f"above {self.above}"] = value > self.above
-        if self.high is not None:
-            found[f"at most {self.high}"] = value <= self.high
-        if self.below is not None:
-            found[f"below {self.below}"] = value < self.below
+            found["a power of two"] = value > 0 and value.bit_count() == 1
+        for name, (words, holds) in LIMITS.items():
+            limit = getattr(self, name)
+            if limit is not None:
+                found[f"{words} {limit}"] = holds(value, limit)
         if self.choices:
-            found[f"one of {', '.join(self.choices)}"] = value in self.choices
+            names = ", ".join(self.choices)
+            found[f"one of {names}"] = value in self.choices
         return found
 
     def check(self, value: Any) -> None:
         """Raise a UserError that names option, value and what is possible, unless the value is."""
         conditions = self.conditions(value)
         if not all(conditions.values()):
+            given = shown(str(value))
             needed = " and ".join(conditions)
-            raise UserError(f"{self.name}={shown(str(value))} is not possible: it must be {needed}.")
+            raise UserError(f"{self.name}={given} is not possible: it must be {needed}.")
 
 
 def option(
@@ -115,15 +122,19 @@ def options_of(kind: type, prefix: str = "") -> tuple[Option, ...]:
 
 def flags_of(kind: type) -> dict[str, str]:
     """Return {key: flag} of all options that have a flag."""
-    return {option.key: option.flag for option in options_of(kind) if option.flag}
+    options = options_of(kind)
+    return {option.key: option.flag for option in options if option.flag}
 
 
 def _without_none(hint: Any) -> Any:
     """Return T of a hint `T | None`, any other hint as it is."""
     if typing.get_origin(hint) is tuple:
         return hint
-    members = [member for member in typing.get_args(hint) if member is not type(None)]
-    return members[0] if members else hint
+    members = typing.get_args(hint)
+    for member in members:
+        if member is not type(None):
+            return member
+    return hint
 
 
 # --- Values ----------------------------------------------------------------------------------------------------------
@@ -152,11 +163,12 @@ def override(config: Configuration, changes: dict[str, Any]) -> Configuration:
 
 
 def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
-    name = path[0]
-    if name not in {field.name for field in dataclasses.fields(node)}:
+    name, *rest = path
+    names = [field.name for field in dataclasses.fields(node)]
+    if name not in names:
         raise UserError(f"{key} is no option of this version; it was probably written by another one.")
-    if len(path) > 1:
-        value = _replaced(getattr(node, name), path[1:], value, key)
+    if rest:
+        value = _replaced(getattr(node, name), rest, value, key)
     return dataclasses.replace(node, **{name: value})
 
 
@@ -184,26 +196,33 @@ def add_flags(defaults: Any) -> Callable[[Callable], Callable]:
 
 def _click_option(option: Option, default: Any) -> Callable[[Callable], Callable]:
     assert option.flag is not None
-    return cli.option(
-        f"{option.flag}/--no-{option.flag[2:]}" if option.kind is bool else option.flag,
-        option.parameter,
-        group=option.group,
-        type=click.Choice(option.choices) if option.choices else option.kind,
-        default=default,
-        help=option.help,
-    )
+    names = option.flag
+    if option.kind is bool:
+        off = option.flag.replace("--", "--no-", 1)
+        names = f"{option.flag}/{off}"
+    kind: Any = option.kind
+    if option.choices:
+        kind = click.Choice(option.choices)
+    return cli.option(names, option.parameter, group=option.group, type=kind, default=default, help=option.help)
 
 
 def parameters_of(config: Any) -> dict[str, Any]:
     """Return {argument of the command: value} of all options that have a flag."""
-    flagged = [option for option in options_of(type(config)) if option.flag]
-    return {option.parameter: value_of(config, option.key) for option in flagged}
+    found = {}
+    for option in options_of(type(config)):
+        if option.flag:
+            found[option.parameter] = value_of(config, option.key)
+    return found
 
 
 def given(kind: type, parameters: dict[str, Any]) -> dict[str, Any]:
     """Return {key: value} of those of a command's arguments that are options of a configuration class and not None."""
-    values = {option.key: parameters.get(option.parameter) for option in options_of(kind)}
-    return {key: value for key, value in values.items() if value is not None}
+    found = {}
+    for option in options_of(kind):
+        value = parameters.get(option.parameter)
+        if value is not None:
+            found[option.key] = value
+    return found
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------
@@ -223,13 +242,17 @@ def _listed(value: Any) -> Any:
 def from_dict(kind: type[Configuration], values: Any) -> Configuration:
     """Return the configuration that `to_dict` made plain. UserError for unknown keys or values of the wrong type."""
     if not isinstance(values, dict):
-        raise UserError(f"The saved {kind.__name__} is damaged: expected a dictionary, found {type(values).__name__}.")
+        found = type(values).__name__
+        raise UserError(f"The saved {kind.__name__} is damaged: expected a dictionary, found {found}.")
     hints = typing.get_type_hints(kind)
     unknown = sorted(str(name) for name in values if name not in hints)
     if unknown:
         names = shown(", ".join(unknown))
         raise UserError(f"The saved {kind.__name__} has options this version does not know: {names}.")
-    typed = {name: _typed(value, hints[name], f"{kind.__name__}.{name}") for name, value in values.items()}
+    typed = {}
+    for name, value in values.items():
+        where = f"{kind.__name__}.{name}"
+        typed[name] = _typed(value, hints[name], where)
     return kind(**typed)
 
 
@@ -252,9 +275,11 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
 
 
 def _typed_items(value: Any, hints: tuple[Any, ...], name: str) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)) or len(value) != len(hints):
-        raise UserError(f"{name} is {_described(value)}; expected {len(hints)} numbers.")
-    return tuple(_typed(item, hint, name) for item, hint in zip(value, hints, strict=True))
+    expected = len(hints)
+    if not isinstance(value, (list, tuple)) or len(value) != expected:
+        raise UserError(f"{name} is {_described(value)}; expected {expected} numbers.")
+    pairs = zip(value, hints, strict=True)
+    return tuple(_typed(item, hint, name) for item, hint in pairs)
 
 
 def _described(value: Any) -> str:

@@ -9,31 +9,10 @@ from pathlib import Path
 
 import click
 
-import calc_metrics
-import checkpoint_tool
-import dataset_tool
-import demo
-import gen_videos
-import train
-from benchmarks import compare_checkouts, detectors, geometry, gradients, phases
-from torch_utils import doctor
+from tests.helpers.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN = ROOT / "tests" / "data" / "options.txt"
-COMMANDS: dict[str, click.Command] = {
-    "train.py": train.main,
-    "gen_videos.py": gen_videos.main,
-    "calc_metrics.py": calc_metrics.main,
-    "dataset_tool.py": dataset_tool.main,
-    "checkpoint_tool.py": checkpoint_tool.main,
-    "demo.py": demo.main,
-    "python -m torch_utils.doctor": doctor.main,
-    "benchmarks/compare_checkouts.py": compare_checkouts.main,
-    "benchmarks/detectors.py": detectors.main,
-    "benchmarks/geometry.py": geometry.main,
-    "benchmarks/gradients.py": gradients.main,
-    "benchmarks/phases.py": phases.main,
-}
 TYPES = {"integer range": "integer", "float range": "float", "boolean": "switch"}
 
 

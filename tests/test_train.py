@@ -25,8 +25,6 @@ from tests.helpers.train_command import (
 )
 from torch_utils import checkpoint
 from training.checkpoints.opener import load_generator
-from training.runs.bar import ProgressBar
-from training.runs.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,18 +59,15 @@ def test_the_progress_bar_shows_speed_losses_memory_and_ends_at_its_total(finish
         assert part in bar
 
 
-def test_a_bar_takes_more_clips_than_planned():
-    progress = Progress(clips=5000)
-    with ProgressBar(4.0, progress) as bar:
-        progress.clips += 5000
-        bar.iteration(progress)
-        assert bar.bar.n == bar.bar.total == 4.0 and "4.00/4 kimg" in str(bar.bar)
-
-
 def test_dry_run_prints_options_and_writes_nothing(heads, tmp_path):
     result = run(tmp_path / "runs", heads, "--dry-run", "--glr=0.5")
     assert result.exit_code == 0 and not (tmp_path / "runs").exists()
     assert "  glr: 0.5" in result.stdout and "dataset: 3 clips, 48 frames" in result.stdout
+
+
+def test_help_shows_the_defaults_of_the_preset_before_it(heads, tmp_path):
+    text = run(tmp_path, heads, "--help").stdout
+    assert re.search(r"--tick FLOAT [^-]*\[default: 0.2\]", text) and "Ablations" in text
 
 
 def test_ctrl_c_leaves_a_run_that_the_same_command_continues(heads, tmp_path, monkeypatch):

@@ -1,0 +1,28 @@
+"""Every command of this checkout, as users call it."""
+
+import click
+
+import calc_metrics
+import checkpoint_tool
+import dataset_tool
+import demo
+import gen_videos
+import train
+from benchmarks import compare_checkouts, detectors, geometry, gradients, phases
+from torch_utils import doctor
+
+DOCTOR = "python -m torch_utils.doctor"
+COMMANDS: dict[str, click.Command] = {
+    "train.py": train.main,
+    "gen_videos.py": gen_videos.main,
+    "calc_metrics.py": calc_metrics.main,
+    "dataset_tool.py": dataset_tool.main,
+    "checkpoint_tool.py": checkpoint_tool.main,
+    "demo.py": demo.main,
+    DOCTOR: doctor.main,
+    "benchmarks/compare_checkouts.py": compare_checkouts.main,
+    "benchmarks/detectors.py": detectors.main,
+    "benchmarks/geometry.py": geometry.main,
+    "benchmarks/gradients.py": gradients.main,
+    "benchmarks/phases.py": phases.main,
+}
