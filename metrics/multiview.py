@@ -17,6 +17,7 @@ from metrics.arrays import read_arrays
 from metrics.video_sources import code_spec, folder_frames, names_and_sizes, to_uint8_pv3d
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
+from training.data.streams import Stream
 from training.sampling.clips import PAPER_FRAMES, SamplingOptions, frame_times, generate_views
 
 SIDE_YAW = np.deg2rad(30)  # asked for; by the formula it is seen as 32.27 degrees
@@ -26,7 +27,6 @@ TIME_OF_VIEW = (0, 1, 0, 1)  # 0 t0, 1 t1
 PAIRS_GEOMETRY = ((0, 2), (3, 1), (0, 1), (3, 2))  # CD and WE: (frontal, side), same time first
 PAIRS_IDENTITY = (*PAIRS_GEOMETRY, (0, 3), (2, 1))
 VIEWS = len(CAMERA_OF_VIEW)
-TIMES_STREAM = 4  # of random numbers, beside those of metrics.video_sources
 GEOMETRY_FILE = "geometry.npz"
 
 
@@ -96,7 +96,7 @@ class GeneratedViews:
 
     def times(self, index: int) -> torch.Tensor:
         """Return t0 and t1 of video `index`, [2]."""
-        rng = np.random.default_rng([self.seed, index, TIMES_STREAM])
+        rng = np.random.default_rng([self.seed, index, Stream.VIEW_TIMES])
         return TIMES[rng.integers(len(TIMES), size=2)]
 
     @torch.inference_mode()

@@ -22,10 +22,10 @@ from metrics.video_sources import code_spec, stored_frames
 from training import synthetic
 from training.cameras import LOOK_AT, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
+from training.data.streams import Control
 from training.sampling.clips import generate_views
 from training.synthetic.motion import PITCH_RANGE, YAW_RANGE
 
-POSE, LEARNING, HELD_OUT = 2, 3, 4  # streams of random numbers, beside those of metrics.variety
 SIDE = 64  # of the largest frames that the network sees, pixels
 CAMERAS = 4  # asked of each video
 WIDTH = CAMERAS * 4  # numbers in a row: yaw and elevation asked for, yaw and elevation seen
@@ -135,7 +135,7 @@ def pose_row(snapshot: Snapshot, regressor: PoseRegressor, seed: int, index: int
 
     The mapping network is given the canonical camera; codes are those of `gen_videos.py --seeds=index` where seed is 0.
     """
-    rng = random_stream(seed, index, POSE)
+    rng = random_stream(seed, index, Control.POSE)
     cameras = draw_cameras(rng, CAMERAS)
     moment = TIMES[rng.integers(len(TIMES))]
     spec = code_spec(snapshot, seed, index, canonical_label()[None])
@@ -193,7 +193,7 @@ def train_pose_regressor(
         frames, cameras = _procedural_frames(
             side=side,
             seed=seed,
-            stream=LEARNING,
+            stream=Control.POSE_LEARNING,
             people=effort.frames,
             cameras=1,
             stretch=STRETCH,
@@ -204,7 +204,7 @@ def train_pose_regressor(
     frames, cameras = _procedural_frames(
         side=side,
         seed=seed,
-        stream=HELD_OUT,
+        stream=Control.POSE_HELD_OUT,
         people=effort.people,
         cameras=CAMERAS,
         stretch=1.0,

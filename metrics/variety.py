@@ -18,14 +18,13 @@ from metrics.video_sources import code_spec, stored_frames
 from training import synthetic
 from training.cameras import canonical_label
 from training.checkpoints.snapshots import Snapshot
+from training.data.streams import Control, Stream
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, frame_times, generate
 
 FEATURE_SIDE = 16  # pixels: a mouth is three of them wide; half as much noise as with 32
 RENDER_SIDE = 64  # of procedural frames: enough for such features
 TIMES = frame_times(PAPER_FRAMES)
 MOMENTS = range(0, PAPER_FRAMES, 5)  # frames of a video that `motion` compares with one another
-STREAM = 5  # of random numbers, beside those of metrics.multiview; a control adds its own
-DIVERSITY, MOTION = 0, 1
 WIDTH = 1  # numbers in a row
 # sRGB (IEC 61966-2-1) to XYZ, divided by the white point D65; then CIE L*a*b*.
 XYZ_OF_RGB = np.array(
@@ -105,7 +104,7 @@ def still_frames(snapshot: Snapshot, spec: ClipSpec) -> np.ndarray:
 
 def procedural_diversity_row(seed: int, index: int) -> np.ndarray:
     """Return what `diversity_row` would be if procedural heads were generated: two people, one motion."""
-    first, second, motion = _seeds(seed, index, DIVERSITY, 3)
+    first, second, motion = _seeds(seed, index, Control.DIVERSITY, 3)
     expressions = synthetic.random_motion(motion, PAPER_FRAMES).expressions
     expression = expressions[_moment(seed, index)]
     frames = [_procedural_frame(person, expression) for person in (first, second)]
@@ -117,7 +116,7 @@ def procedural_motion_row(fps: float, seed: int, index: int) -> np.ndarray:
 
     Rendered anew, for the cameras of a dataset's clips move.
     """
-    person, motion = _seeds(seed, index, MOTION, 2)
+    person, motion = _seeds(seed, index, Control.MOTION, 2)
     expressions = synthetic.random_motion(motion, PAPER_FRAMES, fps).expressions
     frames = [_procedural_frame(person, expressions[moment]) for moment in MOMENTS]
     return _distance_row(np.stack(frames))
@@ -165,12 +164,12 @@ def mean_distance(features: np.ndarray) -> float:
 
 def random_stream(seed: int, index: int, control: int) -> np.random.Generator:
     """Return the random numbers of a video for one of the controls."""
-    return np.random.default_rng([seed, index, STREAM, control])
+    return np.random.default_rng([seed, index, Stream.CONTROLS, control])
 
 
 def _moment(seed: int, index: int) -> int:
     """Draw the number of a frame."""
-    rng = random_stream(seed, index, DIVERSITY)
+    rng = random_stream(seed, index, Control.DIVERSITY)
     return int(rng.integers(len(TIMES)))
 
 

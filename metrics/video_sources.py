@@ -22,12 +22,12 @@ from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 from training.data.files import FRAME_SUFFIXES, MAX_FILE_BYTES, decode_frame
 from training.data.pairs import camera_window
+from training.data.streams import Stream
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, generate
 from training.sampling.pictures import to_uint8
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 ROUND_TRIP_FPS = 25
-CAMERA_STREAM, CLIP_STREAM = 2, 3  # of random numbers, beside those of codes (training.sampling.clips)
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class DatasetVideos:
     def video(self, index: int) -> np.ndarray:
         turn, place = divmod(index, len(self.clips))
         if not self.every_clip_once:
-            order = np.random.default_rng([self.seed, turn, CLIP_STREAM]).permutation(len(self.clips))
+            order = np.random.default_rng([self.seed, turn, Stream.DATASET_CLIPS]).permutation(len(self.clips))
             place = order[place]
         clip = self.clips[place]
         span = self.window.span
-        rng = np.random.default_rng([self.seed, index, CLIP_STREAM, 1])
+        rng = np.random.default_rng([self.seed, index, Stream.DATASET_CLIPS, 1])
         start = int(rng.integers(len(self.dataset.clips[clip].frames) - span + 1))
         numbers = range(start, start + span, self.window.stride)
         return np.stack([self.dataset.read_frame(clip, number) for number in numbers])
@@ -255,7 +255,7 @@ class GeneratedVideos:
         }
 
     def video(self, index: int) -> np.ndarray:
-        rng = np.random.default_rng([self.seed, index, CAMERA_STREAM])
+        rng = np.random.default_rng([self.seed, index, Stream.VIDEO_CAMERAS])
         path = self.cameras[rng.integers(len(self.cameras))]
         cameras = camera_window(rng, path, self.window.span)[:: self.window.stride]
         spec = code_spec(self.snapshot, self.seed, index, torch.from_numpy(cameras))

@@ -17,11 +17,12 @@ from training.checkpoints.snapshots import build_networks
 from training.data.dataset import ClipDataset
 from training.data.files import encode_png
 from training.data.pairs import CameraSampler, draw_pair, training_batches
+from training.data.streams import Stream
 from training.data.writer import ClipRecord, write_dataset
 from training.rendering.rays import camera_rays
 from training.runs.folder import RunFolder, stamp
 from training.sampling import pictures
-from training.sampling.clips import APPEARANCE, MOTION, SamplingOptions, clip_spec, generate, latent_code
+from training.sampling.clips import SamplingOptions, clip_spec, generate, latent_code
 from training.synthetic import render_clip
 from training.training_loop import Hooks, Trainer
 
@@ -222,8 +223,8 @@ def test_ticks_and_snapshots(clips, tmp_path):
 
 
 def test_seeds_of_codes():
-    appearance, motion = latent_code(3, 512, APPEARANCE), latent_code(3, 512, MOTION)
-    assert torch.equal(appearance, latent_code(3, 512, APPEARANCE))
+    appearance, motion = latent_code(3, 512, Stream.APPEARANCE), latent_code(3, 512, Stream.MOTION)
+    assert torch.equal(appearance, latent_code(3, 512, Stream.APPEARANCE))
     assert abs(torch.nn.functional.cosine_similarity(appearance, motion, dim=0)) < 0.15
     assert abs(appearance.mean()) < 0.15 and appearance.std().item() == pytest.approx(1, abs=0.1)
 

@@ -6,7 +6,6 @@ the same stream, and a resumed run goes on where it stopped.
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
 
 import numpy as np
@@ -16,23 +15,10 @@ from dnnlib.errors import UserError
 from training.cameras import CAMERA_DIM, mirror_label
 from training.data.dataset import ClipDataset
 from training.data.loader import endless_batches
+from training.data.streams import First
 
 MIRROR_PROBABILITY = 0.5  # where mirroring is on
 BANK_CLIPS, BANK_FRAMES = 256, 16  # of the cameras that a snapshot holds
-
-
-class Purpose(IntEnum):
-    """The purposes of random numbers, with which their keys begin, so that no two kinds of draws get the same numbers.
-
-    NumPy takes keys as words of 32 bits; no seed (up to 2 ** 63 - 1) begins with two words of which the upper is full,
-    nor do seed and iteration. So these differ from the keys of `torch_utils.random_numbers`, too.
-    """
-
-    PAIRS = 2**64 - 1
-    EPOCHS = 2**64 - 2
-    CAMERAS = 2**64 - 3
-    BANK = 2**64 - 4
-
 
 # --- Two frames of a clip ---------------------------------------------------------------------------------------------
 
@@ -125,7 +111,7 @@ class PairStream(torch.utils.data.Dataset):
         return int(order[position])
 
     def __getitem__(self, item: int) -> Pair | UserError:
-        rng = np.random.default_rng([Purpose.PAIRS, self.seed, item])
+        rng = np.random.default_rng([First.PAIRS, self.seed, item])
         try:
             return draw_pair(rng, self.dataset, self.clip_index(item), window=self.window, mirror=self.mirror)
         except UserError as error:
@@ -134,7 +120,7 @@ class PairStream(torch.utils.data.Dataset):
 
 @lru_cache(maxsize=2)
 def _epoch_order(seed: int, epoch: int, clips: int) -> np.ndarray:
-    return np.random.default_rng([Purpose.EPOCHS, seed, epoch]).permutation(clips)
+    return np.random.default_rng([First.EPOCHS, seed, epoch]).permutation(clips)
 
 
 def training_batches(
@@ -188,7 +174,7 @@ class CameraSampler:
     def sample(self, key: int | tuple[int, ...], n: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw times float32 [n, 2] and cameras float32 [n, 2, 25]: a function of `key` (non-negative integers)."""
         numbers = (key,) if isinstance(key, int) else key
-        rng = np.random.default_rng([Purpose.CAMERAS, *numbers])
+        rng = np.random.default_rng([First.CAMERAS, *numbers])
         times = np.empty([n, 2], np.float32)
         cameras = np.empty([n, 2, CAMERA_DIM], np.float32)
         for row in range(n):
@@ -210,7 +196,7 @@ def camera_bank(
     frames: int = BANK_FRAMES,
 ) -> torch.Tensor:
     """Draw camera sequences float32 [M, frames, 25] of up to `clips` clips, a random window each, for snapshots."""
-    rng = np.random.default_rng([Purpose.BANK, seed])
+    rng = np.random.default_rng([First.BANK, seed])
     chosen = rng.permutation(dataset.num_clips)[:clips]
     windows = [camera_window(rng, dataset.clips[index].cameras, frames) for index in chosen]
     return torch.from_numpy(np.stack(windows))

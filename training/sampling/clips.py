@@ -12,11 +12,10 @@ import numpy as np
 import torch
 
 from training.cameras import condition_cameras
+from training.data.streams import Stream
 from training.networks.generator import Generator
 
 PAPER_FRAMES = 16  # of a video at inference (section 3.4)
-APPEARANCE = 0  # a seed's stream of random numbers for z
-MOTION = 1  # and for z_motion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class SamplingOptions:
 
 
 def latent_code(seed: int, dim: int, stream: int) -> torch.Tensor:
-    """Return the latent code [dim] of a seed; `stream` APPEARANCE or MOTION."""
+    """Return the latent code [dim] of a seed; `stream` Stream.APPEARANCE or Stream.MOTION."""
     random = np.random.default_rng([seed, stream])
     return torch.from_numpy(random.standard_normal(dim, dtype=np.float32))
 
@@ -53,8 +52,8 @@ def frame_times(frames: int) -> torch.Tensor:
 def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) -> ClipSpec:
     """Return the clip of two seeds seen by cameras [T, 25], at evenly spaced times."""
     return ClipSpec(
-        z=latent_code(seed, G.config.z_dim, APPEARANCE),
-        z_motion=latent_code(motion_seed, G.config.z_motion_dim, MOTION),
+        z=latent_code(seed, G.config.z_dim, Stream.APPEARANCE),
+        z_motion=latent_code(motion_seed, G.config.z_motion_dim, Stream.MOTION),
         cameras=cameras,
         times=frame_times(len(cameras)),
     )

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.streams import Stream
+
 Rng = np.random.Generator
 Triple = tuple[float, float, float]
 Colour = Triple  # red, green, blue in [0, 1], as displayed
@@ -16,7 +18,6 @@ CLOTHES = ("crew", "vneck", "shirt", "suit", "turtleneck", "stripes")
 WALLS = ("plain", "glow", "panels", "wainscot", "shelves", "lights")
 BEARDS = ("none", "stubble", "moustache", "full")
 BEARD_CHANCES = (0.4, 0.25, 0.15, 0.2)
-PURPOSE = 0x1D  # second part of the random numbers' key
 
 SKIN = (
     (0.98, 0.83, 0.73),
@@ -97,7 +98,7 @@ class Identity:
 
 def random_identity(seed: int) -> Identity:
     """Return the person of this seed; the same one at every call."""
-    rng = np.random.default_rng([int(seed), PURPOSE])
+    rng = np.random.default_rng([int(seed), Stream.IDENTITY])
 
     def about(spread: float) -> float:
         """Draw a factor around 1, at most two standard deviations away."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from training import cameras
+from training.data.streams import Stream
 
 FPS = 25.0  # frames a second, unless said otherwise
 YAW_RANGE = 0.45  # radians either side of the frontal camera
@@ -13,7 +14,6 @@ PITCH_RANGE = 0.2
 SYLLABLES = (3.0, 5.0)  # a second
 SPOKEN = 0.88  # share of syllables; the others are pauses
 WAVES = np.array([0.55, 0.3, 0.15])  # sizes of the sines of a slow wander
-PURPOSE = 0x30  # second part of the random numbers' key
 
 Rng = np.random.Generator
 Track = np.ndarray  # [T]: one number a frame
@@ -43,7 +43,7 @@ class Motion:
 
 def random_motion(seed: int, frames: int, fps: float = FPS) -> Motion:
     """Return the motion of this seed: somebody talks, blinks, looks about and turns the head; the camera moves too."""
-    rng = np.random.default_rng([int(seed), PURPOSE])
+    rng = np.random.default_rng([int(seed), Stream.EXPRESSIONS])
     seconds = np.arange(frames) / fps
     jaw, wide = _speech(rng, seconds)
     mood = rng.uniform(-0.2, 0.7)

@@ -8,11 +8,10 @@ import torch
 from tests.helpers import tiny
 from tests.helpers.recording import spy
 from training.cameras import frontal_label, orbit_labels
+from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling import pictures
 from training.sampling.clips import (
-    APPEARANCE,
-    MOTION,
     ClipSpec,
     SamplingOptions,
     clip_densities,
@@ -43,11 +42,11 @@ def frames(G: Generator, spec: ClipSpec, **options) -> dict[str, torch.Tensor]:
 
 
 def test_codes_are_those_of_the_seeds():
-    assert torch.equal(latent_code(3, 64, MOTION), latent_code(3, 64, MOTION))
-    assert torch.equal(latent_code(3, 64, MOTION)[:16], latent_code(3, 16, MOTION)), "whatever the size"
-    assert not torch.isclose(latent_code(3, 64, APPEARANCE), latent_code(3, 64, MOTION)).any()
-    assert not torch.isclose(latent_code(3, 64, MOTION), latent_code(4, 64, MOTION)).any()
-    many = latent_code(0, 100_000, APPEARANCE)
+    assert torch.equal(latent_code(3, 64, Stream.MOTION), latent_code(3, 64, Stream.MOTION))
+    assert torch.equal(latent_code(3, 64, Stream.MOTION)[:16], latent_code(3, 16, Stream.MOTION)), "whatever the size"
+    assert not torch.isclose(latent_code(3, 64, Stream.APPEARANCE), latent_code(3, 64, Stream.MOTION)).any()
+    assert not torch.isclose(latent_code(3, 64, Stream.MOTION), latent_code(4, 64, Stream.MOTION)).any()
+    many = latent_code(0, 100_000, Stream.APPEARANCE)
     assert many.dtype == torch.float32 and abs(many.mean()) < 0.02 and abs(many.std() - 1) < 0.02
 
 
@@ -55,7 +54,9 @@ def test_times_run_from_0_to_1(G):
     assert frame_times(5).tolist() == [0.0, 0.25, 0.5, 0.75, 1.0] and frame_times(1).tolist() == [0.0]
     spec = clip(G)
     assert spec.z.shape == (8,) and spec.z_motion.shape == (8,) and spec.times.shape == (FRAMES,)
-    assert torch.equal(spec.z, latent_code(3, 8, APPEARANCE)) and torch.equal(spec.z_motion, latent_code(7, 8, MOTION))
+    assert torch.equal(spec.z, latent_code(3, 8, Stream.APPEARANCE)) and torch.equal(
+        spec.z_motion, latent_code(7, 8, Stream.MOTION)
+    )
 
 
 @pytest.mark.parametrize(

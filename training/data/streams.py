@@ -1,0 +1,48 @@
+"""The one registry of the numbers that name streams of random numbers, so that no two kinds of draws share a stream.
+
+NumPy mixes all numbers of a key into the seed of a generator. Keys are
+
+* [First, seed, ...] for what training draws from a dataset,
+* [seed, Stream] or [seed, index, Stream, ...] for what follows from the seed that a user gives,
+* (seed, iteration, index of the phase, item) for the fakes of training (`training.loss.Phase`).
+
+A changed number changes every result that is drawn with it.
+"""
+
+from enum import IntEnum
+
+
+class First(IntEnum):
+    """Numbers with which the keys of training data begin.
+
+    NumPy takes keys as words of 32 bits; no seed (up to 2 ** 63 - 1) begins with two words of which the upper is full,
+    nor do seed and iteration. So these differ from all other keys.
+    """
+
+    PAIRS = 2**64 - 1
+    EPOCHS = 2**64 - 2
+    CAMERAS = 2**64 - 3
+    BANK = 2**64 - 4
+
+
+class Stream(IntEnum):
+    """Numbers behind a user's seed, or behind the seed and the index of a video."""
+
+    APPEARANCE = 0  # z
+    MOTION = 1  # z_motion
+    VIDEO_CAMERAS = 2  # of generated videos that are scored
+    DATASET_CLIPS = 3  # of real videos that generated ones are compared with
+    VIEW_TIMES = 4  # of the renders of ID, CD and WE
+    CONTROLS = 5  # pose, diversity, motion; a `Control` follows
+    IDENTITY = 0x1D  # a procedural person
+    EXPRESSIONS = 0x30  # the motion of a procedural person, and the cameras
+
+
+class Control(IntEnum):
+    """Numbers behind `Stream.CONTROLS`."""
+
+    DIVERSITY = 0
+    MOTION = 1
+    POSE = 2
+    POSE_LEARNING = 3  # procedural frames that the pose regressor learns from
+    POSE_HELD_OUT = 4  # and those that it is tested on
