@@ -76,7 +76,8 @@ def test_other_files_get_a_sentence(tmp_path):
     for name, content, sentence in (("a.pkl", b"hello", "not a checkpoint"), ("b.pkl", b"PK\x03\x04", "damaged")):
         (tmp_path / name).write_bytes(content)
         result = inspect(tmp_path / name)
-        assert result.exit_code == 2 and re.match(f"Error: .*{sentence}", result.stderr)
+        assert result.exit_code == 2
+        assert re.match(f"Error: .*{sentence}", result.stderr)
     assert "does not exist" in inspect(tmp_path / "absent").stderr
     checkpoint_of_a_list = {"format": "pv3d", "kind": "state", "version": 1, "payload": [1]}
     torch.save(checkpoint_of_a_list, tmp_path / "c.pt")
@@ -107,14 +108,16 @@ def test_strange_content_stays_short():
             2**20,
         )
     )
-    assert len(lines) < 200 and max(map(len, lines)) < 300
+    assert len(lines) < 200
+    assert max(map(len, lines)) < 300
     assert all(line.isprintable() for line in lines)
     assert any("values not looked at" in line for line in lines if line.startswith("wide"))
     assert any("1099511627776" in line for line in lines)
 
 
 def test_long_texts_are_cut():
-    assert as_text("x" * 500) == "x" * 100 + "... (500 characters)" and as_text(True) == "True"
+    assert as_text("x" * 500) == "x" * 100 + "... (500 characters)"
+    assert as_text(True) == "True"
     assert as_text(-(1 << 10**6)) == "a whole number of 1,000,001 bits"
 
 
@@ -143,18 +146,21 @@ def test_a_checkpoint_of_the_official_pv3d(nets, tmp_path):
     result = inspect(path)
     lines = result.stdout.splitlines()
     model = torch.load(path, weights_only=True)["model"]
-    assert result.exit_code == 0 and lines[0] == f"{path}: PV3D checkpoint, {path.stat().st_size:,} bytes"
+    assert result.exit_code == 0
+    assert lines[0] == f"{path}: PV3D checkpoint, {path.stat().st_size:,} bytes"
     assert lines[1] == f"model: {size_of(model)}"
     assert "  generator_ema.backbone.mapping.w_avg  float32 [8]  32 bytes" in lines
     assert "  generator.decoder.net.0.bias  float32 [8]  32 bytes, 8 NaN" in lines
-    assert lines[-1].startswith(f"total: {len(model)} tensors") and lines[-1].endswith("8 NaN, 0 infinite")
+    assert lines[-1].startswith(f"total: {len(model)} tensors")
+    assert lines[-1].endswith("8 NaN, 0 infinite")
 
 
 def test_a_pickle_of_eg3d_is_not_run(nets, tmp_path):
     path = foreign_files.eg3d(nets, tmp_path / "a.pkl", extra={"augment_pipe": Call(), "D": None})
     result = inspect(path)
     lines = result.stdout.splitlines()
-    assert result.exit_code == 0 and lines[0] == f"{path}: EG3D pickle, {path.stat().st_size:,} bytes"
+    assert result.exit_code == 0
+    assert lines[0] == f"{path}: EG3D pickle, {path.stat().st_size:,} bytes"
     source = f"source text of {len(foreign_files.SOURCE)} characters"
     for line in (
         f"G_ema: class Generator, {source}",
@@ -177,14 +183,19 @@ def test_a_safetensors_export(snapshot, tmp_path):
     export_snapshot(snapshot, path)
     result = inspect(path)
     lines = result.stdout.splitlines()
-    assert result.exit_code == 0 and lines[0] == f"{path}: safetensors, {path.stat().st_size:,} bytes"
+    assert result.exit_code == 0
+    assert lines[0] == f"{path}: safetensors, {path.stat().st_size:,} bytes"
     weights = checkpoint.load(snapshot, "snapshot")["weights"]
-    assert "json:" in lines and "      z_dim: 8" in lines and "    kimg: 2.0" in lines
+    assert "json:" in lines
+    assert "      z_dim: 8" in lines
+    assert "    kimg: 2.0" in lines
     assert "  G_ema.backbone.mapping.w_avg  float32 [8]  32 bytes" in lines
     values = sum(value.numel() for network in weights.values() for value in network.values()) + 3 * 16 * 25
-    assert lines[-1].startswith("total: ") and f"{values:,} values, {4 * values:,} bytes, 0 NaN" in lines[-1]
+    assert lines[-1].startswith("total: ")
+    assert f"{values:,} values, {4 * values:,} bytes, 0 NaN" in lines[-1]
     (tmp_path / "a.json").unlink()
-    assert "json:" not in inspect(path).stdout and inspect(path).exit_code == 0
+    assert "json:" not in inspect(path).stdout
+    assert inspect(path).exit_code == 0
 
 
 def test_values_of_safetensors_are_those_that_lie_there(tmp_path):
@@ -196,7 +207,9 @@ def test_values_of_safetensors_are_those_that_lie_there(tmp_path):
     for broken in (data[:-1], data + b"x", data.replace(b"8]", b"6]"), data.replace(b"F16", b"F32")):
         (tmp_path / "a.safetensors").write_bytes(broken)
         result = inspect(tmp_path / "a.safetensors")
-        assert result.exit_code == 2 and result.stdout == "" and result.stderr.count("\n") == 1
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1
 
 
 def test_damage_is_told_before_anything_is_shown(nets, tmp_path):
@@ -205,7 +218,9 @@ def test_damage_is_told_before_anything_is_shown(nets, tmp_path):
     data[data.index(nets.G_ema.decoder.net[0].weight.detach().numpy().tobytes())] ^= 1
     path.write_bytes(data)
     result = inspect(path)
-    assert result.exit_code == 2 and "damaged" in result.stderr and result.stdout == ""
+    assert result.exit_code == 2
+    assert "damaged" in result.stderr
+    assert result.stdout == ""
 
 
 def test_records_are_shown_and_only_some_values_looked_at():
@@ -218,5 +233,6 @@ def test_records_are_shown_and_only_some_values_looked_at():
         "  y  float32 [4]  16 bytes",
         "plain: c.d, not called",
     ]
-    assert "again: not shown again" in lines and "bytes: 3 bytes" in lines
+    assert "again: not shown again" in lines
+    assert "bytes: 3 bytes" in lines
     assert "big  float32 [100]  400 bytes, values not looked at" in lines

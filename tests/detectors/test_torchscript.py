@@ -94,14 +94,16 @@ def test_names_coincide_behind_a_prefix(tmp_path):
     network = Network()
     network.first.bn.running_var.copy_(uniform(0, 4))
     loaded, eps = load(scripted(Wrapped(network), tmp_path / "small.pt"))
-    assert same(loaded, network) and eps == 1e-3
+    assert same(loaded, network)
+    assert eps == 1e-3
 
 
 def test_layers_coincide_under_other_names(tmp_path):
     other = Other()
     path = scripted(other, tmp_path / "small.pt")
     loaded, eps = load(path)
-    assert same(loaded, other) and eps == 1e-3
+    assert same(loaded, other)
+    assert eps == 1e-3
     torch.jit.trace(other, uniform(0, 1, 3, 2, 2, 2)).save(str(path))
     loaded, eps = load(path)
     assert same(loaded, other) and eps is None, "traces do not state it"

@@ -45,7 +45,8 @@ def test_files_are_looked_for_in_the_folder_then_in_the_cache(tmp_path, cache):
     assert locate(SMALL, None) == locate(SMALL, folder) == in_cache
     in_folder = put(folder, {})
     assert locate(SMALL, folder) == in_folder
-    assert file_checksum(in_folder) == file_checksum(in_cache) and len(file_checksum(in_cache)) == 64
+    assert file_checksum(in_folder) == file_checksum(in_cache)
+    assert len(file_checksum(in_cache)) == 64
 
 
 def test_a_missing_file_is_told_in_one_sentence(tmp_path, cache):
@@ -54,7 +55,8 @@ def test_a_missing_file_is_told_in_one_sentence(tmp_path, cache):
     message = str(caught.value)
     for part in ("a small network", "small.pt", "released with these tests", str(cache), "--detectors"):
         assert part in message
-    assert message.endswith(".") and message.count(". ") == 0
+    assert message.endswith(".")
+    assert message.count(". ") == 0
     with pytest.raises(UserError, match=r"\(sha256 abc\)"):
         locate(replace(SMALL, sha256="abc"), None)
     with pytest.raises(UserError, match="there is no folder .*nowhere.* small.pt"):
@@ -72,7 +74,8 @@ def test_downloads_go_into_the_cache(tmp_path, cache):
     published = put(tmp_path / "server", {"a": torch.ones(3)})
     source = replace(SMALL, url=published.as_uri(), sha256=file_checksum(published))
     path = locate(source, None)
-    assert path.parent == cache and path.read_bytes() == published.read_bytes()
+    assert path.parent == cache
+    assert path.read_bytes() == published.read_bytes()
     published.unlink()
     assert locate(source, None) == path, "not fetched again"
 
@@ -112,7 +115,8 @@ def test_downloads_that_are_cut_short_leave_nothing(error, cache, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: answer)
     with pytest.raises(UserError, match=str(error) if error else "50 of 100 bytes came"):
         locate(replace(SMALL, url="https://example.org/small.pt"), None)
-    assert not list(cache.glob("*.pt")) and not list(cache.glob(".*.pt"))
+    assert not list(cache.glob("*.pt"))
+    assert not list(cache.glob(".*.pt"))
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -175,5 +179,7 @@ def test_damaged_files_are_refused(zipped, network, cache):
 
 
 def test_the_public_files_are_named():
-    assert I3D.file == "i3d_pretrained_400.pt" and "1mQK8KD8G6UWRa5t87SRMm5PVXtlpneJT" in I3D.origin
-    assert weights.ARCFACE.file == "model_ir_se50.pth" and weights.I3D_STYLEGAN_V.file == "i3d_torchscript.pt"
+    assert I3D.file == "i3d_pretrained_400.pt"
+    assert "1mQK8KD8G6UWRa5t87SRMm5PVXtlpneJT" in I3D.origin
+    assert weights.ARCFACE.file == "model_ir_se50.pth"
+    assert weights.I3D_STYLEGAN_V.file == "i3d_torchscript.pt"

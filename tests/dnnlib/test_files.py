@@ -16,9 +16,11 @@ from dnnlib.files import (
     MAX_JSON_BYTES,
     MAX_SHOWN,
     atomic_path,
+    file_checksum,
     parse_json,
     read_file,
     read_json,
+    reading,
     remove_unfinished,
     require_file,
     shown,
@@ -226,3 +228,24 @@ def test_require_file(tmp_path):
         require_file(tmp_path, "snapshot")
     (tmp_path / "x").write_text("")
     assert require_file(str(tmp_path / "x"), "snapshot") == tmp_path / "x"
+
+
+@pytest.mark.parametrize(
+    "error, sentence",
+    [
+        (ValueError("two\nlines"), r"^The list a is damaged \(two\\nlines\): copy it again\.$"),
+        (EOFError(), r"^The list a is damaged \(EOFError\): copy it again\.$"),
+        (OSError(errno.EINVAL, "Invalid argument"), "is damaged .*Invalid argument"),
+        (PermissionError(errno.EACCES, "Permission denied"), r"^Cannot read a \(Permission denied\): check the file"),
+        (UserError("Its own sentence."), "^Its own sentence.$"),
+    ],
+)
+def test_what_goes_wrong_while_reading_becomes_a_sentence(error, sentence):
+    with pytest.raises(UserError, match=sentence):
+        with reading("a", "The list a is damaged", "copy it again"):
+            raise error
+
+
+def test_checksum_of_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

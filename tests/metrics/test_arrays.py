@@ -24,7 +24,8 @@ def test_what_numpy_writes(tmp_path, save):
     found = read_arrays(tmp_path / "a.npz")
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
-        assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+        assert np.array_equal(found[name], array)
         found[name][...] = found[name]  # can be written to
 
 

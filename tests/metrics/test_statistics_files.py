@@ -33,7 +33,8 @@ def statistics(kept: bool = True) -> Statistics:
 def test_round_trip(tmp_path, kept):
     save_statistics(tmp_path / "deep" / "a.npz", statistics(kept))
     found = load_statistics(tmp_path / "deep" / "a.npz", *ASKED)
-    assert found.source == SOURCE and found.moments.num == 12
+    assert found.source == SOURCE
+    assert found.moments.num == 12
     assert torch.equal(found.moments.total, statistics().moments.total)
     assert torch.equal(found.moments.outer, statistics().moments.outer)
     assert torch.equal(found.features, features()) if kept else found.features is None
@@ -124,7 +125,9 @@ def test_reference_pickle(tmp_path, old_spelling):
     real = FeatureMoments.of(torch.from_numpy(array("fvd", "c_real")))
     (tmp_path / "a.pkl").write_bytes(pickled(official(real), old_spelling=old_spelling))
     found = read_reference_pickle(tmp_path / "a.pkl")
-    assert torch.equal(found.outer, real.outer) and torch.equal(found.total, real.total) and found.num == 450
+    assert torch.equal(found.outer, real.outer)
+    assert torch.equal(found.total, real.total)
+    assert found.num == 450
     gen = FeatureMoments.of(torch.from_numpy(array("fvd", "c_gen")))
     assert frechet_distance(gen, found).value == pytest.approx(float(array("fvd", "c_fvd")), rel=1e-8)
     turned = official(real, raw_cov=np.asfortranarray(real.outer.numpy()), raw_mean=real.total.numpy().astype(">f8"))

@@ -39,13 +39,17 @@ def test_round_trip(tmp_path):
     path = tmp_path / "new" / "network-snapshot-000001.pkl"
     checkpoint.save(path, payload, "snapshot")
     loaded = checkpoint.load(path, "snapshot")
-    assert loaded["plain"] == payload["plain"] and loaded["python_rng"] == payload["python_rng"]
-    assert type(loaded["plain"]["flag"]) is bool and type(loaded["network"]) is dict
+    assert loaded["plain"] == payload["plain"]
+    assert loaded["python_rng"] == payload["python_rng"]
+    assert type(loaded["plain"]["flag"]) is bool
+    assert type(loaded["network"]) is dict
     for name in ("half", "rng", "parameter", "empty"):
-        assert loaded[name].dtype == payload[name].dtype and torch.equal(loaded[name], payload[name])
+        assert loaded[name].dtype == payload[name].dtype
+        assert torch.equal(loaded[name], payload[name])
     assert not loaded["parameter"].requires_grad
     weight = loaded["network"]["weight"]
-    assert torch.equal(weight, module.weight) and weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(weight, module.weight)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -80,7 +84,8 @@ def test_refuses_what_is_not_plain(tmp_path, value, what):
 def refused(path, match, kind="snapshot"):
     with pytest.raises(UserError, match=match) as caught:
         checkpoint.load(path, kind)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_wrong_kind_version_and_format(tmp_path):

@@ -65,7 +65,9 @@ def _read_zip(path: Path) -> Any:
 
     def persistent_load(reference: Any) -> Storage:
         dtype, key, count = _storage_reference(reference)
-        info = members[f"{root}data/{key}"]
+        info = members.get(f"{root}data/{key}")
+        if info is None:
+            raise Malformed(f"no storage {shown(key)}")
         described = Storage(dtype, count, lambda: _stored(archive, info))
         return storages.get(key, described, info.file_size)
 

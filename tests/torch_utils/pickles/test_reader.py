@@ -73,11 +73,14 @@ def test_tensors_come_back(here, save):
     expected = weights()
     save({"model": expected, "shape": torch.zeros(2, 3).shape}, here / "a.pt")
     content = reader.read(here / "a.pt")
-    assert type(content["model"]) is dict and tuple(content["shape"]) == (2, 3)
+    assert type(content["model"]) is dict
+    assert tuple(content["shape"]) == (2, 3)
     assert list(content["model"]) == list(expected)
     for name, inert in content["model"].items():
-        assert type(inert) is InertTensor and inert.shape == tuple(expected[name].shape)
-        assert inert.tensor().dtype == expected[name].dtype and torch.equal(inert.tensor(), expected[name].detach())
+        assert type(inert) is InertTensor
+        assert inert.shape == tuple(expected[name].shape)
+        assert inert.tensor().dtype == expected[name].dtype
+        assert torch.equal(inert.tensor(), expected[name].detach())
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -94,7 +97,8 @@ def test_plain_values_come_back(here, protocol):
     values["again"] = values["nested"]
     (here / "a.pkl").write_bytes(pickle.dumps(values, protocol=protocol))
     content = reader.read(here / "a.pkl")
-    assert content == values and content["again"] is content["nested"]
+    assert content == values
+    assert content["again"] is content["nested"]
 
 
 def test_objects_become_records(here):
@@ -103,9 +107,12 @@ def test_objects_become_records(here):
     (here / "a.pkl").write_bytes(pickle.dumps([point, made, {(1, 2): 3}, {1, 2}, os.system], protocol=4))
     first, second, odd, members, name = reader.read(here / "a.pkl")
     assert (first.name, first.arguments) == ("builtins.complex", (1, 2))
-    assert second.name.endswith(".Call") and second.state == {"x": Name(f"{os.system.__module__}.system")}
+    assert second.name.endswith(".Call")
+    assert second.state == {"x": Name(f"{os.system.__module__}.system")}
     (key,) = odd
-    assert type(key) is Record and key.arguments == ((1, 2),) and sorted(members) == [1, 2]
+    assert type(key) is Record
+    assert key.arguments == ((1, 2),)
+    assert sorted(members) == [1, 2]
     assert type(name) is Name
 
 
@@ -313,7 +320,8 @@ def test_what_is_not_finite_is_counted_in_pieces(monkeypatch, dtype):
 
 def test_numbers_are_finite_in_the_type_that_they_are_used_in():
     large = torch.tensor([1e300, 0.0], dtype=torch.float64)
-    assert reader.non_finite(large) == (0, 0) and reader.non_finite(large, torch.float32) == (0, 1)
+    assert reader.non_finite(large) == (0, 0)
+    assert reader.non_finite(large, torch.float32) == (0, 1)
     eight_bits = torch.tensor([1, torch.nan, torch.inf]).to(torch.float8_e5m2)
     assert reader.non_finite(eight_bits) == (1, 1)
     for other in (torch.tensor(3), torch.zeros(2, 0), torch.tensor([True])):

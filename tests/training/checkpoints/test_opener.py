@@ -51,7 +51,8 @@ def test_a_file_is_read_once(files, monkeypatch):
     for (_, kind), path in files.items():
         if kind == "snapshot":
             load_generator(path)
-            assert paths.pop() == path and paths == []
+            assert paths.pop() == path
+            assert paths == []
 
 
 def test_the_training_loop_knows_no_foreign_formats():

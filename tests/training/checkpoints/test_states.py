@@ -8,6 +8,7 @@ import torch
 
 from dnnlib.errors import UserError
 from tests.helpers import tiny
+from tests.helpers.edits import cut, drop, fill, put
 from tests.helpers.fault_injection import digest
 from torch_utils import checkpoint
 from training.checkpoints.states import require_sound
@@ -40,32 +41,6 @@ def weights(trainer: Trainer) -> str:
 
 def make(heads: Path, folder: Path, **changes) -> Trainer:
     return Trainer(tiny.config(**changes), ClipDataset(heads), RunFolder(folder), torch.device("cpu"))
-
-
-def drop(*keys):
-    """The state without the value behind these keys."""
-    return lambda state: at(state, keys[:-1]).pop(keys[-1])
-
-
-def put(value, *keys):
-    """The state with another value behind these keys."""
-    return lambda state: at(state, keys[:-1]).__setitem__(keys[-1], value)
-
-
-def fill(value, *keys):
-    """The state with the first number of a tensor replaced."""
-    return lambda state: at(state, keys).view(-1)[:1].fill_(value)
-
-
-def at(state, keys):
-    for key in keys:
-        state = state[key]
-    return state
-
-
-def cut(*keys):
-    """The state with a shorter tensor."""
-    return lambda state: put(at(state, keys)[..., :-1], *keys)(state)
 
 
 WEIGHT = "networks", "G_ema", "backbone.mapping.w_avg"
@@ -118,7 +93,8 @@ def test_a_state_that_does_not_fit_changes_nothing(fresh, tmp_path, saved, spoil
     before = weights(fresh)
     with pytest.raises(UserError, match=f"The training state {path} cannot be used, because {reason}.*: go on from "):
         fresh.restore()
-    assert weights(fresh) == before and fresh.progress == Progress()
+    assert weights(fresh) == before
+    assert fresh.progress == Progress()
     assert not any(optimizer.state for optimizer in fresh.optimizers.values())
 
 
@@ -128,7 +104,9 @@ def test_a_whole_state_fits_and_one_of_before_there_was_inheriting(heads, tmp_pa
     del state["progress"]["inherited"], state["progress"]["seconds"]
     checkpoint.save(tmp_path / "training-state-000000.002.pt", state, "state")
     trainer = make(heads, tmp_path)
-    assert trainer.restore() and trainer.progress.clips == 2 and trainer.progress.inherited == 0
+    assert trainer.restore()
+    assert trainer.progress.clips == 2
+    assert trainer.progress.inherited == 0
 
 
 def test_learning_rates_are_the_configuration_s(heads, tmp_path, saved):
