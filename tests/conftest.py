@@ -1,4 +1,4 @@
-"""The whole suite."""
+"""Fixtures of the whole suite, and the order of its tests."""
 
 from dnnlib import openmp  # noqa: F401  (before torch)
 
@@ -22,27 +22,27 @@ from training.data.writer import ClipRecord, write_dataset
 
 
 def pytest_collection_modifyitems(items):
-    """What looks back on all other tests comes last."""
+    """Put the tests that look back on all others last."""
     items.sort(key=lambda item: item.path.name == "test_golden.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def bfloat16_works() -> None:
-    """Keeps oneDNN off matrix units that would crash; before it computes anything, for it looks only once."""
+    """Keep oneDNN off matrix units that would crash; before it computes anything, for it looks only once."""
     if not runtime.amx_works():
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_works() -> None:
-    """Shells start what runs in the background deaf to Ctrl-C; tests send it to themselves and their children."""
+    """Let processes react to Ctrl-C, which tests send; shells start what runs in the background so that it does not."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Tiny tensors are not worth two threads, least of all on a busy machine."""
+    """Let torch compute in one thread: tiny tensors are not worth two, least of all on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -79,7 +79,7 @@ def test_two_processes_find_the_same_digits(snapshot, heads, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "args, told",
+    "args, sentence",
     [
         (["--metrics=fid"], "unknown"),
         (["--metrics=cd"], "--network or --multiview"),
@@ -91,12 +91,12 @@ def test_two_processes_find_the_same_digits(snapshot, heads, tmp_path):
         (["--metrics=id", "--multiview=nowhere"], "model_ir_se50.pth"),
     ],
 )
-def test_mistakes_are_one_sentence(args, told, tmp_path, monkeypatch):
+def test_mistakes_are_one_sentence(args, sentence, tmp_path, monkeypatch):
     monkeypatch.setenv("PV3D_CACHE_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
     result = run(*args, "--device=cpu")
-    assert result.exit_code == 2 and told in result.output and result.output.count("Error") == 1
+    assert result.exit_code == 2 and sentence in result.output and result.output.count("Error") == 1
 
 
 def test_a_snapshot_and_files_are_not_scored_together(snapshot, tmp_path):

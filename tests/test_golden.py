@@ -36,7 +36,7 @@ NORMAL = {
 
 
 def check_held(request, file: str, arrays: set[str], slow: bool) -> None:
-    """Skips where only a part of the tests was asked for."""
+    """Skip where only a part of the tests was asked for."""
     ran = {
         item.nodeid.split(".py")[0]
         for item in request.session.items

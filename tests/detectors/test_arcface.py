@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def embeddings(arcface) -> dict[str, torch.Tensor]:
-    """Of each case, before the division by their length, [4, 512]."""
+    """Embeddings of each case, before the division by their length, [4, 512]."""
     with torch.inference_mode():
         return {case: arcface.unnormalised(preprocess(channels_first(faces(case)))) for case in CASES}
 

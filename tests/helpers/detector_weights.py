@@ -13,7 +13,7 @@ from tests.helpers.golden_metrics import array
 
 
 def finer(video: np.ndarray, factor: int) -> np.ndarray:
-    """uint8 [..., T, H, W, 3] at `factor` times the resolution: pixels repeated, plus a pattern of -20 to 20 levels."""
+    """Return a video [..., T, H, W, 3], uint8, at `factor` times its size: pixels repeated, plus -20 to 20 levels."""
     large = video.repeat(factor, -3).repeat(factor, -2).astype(np.int64)
     t, y, x, c = np.ogrid[tuple(slice(size) for size in large.shape[-4:])]
     pattern = (37 * x + 101 * y + 17 * t + 53 * c + x * y % 61) % 41 - 20
@@ -21,7 +21,7 @@ def finer(video: np.ndarray, factor: int) -> np.ndarray:
 
 
 def clips(case: str) -> np.ndarray:
-    """I3D's input of a case, uint8 [B, T, H, W, 3]."""
+    """Return I3D's input of a case, uint8 [B, T, H, W, 3]."""
     video = array("i3d", "video")
     if case.startswith("x"):
         return finer(video, int(case[1:]))
@@ -32,34 +32,34 @@ def clips(case: str) -> np.ndarray:
 
 
 def longer(video: np.ndarray, frames: int) -> np.ndarray:
-    """[B, 16, ...] and as many of its frames again as are needed: from the start, or all of them backwards."""
+    """Return a video [B, 16, ...] and as many of its frames again as are needed: from the start, or all backwards."""
     again = video[:, ::-1] if frames == 32 else video[:, : frames - 16]
     return np.concatenate([video, again], axis=1)
 
 
 def faces(case: str) -> np.ndarray:
-    """ArcFace's input of a case, uint8 [4, H, W, 3]."""
+    """Return ArcFace's input of a case, uint8 [4, H, W, 3]."""
     frames = array("arcface", "frames")
     return {"base": frames, "up": finer(frames, 4), "crop112": frames[:, 8:120, 8:120]}[case]
 
 
 def channels_first(frames: np.ndarray) -> torch.Tensor:
-    """[..., H, W, 3] -> [..., 3, H, W]."""
+    """Return frames [..., H, W, 3] as [..., 3, H, W]."""
     return torch.from_numpy(frames.copy()).movedim(-1, -3)
 
 
 def crc32(frames: np.ndarray) -> int:
-    """Of the bytes in C order."""
+    """Return the checksum of the bytes in C order."""
     return zlib.crc32(np.ascontiguousarray(frames).tobytes())
 
 
 def filled_i3d(bn_eps: float = PYTORCH_EPS) -> InceptionI3D:
-    """I3D with the golden weights: those of `--detector random`."""
+    """Return I3D with the golden weights: those of `--detector random`."""
     return _filled(InceptionI3D(bn_eps), I3D_GAIN)
 
 
 def filled_arcface() -> ArcFace:
-    """ArcFace with the golden weights: those of `--detector random`."""
+    """Return ArcFace with the golden weights: those of `--detector random`."""
     return _filled(ArcFace(), ARCFACE_GAIN)
 
 

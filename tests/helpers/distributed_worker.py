@@ -13,7 +13,7 @@ from torch_utils.training_stats import Collector
 
 
 def averaged_gradients(rank: int) -> dict:
-    """Two dtypes, one layout that is not contiguous, non-finite values on one process only, one missing gradient."""
+    """Average two dtypes, a layout that is not contiguous, non-finite values on one process, one missing gradient."""
     params = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 3, 4, 4), (2,), (5,))]
     params[1].data = params[1].data.to(memory_format=torch.channels_last)
     params[2].data = params[2].data.to(torch.float64)
@@ -46,7 +46,7 @@ def statistics(rank: int) -> dict:
 
 
 def failures(rank: int) -> list[str]:
-    """How a block ends that only the second process fails in, and one that nobody fails in."""
+    """Return how a block ends that only the second process fails in, and one that nobody fails in."""
     ends = []
     for faulty in (1, None):
         try:
@@ -60,7 +60,7 @@ def failures(rank: int) -> list[str]:
 
 
 def threads() -> list[str]:
-    """Names of this process's threads."""
+    """Return the names of this process's threads."""
     return [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
 
 

@@ -21,7 +21,7 @@ PREFIXES = {"generator.": "G", "generator_ema.": "G_ema", "img_discriminator.": 
 
 
 def pv3d(networks, path, **changes):
-    """Writes a checkpoint as the official PV3D does."""
+    """Write a checkpoint as the official PV3D does."""
     model = {
         prefix + name: value
         for prefix, key in PREFIXES.items()
@@ -64,7 +64,7 @@ class Persistent:
 
 
 def records(module) -> OrderedDict:
-    """A module's children: torch's own as they are, since these are no persistent classes."""
+    """Return a module's children as records; torch's own as they are, since these are no persistent classes."""
     children = OrderedDict()
     for name, child in module._modules.items():
         if type(child) is torch.nn.Sequential:
@@ -76,14 +76,14 @@ def records(module) -> OrderedDict:
 
 
 class FirstThree(torch.nn.Module):
-    """EG3D's raw image."""
+    """A layer that returns EG3D's raw image: the first three channels."""
 
     def forward(self, x, w):
         return x[:, :3]
 
 
 def static(G: Generator) -> Generator:
-    """A copy as EG3D has it: without motion layers, the raw image being the first three features."""
+    """Return a copy as EG3D has it: without motion layers, the raw image being the first three features."""
     G = copy.deepcopy(G)
     for side in G.backbone.synthesis.resolutions:
         getattr(G.backbone.synthesis, f"b{side}").motion_time_fuser = None
@@ -94,7 +94,7 @@ def static(G: Generator) -> Generator:
 def eg3d(
     networks: Networks, path: Path, attributes: dict | None = None, extra: dict | None = None, **options: Any
 ) -> Path:
-    """Writes a pickle as EG3D does, of the networks without motion and raw image layers.
+    """Write a pickle as EG3D does, of the networks without motion and raw image layers.
 
     `attributes` are the generators' own; `extra` is beside the networks; `options` are of the rendering.
     """

@@ -1,4 +1,4 @@
-"""Starts train.py in forked processes of one that has imported everything: a start takes a second, not ten.
+"""Start train.py in forked processes of one that has imported everything: a start takes a second, not ten.
 
 Each line of standard input asks for one start, as the JSON of `forks.Start`. Each line of standard output answers with
 the exit statuses of its processes, in order of rank; -9 is SIGKILL.

@@ -18,22 +18,22 @@ def _golden(network: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def generator(dtype: torch.dtype = torch.float32) -> Generator:
-    """Without gradients, as all of these."""
+    """Return the generator, without gradients."""
     return _golden(Generator(CONFIG.generator), dtype)
 
 
 def image_discriminator(dtype: torch.dtype = torch.float32) -> ImageDiscriminator:
-    """Of frames."""
+    """Return the discriminator of frames, without gradients."""
     return _golden(ImageDiscriminator(CONFIG.generator.img_resolution, CONFIG.discriminator), dtype)
 
 
 def video_discriminator(dtype: torch.dtype = torch.float32) -> VideoDiscriminator:
-    """Of pairs of frames."""
+    """Return the discriminator of pairs of frames, without gradients."""
     return _golden(VideoDiscriminator(CONFIG.generator.img_resolution, CONFIG.discriminator), dtype)
 
 
 def discriminator_inputs(rows: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-    """The first `rows` frames, raw images and cameras, and the times of the videos they make."""
+    """Return the first `rows` frames, raw images and cameras, and the times of the videos they make."""
     arrays = golden.load("discriminators")
     image, raw = golden.pictures(arrays["image_seed"], 4, 512), golden.pictures(arrays["image_raw_seed"], 4, 64)
     assert image.flatten()[:8].tolist() == arrays["image_check"].tolist()
@@ -43,7 +43,7 @@ def discriminator_inputs(rows: int, dtype: torch.dtype) -> tuple[torch.Tensor, .
 
 
 def training_fakes(dtype: torch.dtype) -> Fakes:
-    """The training step's clip of two frames, whose rows share z and z_motion."""
+    """Return the training step's clip of two frames, whose rows share z and z_motion."""
     z, z_motion, t, camera = (golden.tensor("training_step", name, dtype) for name in ("z", "z_motion", "t", "camera"))
     assert torch.equal(z[:1], z[1:]) and torch.equal(z_motion[:1], z_motion[1:])
     cameras = camera.unsqueeze(0)

@@ -20,38 +20,38 @@ _UNLISTED = {"metric": "max", "tolerance": 1e-5}  # the d2_dy arrays: the tolera
 
 @functools.cache
 def load(name: str):
-    """All arrays of `<name>.npz`, a read-only mapping; they are decompressed when first asked for."""
+    """Return all arrays of `<name>.npz`, a read-only mapping; they are decompressed when first asked for."""
     return np.load(FOLDER / f"{name.removesuffix('.npz')}.npz")
 
 
 def config(name: str, case: str) -> dict:
-    """The settings of a case: the JSON stored as `<case>_cfg`."""
+    """Return the settings of a case: the JSON stored as `<case>_cfg`."""
     return json.loads(str(load(name)[f"{case}_cfg"]))
 
 
 def cases(name: str, prefix: str, suffix: str = "_cfg") -> list[str]:
-    """Names of the cases that begin with `prefix`: arrays `<case><suffix>` without the suffix, sorted."""
+    """Return the names of the cases that begin with `prefix`: arrays `<case><suffix>` without the suffix, sorted."""
     return sorted(key.removesuffix(suffix) for key in load(name) if key.startswith(prefix) and key.endswith(suffix))
 
 
 def tensor(name: str, array: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """One array as a CPU tensor, in `dtype` if given."""
+    """Return one array as a CPU tensor, in `dtype` if given."""
     return torch.from_numpy(np.array(load(name)[array])).to(dtype)
 
 
 def seeded(seed, shape) -> torch.Tensor:
-    """Input made by the seed rule: normal numbers, float32."""
+    """Return an input made by the seed rule: normal numbers, float32."""
     return torch.from_numpy(np.random.RandomState(int(seed)).standard_normal(tuple(shape)).astype(np.float32))
 
 
 def stat(x: torch.Tensor) -> torch.Tensor:
-    """Mean and population standard deviation over rows and columns: [..., H, W] -> float64 [..., 2]."""
+    """Return mean and population standard deviation over rows and columns: [..., H, W] -> float64 [..., 2]."""
     flat = x.detach().double().flatten(-2)
     return torch.stack([flat.mean(-1), flat.std(-1, unbiased=False)], dim=-1)
 
 
 def pictures(seed, count: int, resolution: int) -> torch.Tensor:
-    """The discriminators' inputs, made by their rule: float32 [count, 3, resolution, resolution] in [-1, 1]."""
+    """Return the discriminators' inputs, made by their rule: float32 [count, 3, resolution, resolution] in [-1, 1]."""
     random, f = np.random.RandomState(int(seed)), np.float32
     coarse, middle, fine = (
         random.standard_normal((count, 3, side, side)).astype(f) for side in (8, resolution // 4, resolution)
@@ -61,7 +61,7 @@ def pictures(seed, count: int, resolution: int) -> torch.Tensor:
 
 
 def error(ours, golden, metric: str, rms: float | None = None) -> float:
-    """Distance of two arrays in one of the four metrics; `rms` is the scale that metric 'rms' divides by."""
+    """Return the distance of two arrays in one of the four metrics; `rms` is the scale that metric 'rms' divides by."""
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(golden, dtype=np.float64)
     difference = np.abs(a - b)
     if metric == "l2":
@@ -88,7 +88,7 @@ def check(name: str, array: str, value, rms: float | None = None, tolerance: flo
 
 
 def listed_parameters(name: str, index: str = "index") -> list[str]:
-    """Parameters whose gradients a file holds: those of the arrays `<index>.<parameter>`."""
+    """Return the parameters whose gradients a file holds: those of the arrays `<index>.<parameter>`."""
     return [key.removeprefix(f"{index}.") for key in load(name.removesuffix("_f64")) if key.startswith(f"{index}.")]
 
 
@@ -111,7 +111,7 @@ def check_gradients(name: str, prefix: str, gradients: dict[str, torch.Tensor | 
 
 
 def outputs(name: str) -> set[str]:
-    """Names of the arrays of a file that are results, not inputs."""
+    """Return the names of the arrays of a file that are results, not inputs."""
     listed = _tolerances().get(f"{name.removesuffix('_f64')}.npz")
     if listed is None:  # weights_check
         return {array for array in load(name) if not array.endswith("_names")}
@@ -119,7 +119,7 @@ def outputs(name: str) -> set[str]:
 
 
 def _entry(name: str, array: str) -> dict:
-    """Metric and tolerance of an array."""
+    """Return metric and tolerance of an array."""
     entry = _tolerances().get(f"{name.removesuffix('_f64')}.npz", {}).get(array, _UNLISTED)
     return {**entry, "tolerance": FLOAT64_TOLERANCE} if name.endswith("_f64") else entry
 

@@ -15,7 +15,7 @@ from torch_utils import custom_ops, kernel_builder
 
 @functools.cache
 def host_library(max_piece: int | None = None) -> ctypes.CDLL:
-    """The kernel sources as a host library; `max_piece` makes large tensors of those with more elements."""
+    """Return the kernel sources as a host library; tensors with more than `max_piece` elements count as large."""
     compiler = shutil.which(os.environ.get("CXX") or "g++")
     if compiler is None:
         pytest.skip("no C++ compiler: the kernels cannot be compiled for the host")
@@ -42,5 +42,5 @@ def host_library(max_piece: int | None = None) -> ctypes.CDLL:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, library: ctypes.CDLL | None) -> None:
-    """From now on every op calls `library`, on CPU tensors too; None is the plain PyTorch path."""
+    """Let every op call `library`, on CPU tensors too, until the test ends; None: the plain PyTorch path."""
     monkeypatch.setattr(custom_ops, "library_for", lambda name, x: library)

@@ -28,7 +28,7 @@ REFERENCE_DIFFERS = {"img_where7": np.ravel_multi_index((3, 275, 20, 56), (4, 51
 
 
 def forwards() -> Iterator[tuple[str, Callable[[], object]]]:
-    """The golden forward passes in float64, by case."""
+    """Yield the golden forward passes in float64: name of the case, and a function that runs it."""
     image, raw, camera, t = full.discriminator_inputs(4, torch.float64)
     D_img, D_vid = full.image_discriminator(torch.float64), full.video_discriminator(torch.float64)
     yield "img", lambda: D_img(image, raw, camera)
@@ -38,7 +38,7 @@ def forwards() -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def near_zero(case: str, forward: Callable[[], object]) -> dict[str, np.ndarray]:
-    """Of every leaky ReLU in `forward`, in order of its calls: flat positions next to zero, and who is above it."""
+    """Return, of each leaky ReLU of `forward` in order of calls, flat positions next to zero, and which are above."""
     found, original = {}, layers.bias_act
 
     def watch(x, b=None, dim=1, act="linear", **options):
@@ -56,7 +56,7 @@ def near_zero(case: str, forward: Callable[[], object]) -> dict[str, np.ndarray]
 
 @contextmanager
 def decided(case: str) -> Iterator[None]:
-    """Leaky ReLUs of one forward pass see the listed activations of a case on the listed side."""
+    """Let the leaky ReLUs of one forward pass see the listed activations of a case on the listed side."""
     listed, calls, original = np.load(FILE), iter(range(10**6)), layers.bias_act
 
     def decide(x, b=None, dim=1, act="linear", **options):
@@ -73,7 +73,7 @@ def decided(case: str) -> Iterator[None]:
 
 
 def _shift(x: torch.Tensor, b: torch.Tensor | None, dim: int, where: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
-    """What moves x + b to the wanted side at flat positions `where`, zero elsewhere."""
+    """Return what moves x + b to the wanted side at flat positions `where`, zero elsewhere."""
     index = torch.unravel_index(where, x.shape)
     value = x[index] if b is None else x[index] + b.detach()[index[dim]]
     shift = torch.zeros_like(x)

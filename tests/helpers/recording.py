@@ -20,7 +20,7 @@ class Call:
 
 @contextmanager
 def recorded(module: torch.nn.Module, *names: str) -> Iterator[dict[str, list[Call]]]:
-    """Calls of the submodules `names` while the block runs, by name, in order."""
+    """Record the calls of the submodules `names` while the block runs, by name, in order."""
     calls: dict[str, list[Call]] = {name: [] for name in names}
     handles = []
     for name in names:
@@ -37,7 +37,7 @@ def recorded(module: torch.nn.Module, *names: str) -> Iterator[dict[str, list[Ca
 
 
 def spy(monkeypatch: pytest.MonkeyPatch, place: Any, name: str) -> list[Call]:
-    """Records the calls of the function `name` of a module or an object until the test ends."""
+    """Record the calls of the function `name` of a module or an object until the test ends."""
     original, calls = getattr(place, name), []
 
     def function(*args, **kwargs):

@@ -40,12 +40,12 @@ CALM = Schedule(blur_sigma=0.0, swap_probability=0.0)  # neither blur nor swappe
 
 
 def config(**changes: Any) -> Config:
-    """The tiny configuration; `section__option=value` replaces an option."""
+    """Return the tiny configuration; `section__option=value` replaces an option."""
     return validate(override(Config(), SIZES | {name.replace("__", "."): value for name, value in changes.items()}))
 
 
 def networks(options: Config, dtype: torch.dtype = torch.float32, noise: float = 0.1) -> Networks:
-    """Fresh networks; noise strengths, which begin at zero, are set to `noise`, to be seen. G_ema equals G."""
+    """Return fresh networks; noise strengths, which begin at zero, are set to `noise`, to be seen. G_ema equals G."""
     nets = build_networks(options, 0, torch.device("cpu"))
     for name, parameter in [*nets.G.named_parameters(), *nets.G_ema.named_parameters()]:
         if name.endswith("noise_strength"):
@@ -56,7 +56,7 @@ def networks(options: Config, dtype: torch.dtype = torch.float32, noise: float =
 
 
 def generator(dtype: torch.dtype = torch.float32, **changes: Any) -> Generator:
-    """The tiny generator alone, without gradients."""
+    """Return the tiny generator alone, without gradients."""
     return networks(config(**changes), dtype).G_ema
 
 
@@ -84,13 +84,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def labels(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Cameras [*shape, 25] in front of the head, all different."""
+    """Return cameras [*shape, 25] in front of the head, all different."""
     yaw, pitch = normal(seed, 2, *shape) * 0.2
     return frontal_label(yaw, pitch).to(dtype)
 
 
 def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = torch.float32) -> Fakes:
-    """What `clips` fake clips are made from; t differs between the frames of a clip."""
+    """Return what `clips` fake clips are made from; t differs between the frames of a clip."""
     times = torch.sigmoid(normal(seed + 2, clips, 2, dtype=dtype)).sort(dim=1).values
     cameras = labels(seed + 3, clips, 2, dtype=dtype)
     return Fakes(
@@ -104,7 +104,7 @@ def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = t
 
 
 def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = torch.float32) -> Frames:
-    """Real frames of noise."""
+    """Return real frames of noise."""
     sides = options.generator.img_resolution, options.generator.rendering.resolution
     image, raw = (normal(seed + i, clips * 2, 3, side, side, dtype=dtype).clamp(-1, 1) for i, side in enumerate(sides))
     times = torch.tensor([[0.1, 0.8]] * clips, dtype=dtype)
@@ -112,6 +112,6 @@ def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = 
 
 
 def loss(nets: Networks, options: Config, **choices: Any) -> Loss:
-    """The phases, by default without randomness; `noise_mode` and `deterministic` may be chosen."""
+    """Return the phases, by default without randomness; `noise_mode` and `deterministic` may be chosen."""
     choices = {"noise_mode": "const", "deterministic": True} | choices
     return Loss(nets.G, nets.D_img, nets.D_vid, options, **choices)

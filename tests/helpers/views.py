@@ -7,10 +7,10 @@ from training.rendering.rays import camera_rays
 
 
 def turned() -> torch.Tensor:
-    """A camera [25] off every axis."""
+    """Return a camera [25] off every axis."""
     return frontal_label(0.3, 0.2)
 
 
 def ray(label: torch.Tensor, u: int, v: int, side: int = 9) -> torch.Tensor:
-    """Unit direction [3] in the world through pixel (u, v) of side x side."""
+    """Return the unit direction [3] in the world through pixel (u, v) of side x side."""
     return camera_rays(label[None], side)[1].reshape(side, side, 3)[v, u]

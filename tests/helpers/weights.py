@@ -1,4 +1,4 @@
-"""Fills networks with the weights that the golden vectors were computed with: each entry from its own name."""
+"""Fill networks with the weights that the golden vectors were computed with: each entry from its own name."""
 
 import re
 import zlib
@@ -10,7 +10,7 @@ DRAWN = ("weight", "bias", "const", "noise_const", "noise_strength", "w_avg")
 
 
 def golden_value(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The value of a state-dict entry; None for constant buffers. KeyError for a name the rule does not cover."""
+    """Return the value of a state-dict entry; None for constant buffers. KeyError: the rule does not cover the name."""
     kind = name.rsplit(".", 1)[-1]
     if kind == "resample_filter":
         return None
@@ -27,7 +27,7 @@ def golden_value(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
 
 @torch.no_grad()
 def fill(module: torch.nn.Module, prefix: str = "") -> torch.nn.Module:
-    """Fills every parameter and buffer of `module` in place by its name behind `prefix`; returns it."""
+    """Fill every parameter and buffer of `module` in place by its name behind `prefix`; return it."""
     for name, tensor in module.state_dict(keep_vars=True).items():
         value = golden_value(prefix + name, tuple(tensor.shape))
         if value is not None:

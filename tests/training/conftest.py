@@ -9,17 +9,17 @@ from training.networks.generator import Generator
 
 @pytest.fixture(scope="session")
 def generator() -> Generator:
-    """With the golden weights, float32, without gradients."""
+    """The generator with the golden weights, float32, without gradients."""
     return full.generator()
 
 
 @pytest.fixture(scope="session")
 def image_discriminator() -> ImageDiscriminator:
-    """Likewise."""
+    """The discriminator of frames with the golden weights, float32, without gradients."""
     return full.image_discriminator()
 
 
 @pytest.fixture(scope="session")
 def video_discriminator() -> VideoDiscriminator:
-    """Likewise."""
+    """The discriminator of pairs of frames with the golden weights, float32, without gradients."""
     return full.video_discriminator()

@@ -15,7 +15,7 @@ from training.loss import Frames, Loss, Schedule
 from training.networks.generator import Generator
 
 
-class Watched(Loss):
+class RecordingLoss(Loss):
     """The loss, keeping the logits and the gradients of each discriminator's loss for the frames alone."""
 
     def judge(self, frames: Frames, schedule: Schedule) -> dict[str, torch.Tensor]:
@@ -49,7 +49,7 @@ def take_gradients(G: Generator) -> dict[str, torch.Tensor | None]:
     return gradients
 
 
-def check_main_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_main_phase(file: str, loss: RecordingLoss, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     check = partial(golden.check, file)
     fakes = full.training_fakes(dtype)
     synthesised = spy(monkeypatch, loss.G, "synthesis")
@@ -86,7 +86,7 @@ def check_main_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatch: 
     golden.check_gradients(file, "grad", gradients)
 
 
-def check_density_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_density_phase(file: str, loss: RecordingLoss, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     sampled = spy(monkeypatch, loss.G, "sample")
     points = golden.tensor("training_step", "reg_coordinates", dtype)
     near = golden.tensor("training_step", "reg_coordinates_perturbed", dtype)
@@ -108,7 +108,7 @@ def check_density_phase(file: str, loss: Watched, dtype: torch.dtype, monkeypatc
 def full_loss(generator, image_discriminator, video_discriminator):
     require_golden_gradients(generator)
     networks = (generator, image_discriminator, video_discriminator)
-    yield Watched(*networks, full.CONFIG, noise_mode="const", deterministic=True)
+    yield RecordingLoss(*networks, full.CONFIG, noise_mode="const", deterministic=True)
     generator.requires_grad_(False)
     generator.zero_grad(set_to_none=True)
 
@@ -126,6 +126,6 @@ def test_both_match_golden_in_float64(monkeypatch):
     dtype = torch.float64
     networks = (full.generator(dtype), full.image_discriminator(dtype), full.video_discriminator(dtype))
     require_golden_gradients(networks[0])
-    loss = Watched(*networks, full.CONFIG, noise_mode="const", deterministic=True)
+    loss = RecordingLoss(*networks, full.CONFIG, noise_mode="const", deterministic=True)
     check_main_phase("training_step_f64", loss, dtype, monkeypatch)
     check_density_phase("training_step_f64", loss, dtype, monkeypatch)

@@ -1,4 +1,4 @@
-"""training.checkpoints.shapes: shapes without memory are those of real networks; what is wrong with weights is told."""
+"""training.checkpoints.shapes: shapes without memory are those of real networks; wrong weights are refused."""
 
 import math
 import re

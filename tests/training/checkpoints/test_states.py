@@ -1,4 +1,4 @@
-"""training.checkpoints.states: what does not fit is told in a sentence, before anything has changed."""
+"""training.checkpoints.states: what does not fit is refused in a sentence, before anything has changed."""
 
 import copy
 from pathlib import Path

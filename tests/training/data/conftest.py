@@ -10,11 +10,11 @@ from tests.helpers import noise
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
-    """A folder that no test changes."""
+    """A dataset of noise that no test changes."""
     return noise.make(tmp_path_factory.mktemp("data") / "clips")
 
 
 @pytest.fixture
 def folder(clips, tmp_path) -> Path:
-    """A copy to damage."""
+    """A copy of the dataset, to damage."""
     return Path(shutil.copytree(clips, tmp_path / "clips"))

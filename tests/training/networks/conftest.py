@@ -46,13 +46,13 @@ def make_scene(generator: Generator, dtype: torch.dtype) -> Scene:
 
 @pytest.fixture(scope="session")
 def scene(generator) -> Scene:
-    """In float32."""
+    """The golden scene in float32."""
     return make_scene(generator, torch.float32)
 
 
 @pytest.fixture(scope="session")
 def scene64() -> Scene:
-    """In float64, without super-resolution, which takes longest and is there in float32."""
+    """The golden scene in float64, without super-resolution, which takes longest and is there in float32."""
     generator = full.generator(torch.float64)
     generator.superresolution = None
     return make_scene(generator, torch.float64)
