@@ -24,7 +24,8 @@ def lines_of(name: str, command: click.Command) -> Iterator[str]:
         return
     for parameter in command.params:
         names = " ".join([*parameter.opts, *parameter.secondary_opts])
-        yield "  ".join([name, names, type_of(parameter), default_of(parameter)])
+        columns = [name, names, type_of(parameter), default_of(parameter)]
+        yield "  ".join(columns)
 
 
 def type_of(parameter: click.Parameter) -> str:
@@ -49,11 +50,15 @@ def default_of(parameter: click.Parameter) -> str:
 
 def all_lines() -> list[str]:
     """Return the lines of all commands."""
-    return [line for name, command in COMMANDS.items() for line in lines_of(name, command)]
+    found: list[str] = []
+    for name, command in COMMANDS.items():
+        found.extend(lines_of(name, command))
+    return found
 
 
 def test_options_are_the_frozen_ones():
-    frozen = FROZEN.read_text(encoding="utf-8").splitlines()
+    text = FROZEN.read_text(encoding="utf-8")
+    frozen = text.splitlines()
     difference = difflib.unified_diff(frozen, all_lines(), "options.txt", "commands", lineterm="", n=0)
     assert list(difference) == [], "if this is meant: python -m tests.test_options"
 

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dnnlib.cli import IntList, command, group
+from dnnlib.cli import CONTEXT_SETTINGS, Command, IntList, command, group, option
 from dnnlib.errors import UserError
 
 
@@ -80,6 +80,45 @@ def test_subcommands_of_a_group():
     result = CliRunner().invoke(tool, ["check"])
     assert result.exit_code == 2 and result.stderr == "Error: Broken: mend it.\n"
     assert CliRunner().invoke(tool, ["check", "-h"]).exit_code == 0
+
+
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, headings=["Second", "First"])
+@option("--loose", help="Without a group.")
+@option("--one", group="First", default=1, help="In a group.")
+@option("--two", group="Second", type=click.IntRange(1), show_default="many", help="In the group that comes first.")
+@option("--three/--no-three", group="Third", default=False, help="In a group without a place of its own.")
+@click.argument("path")
+def grouped(**values):
+    """Do nothing."""
+
+
+HELP = """\
+Usage: grouped [OPTIONS] PATH
+
+  Do nothing.
+
+Second:
+  --two INTEGER  In the group that comes first.  [default: many; x>=1]
+
+First:
+  --one INTEGER  In a group.  [default: 1]
+
+Third:
+  --[no-]three   In a group without a place of its own.  [default: off]
+
+Other options:
+  --loose TEXT   Without a group.
+  -h, --help     Show this message and exit.
+"""
+
+
+def test_help_groups_options_under_headings():
+    assert CliRunner().invoke(grouped, ["-h"], terminal_width=100).stdout == HELP
+
+
+def test_a_default_is_not_broken_over_two_lines():
+    text = CliRunner().invoke(grouped, ["-h"], terminal_width=55).stdout
+    assert "[default: many; x>=1]" in text and "[default: off]" in text and max(map(len, text.splitlines())) <= 55
 
 
 @pytest.mark.parametrize(

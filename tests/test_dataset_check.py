@@ -1,0 +1,110 @@
+"""dataset_tool.py check: names everything that is broken, accepts what is not."""
+
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.helpers.dataset_command import black_png, done, run, synth
+from training.cameras import canonical_label
+from training.data.files import encode_png
+from training.data.writer import ClipRecord, write_dataset
+
+
+def test_check_names_every_broken_thing_at_once(tmp_path):
+    folder = tmp_path / "clips"
+    with write_dataset(folder) as writer:
+        for name, length in (("a", 20), ("b", 16), ("short", 15)):
+            pictures = [np.full([3, 16, 16], index, np.uint8) for index in range(length)]
+            frames = [(f"{index:05d}.png", encode_png(picture)) for index, picture in enumerate(pictures)]
+            cameras = canonical_label().repeat(length, 1).numpy()
+            writer.add(ClipRecord(name=name, frames=frames, cameras=cameras, fps=25.0))
+    good = run("check", folder, "--workers", 1)
+    assert good.exit_code == 1
+    assert good.output.count("broken:") == 1 and "short" in good.output
+
+    (folder / "a" / "00000.png").unlink()
+    (folder / "a" / "00001.png").write_bytes(black_png(16)[:60])
+    (folder / "a" / "00002.png").write_bytes(black_png(8))
+    (folder / "b" / "stray.png").write_bytes(black_png(16))
+    (folder / "notes.txt").write_text("x")
+    index = json.loads((folder / "dataset.json").read_text())
+    labels = dict(index["labels"])
+    labels["a/00003.png"] = None
+    labels["a/00004.png"][5] = float("nan")
+    labels["a/00005.png"][0] = -1.0
+    labels["a/00006.png"][1] = 0.3
+    labels["a/00007.png"][11] = 5.0
+    labels["a/00008.png"] = labels["a/00008.png"][:16]
+    labels["a/00009.png"][16] = 0.0
+    labels["a/00010.png"][15] = 2.0
+    labels["../x.png"] = labels["a/00011.png"]
+    index["clips"]["empty"] = {"fps": 25}
+    index["clips"]["b"] = {}
+    index["labels"] = list(labels.items())
+    (folder / "dataset.json").write_text(json.dumps(index))
+
+    result = run("check", folder, "--workers", 2)
+    expected = {
+        "a/00000.png": "missing frame",
+        "a/00001.png": "unreadable or truncated",
+        "a/00002.png": "wrong size 8 x 8",
+        "b/stray.png": "missing camera",
+        "a/00003.png": "missing camera",
+        "a/00004.png": "non-finite",
+        "a/00005.png": "not a rotation",
+        "a/00006.png": "not a rotation",
+        "a/00007.png": "5.000 from the origin",
+        "a/00008.png": "not 25 numbers",
+        "a/00009.png": "intrinsics",
+        "a/00010.png": "last row",
+        "../x.png": "unsafe path",
+        "empty": "without frames",
+        "b": "frame rate",
+        "short": "15 frames, shorter",
+    }
+    lines = re.findall("broken: .*", result.output)
+    for where, what in expected.items():
+        about = [line for line in lines if line.startswith(f"broken: {where}: ")]
+        assert what in "\n".join(about), (where, lines)
+    assert result.exit_code == 1
+    assert "note: notes.txt: unlisted file" in result.output
+    assert len(lines) == len(expected) + 1  # '..' is a clip of one frame, too
+    assert f"{len(lines)} problems" in result.output
+
+
+def test_check_accepts_zips_and_image_datasets(tmp_path):
+    synth(tmp_path / "heads")
+    path = tmp_path / "heads" / "dataset.json"
+    index = json.loads(path.read_text())
+    del index["clips"]
+    path.write_text(json.dumps(index))
+    assert "32 clips, 32 frames" in done("check", tmp_path / "heads", "--workers", 1)
+    synth(tmp_path / "heads.zip")
+    done("check", tmp_path / "heads.zip", "--workers", 1)
+
+
+def test_check_finds_flipped_bytes_in_a_zip(tmp_path):
+    path = tmp_path / "heads.zip"
+    synth(path)
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("00001/00005.png").header_offset + 200
+    data = bytearray(path.read_bytes())
+    data[place] ^= 255
+    path.write_bytes(data)
+    result = run("check", path, "--workers", 1)
+    assert result.exit_code == 1
+    assert result.output.count("broken:") == 1 and "broken: 00001/00005.png" in result.output
+
+
+@pytest.mark.parametrize(
+    "name, word", [("absent", "does not exist"), ("bad.zip", "not a whole zip"), ("", "no dataset.json")]
+)
+def test_check_says_when_there_is_no_dataset(tmp_path, name, word):
+    (tmp_path / "bad.zip").write_bytes(b"PK")
+    result = run("check", tmp_path / name)
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert word in line
