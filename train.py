@@ -29,10 +29,11 @@ from training.config import Config
 from training.data.dataset import ClipDataset
 from training.runs.bar import ProgressBar
 from training.runs.folder import RunFolder, RunOptions
+from training.runs.hooks import Hooks
 from training.runs.pictures import SnapshotPictures
 from training.runs.resume import open_run
 from training.runs.stopping import StopFlag, explained_end
-from training.training_loop import Hooks, Trainer
+from training.training_loop import Trainer
 
 SCORES = "Scores"
 HEADINGS = (

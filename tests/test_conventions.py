@@ -21,10 +21,11 @@ from training.data.streams import Stream
 from training.data.writer import ClipRecord, write_dataset
 from training.rendering.rays import camera_rays
 from training.runs.folder import RunFolder, stamp
+from training.runs.hooks import Hooks
 from training.sampling import pictures
 from training.sampling.clips import SamplingOptions, clip_spec, generate, latent_code
 from training.synthetic import render_clip
-from training.training_loop import Hooks, Trainer
+from training.training_loop import Trainer
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "conventions.md"

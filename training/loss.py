@@ -22,7 +22,7 @@ BOX_REACH = 1.0  # density regularisation draws points from [-1, 1]^3, whatever 
 
 Report = dict[str, torch.Tensor]  # statistics by name; a tensor's elements count one by one
 
-# --- Inputs and schedules --------------------------------------------------------------------------------------------
+# --- Inputs and schedules ---------------------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True)
@@ -174,7 +174,7 @@ class Loss:
         (loss * gain).backward()
         return {f"loss/r1_{name}": penalty for name, penalty in penalties.items()}
 
-    # --- Their parts -------------------------------------------------------------------------------------------------
+    # --- Their parts --------------------------------------------------------------------------------------------------
 
     def real_frames(
         self, images: torch.Tensor, times: torch.Tensor, cameras: torch.Tensor, schedule: Schedule
@@ -258,7 +258,7 @@ class Loss:
         return (first - second).abs().mean()
 
 
-# --- Blur and R1 -----------------------------------------------------------------------------------------------------
+# --- Blur and R1 ------------------------------------------------------------------------------------------------------
 
 
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:

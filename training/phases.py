@@ -97,9 +97,11 @@ def build_optimizers(networks: Networks, config: Config) -> dict[str, torch.opti
         if name == "G_ema":
             continue
         if name == "G":
-            rate, interval = options.glr, options.g_reg_interval
+            rate = options.glr
+            interval = options.g_reg_interval
         else:
-            rate, interval = options.dlr, options.d_reg_interval
+            rate = options.dlr
+            interval = options.d_reg_interval
         ratio = interval / (interval + 1)
         first, second = options.betas
         betas = (first**ratio, second**ratio)

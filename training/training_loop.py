@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass
+from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch_utils import distributed
 from torch_utils.random_numbers import Streams, normal
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
-from training.checkpoints.snapshots import Networks, Snapshot, StoredSnapshot, build_networks, init_networks
+from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_networks, init_networks
 from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
 from training.data.dataset import ClipDataset
@@ -23,22 +23,10 @@ from training.loss import Fakes, Frames, Loss, Schedule, schedule
 from training.phases import Phase, build_optimizers, build_phases
 from training.runs.folder import RunFolder, Warn
 from training.runs.health import Health, probe
-from training.runs.progress import Progress, Status
+from training.runs.hooks import Hooks, Status
+from training.runs.progress import Progress
 
 Batch = dict[str, torch.Tensor]  # frames uint8 [B, 2, 3, R, R], times [B, 2], cameras [B, 2, 25]
-
-# --- Hooks ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(kw_only=True)
-class Hooks:
-    """The functions of a command that the loop calls."""
-
-    status: Callable[[Status], None] = lambda status: None  # every tick, on the main process
-    iteration: Callable[[Progress], None] = lambda progress: None  # every iteration, on the main process
-    pictures: Callable[[Networks, Path, int], None] = lambda networks, folder, clips: None
-    evaluate: Callable[[Snapshot, Path], None] = lambda snapshot, path: None  # on every process
-    stop: Callable[[], bool] = lambda: False  # True: save and return
 
 
 class Trainer:
@@ -50,7 +38,7 @@ class Trainer:
         hooks: what to call at ticks, snapshots and iterations.
     """
 
-    # --- Set up ------------------------------------------------------------------------------------------------------
+    # --- Set up -------------------------------------------------------------------------------------------------------
 
     def __init__(
         self,
@@ -90,7 +78,7 @@ class Trainer:
         """Start from a snapshot's weights."""
         self.progress.inherited = init_networks(self.networks, snapshot)
 
-    # --- Resume ------------------------------------------------------------------------------------------------------
+    # --- Resume -------------------------------------------------------------------------------------------------------
 
     def restore(self, warn: Warn = lambda line: None) -> bool:
         """Continue from the newest training state of the run's folder that can be used; return False if it has none.
@@ -104,21 +92,25 @@ class Trainer:
         # Every process reads the file, and changes nothing before all of it is checked.
         with distributed.fail_together():
             found = self.run.newest_state(self._require_fit, warn)
-        names = distributed.gather(None if found is None else found[0].name)
-        iteration = 0 if found is None else found[1]["progress"]["iteration"]
+        file = None
+        iteration = 0
+        if found is not None:
+            path, state = found
+            file = path.name
+            iteration = state["progress"]["iteration"]
+        files = distributed.gather(file)
         with distributed.fail_together():
-            if len(set(names)) > 1:
+            if len(set(files)) > 1:
                 raise UserError(
                     f"The processes see different training states in {self.run.path} "
-                    f"({', '.join(map(str, names))}): give an --outdir that all machines share."
+                    f"({', '.join(map(str, files))}): give an --outdir that all machines share."
                 )
             if distributed.is_main():
                 self.run.rewind(iteration)
         if found is None:
             return False
 
-        # Take it over.
-        _, state = found
+        # Take the state over.
         for name, module in self.networks.items():
             module.load_state_dict(state["networks"][name])
         for name, optimizer in self.optimizers.items():
@@ -132,7 +124,7 @@ class Trainer:
     def _require_fit(self, state: Any, path: Path) -> None:
         require_fit(state, path, self.networks, self.optimizers)
 
-    # --- Main loop ---------------------------------------------------------------------------------------------------
+    # --- Main loop ----------------------------------------------------------------------------------------------------
 
     def train(self) -> Progress:
         """Train until `kimg` clips are done, or until the stop hook says so; save at the end.
@@ -145,7 +137,8 @@ class Trainer:
         stopped = False
 
         # A process that was killed behind its training state has left out the rest of that save.
-        if self.progress.clips and not self._has_snapshot():
+        snapshot_exists = distributed.gather(self.run.snapshot_path(self.progress).exists())[0]
+        if self.progress.clips and not snapshot_exists:
             self._save_snapshot()
 
         with contextlib.closing(self._batches()) as batches:
@@ -164,7 +157,7 @@ class Trainer:
                 if distributed.is_main():
                     self.hooks.iteration(self.progress)
 
-                # Stop? Not asked along with the wait for data: a stop would come a batch late, behind the status line.
+                # Stop? Asked in the gather of the wait for data, it would come one batch late, behind the status.
                 stopped = any(distributed.gather(self.hooks.stop()))
                 done = stopped or self.progress.clips >= end
                 ticks = self._ticks()
@@ -241,7 +234,7 @@ class Trainer:
         for old, new in zip(average.buffers(), current.buffers(), strict=True):
             old.copy_(new)
 
-    # --- Reals and fakes ---------------------------------------------------------------------------------------------
+    # --- Reals and fakes ----------------------------------------------------------------------------------------------
 
     def _batches(self) -> Generator[Batch, None, None]:
         """Yield this process's share of the reals, from where the run stands."""
@@ -280,7 +273,7 @@ class Trainer:
             random=random,
         )
 
-    # --- Status and snapshots ----------------------------------------------------------------------------------------
+    # --- Status and snapshots -----------------------------------------------------------------------------------------
 
     def _ticks(self) -> int:
         """Return the ticks that are over; the clips alone count, so that a run that goes on keeps its rhythm."""
@@ -323,16 +316,13 @@ class Trainer:
                 self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
         self.hooks.evaluate(self.snapshot(), self.run.snapshot_path(self.progress))
 
-    def _has_snapshot(self) -> bool:
-        """Tell whether the main process sees a snapshot of this moment."""
-        return distributed.gather(self.run.snapshot_path(self.progress).exists())[0]
-
     def snapshot(self) -> Snapshot:
         """Return the averaged generator as it is now."""
         progress = {"kimg": self.progress.seen / 1000}
         return Snapshot(G=self.networks.G_ema, config=self.config, camera_bank=self.bank, progress=progress)
 
     def _state(self) -> dict[str, Any]:
+        """Return what a training state keeps."""
         networks = {name: dict(module.state_dict()) for name, module in self.networks.items()}
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         return {

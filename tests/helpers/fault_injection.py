@@ -21,7 +21,7 @@ from training.loss import Loss, schedule
 from training.runs.folder import RunFolder
 from training.training_loop import Batch, Trainer
 
-# --- Files -----------------------------------------------------------------------------------------------------------
+# --- Files ------------------------------------------------------------------------------------------------------------
 
 
 def killed_at(event: str, name: str, occurrence: int) -> None:
@@ -110,7 +110,7 @@ def states_unseen() -> None:
     RunFolder.states = lambda self: []
 
 
-# --- Phases ----------------------------------------------------------------------------------------------------------
+# --- Phases -----------------------------------------------------------------------------------------------------------
 
 
 def raised_in_phase(phase: str, call: int) -> None:
@@ -142,7 +142,7 @@ def _before_phase(phase: str, call: int, act: Callable[[], None]) -> None:
     setattr(Loss, phase, wrapped)
 
 
-# --- Iterations ------------------------------------------------------------------------------------------------------
+# --- Iterations -------------------------------------------------------------------------------------------------------
 
 
 def before_iterations(act: Callable[[Trainer], object]) -> None:
@@ -195,7 +195,7 @@ def nan_gradient(iteration: int) -> None:
     Trainer.iterate = iterate
 
 
-# --- Record ----------------------------------------------------------------------------------------------------------
+# --- Record -----------------------------------------------------------------------------------------------------------
 
 
 def record(path: Path) -> None:

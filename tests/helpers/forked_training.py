@@ -21,7 +21,7 @@ import train
 from tests.helpers import fault_injection
 from tests.helpers.forks import Start
 
-# --- The forked processes --------------------------------------------------------------------------------------------
+# --- The forked processes ---------------------------------------------------------------------------------------------
 
 
 def run_rank(rank: int, port: int, start: Start, pulse: int) -> None:
@@ -68,7 +68,7 @@ def prepare(rank: int, start: Start, pulse: int) -> None:
         train.SnapshotPictures.__call__ = lambda self, networks, folder, clips: None
 
 
-# --- The process that forks ------------------------------------------------------------------------------------------
+# --- The process that forks -------------------------------------------------------------------------------------------
 
 
 def kill_later(child: int, pulse: int, iteration: int, share: float, number: int) -> None:

@@ -7,7 +7,8 @@ import torch
 from tests.helpers import tiny
 from training.data.dataset import ClipDataset
 from training.runs.folder import RunFolder
-from training.training_loop import Hooks, Trainer
+from training.runs.hooks import Hooks
+from training.training_loop import Trainer
 
 
 def make_trainer(data: Path, folder: Path, *, hooks: Hooks | None = None, **changes) -> Trainer:

@@ -15,7 +15,7 @@ from training.loss import Loss, Schedule
 from training.networks.generator import Generator
 from training.phases import Phase, build_optimizers, build_phases
 
-# --- All -------------------------------------------------------------------------------------------------------------
+# --- All --------------------------------------------------------------------------------------------------------------
 
 
 def test_every_ablation_is_here():
@@ -87,7 +87,7 @@ def test_every_parameter_of_the_generator_is_of_use(case):
     assert useless == expected
 
 
-# --- Motion ----------------------------------------------------------------------------------------------------------
+# --- Motion -----------------------------------------------------------------------------------------------------------
 
 
 def motion_parts(G: Generator) -> dict[int, set[str]]:

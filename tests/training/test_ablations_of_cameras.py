@@ -22,7 +22,7 @@ def loss_of(case: str) -> Loss:
     return tiny.loss(tiny.networks(options), options)
 
 
-# --- Cameras ---------------------------------------------------------------------------------------------------------
+# --- Cameras ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True)
@@ -107,7 +107,7 @@ def test_latents_do_not_depend_on_the_camera_without_its_condition(case):
     assert not torch.allclose(first, second), "the renderer still sees them"
 
 
-# --- Discriminators --------------------------------------------------------------------------------------------------
+# --- Discriminators ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_video_discriminator_without_cameras_ignores_them(case):
     assert not torch.equal(before["img"], after["img"])
 
 
-# --- Rendering -------------------------------------------------------------------------------------------------------
+# --- Rendering --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case, side", [("default", 8), ("rendering at 4", 4), ("rendering at 16", 16)])

@@ -32,7 +32,7 @@ def phase_names(passes: list[Call]) -> list[str]:
     return [call.inputs[0].name for call in passes]
 
 
-# --- Phases ----------------------------------------------------------------------------------------------------------
+# --- Phases -----------------------------------------------------------------------------------------------------------
 
 
 def test_phases_run_at_their_intervals(make, passes):
@@ -89,7 +89,7 @@ def test_one_discriminator_suffices(make, absent, left):
     assert moved == {"G", "G_ema", left}
 
 
-# --- Fakes -----------------------------------------------------------------------------------------------------------
+# --- Fakes ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_iteration_has_its_own_random_numbers(make, passes):
@@ -111,7 +111,7 @@ def test_cameras_are_swapped_with_other_clips_even_when_a_pass_has_but_one(make,
         assert not torch.equal(fakes.others, fakes.cameras)
 
 
-# --- Gradients and averages ------------------------------------------------------------------------------------------
+# --- Gradients and averages -------------------------------------------------------------------------------------------
 
 
 def gradients(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, phase_name: str) -> list[torch.Tensor]:

@@ -54,7 +54,7 @@ def gradient_norms(module: torch.nn.Module) -> dict[str, float]:
     return norms
 
 
-# --- Generator -------------------------------------------------------------------------------------------------------
+# --- Generator --------------------------------------------------------------------------------------------------------
 
 
 def test_generator_phase_reaches_every_parameter(networks, loss, fakes):
@@ -93,7 +93,7 @@ def test_density_phase_draws_near_by_points_in_the_cube(networks, loss, fakes, m
     assert_close(report["loss/g_reg"], expected)
 
 
-# --- Discriminators --------------------------------------------------------------------------------------------------
+# --- Discriminators ---------------------------------------------------------------------------------------------------
 
 
 def test_discriminator_phases_leave_the_generator_alone(networks, loss, fakes, reals):
@@ -121,7 +121,7 @@ def test_only_the_discriminators_phase_tracks_the_mean_latent(networks, loss, fa
     assert_close(mapping.w_avg, 0.998 * before + 0.002 * mean)
 
 
-# --- Values and gains ------------------------------------------------------------------------------------------------
+# --- Values and gains -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_accumulated_passes_equal_one(networks, loss):
             assert_close(parameter.grad, whole[name], atol=1e-5, rtol=1e-3)
 
 
-# --- What the generator is given -------------------------------------------------------------------------------------
+# --- What the generator is given --------------------------------------------------------------------------------------
 
 
 def test_swapped_cameras_reach_the_mapping_only(loss, fakes):

@@ -21,7 +21,7 @@ def loss() -> Loss:
     return tiny.loss(tiny.networks(options), options)
 
 
-# --- Schedule --------------------------------------------------------------------------------------------------------
+# --- Schedule ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_schedules_that_do_not_fade():
     assert schedule(config, 0) == Schedule(blur_sigma=0.0, swap_probability=0.5)
 
 
-# --- Blur ------------------------------------------------------------------------------------------------------------
+# --- Blur -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sigma", [2.5, 0.9])
@@ -91,7 +91,7 @@ def test_frames_are_blurred_and_raw_images_are_not(loss):
     assert torch.equal(images_of_pairs, soft.reshape(2, 6, 32, 32))
 
 
-# --- Real frames -----------------------------------------------------------------------------------------------------
+# --- Real frames ------------------------------------------------------------------------------------------------------
 
 
 def test_raw_images_of_reals_are_blurred(loss):

@@ -45,7 +45,7 @@ def forks(tmp_path_factory) -> Iterator[Forks]:
         yield forks
 
 
-# --- What a run has done and left ------------------------------------------------------------------------------------
+# --- What a run has done and left -------------------------------------------------------------------------------------
 
 
 def lines(path: Path) -> list[dict]:
@@ -165,7 +165,7 @@ def left_alone(forks, heads, tmp_path_factory) -> LeftAlone:
     return LeftAlone(state, command.record())
 
 
-# --- Killed ----------------------------------------------------------------------------------------------------------
+# --- Killed -----------------------------------------------------------------------------------------------------------
 
 
 def twenty_kills() -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ def test_a_damaged_last_state_is_passed_over_with_a_warning(command, left_alone)
     assert command.record() == left_alone.record[1:3]
 
 
-# --- Stopped, out of disk --------------------------------------------------------------------------------------------
+# --- Stopped, out of disk ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -257,7 +257,7 @@ def test_a_full_disk_keeps_the_last_state(command, left_alone, fault, full, kept
     assert command.record() == left_alone.record[kept // 2 : 4]
 
 
-# --- Several processes -----------------------------------------------------------------------------------------------
+# --- Several processes ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ranks", [(1, 2), (2, 1)])
@@ -291,7 +291,7 @@ def test_two_processes_go_on_exactly(forks, heads, tmp_path):
     assert_same(newest(twice.outdir), newest(once.outdir))
 
 
-# --- A state that is named -------------------------------------------------------------------------------------------
+# --- A state that is named --------------------------------------------------------------------------------------------
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -13,8 +13,9 @@ from tests.helpers.trainers import assert_same, iterate, make_trainer, moments, 
 from training import training_loop
 from training.checkpoints.opener import load_generator, open_snapshot
 from training.checkpoints.snapshots import compact_snapshot
-from training.runs.progress import Progress, Status
-from training.training_loop import Hooks, Trainer, distributed
+from training.runs.hooks import Hooks, Status
+from training.runs.progress import Progress
+from training.training_loop import Trainer, distributed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,7 +65,7 @@ def files(folder: Path, pattern: str) -> list[str]:
     return sorted(path.name for path in folder.glob(pattern))
 
 
-# --- Starting --------------------------------------------------------------------------------------------------------
+# --- Starting ---------------------------------------------------------------------------------------------------------
 
 
 def test_starting_from_a_snapshot(make, snapshot):
@@ -104,7 +105,7 @@ def test_starting_from_a_compact_snapshot(make, snapshot, tmp_path):
         assert value.isfinite().all(), name
 
 
-# --- Status, snapshots, the end --------------------------------------------------------------------------------------
+# --- Status, snapshots, the end ---------------------------------------------------------------------------------------
 
 
 def test_status_and_snapshots_come_at_their_ticks(make):
@@ -182,7 +183,7 @@ def test_non_main_processes_write_nothing(make, monkeypatch):
     watch.assert_nothing_was_called()
 
 
-# --- Resuming --------------------------------------------------------------------------------------------------------
+# --- Resuming ---------------------------------------------------------------------------------------------------------
 
 
 def test_resuming_is_exact(make):

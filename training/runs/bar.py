@@ -4,7 +4,8 @@ import sys
 
 from tqdm import tqdm
 
-from training.runs.progress import Progress, Status
+from training.runs.hooks import Status
+from training.runs.progress import Progress
 
 LABELS = {"G": "loss/g", "D": "loss/d"}  # label -> statistic; a tick may lack one
 

@@ -37,7 +37,7 @@ FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep",
 
 Warn = Callable[[str], None]  # passes a sentence on to the user
 
-# --- Options ---------------------------------------------------------------------------------------------------------
+# --- Options ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class RunFolder:
         self._events: Any = None  # TensorBoard's writer, from the first statistics on
         self._lock = PathLock(path)
 
-    # --- Start and end -----------------------------------------------------------------------------------------------
+    # --- Start and end ------------------------------------------------------------------------------------------------
 
     def claim(self) -> None:
         """Take the folder for this process, and remove what a process that was killed left half-written.
@@ -145,7 +145,7 @@ class RunFolder:
         finally:
             self._lock.release()
 
-    # --- Which run ---------------------------------------------------------------------------------------------------
+    # --- Which run ----------------------------------------------------------------------------------------------------
 
     @classmethod
     def create(cls, outdir: Path, name: str, options: RunOptions) -> Path:
@@ -195,7 +195,7 @@ class RunFolder:
                 _copy(state, path / state.name)
         return path
 
-    # --- Statistics --------------------------------------------------------------------------------------------------
+    # --- Statistics ---------------------------------------------------------------------------------------------------
 
     def log(self, progress: Progress, stats: dict[str, float]) -> None:
         """Append a line to stats.jsonl and, where TensorBoard is installed, its events.
@@ -222,7 +222,7 @@ class RunFolder:
         """Drop statistics of iterations beyond this one, which a run that was killed will do again."""
         json_lines.keep(self.path / STATS, lambda line: json_lines.number(line, "iteration") <= iteration)
 
-    # --- Snapshots and training states -------------------------------------------------------------------------------
+    # --- Snapshots and training states --------------------------------------------------------------------------------
 
     def save_snapshot(self, config: Config, networks: Networks, bank: torch.Tensor, progress: Progress) -> Path:
         """Write `network-snapshot-<kimg>.pkl`."""
@@ -281,7 +281,7 @@ class RunFolder:
         return None
 
 
-# --- Helpers ---------------------------------------------------------------------------------------------------------
+# --- Helpers ----------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

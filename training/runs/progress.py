@@ -1,6 +1,6 @@
-"""How far a run is: clips, iterations, seconds; and what a status line says of it."""
+"""How far a run is: clips, iterations, seconds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(kw_only=True)
@@ -21,13 +21,3 @@ class Progress:
     def seen(self) -> int:
         """Clips that schedules count: a run that starts from a snapshot does not fade in again."""
         return self.clips + self.inherited
-
-
-@dataclass(kw_only=True)
-class Status:
-    """The contents of one status line."""
-
-    progress: Progress
-    stats: dict[str, float]  # means since the last status
-    warnings: list[str] = field(default_factory=list)  # about what has begun to go wrong
-    done: bool = False

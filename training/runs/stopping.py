@@ -5,13 +5,13 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 
 from dnnlib.errors import UserError
 from torch_utils import distributed
 from training.data.loader import worker_failure
-from training.runs.folder import RunFolder
+from training.runs.folder import RunFolder, Warn
 
 # How gloo and NCCL say that another process is gone.
 PEER_GONE = re.compile("closed by peer|reset by peer|Broken pipe|remote process exited")
@@ -58,8 +58,8 @@ def _print_in_handler(line: bytes) -> None:
 
 
 @contextlib.contextmanager
-def explained_end(run: RunFolder, tell: Callable[[str], None]) -> Iterator[None]:
-    """Call `tell` with where the same command will go on when an error ends training.
+def explained_end(run: RunFolder, warn: Warn) -> Iterator[None]:
+    """Call `warn` with where the same command will go on when an error ends training.
 
     Raises:
         UserError: the one that ended training; also for a process that loads data and was killed.
@@ -68,23 +68,23 @@ def explained_end(run: RunFolder, tell: Callable[[str], None]) -> Iterator[None]
     try:
         yield
     except UserError:
-        _tell_what_is_kept(run, tell)
+        _warn_what_is_kept(run, warn)
         raise
     except RuntimeError as error:
         failure = worker_failure(error)
         if failure is not None:
-            _tell_what_is_kept(run, tell)
+            _warn_what_is_kept(run, warn)
             raise failure from error
         if distributed.world_size() == 1 or not PEER_GONE.search(str(error)):
             raise
-        tell(
+        warn(
             f"\nProcess {distributed.rank()} ends, because another one failed or was killed: what that one "
             "said is the reason; the same command goes on from the last training state."
         )
         raise SystemExit(1) from None
 
 
-def _tell_what_is_kept(run: RunFolder, tell: Callable[[str], None]) -> None:
+def _warn_what_is_kept(run: RunFolder, warn: Warn) -> None:
     states = run.states()
     if states:
-        tell(f"\n{states[-1]} is kept: the same command goes on there, when what follows is mended.")
+        warn(f"\n{states[-1]} is kept: the same command goes on there, when what follows is mended.")

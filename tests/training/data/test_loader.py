@@ -18,7 +18,8 @@ from training.data import loader, pairs
 from training.data.dataset import ClipDataset
 from training.data.pairs import training_batches
 from training.runs.folder import RunFolder
-from training.training_loop import Hooks, Trainer
+from training.runs.hooks import Hooks
+from training.training_loop import Trainer
 
 LONG = 3600  # seconds of a read that hangs
 pytestmark = pytest.mark.usefixtures("one_thread")

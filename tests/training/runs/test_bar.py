@@ -1,7 +1,8 @@
 """The progress bar: what it shows at a tick, and that it ends at its total."""
 
 from training.runs.bar import ProgressBar
-from training.runs.progress import Progress, Status
+from training.runs.hooks import Status
+from training.runs.progress import Progress
 
 
 def test_more_clips_than_planned_end_at_the_total():

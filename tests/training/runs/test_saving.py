@@ -8,7 +8,8 @@ import torch
 from dnnlib.errors import UserError
 from tests.helpers.trainers import make_trainer
 from training.runs.health import Health
-from training.training_loop import Hooks, Trainer
+from training.runs.hooks import Hooks
+from training.training_loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
