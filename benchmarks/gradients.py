@@ -7,6 +7,7 @@ passes could gain.
 """
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from training.checkpoints.snapshots import build_networks  # noqa: E402
 from training.config import preset  # noqa: E402
 
 
-def with_gradients(modules: list[torch.nn.Module]) -> list[torch.nn.Parameter]:
+def with_gradients(modules: Sequence[torch.nn.Module]) -> list[torch.nn.Parameter]:
     """Return the parameters of networks, with gradients of ones."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
     for parameter in parameters:
@@ -48,7 +49,7 @@ def main(cfg: str, repeats: int, device: str) -> None:
     """Print seconds and bytes of averaging the gradients of the generator, and of both discriminators."""
     with prepared_machine(device=device, join=True) as machine:
         networks = build_networks(preset(cfg), 0, machine.device)
-        groups: dict[str, list[torch.nn.Module]] = {"G": [networks.G], "D": networks.discriminators()}
+        groups: dict[str, Sequence[torch.nn.Module]] = {"G": [networks.G], "D": networks.discriminators()}
         for name, modules in groups.items():
             parameters = with_gradients(modules)
             seconds = best_average(parameters, machine.device, repeats)

@@ -126,6 +126,13 @@ class Command(click.Command):
         super().__init__(*args, **attrs)
         self.headings = headings
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse --help last, so that it shows what all other options have set, also those behind it."""
+        names = context.help_option_names
+        asked = [arg for arg in args if arg in names]
+        others = [arg for arg in args if arg not in names]
+        return super().parse_args(context, others + asked)
+
     def make_context(self, *args: Any, **attrs: Any) -> click.Context:
         with _failures_as_sentences():
             return super().make_context(*args, **attrs)

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
+import train
 from dnnlib.files import read_json
 from tests.helpers.forks import ENVIRONMENT
 from tests.helpers.train_command import (
@@ -65,9 +66,12 @@ def test_dry_run_prints_options_and_writes_nothing(heads, tmp_path):
     assert "  glr: 0.5" in result.stdout and "dataset: 3 clips, 48 frames" in result.stdout
 
 
-def test_help_shows_the_defaults_of_the_preset_before_it(heads, tmp_path):
-    text = run(tmp_path, heads, "--help").stdout
-    assert re.search(r"--tick FLOAT [^-]*\[default: 0.2\]", text) and "Ablations" in text
+@pytest.mark.parametrize(
+    "arguments, tick", [(["--help"], 4.0), (["--cfg=demo", "-h"], 0.2), (["-h", "--cfg=demo"], 0.2)]
+)
+def test_help_shows_the_defaults_of_the_preset(arguments, tick):
+    text = CliRunner().invoke(train.main, arguments).stdout
+    assert re.search(rf"--tick FLOAT [^-]*\[default: {tick}\]", text) and "Ablations" in text
 
 
 def test_ctrl_c_leaves_a_run_that_the_same_command_continues(heads, tmp_path, monkeypatch):
