@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from tests.helpers import edits
+from tests.helpers.edits import Edit
 from tests.hostile.outcomes import KEPT, MAY_BE_SOUND, SHOWN, TRAINED_FROM, UNREADABLE, Case, CheckpointOutcome
 from tests.hostile.pickle_makers import MARK, NAME, Call, Make, file_of
 
@@ -20,41 +22,31 @@ PROGRESS = "payload.progress"
 KIMG = "payload.progress.kimg"
 WEIGHT = "decoder.net.0.weight"  # the one that is changed
 INDEX_LENGTH = 4000  # bytes at the end of the file that its index is among
-DELETE = object()
-
-Change = Callable[[Any], Any]
 
 
 # --- Functions that return a change of a snapshot's content, in place or by what they return -------------------------
 
 
-def changed(place: str, change: Callable[[Any], object]) -> Change:
+def changed(place: str, change: Callable[[Any], object]) -> Edit:
     """Return the change of what is at a dotted place."""
 
-    def apply(content: dict) -> None:
-        for key in place.split("."):
-            content = content[key]
-        change(content)
+    def edit(content: Any) -> None:
+        change(edits.at(content, tuple(place.split("."))))
 
-    return apply
+    return edit
 
 
-def put(place: str, value: Any) -> Change:
-    """Return the change that puts a value at a dotted place, or takes away what is there (DELETE)."""
-    outer, _, last = place.rpartition(".")
-
-    def apply(content: dict) -> None:
-        for key in outer.split(".") if outer else []:
-            content = content[key]
-        if value is DELETE:
-            del content[last]
-        else:
-            content[last] = value
-
-    return apply
+def put(place: str, value: Any) -> Edit:
+    """Return the change that puts a value at a dotted place."""
+    return edits.put(value, *place.split("."))
 
 
-def with_weight(change: Callable[[torch.Tensor], Any]) -> Change:
+def drop(place: str) -> Edit:
+    """Return the change that takes away what is at a dotted place."""
+    return edits.drop(*place.split("."))
+
+
+def with_weight(change: Callable[[torch.Tensor], Any]) -> Edit:
     """Return the change of one weight of the generator."""
     return changed(AVERAGE, lambda weights: weights.update({WEIGHT: change(weights[WEIGHT])}))
 
@@ -67,28 +59,28 @@ def one_for_a_number(weights: dict) -> None:
 
 # --- Tables: name, the change of the content, what is expected -------------------------------------------------------
 
-HEADERS: list[tuple[str, Change, CheckpointOutcome]] = [
+HEADERS: list[tuple[str, Edit, CheckpointOutcome]] = [
     ("kind a list", put("kind", ["snapshot"]), SHOWN),
     ("kind a table", put("kind", {}), SHOWN),
     ("kind none", put("kind", None), SHOWN),
     ("kind of two lines", put("kind", "a\nError: b\x1b[2J"), SHOWN),
     ("kind endless", put("kind", "x" * 10**6), SHOWN),
     ("kind state", put("kind", "state"), SHOWN),
-    ("no kind", put("kind", DELETE), SHOWN),
+    ("no kind", drop("kind"), SHOWN),
     ("version a list", put("version", [1]), UNREADABLE),
     ("version huge", put("version", 10**6000), UNREADABLE),
     ("version nan", put("version", math.nan), UNREADABLE),
     ("version 0", put("version", 0), UNREADABLE),
     ("version a text", put("version", "1"), UNREADABLE),
-    ("no version", put("version", DELETE), UNREADABLE),
+    ("no version", drop("version"), UNREADABLE),
     ("other kind", put("kind", "dream"), SHOWN),
     ("format a list", put("format", ["pv3d"]), UNREADABLE),
     ("other format", put("format", "pv4d"), UNREADABLE),
-    ("no format", put("format", DELETE), UNREADABLE),
+    ("no format", drop("format"), UNREADABLE),
     ("payload a list", put("payload", [1]), UNREADABLE),
     ("payload none", put("payload", None), UNREADABLE),
     ("payload a text", put("payload", "x"), UNREADABLE),
-    ("no payload", put("payload", DELETE), UNREADABLE),
+    ("no payload", drop("payload"), UNREADABLE),
     ("payload a tensor", put("payload", torch.zeros(3)), UNREADABLE),
     ("payload a module", put("payload", torch.nn.Identity()), UNREADABLE),
     ("nothing but a list", lambda content: [content], UNREADABLE),
@@ -96,8 +88,8 @@ HEADERS: list[tuple[str, Change, CheckpointOutcome]] = [
 ]
 
 WIDE_AND_LARGE = {"channel_max": 8192, "channel_base": 2**22, "plane_resolution": 1024, "w_dim": 8192}
-CONFIGS: list[tuple[str, Change, CheckpointOutcome]] = [
-    ("gone", put(CONFIG, DELETE), SHOWN),
+CONFIGS: list[tuple[str, Edit, CheckpointOutcome]] = [
+    ("gone", drop(CONFIG), SHOWN),
     ("a list", put(CONFIG, []), SHOWN),
     ("a text", put(CONFIG, "x" * 10**6), SHOWN),
     ("other key", put(f"{CONFIG}.hue", 1), SHOWN),
@@ -140,7 +132,7 @@ CONFIGS: list[tuple[str, Change, CheckpointOutcome]] = [
     ("tensor", put(CONFIG, torch.ones(3)), SHOWN),
 ]
 
-TENSORS: list[tuple[str, Change, CheckpointOutcome]] = [
+TENSORS: list[tuple[str, Edit, CheckpointOutcome]] = [
     ("nan", with_weight(lambda x: x * math.nan), KEPT),
     ("inf", with_weight(lambda x: x + math.inf), KEPT),
     ("inf in float32", with_weight(lambda x: x.double() + 1e300), KEPT),
@@ -166,16 +158,16 @@ TENSORS: list[tuple[str, Change, CheckpointOutcome]] = [
     ("both a number", changed(AVERAGE, one_for_a_number), KEPT),
 ]
 
-PARTS: list[tuple[str, Change, CheckpointOutcome]] = [
-    ("no weights", put(WEIGHTS, DELETE), SHOWN),
+PARTS: list[tuple[str, Edit, CheckpointOutcome]] = [
+    ("no weights", drop(WEIGHTS), SHOWN),
     ("weights a list", put(WEIGHTS, []), SHOWN),
     ("weights a tensor", put(WEIGHTS, torch.ones(3)), SHOWN),
     ("other network", put(f"{WEIGHTS}.H", {}), SHOWN),
     ("network a list", put(AVERAGE, []), SHOWN),
     ("network a tensor", put(AVERAGE, torch.ones(3)), SHOWN),
-    ("no average", put(AVERAGE, DELETE), SHOWN),
+    ("no average", drop(AVERAGE), SHOWN),
     ("key a number", changed(WEIGHTS, lambda weights: weights.update({3: {}})), SHOWN),
-    ("no bank", put(BANK, DELETE), SHOWN),
+    ("no bank", drop(BANK), SHOWN),
     ("bank a list", put(BANK, [[1.0]]), SHOWN),
     ("bank of 24", put(BANK, torch.zeros(1, 16, 24)), SHOWN),
     ("flat bank", put(BANK, torch.zeros(25)), SHOWN),
@@ -183,7 +175,7 @@ PARTS: list[tuple[str, Change, CheckpointOutcome]] = [
     ("nan bank", put(BANK, torch.full((1, 16, 25), math.nan)), SHOWN),
     ("far bank", put(BANK, torch.full((1, 16, 25), 1e38)), SHOWN),
     ("whole bank", put(BANK, torch.zeros(1, 16, 25, dtype=torch.int64)), SHOWN),
-    ("no progress", put(PROGRESS, DELETE), SHOWN),
+    ("no progress", drop(PROGRESS), SHOWN),
     ("progress a list", put(PROGRESS, [2.0]), SHOWN),
     ("progress empty", put(PROGRESS, {}), SHOWN),
     ("kimg a text", put(KIMG, "2"), SHOWN),
@@ -201,7 +193,7 @@ PARTS: list[tuple[str, Change, CheckpointOutcome]] = [
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
-def snapshot_with(change: Change, good: Path) -> Make:
+def snapshot_with(change: Edit, good: Path) -> Make:
     """Return the maker of the good snapshot with its content changed."""
 
     def make(root: Path) -> Path:

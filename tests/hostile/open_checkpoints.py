@@ -23,6 +23,7 @@ import train
 from detectors import torchscript, weights
 from dnnlib.options import to_dict
 from metrics.statistics_files import load_statistics, read_reference_pickle
+from tests.helpers.forks import TINY
 from tests.hostile import (
     hostile_containers,
     hostile_contents,
@@ -43,23 +44,7 @@ from training.runs.folder import RunFolder, RunOptions
 
 SECONDS = 20  # that a command has
 ADDRESSES = 2**32  # bytes of address space that a runaway may take more than the process has at first
-OPTIONS = [
-    "--cfg=demo",
-    "--img-resolution=32",
-    "--plane-resolution=16",
-    "--motion-blocks=2",
-    "--cbase=128",
-    "--cmax=8",
-    "--d-cbase=128",
-    "--d-cmax=8",
-    "--depth-samples=4",
-    "--importance-samples=4",
-    "--neural-rendering-resolution=8",
-    "--batch=2",
-    "--workers=0",
-    "--device=cpu",
-    "--kimg=0.002",
-]
+OPTIONS = [*TINY, "--kimg=0.002"]
 SMALL = weights.Source(network="a small network", file="small.pt", origin="released with these tests")
 
 

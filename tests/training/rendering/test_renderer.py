@@ -8,6 +8,7 @@ import torch
 
 from tests.helpers import golden
 from tests.helpers.recording import spy
+from tests.helpers.tiny import seeded
 from tests.helpers.weights import fill
 from training.config import RenderingConfig
 from training.networks.decoder import Decoder
@@ -135,16 +136,24 @@ def test_random_rendering_follows_its_generator(small):
     first, again, other = (run(small, torch.Generator().manual_seed(seed)).features for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other) and not torch.equal(first, still)
-    state = torch.random.get_rng_state()
-    assert not torch.equal(run(small, True).features, run(small, True).features), "True draws from torch's own"
-    torch.random.set_rng_state(state)
-    once = run(small, True).features
-    torch.random.set_rng_state(state)
-    assert torch.equal(run(small, True).features, once)
-    # more samples bring random and even spacing together
-    many = {"depth_samples": 200, "importance_samples": 200}
-    near = (run(small, True, **many).features - run(small, **many).features).abs().mean()
-    assert near < (first - still).abs().mean() / 4
+
+
+def test_true_draws_from_torchs_own_generator(small):
+    with seeded(0):
+        first = run(small, True).features
+        second = run(small, True).features
+    with seeded(0):
+        again = run(small, True).features
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+def test_more_samples_bring_random_and_even_spacing_together(small):
+    def distance(**samples: int) -> torch.Tensor:
+        random = torch.Generator().manual_seed(0)
+        return (run(small, random, **samples).features - run(small, **samples).features).abs().mean()
+
+    assert distance(depth_samples=200, importance_samples=200) < distance() / 4
 
 
 def test_points_lie_on_their_rays(small):
