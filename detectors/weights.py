@@ -21,7 +21,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import PIECE_BYTES, atomic_path, file_checksum, reading, require_file, shown, storage_errors
 from dnnlib.locks import PathLock
 from torch_utils.pickles import reader
-from torch_utils.pickles.reader import non_finite, read_tensors
+from torch_utils.pickles.reader import is_finite, read_tensors
 
 TIMEOUT = 30  # seconds that a server may keep silent
 STARTS = (b"PK\x03\x04", b"\x80\x02")  # of files by torch.save: a zip; before torch 1.6, a pickle
@@ -185,7 +185,7 @@ def put_into(network: nn.Module, state: dict[str, torch.Tensor], source: Source,
             f"{shown(repr(wrong[0]))}): replace it by {source.file}, {source.origin}."
         )
     for name, tensor in state.items():
-        if not tensor.is_floating_point() or non_finite(tensor, torch.float32) != (0, 0):
+        if not tensor.is_floating_point() or not is_finite(tensor, torch.float32):
             raise UserError(
                 f"{path} holds something else than finite numbers (see {name!r}): replace it by "
                 f"{source.file}, {source.origin}."

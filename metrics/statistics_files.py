@@ -15,7 +15,7 @@ from metrics.arrays import read_arrays
 from metrics.frechet import FeatureMoments
 from torch_utils.pickles import reader
 from torch_utils.pickles.machine import Record
-from torch_utils.pickles.reader import non_finite
+from torch_utils.pickles.reader import is_finite
 
 FORMAT = "pv3d-feature-statistics"
 VERSION = 1
@@ -154,7 +154,7 @@ def _features(array: np.ndarray, moments: FeatureMoments) -> torch.Tensor:
     features = torch.from_numpy(array)
     if features.shape != (moments.num, moments.dimension) or not features.is_floating_point():
         raise ValueError("features do not fit")
-    if non_finite(features) != (0, 0):
+    if not is_finite(features):
         raise ValueError("features that are not finite")
     return features
 
@@ -172,7 +172,7 @@ def _moments(num: int, total: np.ndarray, outer: np.ndarray) -> FeatureMoments:
     moments.count.fill_(num)
     moments.total.copy_(torch.from_numpy(total))
     moments.outer.copy_(torch.from_numpy(outer))
-    if num < 1 or non_finite(moments.total) != (0, 0) or non_finite(moments.outer) != (0, 0):
+    if num < 1 or not is_finite(moments.total) or not is_finite(moments.outer):
         raise ValueError("numbers that are not finite, or no items")
     squares = np.diagonal(outer)
     tolerance = 1e-9 * np.abs(squares).max()

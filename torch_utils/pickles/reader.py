@@ -228,11 +228,16 @@ def read_tensors(state: dict[Any, Any], size: int) -> dict[str, torch.Tensor]:
     return {name: value.tensor() for name, value in state.items()}
 
 
+def is_finite(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether a tensor, read as numbers of `dtype` (None: its own), holds neither NaN nor infinity."""
+    return non_finite(tensor, dtype) == (0, 0)
+
+
 def non_finite(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> tuple[int, int]:
     """Count NaNs and infinities piece by piece: a mask, or a copy in another type, would take as much memory again.
 
     Args:
-        dtype: count those that there are in numbers of this type; None: in the tensor's own.
+        dtype: count those that there are in numbers of this type; None: of the tensor's own.
     """
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return 0, 0

@@ -19,7 +19,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import shown
 from torch_utils.ops.upfirdn2d import setup_filter
 from torch_utils.pickles.machine import InertTensor, Malformed, Record
-from torch_utils.pickles.reader import non_finite, read_tensors
+from torch_utils.pickles.reader import is_finite, read_tensors
 from torch_utils.pickles.report import as_text, uncalled
 from training.cameras import frontal_label
 from training.checkpoints.foreign_config import (
@@ -261,7 +261,7 @@ def _read(entries: dict[str, Any], path: Path) -> Weights:
     for name, tensor in read_tensors(entries, path.stat().st_size).items():
         if tensor.is_floating_point():
             weights[name] = tensor.float()
-            if non_finite(weights[name]) != (0, 0):
+            if not is_finite(weights[name]):
                 raise Unfit(f"{shown(name)} holds numbers that are not finite")
         elif _own_name(name) in PARAMETERS:
             raise Unfit(f"{shown(name)} holds no floating-point numbers")

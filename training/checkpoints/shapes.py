@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from dnnlib.files import shown
 from torch_utils.pickles.dtypes import dtype_name
-from torch_utils.pickles.reader import non_finite
+from torch_utils.pickles.reader import is_finite
 from training.config import Config
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
@@ -78,6 +78,6 @@ def misfit(weights: Mapping[Any, Any], shapes: Shapes) -> str | None:
     for name, value in weights.items():
         if value.dtype not in FLOATS:
             return f"are no floating-point numbers ({name} holds {dtype_name(value.dtype)})"
-        if non_finite(value, torch.float32) != (0, 0):
+        if not is_finite(value, torch.float32):
             return f"hold numbers that are not finite, in {name}"
     return None

@@ -13,7 +13,7 @@ import torch
 
 from dnnlib.errors import UserError
 from torch_utils.pickles.dtypes import dtype_name
-from torch_utils.pickles.reader import non_finite
+from torch_utils.pickles.reader import is_finite
 from training.checkpoints.snapshots import Networks
 
 PARTS = ("networks", "optimizers", "progress")
@@ -117,7 +117,7 @@ def _non_finite_entries(value: Any, where: str) -> Problems:
             inner = f"{where}.{name}" if where else str(name)
             yield from _non_finite_entries(item, inner)
     elif isinstance(value, torch.Tensor):
-        if non_finite(value) != (0, 0):
+        if not is_finite(value):
             yield where
     elif isinstance(value, float) and not math.isfinite(value):
         yield where
