@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from detectors.dlib_face import LEAST_SIDE, DlibEmbedder, as_images
 from dnnlib.errors import UserError
+from tests.helpers.tiny import pixels
 from training import synthetic
 
 
@@ -21,52 +22,95 @@ def embedder() -> DlibEmbedder:
 @pytest.fixture(scope="module")
 def heads() -> torch.Tensor:
     """Two appearances of procedural heads, two frames of each, uint8 [4, 3, 64, 64]."""
-    return torch.cat([torch.as_tensor(synthetic.render_clip(seed, 64, 16).frames[::15]) for seed in (0, 5)])
+    frames = []
+    for seed in (0, 5):
+        clip = synthetic.render_clip(seed, 64, 16)
+        frames.append(torch.from_numpy(clip.frames[::15]))
+    return torch.cat(frames)
 
 
 def test_embeddings_are_unit_vectors_of_each_frame_alone(embedder, heads):
     vectors = embedder(heads)
-    assert vectors.shape == (4, embedder.dim) and vectors.dtype == torch.float32
+    assert vectors.shape == (4, embedder.dim)
+    assert vectors.dtype == torch.float32
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(4))
     assert torch.equal(embedder(heads), vectors), "the same every time"
-    assert torch.equal(embedder(heads[2:3]), vectors[2:3])
-    assert embedder.name == "dlib" and len(embedder.checksum) == 64
+    alone = embedder(heads[2:3])
+    assert torch.equal(alone, vectors[2:3])
+
+
+def test_it_says_what_it_is(embedder):
+    assert embedder.name == "dlib"
+    assert len(embedder.checksum) == 64
 
 
 def test_one_head_is_more_like_itself_than_like_another(embedder, heads):
-    scores = embedder(heads) @ embedder(heads).T
-    same, others = torch.stack([scores[0, 1], scores[2, 3]]), scores[:2, 2:]
-    assert same.min() > others.max()
+    vectors = embedder(heads)
+    scores = vectors @ vectors.T
+    others = scores[:2, 2:].max()
+    assert scores[0, 1] > others
+    assert scores[2, 3] > others
 
 
-def test_a_photograph(embedder):
-    photograph = torch.from_numpy(pytest.importorskip("skimage.data").astronaut()).permute(2, 0, 1)[None]
+@pytest.fixture
+def photograph() -> torch.Tensor:
+    """uint8 [1, 3, 512, 512]"""
+    image = pytest.importorskip("skimage.data").astronaut()
+    return torch.from_numpy(image).permute(2, 0, 1)[None]
+
+
+def test_a_photograph(embedder, photograph):
+    whole, found = embedder.embed(photograph)
+    assert found.all()
+    face = photograph[:, :, :256, 96:352]
+    assert embedder(face) @ whole.T > 0.999, "the crop does not matter"
+
+
+def test_a_small_photograph(embedder, photograph):
     face = photograph[:, :, :256, 96:352]
     small = F.interpolate(face.float(), (64, 64), mode="bilinear", antialias=True).round().byte()
-    whole, found = embedder.embed(photograph)
-    assert found.all() and embedder.embed(small).found.all()
-    assert (embedder(face) @ whole.T).item() > 0.999, "the crop does not matter"
-    assert (embedder(small) @ whole.T).item() > 0.9
+    vectors, found = embedder.embed(small)
+    assert found.all()
+    assert vectors @ embedder(photograph).T > 0.9
 
 
-def test_frames_without_a_face_are_taken_whole_and_told(embedder, heads):
-    noise = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    embeddings, found = embedder.embed(torch.cat([noise, torch.zeros_like(noise)]))
-    assert found.tolist() == [False, False] and embeddings.isfinite().all()
-    assert embedder.embed(heads[:0]).embeddings.shape == (0, 128)
+def test_frames_without_a_face_are_taken_whole_and_named(embedder):
+    noise = pixels(0, 1, 3, 64, 64)
+    black = torch.zeros_like(noise)
+    embeddings, found = embedder.embed(torch.cat([noise, black]))
+    assert found.tolist() == [False, False]
+    assert embeddings.isfinite().all()
+
+
+def test_no_frames(embedder, heads):
+    embeddings, found = embedder.embed(heads[:0])
+    assert embeddings.shape == (0, 128)
+    assert found.shape == (0,)
 
 
 def test_the_largest_face_counts(embedder, heads, monkeypatch):
-    box = sys.modules["dlib"].rectangle
-    monkeypatch.setattr(embedder, "_detector", lambda image, levels: [box(0, 0, 9, 9), box(20, 30, 99, 109)])
-    chosen, found = embedder._face_box(as_images(heads[:1])[0])
-    assert found and chosen == box(20, 30, 99, 109)
+    rectangle = sys.modules["dlib"].rectangle
+    small = rectangle(0, 0, 9, 9)
+    large = rectangle(20, 30, 99, 109)
+    monkeypatch.setattr(embedder, "_detector", lambda image, levels: [small, large])
+    (image,) = as_images(heads[:1])
+    assert embedder._face_box(image) == (large, True)
 
 
-@pytest.mark.parametrize("size, expected", [((32, 64), (256, 512)), ((64, 48), (341, 256)), ((300, 256), (300, 256))])
-def test_small_frames_are_enlarged(size, expected):
-    image = as_images(torch.full((1, 3, *size), 7, dtype=torch.uint8))[0]
-    assert image.shape == (*expected, 3) and (image == 7).all() and min(image.shape[:2]) >= LEAST_SIDE
+@pytest.mark.parametrize(
+    "height, width, expected",
+    [
+        (32, 64, (256, 512, 3)),
+        (64, 48, (341, 256, 3)),
+        (300, 256, (300, 256, 3)),
+    ],
+)
+def test_small_frames_are_enlarged(height, width, expected):
+    frames = torch.full((1, 3, height, width), 7, dtype=torch.uint8)
+    (image,) = as_images(frames)
+    assert image.shape == expected
+    assert min(expected[:2]) >= LEAST_SIDE
+    assert (image == 7).all()
 
 
 @pytest.mark.parametrize("package", ["dlib", "face_recognition_models"])

@@ -5,7 +5,10 @@ import pytest
 from tests.helpers import golden
 
 FOLDER = "tests/detectors/test_"
-INPUTS = {"i3d": {"video"}, "arcface": {"frames"}}
+INPUTS = {
+    "i3d": {"video"},
+    "arcface": {"frames"},
+}
 SLOW = {"logits_base_f64"}  # held by a slow test
 
 
@@ -14,6 +17,7 @@ def test_every_array_was_compared(file, request):
     ran = {item.nodeid.split(".py")[0] for item in request.session.items}
     if request.config.getoption("keyword") or f"{FOLDER}{file}" not in ran:
         pytest.skip("needs the whole suite")
-    held = {name for where, name in golden.HELD if where == f"metrics/{file}"}
-    results = {name for name in golden.load(f"metrics/{file}") if not name.endswith("_idx")}
-    assert results - INPUTS[file] - SLOW == held - SLOW
+    held = {array for where, array in golden.HELD if where == f"metrics/{file}"}
+    arrays = {name for name in golden.load(f"metrics/{file}") if not name.endswith("_idx")}
+    results = arrays - INPUTS[file]
+    assert results - SLOW == held - SLOW

@@ -8,6 +8,7 @@ count in it that are no errors of geometry: highlights, which move with the view
 these heads, although their geometry is exact; most tests here look at heads without highlights, where both cameras see.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +69,8 @@ class Head:
 def head(seed: int) -> Head:
     """The middle of a clip."""
     motion = synthetic.random_motion(seed, 16)
-    return Head(synthetic.random_identity(seed), motion.expressions[8])
+    identity = synthetic.random_identity(seed)
+    return Head(identity, motion.expressions[8])
 
 
 def surface(camera: torch.Tensor, depth: np.ndarray) -> torch.Tensor:
@@ -101,13 +103,15 @@ def depths(person) -> np.ndarray:
 
 def grows(values: list[float], factor: float) -> bool:
     """Each value is larger than the one before by a factor."""
-    return all(after > factor * before for before, after in zip(values, values[1:], strict=False))
+    pairs = itertools.pairwise(values)
+    return all(after > factor * before for before, after in pairs)
 
 
 def noise(depths: np.ndarray, size: float) -> np.ndarray:
     """Depths with normal noise, which stays the same but for its size."""
     rng = np.random.default_rng(0)
-    return depths + size * rng.standard_normal(depths.shape, dtype=np.float32)
+    normal = rng.standard_normal(depths.shape, dtype=np.float32)
+    return depths + size * normal
 
 
 # --- CD ---------------------------------------------------------------------------------------------------------------
@@ -147,14 +151,16 @@ def test_chamfer_grows_with_shifts_of_a_view(depths):
 
 def test_chamfer_grows_with_noise(depths):
     """Measured: 0.28 to 2.3."""
-    values = [chamfer(noise(depths, size)) for size in (0, 0.005, 0.01, 0.02, 0.04)]
+    noisy = [noise(depths, size) for size in (0, 0.005, 0.01, 0.02, 0.04)]
+    values = [chamfer(maps) for maps in noisy]
     assert grows(values, 1.4)
 
 
 def test_chamfer_tells_people_apart(depths):
     """The side view of somebody else: measured 3.6 to 5.1 times as much."""
     _, other = head(60).seen(MAP)
-    mixed = np.stack([depths[0], other[1]])
+    mixed = depths.copy()
+    mixed[1] = other[1]
     assert chamfer(mixed) > 2 * chamfer(depths)
 
 
@@ -171,7 +177,8 @@ class MatteViews:
 
     def errors(self, depth: np.ndarray) -> WarpingErrors:
         """WE on what both cameras see, with this depth of the side view."""
-        return warping(self.images, np.where(self.shared, depth, NOWHERE))
+        seen_by_both = np.where(self.shared, depth, NOWHERE)
+        return warping(self.images, seen_by_both)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +186,8 @@ def matte(person) -> MatteViews:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendered, "GLOSS", MATTE)
         images, depths = person.seen(SIZE)
-    return MatteViews(images, depths[1], person.shared(depths[1]))
+    shared = person.shared(depths[1])
+    return MatteViews(images, depths[1], shared)
 
 
 def warping(images: np.ndarray, side_depth: np.ndarray) -> WarpingErrors:
@@ -201,18 +209,23 @@ def test_warping_is_near_zero(matte):
     assert found.paper < 0.13 * found.no_warp
 
 
+def assert_both_grow(found: list[WarpingErrors], factor: float) -> None:
+    assert grows([errors.paper for errors in found], factor)
+    assert grows([errors.zbuffer for errors in found], factor)
+
+
 def test_warping_grows_with_shifts(matte):
     """Measured: 2.5 to 4.0, 5.6 to 9.9, 11.6 to 21.5."""
-    found = [matte.errors(matte.depth + shift) for shift in (0, 0.003, 0.01, 0.03)]
-    assert grows([errors.paper for errors in found], 1.1)
-    assert grows([errors.zbuffer for errors in found], 1.1)
+    shifted = [matte.depth + shift for shift in (0, 0.003, 0.01, 0.03)]
+    found = [matte.errors(depth) for depth in shifted]
+    assert_both_grow(found, 1.1)
 
 
 def test_warping_grows_with_noise(matte):
     """Measured: 4.7 to 5.9, 9.8 to 13.2, 17.4 to 25.2."""
-    found = [matte.errors(noise(matte.depth, size)) for size in (0, 0.005, 0.015, 0.04)]
-    assert grows([errors.paper for errors in found], 1.1)
-    assert grows([errors.zbuffer for errors in found], 1.1)
+    noisy = [noise(matte.depth, size) for size in (0, 0.005, 0.015, 0.04)]
+    found = [matte.errors(depth) for depth in noisy]
+    assert_both_grow(found, 1.1)
 
 
 def test_warping_tells_people_apart(matte):
@@ -227,9 +240,9 @@ def test_warping_tells_people_apart(matte):
 def test_warping_by_the_protocol(person, depths):
     """With highlights, hidden parts and depth of 64 x 64: 12 to 18 levels (21 to 42 without a warp), and it grows."""
     images, _ = person.seen(SIZE)
-    found = [warping(images, depths[1] + shift) for shift in (0, 0.01, 0.03, 0.1)]
-    assert grows([errors.paper for errors in found], 1.05)
-    assert grows([errors.zbuffer for errors in found], 1.05)
+    shifted = [depths[1] + shift for shift in (0, 0.01, 0.03, 0.1)]
+    found = [warping(images, depth) for depth in shifted]
+    assert_both_grow(found, 1.05)
     exact = found[0]
     assert exact.paper < 0.7 * exact.no_warp
     assert exact.zbuffer < 0.7 * exact.no_warp
@@ -242,10 +255,12 @@ def test_matte_heads_have_one_colour_from_everywhere(person, monkeypatch):
     u = np.tile(centres, MAP)
     v = np.repeat(centres, MAP)
     origin, directions = pixel_rays(CAMERAS[1].numpy(), u, v)
-    from_side, depth = person.scene().look(origin, directions)
+    scene = person.scene()
+    from_side, depth = scene.look(origin, directions)
     depth = depth.reshape(MAP, MAP)
-    eye, directions, _ = towards(surface(CAMERAS[1], depth))
-    from_front, _ = person.scene().look(eye, directions)
+    points = surface(CAMERAS[1], depth)
+    eye, directions, _ = towards(points)
+    from_front, _ = scene.look(eye, directions)
     shared = person.shared(depth).ravel()
     differences = np.abs(from_side - from_front)[:, shared]
     assert 255 * differences.mean() < 0.05

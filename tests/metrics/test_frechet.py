@@ -17,6 +17,7 @@ from metrics.frechet import (
     kernel_distance,
 )
 from tests.helpers.golden_metrics import array, hold
+from tests.helpers.tiny import normal
 
 FULL_RANK = {"rtol": 1e-8}
 SINGULAR = {"atol": 5e-4}
@@ -28,14 +29,9 @@ CASES = [
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator)
-
-
-def moments_of(*shape: int, seed: int = 0) -> FeatureMoments:
+def moments_of(seed: int, *shape: int) -> FeatureMoments:
     """Moments of normal numbers."""
-    return FeatureMoments.of(normal(*shape, seed=seed))
+    return FeatureMoments.of(normal(seed, *shape))
 
 
 # --- The reference's numbers ------------------------------------------------------------------------------------------
@@ -132,8 +128,8 @@ def test_diagonal_gaussians_in_closed_form():
 
 @pytest.mark.parametrize("items", [2, 30, 300])
 def test_equal_sets_are_at_zero_and_order_does_not_matter(items):
-    a = moments_of(items, 40)
-    b = moments_of(items, 40, seed=1)
+    a = moments_of(0, items, 40)
+    b = moments_of(1, items, 40)
     there = frechet_distance(a, b).value
     back = frechet_distance(b, a).value
     assert there == pytest.approx(back, rel=1e-10)
@@ -142,7 +138,7 @@ def test_equal_sets_are_at_zero_and_order_does_not_matter(items):
 
 
 def test_moments_are_those_of_numpy():
-    features = normal(50, 7) * 3 + 1
+    features = normal(0, 50, 7) * 3 + 1
     whole = FeatureMoments.of(features)
     assert whole.num == 50
     assert whole.dimension == 7
@@ -151,7 +147,7 @@ def test_moments_are_those_of_numpy():
 
 
 def test_moments_add_up():
-    features = normal(50, 7) * 3 + 1
+    features = normal(0, 50, 7) * 3 + 1
     whole = FeatureMoments.of(features)
     first = FeatureMoments.of(features[:20])
     rest = FeatureMoments(7)
@@ -172,15 +168,15 @@ def test_too_few_items():
     moments = FeatureMoments(3)
     with pytest.raises(UserError, match="at least 1 video, but there are 0: give more"):
         moments.mean  # noqa: B018
-    moments.add(normal(1, 3))
+    moments.add(normal(0, 1, 3))
     with pytest.raises(UserError, match="at least 2 videos, but there is 1: give more"):
-        frechet_distance(moments, moments_of(9, 3))
+        frechet_distance(moments, moments_of(0, 9, 3))
 
 
 def test_a_shortage_of_items_is_named():
-    moments = moments_of(3, 3)
+    moments = moments_of(0, 3, 3)
     assert "3 videos are too few for a covariance of 3 features" in moments.shortage
-    moments.add(normal(1, 3))
+    moments.add(normal(0, 1, 3))
     assert moments.shortage is None
 
 
@@ -191,18 +187,18 @@ def test_features_that_are_no_numbers():
 
 def test_features_of_other_lengths():
     with pytest.raises(ValueError, match="is needed"):
-        FeatureMoments(3).add(normal(4, 2))
+        FeatureMoments(3).add(normal(0, 4, 2))
     with pytest.raises(UserError, match="of 2 and of 3 numbers"):
-        frechet_distance(moments_of(4, 2), moments_of(4, 3))
+        frechet_distance(moments_of(0, 4, 2), moments_of(0, 4, 3))
     with pytest.raises(UserError, match="of 2 and of 3 numbers"):
-        kernel_distance(normal(4, 2), normal(4, 3))
+        kernel_distance(normal(0, 4, 2), normal(0, 4, 3))
 
 
 def test_too_few_items_for_a_kernel_distance_or_an_error():
     with pytest.raises(UserError, match="at least 2 videos on both sides"):
-        kernel_distance(normal(4, 2), normal(1, 2))
+        kernel_distance(normal(0, 4, 2), normal(0, 1, 2))
     with pytest.raises(UserError, match="at least 3 videos"):
-        frechet_standard_error(normal(2, 2), moments_of(9, 2))
+        frechet_standard_error(normal(0, 2, 2), moments_of(0, 9, 2))
 
 
 # --- Kernel distance --------------------------------------------------------------------------------------------------
@@ -230,8 +226,8 @@ def without_each(items: torch.Tensor) -> list[torch.Tensor]:
 
 
 def two_sets() -> tuple[torch.Tensor, torch.Tensor]:
-    x = normal(13, 5).double()
-    y = normal(9, 5, seed=1).double()
+    x = normal(0, 13, 5).double()
+    y = normal(1, 9, 5).double()
     return x, y * 1.5 + 0.2
 
 
@@ -263,7 +259,7 @@ def test_two_items_have_no_standard_error():
 @pytest.mark.parametrize("size", [5, 50])
 def test_kernel_distance_has_no_bias(size):
     """Over splits of one set its mean is near zero, however small the parts."""
-    features = normal(2000, 30)
+    features = normal(0, 2000, 30)
     values = []
     for seed in range(200):
         generator = torch.Generator().manual_seed(seed)
@@ -277,7 +273,7 @@ def test_kernel_distance_has_no_bias(size):
 
 
 def test_kernel_distance_tells_two_distributions_apart():
-    other = kernel_distance(normal(300, 30), normal(300, 30, seed=1) + 0.3)
+    other = kernel_distance(normal(0, 300, 30), normal(1, 300, 30) + 0.3)
     assert other.value > 5 * other.standard_error > 0
 
 
@@ -299,8 +295,8 @@ def test_standard_errors_say_how_much_draws_vary(dimension, items, known):
     kernels: list[KernelDistance] = []
     for draw in range(60):
         spread = torch.linspace(0.3, 2, dimension)
-        a = normal(items, dimension, seed=2 * draw) * spread + 0.4
-        b = normal(items, dimension, seed=1 if known else 2 * draw + 1)
+        a = normal(2 * draw, items, dimension) * spread + 0.4
+        b = normal(1 if known else 2 * draw + 1, items, dimension)
         moments_b = FeatureMoments.of(b)
         distance = frechet_distance(FeatureMoments.of(a), moments_b)
         values.append(distance.value)
