@@ -49,10 +49,9 @@ def mouth_of(identity: Identity, expression: Expression) -> Mouth:
     jaw = expression.jaw
     wide = expression.wide
     smile = expression.smile
-    stretch = 1 + 0.14 * wide - 0.12 * jaw + 0.12 * smile
     return Mouth(
         y=-0.092 * identity.height,
-        half=0.052 * identity.mouth_width * stretch,
+        half=0.052 * identity.mouth_width * (1 + 0.14 * wide - 0.12 * jaw + 0.12 * smile),
         drop=JAW_DROP * jaw * (1 - 0.15 * wide),
         corner=0.004 + 0.012 * smile,
         front=0.137,
@@ -62,78 +61,83 @@ def mouth_of(identity: Identity, expression: Expression) -> Mouth:
 def face_solids(identity: Identity, expression: Expression) -> list[Ellipsoid]:
     """Return the solids whose smooth union is the face."""
     mouth = mouth_of(identity, expression)
-    width, height = identity.width, identity.height
+    return _middle_of_face(identity, expression, mouth) + _sides_of_face(identity, expression, mouth)
+
+
+def _middle_of_face(identity: Identity, expression: Expression, mouth: Mouth) -> list[Ellipsoid]:
     drop = mouth.drop
+    height = identity.height
     spread = 1 + 0.1 * expression.wide - 0.1 * expression.jaw
     lip = 0.0085 * identity.lip_fullness
-    skull = Ellipsoid(
-        part="face",
-        centre=(0, 0.072, -0.02),
-        radii=(0.144 * width, 0.168 * height, 0.185),
-    )
-    lower_face = Ellipsoid(
-        part="face",
-        centre=(0, -0.05 - 0.4 * drop, 0.038),
-        radii=(0.112 * width, 0.128 * height + 0.4 * drop, 0.105),
-    )
-    chin = Ellipsoid(
-        part="face",
-        centre=(0, -0.158 * height - 0.9 * drop, 0.094),
-        radii=(0.045 * identity.jaw, 0.030 * identity.chin, 0.036),
-    )
-    upper_lip = Ellipsoid(
-        part="face",
-        centre=(0, mouth.y + 0.009, 0.132),
-        radii=(0.04 * spread, 0.006 + lip, 0.016),
-    )
-    lower_lip = Ellipsoid(
-        part="face",
-        centre=(0, mouth.y - 0.010 - drop, 0.130 - 0.1 * drop),
-        radii=(0.034 * spread, 0.007 + lip, 0.017),
-    )
-    jaw_corner = Ellipsoid(
-        part="face",
-        centre=(0.060 * width * identity.jaw, -0.092 - 0.5 * drop, 0.035),
-        radii=(0.038, 0.055, 0.055),
-    )
-    cheek = Ellipsoid(
-        part="face",
-        centre=(0.072 * width, -0.032 + 0.006 * expression.smile, 0.098),
-        radii=(0.04 * identity.cheeks, 0.042, 0.04),
-    )
-    brow_ridge = Ellipsoid(
-        part="face",
-        centre=(0.05 * width, 0.082 + 0.006 * expression.brows, 0.122),
-        radii=(0.046, 0.016, 0.024 * identity.brow_ridge),
-    )
-    bridge, tip, nostril = _nose(identity)
-    middle = [skull, lower_face, chin, bridge, tip, upper_lip, lower_lip]
-    sides = both_sides(jaw_corner) + both_sides(cheek) + both_sides(brow_ridge) + both_sides(nostril)
-    return middle + sides
+    nose = 0.046 * identity.nose_length
+    return [
+        Ellipsoid(  # skull
+            part="face",
+            centre=(0, 0.072, -0.02),
+            radii=(0.144 * identity.width, 0.168 * height, 0.185),
+        ),
+        Ellipsoid(  # lower face
+            part="face",
+            centre=(0, -0.05 - 0.4 * drop, 0.038),
+            radii=(0.112 * identity.width, 0.128 * height + 0.4 * drop, 0.105),
+        ),
+        Ellipsoid(  # chin
+            part="face",
+            centre=(0, -0.158 * height - 0.9 * drop, 0.094),
+            radii=(0.045 * identity.jaw, 0.030 * identity.chin, 0.036),
+        ),
+        Ellipsoid(  # bridge of the nose
+            part="face",
+            centre=(0, 0.02, 0.136),
+            radii=(0.0125 * identity.nose_width, nose, 0.02),
+            pitch=-0.32 * identity.nose_reach,
+        ),
+        Ellipsoid(  # tip of the nose
+            part="face",
+            centre=(0, 0.012 - nose, 0.152 + 0.022 * identity.nose_reach),
+            radii=(0.0155 * identity.nose_width, 0.0145, 0.018),
+        ),
+        Ellipsoid(  # upper lip
+            part="face",
+            centre=(0, mouth.y + 0.009, 0.132),
+            radii=(0.04 * spread, 0.006 + lip, 0.016),
+        ),
+        Ellipsoid(  # lower lip
+            part="face",
+            centre=(0, mouth.y - 0.010 - drop, 0.130 - 0.1 * drop),
+            radii=(0.034 * spread, 0.007 + lip, 0.017),
+        ),
+    ]
 
 
-def _nose(identity: Identity) -> tuple[Ellipsoid, Ellipsoid, Ellipsoid]:
-    """Return the bridge, the tip and the right nostril."""
-    length = 0.046 * identity.nose_length
-    reach = 0.022 * identity.nose_reach
-    width = identity.nose_width
-    bridge = Ellipsoid(
-        part="face",
-        centre=(0, 0.02, 0.136),
-        radii=(0.0125 * width, length, 0.02),
-        pitch=-0.32 * identity.nose_reach,
+def _sides_of_face(identity: Identity, expression: Expression, mouth: Mouth) -> list[Ellipsoid]:
+    width = identity.width
+    return both_sides(
+        Ellipsoid(  # corner of the jaw
+            part="face",
+            centre=(0.060 * width * identity.jaw, -0.092 - 0.5 * mouth.drop, 0.035),
+            radii=(0.038, 0.055, 0.055),
+        ),
+        Ellipsoid(  # cheek
+            part="face",
+            centre=(0.072 * width, -0.032 + 0.006 * expression.smile, 0.098),
+            radii=(0.04 * identity.cheeks, 0.042, 0.04),
+        ),
+        Ellipsoid(  # brow ridge
+            part="face",
+            centre=(0.05 * width, 0.082 + 0.006 * expression.brows, 0.122),
+            radii=(0.046, 0.016, 0.024 * identity.brow_ridge),
+        ),
+        Ellipsoid(  # nostril
+            part="face",
+            centre=(
+                0.018 * identity.nose_width,
+                0.005 - 0.046 * identity.nose_length,
+                0.138 + 0.3 * (0.022 * identity.nose_reach),
+            ),
+            radii=(0.012 * identity.nose_width, 0.010, 0.015),
+        ),
     )
-    tip = Ellipsoid(
-        part="face",
-        centre=(0, 0.012 - length, 0.152 + reach),
-        radii=(0.0155 * width, 0.0145, 0.018),
-    )
-    nostril = Ellipsoid(
-        part="face",
-        centre=(0.018 * width, 0.005 - length, 0.138 + 0.3 * reach),
-        radii=(0.012 * width, 0.010, 0.015),
-    )
-    return bridge, tip, nostril
 
 
 def mouth_solids(mouth: Mouth) -> list[Ellipsoid]:
@@ -141,27 +145,28 @@ def mouth_solids(mouth: Mouth) -> list[Ellipsoid]:
     y = mouth.y
     drop = mouth.drop
     front = mouth.front
-    cavity = Ellipsoid(
-        part="cavity",
-        centre=(0, y - 0.5 * drop, front - 0.02),
-        radii=(mouth.half + 0.02, 0.03 + drop, 0.045),
-    )
-    upper_teeth = Ellipsoid(
-        part="teeth",
-        centre=(0, y + 0.004, front - 0.032),
-        radii=(0.036, 0.0145, 0.036),
-    )
-    lower_teeth = Ellipsoid(
-        part="teeth",
-        centre=(0, y - drop - 0.009, front - 0.036),
-        radii=(0.032, 0.0125, 0.034),
-    )
-    tongue = Ellipsoid(
-        part="tongue",
-        centre=(0, y - drop - 0.002, front - 0.045),
-        radii=(0.028, 0.014, 0.042),
-    )
-    return [cavity, upper_teeth, lower_teeth, tongue]
+    return [
+        Ellipsoid(
+            part="cavity",
+            centre=(0, y - 0.5 * drop, front - 0.02),
+            radii=(mouth.half + 0.02, 0.03 + drop, 0.045),
+        ),
+        Ellipsoid(
+            part="teeth",
+            centre=(0, y + 0.004, front - 0.032),
+            radii=(0.036, 0.0145, 0.036),
+        ),
+        Ellipsoid(
+            part="teeth",
+            centre=(0, y - drop - 0.009, front - 0.036),
+            radii=(0.032, 0.0125, 0.034),
+        ),
+        Ellipsoid(
+            part="tongue",
+            centre=(0, y - drop - 0.002, front - 0.045),
+            radii=(0.028, 0.014, 0.042),
+        ),
+    ]
 
 
 # --- Eyes, ears and body ----------------------------------------------------------------------------------------------
@@ -170,7 +175,6 @@ def mouth_solids(mouth: Mouth) -> list[Ellipsoid]:
 def fixed_solids(identity: Identity) -> list[Ellipsoid]:
     """Return everything but the face: the solids with sharp outlines."""
     radius = EYE_RADIUS * identity.eye_size
-    eyes = [Ellipsoid(part="eye", centre=centre, radii=(radius,) * 3) for centre in eye_centres(identity)]
     size = identity.ear_size
     ear = Ellipsoid(
         part="ear",
@@ -178,21 +182,25 @@ def fixed_solids(identity: Identity) -> list[Ellipsoid]:
         radii=(0.02, 0.046 * size, 0.03 * size),
         roll=-0.25,
     )
-    return eyes + both_sides(ear) + hair_solids(identity) + body_solids(identity)
+    return [
+        *(Ellipsoid(part="eye", centre=centre, radii=(radius,) * 3) for centre in eye_centres(identity)),
+        *both_sides(ear),
+        *hair_solids(identity),
+        *body_solids(identity),
+    ]
 
 
 @lru_cache(maxsize=256)
 def eye_centres(identity: Identity) -> tuple[Triple, Triple]:
     """Return left and right eyeball, just deep enough in the relaxed face to bulge a little."""
-    blend = Blend(forms_of(face_solids(identity, Expression(smile=0.0))))
+    face = Blend(forms_of(face_solids(identity, Expression(smile=0.0))))
     x = 0.061 * identity.eye_spacing * identity.width
     y = 0.028 + identity.eye_height
     # A ray from before the face to its skin.
     start, end = np.array([[0.5], [1.5]], dtype=np.float32)
     ahead = np.array([[0.0], [0.0], [-1.0]], dtype=np.float32)
-    depth = blend.trace(np.array([x, y, 1.0]), ahead, start, end)
-    radius = EYE_RADIUS * identity.eye_size
-    z = float(1 - depth[0]) - 0.74 * radius
+    depth = face.trace(np.array([x, y, 1.0]), ahead, start, end)
+    z = float(1 - depth[0]) - 0.74 * (EYE_RADIUS * identity.eye_size)
     return (-x, y, z), (x, y, z)
 
 
@@ -200,25 +208,26 @@ def body_solids(identity: Identity) -> list[Ellipsoid]:
     """Return neck and shoulders; they do not move with the head."""
     thick = 0.066 * identity.neck
     wide = identity.shoulders
-    neck = Ellipsoid(
-        part="neck",
-        centre=(0, -0.24, -0.035),
-        radii=(thick, 0.2, thick),
-        on_head=False,
-    )
-    shoulders = Ellipsoid(
-        part="body",
-        centre=(0, -0.40, -0.05),
-        radii=(0.35 * wide, 0.135, 0.13),
-        on_head=False,
-    )
-    chest = Ellipsoid(
-        part="body",
-        centre=(0, -0.335, -0.05),
-        radii=(0.17 * wide, 0.095, 0.10),
-        on_head=False,
-    )
-    solids = [neck, shoulders, chest]
+    solids = [
+        Ellipsoid(
+            part="neck",
+            centre=(0, -0.24, -0.035),
+            radii=(thick, 0.2, thick),
+            on_head=False,
+        ),
+        Ellipsoid(  # shoulders
+            part="body",
+            centre=(0, -0.40, -0.05),
+            radii=(0.35 * wide, 0.135, 0.13),
+            on_head=False,
+        ),
+        Ellipsoid(  # chest
+            part="body",
+            centre=(0, -0.335, -0.05),
+            radii=(0.17 * wide, 0.095, 0.10),
+            on_head=False,
+        ),
+    ]
     if identity.clothes == "turtleneck":
         tube = Ellipsoid(
             part="body",

@@ -26,21 +26,21 @@ def hair_solids(identity: Identity) -> list[Ellipsoid]:
         radii=(0.144 * identity.width + thick, 0.168 * identity.height + thick, 0.182 + thick),
         cut=face,
     )
-    solids = [cap]
     if style in _STYLE_SOLIDS:
-        solids += _STYLE_SOLIDS[style](identity, thick)
-    return solids
+        return [cap, *_STYLE_SOLIDS[style](identity, thick)]
+    return [cap]
 
 
 def _quiff(identity: Identity, thick: float) -> list[Ellipsoid]:
-    quiff = Ellipsoid(
-        part="hair",
-        centre=(0.02, 0.212 * identity.height, 0.07),
-        radii=(0.098 * identity.width, 0.03 + thick, 0.075),
-        pitch=0.2,
-        roll=0.12,
-    )
-    return [quiff]
+    return [
+        Ellipsoid(
+            part="hair",
+            centre=(0.02, 0.212 * identity.height, 0.07),
+            radii=(0.098 * identity.width, 0.03 + thick, 0.075),
+            pitch=0.2,
+            roll=0.12,
+        ),
+    ]
 
 
 def _long(identity: Identity, thick: float) -> list[Ellipsoid]:
@@ -75,12 +75,13 @@ def _bob(identity: Identity, thick: float) -> list[Ellipsoid]:
 
 def _bun(identity: Identity, thick: float) -> list[Ellipsoid]:
     size = 0.04 + thick
-    bun = Ellipsoid(
-        part="hair",
-        centre=(0, 0.262 * identity.height, -0.05),
-        radii=(size, 0.85 * size, size),
-    )
-    return [bun]
+    return [
+        Ellipsoid(
+            part="hair",
+            centre=(0, 0.262 * identity.height, -0.05),
+            radii=(size, 0.85 * size, size),
+        ),
+    ]
 
 
 def _curly(identity: Identity, thick: float) -> list[Ellipsoid]:
@@ -89,8 +90,7 @@ def _curly(identity: Identity, thick: float) -> list[Ellipsoid]:
     size = 0.036 + 0.6 * thick
     for height, count in ((0.05, 9), (0.55, 9), (0.9, 5)):
         ring = np.sqrt(1 - height**2)
-        first = 3 * height
-        for angle in np.arange(count) * (2 * np.pi / count) + first:
+        for angle in np.arange(count) * (2 * np.pi / count) + 3 * height:
             x = ring * np.sin(angle)
             z = ring * np.cos(angle)
             if height < 0.3 and z > 0.2:

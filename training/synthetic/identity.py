@@ -102,8 +102,7 @@ def random_identity(seed: int) -> Identity:
 
     def about(spread: float) -> float:
         """Draw a factor around 1, at most two standard deviations away."""
-        factor = rng.normal(1, spread)
-        return float(np.clip(factor, 1 - 2 * spread, 1 + 2 * spread))
+        return float(np.clip(rng.normal(1, spread), 1 - 2 * spread, 1 + 2 * spread))
 
     skin = _between(rng, SKIN)
     hair = _jitter(rng, HAIR[rng.choice(len(HAIR), p=HAIR_WEIGHTS)], 0.012)
@@ -128,7 +127,7 @@ def random_identity(seed: int) -> Identity:
         wall_style=str(rng.choice(WALLS)),
         beard=beard,
         hair_volume=about(0.25),
-        hairline=float(rng.uniform(-0.015, 0.025)),
+        hairline=rng.uniform(-0.015, 0.025),
         width=about(0.055),
         height=about(0.03),
         jaw=about(0.11),
@@ -140,8 +139,8 @@ def random_identity(seed: int) -> Identity:
         nose_reach=about(0.16),
         eye_size=about(0.09),
         eye_spacing=about(0.05),
-        eye_tilt=float(rng.normal(0.03, 0.07)),
-        eye_height=float(rng.normal(0, 0.005)),
+        eye_tilt=rng.normal(0.03, 0.07),
+        eye_height=rng.normal(0, 0.005),
         brow_thickness=about(0.25),
         brow_arch=about(0.4),
         mouth_width=about(0.1),
@@ -149,31 +148,28 @@ def random_identity(seed: int) -> Identity:
         ear_size=about(0.15),
         neck=about(0.1),
         shoulders=about(0.06),
-        wall_phase=float(rng.uniform(0, 6.28)),
+        wall_phase=rng.uniform(0, 6.28),
         light=_triple(light / np.linalg.norm(light)),
-        ambient=float(rng.uniform(0.45, 0.62)),
+        ambient=rng.uniform(0.45, 0.62),
     )
 
 
 def _triple(values: np.ndarray) -> Triple:
     """Return three numbers as Python's."""
-    a, b, c = values.tolist()
-    return a, b, c
+    return tuple(values.tolist())
 
 
 def _between(rng: Rng, palette: tuple[Colour, ...]) -> Colour:
     """Draw a colour at a random place along the palette."""
     place = rng.uniform(0, len(palette) - 1)
     low = min(int(place), len(palette) - 2)
-    before = np.array(palette[low]) * (low + 1 - place)
-    after = np.array(palette[low + 1]) * (place - low)
-    return _jitter(rng, before + after, 0.015)
+    before, after = np.array(palette[low : low + 2])
+    return _jitter(rng, before * (low + 1 - place) + after * (place - low), 0.015)
 
 
 def _jitter(rng: Rng, colour: Colour | np.ndarray, spread: float) -> Colour:
     """Draw a colour close to another one."""
-    changed = np.array(colour) + rng.normal(0, spread, 3)
-    return _triple(np.clip(changed, 0, 1))
+    return _triple(np.clip(np.array(colour) + rng.normal(0, spread, 3), 0, 1))
 
 
 def _hue(rng: Rng, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:

@@ -48,39 +48,41 @@ def random_motion(seed: int, frames: int, fps: float = FPS) -> Motion:
     jaw, wide = _speech(rng, seconds)
     mood = rng.uniform(-0.2, 0.7)
     smile = np.clip(mood + _drift(rng, seconds, 0.3, 0.6), -1, 1)
-    brows = _drift(rng, seconds, 0.6, 0.7) + 0.25 * jaw
-    brows = np.clip(brows, -1, 1)
+    brows = np.clip(_drift(rng, seconds, 0.6, 0.7) + 0.25 * jaw, -1, 1)
     blinks = _blinks(rng, seconds)
-    narrowing = 1 + _drift(rng, seconds, 0.08, 0.5)
-    lids = blinks * np.clip(narrowing, 0.8, 1.1)
-    right = _saccades(rng, seconds, 0.26)
-    up = _saccades(rng, seconds, 0.12)
-    yaw = _drift(rng, seconds, 0.08, 0.6)
-    pitch = _drift(rng, seconds, 0.06, 0.9) + 0.02 * jaw
-    roll = _drift(rng, seconds, 0.05, 0.5)
-    shift = _drift(rng, seconds, 0.006, 0.4)
-    expressions = []
-    for i in range(frames):
-        expression = Expression(
-            jaw=float(jaw[i]),
-            wide=float(wide[i]),
-            smile=float(smile[i]),
-            lids=float(lids[i]),
-            brows=float(brows[i]),
-            gaze=(float(right[i]), float(up[i])),
-            turn=(float(yaw[i]), float(pitch[i]), float(roll[i])),
-            shift=float(shift[i]),
+    tracks = [
+        jaw,
+        wide,
+        smile,
+        blinks * np.clip(1 + _drift(rng, seconds, 0.08, 0.5), 0.8, 1.1),  # lids
+        brows,
+        _saccades(rng, seconds, 0.26),  # gaze to the right
+        _saccades(rng, seconds, 0.12),  # and up
+        _drift(rng, seconds, 0.08, 0.6),  # yaw
+        _drift(rng, seconds, 0.06, 0.9) + 0.02 * jaw,  # pitch
+        _drift(rng, seconds, 0.05, 0.5),  # roll
+        _drift(rng, seconds, 0.006, 0.4),  # shift
+    ]
+    expressions = [
+        Expression(
+            jaw=jaw,
+            wide=wide,
+            smile=smile,
+            lids=lids,
+            brows=brows,
+            gaze=(right, up),
+            turn=(yaw, pitch, roll),
+            shift=shift,
         )
-        expressions.append(expression)
+        for jaw, wide, smile, lids, brows, right, up, yaw, pitch, roll, shift in np.transpose(tracks).tolist()
+    ]
     return Motion(expressions=tuple(expressions), cameras=camera_path(rng, seconds))
 
 
 def camera_path(rng: Rng, seconds: Track) -> np.ndarray:
     """Draw smooth camera labels float32 [T, 25] that face the head, within the yaw and pitch ranges."""
-    middle_yaw = rng.uniform(-1.3, 1.3) * YAW_RANGE
-    yaw = middle_yaw + _drift(rng, seconds, 0.2, 0.35)
-    middle_pitch = rng.uniform(-1, 1) * PITCH_RANGE
-    pitch = middle_pitch + _drift(rng, seconds, 0.05, 0.35)
+    yaw = rng.uniform(-1.3, 1.3) * YAW_RANGE + _drift(rng, seconds, 0.2, 0.35)
+    pitch = rng.uniform(-1, 1) * PITCH_RANGE + _drift(rng, seconds, 0.05, 0.35)
     labels = cameras.frontal_label(
         _within(YAW_RANGE, yaw),
         _within(PITCH_RANGE, pitch),
@@ -90,8 +92,7 @@ def camera_path(rng: Rng, seconds: Track) -> np.ndarray:
 
 def _within(limit: float, angles: Track) -> torch.Tensor:
     """Bend angles so that they stay within +-limit."""
-    bent = limit * np.tanh(angles / limit)
-    return torch.from_numpy(bent).float()
+    return torch.from_numpy(limit * np.tanh(angles / limit)).float()
 
 
 def _drift(
@@ -102,12 +103,9 @@ def _drift(
 ) -> Track:
     """Draw a slow wander of about +-size: three sines around the given frequency."""
     phase = rng.uniform(0, 2 * np.pi, 3)
-    rate = hertz * rng.uniform(0.5, 1.5, 3)
-    speed = 2 * np.pi * rate
-    angles = speed[:, None] * seconds + phase[:, None]
-    waves = np.sin(angles) * WAVES[:, None]
-    amplitude = size * rng.uniform(0.5, 1.2)
-    return amplitude * waves.sum(axis=0)
+    speed = 2 * np.pi * (hertz * rng.uniform(0.5, 1.5, 3))
+    waves = np.sin(speed[:, None] * seconds + phase[:, None]) * WAVES[:, None]
+    return size * rng.uniform(0.5, 1.2) * waves.sum(axis=0)
 
 
 def _bump(
@@ -116,8 +114,7 @@ def _bump(
     width: float,
 ) -> Track:
     """Return a smooth pulse of height 1 that is zero beyond +-width."""
-    x = (seconds - centre) / width
-    x = np.clip(x, -1, 1)
+    x = np.clip((seconds - centre) / width, -1, 1)
     return 0.5 + 0.5 * np.cos(np.pi * x)
 
 
@@ -134,14 +131,11 @@ def _speech(rng: Rng, seconds: Track) -> tuple[Track, Track]:
     while now < _end(seconds) + 0.3:
         length = 1 / rng.uniform(*SYLLABLES)
         if rng.random() < SPOKEN:
-            middle = now + length / 2
-            pulse = _bump(seconds, middle, 0.62 * length)
+            pulse = _bump(seconds, now + length / 2, 0.62 * length)
             jaw = np.maximum(jaw, pulse * rng.uniform(0.25, 1.0))
             wide += pulse * rng.uniform(-1.0, 0.8)
         now += length
-    jaw = np.clip(jaw, 0, 1)
-    wide = np.clip(wide, -1, 1)
-    return jaw, wide
+    return np.clip(jaw, 0, 1), np.clip(wide, -1, 1)
 
 
 def _blinks(rng: Rng, seconds: Track) -> Track:
@@ -149,8 +143,7 @@ def _blinks(rng: Rng, seconds: Track) -> Track:
     lids = np.ones_like(seconds)
     now = rng.uniform(-0.2, 2.0)
     while now < _end(seconds) + 0.2:
-        pulse = 1.25 * _bump(seconds, now, 0.15)
-        closed = np.clip(pulse, 0, 1)
+        closed = np.clip(1.25 * _bump(seconds, now, 0.15), 0, 1)
         lids = np.minimum(lids, 1 - closed)
         now += rng.uniform(1.2, 3.0)
     return lids
@@ -162,12 +155,10 @@ def _saccades(
     size: float,
 ) -> Track:
     """Draw a gaze angle that jumps to a new target about once a second and rests there."""
-    first = rng.normal(0, 0.5) * size
-    gaze = np.full_like(seconds, first)
+    gaze = np.full_like(seconds, rng.normal(0, 0.5) * size)
     now = rng.uniform(0.1, 1.0)
     while now < _end(seconds):
-        since = seconds - now
-        ease = np.clip(since / 0.08, 0, 1)
+        ease = np.clip((seconds - now) / 0.08, 0, 1)
         target = np.clip(rng.normal(0, 0.5), -1, 1)
         gaze = gaze * (1 - ease) + ease * target * size
         now += rng.uniform(0.5, 1.5)

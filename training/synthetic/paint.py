@@ -1,7 +1,5 @@
 """Mixing colours, and light on what they cover; colours are float32 [3, M] in [0, 1]."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from training.synthetic.identity import Colour, Identity
@@ -13,13 +11,14 @@ WARM = (1.0, 0.985, 0.96)  # colour of all light
 KEY_STRENGTH = 0.62
 FILL_STRENGTH = 0.12
 
+Gloss = tuple[float, float]  # strength and sharpness of a highlight
+
 # --- Amounts [M] of a colour: from 0 to 1 with soft edges -------------------------------------------------------------
 
 
 def soft(x: Scalars, width: float = SHARP) -> Scalars:
     """Return 0 below, 1 above zero, with a ramp of the given width."""
-    ramp = x * (1 / width) + 0.5
-    return np.minimum(np.maximum(ramp, 0), 1)
+    return np.clip(x * (1 / width) + 0.5, 0, 1)
 
 
 def band(
@@ -39,10 +38,8 @@ def blob(
     size: tuple[float, float],
 ) -> Scalars:
     """Return a soft spot around a point of the x-y plane."""
-    centre_x, centre_y = centre
-    width, height = size
-    across = (x - centre_x) / width
-    up = (y - centre_y) / height
+    across = (x - centre[0]) / size[0]
+    up = (y - centre[1]) / size[1]
     return np.exp(-(across**2) - up**2)
 
 
@@ -74,51 +71,21 @@ def mix(
 # --- Light ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(kw_only=True)
-class Surface:
-    """What light meets at points [M]."""
-
-    albedo: Vectors
-    normal: Vectors  # of length 1
-    gloss: Scalars  # strength of the highlight
-    power: Scalars  # its sharpness
-
-    @classmethod
-    def black(cls, like: Vectors) -> "Surface":
-        """Return a surface to be painted at as many points."""
-        _, count = like.shape
-        return cls(
-            albedo=np.zeros_like(like),
-            normal=np.zeros_like(like),
-            gloss=np.zeros(count, np.float32),
-            power=np.ones(count, np.float32),
-        )
-
-    def put(
-        self,
-        pick: np.ndarray,
-        *,
-        albedo: Vectors,
-        normal: Vectors,
-        gloss: tuple[float, float],
-    ) -> None:
-        """Paint the picked points; `gloss` is strength and sharpness of their highlights."""
-        self.albedo[:, pick] = albedo
-        self.normal[:, pick] = normal
-        self.gloss[pick], self.power[pick] = gloss
-
-
 def lit(
     identity: Identity,
-    surface: Surface,
+    albedo: Vectors,
+    *,
+    normal: Vectors,
     view: Vectors,
+    gloss: Gloss,
 ) -> Vectors:
-    """Return the shaded colour: sky light, a wrapped key light, a fill light and a soft highlight.
+    """Return the shaded colour [3, M]: sky light, a wrapped key light, a fill light and a soft highlight.
 
     Args:
+        albedo: [3, M] or [3, 1].
+        normal: unit vectors.
         view: unit vectors from the points to the eye.
     """
-    normal = surface.normal
     light = column(identity.light)
     key = np.maximum(dot(light, normal) * 0.85 + 0.15, 0)
     side = np.sign(identity.light[0])
@@ -127,8 +94,8 @@ def lit(
     sky = identity.ambient * (0.82 + 0.18 * normal[1])
     bright = sky + KEY_STRENGTH * key + FILL_STRENGTH * fill
     facing = np.maximum(dot(unit(light + view), normal), 1e-9)
-    highlight = surface.gloss * facing**surface.power
-    return surface.albedo * (bright * column(WARM)) + highlight
+    strength, sharpness = gloss
+    return albedo * (bright * column(WARM)) + strength * facing**sharpness
 
 
 def dot(a: Vectors, b: Vectors) -> Scalars:

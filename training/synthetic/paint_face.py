@@ -24,19 +24,22 @@ def face(
 ) -> Vectors:
     """Return colours of the face: skin, brows, beard, lips and nostrils."""
     x, y, z = points
-    side = np.abs(x)
     front = soft(z - 0.05, 0.03)
     colour = skin(identity, points)
     colour = _beard(identity, mouth, points, colour, front)
     colour = _lips(identity, mouth, points, colour, front)
     tip = 0.012 - 0.046 * identity.nose_length
     nostril = blob(
-        side,
+        np.abs(x),
         y,
         centre=(0.013 * identity.nose_width, tip - 0.012),
         size=(0.0055, 0.0045),
     )
-    colour = mix(colour, darker(identity.skin, 0.35), 0.8 * front * nostril)
+    colour = mix(
+        colour,
+        darker(identity.skin, 0.35),
+        0.8 * front * nostril,
+    )
     return _brows(identity, expression, points, colour, front)
 
 
@@ -65,8 +68,7 @@ def skin(identity: Identity, points: Vectors) -> Vectors:
     )
     flush = front * (0.13 * cheek + 0.10 * nose)
     colour = column(identity.skin) * (1 - flush * column(FLUSH))
-    shade = front * (0.16 * socket)
-    return colour * (1 - shade)
+    return colour * (1 - front * (0.16 * socket))
 
 
 def _brows(
@@ -80,10 +82,9 @@ def _brows(
     x, y, _ = points
     out = np.abs(x) - 0.061 * identity.eye_spacing * identity.width
     along = out / 0.042
-    raised = 0.009 * expression.brows
     arch = 0.006 * identity.brow_arch * (1 - 1.4 * along**2)
     slope = identity.eye_tilt * 0.5 - 0.06 * min(expression.brows, 0)
-    line = 0.079 + identity.eye_height + raised + arch + slope * out
+    line = 0.079 + identity.eye_height + 0.009 * expression.brows + arch + slope * out
     thick = 0.0062 * identity.brow_thickness * (1 - 0.35 * along)
     amount = band(y - line, thick) * band(along, 1, 0.12)
     return mix(colour, identity.brows, 0.9 * front * amount)
@@ -107,22 +108,26 @@ def _lips(
     bow = np.exp(-((side / 0.006) ** 2))
     top = full * (0.85 * taper - 0.25 * bow)
     bottom = 1.15 * full * taper
-    within = soft(mouth.half - side)
-    inside = soft(top - above) * soft(bottom - below) * within
+    inside = soft(top - above) * soft(bottom - below) * soft(mouth.half - side)
     below_lip = blob(
         x,
         y,
         centre=(0, mouth.y - mouth.drop - 0.031),
         size=(0.022, 0.008),
     )
-    shadow = darker(identity.skin, 0.72)
-    colour = mix(colour, shadow, front * (0.5 * below_lip))
+    colour = mix(
+        colour,
+        darker(identity.skin, 0.72),
+        front * (0.5 * below_lip),
+    )
     colour = mix(colour, identity.lips, front * inside)
     nearest = np.minimum(np.abs(above), np.abs(below))
-    within = soft(mouth.half + 0.002 - side)
-    line = soft(0.0022 - nearest) * within
-    dark = darker(identity.lips, 0.35)
-    return mix(colour, dark, 0.85 * front * line)
+    line = soft(0.0022 - nearest) * soft(mouth.half + 0.002 - side)
+    return mix(
+        colour,
+        darker(identity.lips, 0.35),
+        0.85 * front * line,
+    )
 
 
 def _beard(
@@ -139,14 +144,16 @@ def _beard(
     side = np.abs(x)
     edge = -0.040 - 0.7 * np.maximum(0.075 - side, 0)
     low = soft(edge - y, 0.025)
-    over_lip = band(y - mouth.y - 0.021 + 0.12 * side, 0.0095)
-    bar = over_lip * soft(0.047 - side, 0.01)
+    bar = band(y - mouth.y - 0.021 + 0.12 * side, 0.0095) * soft(0.047 - side, 0.01)
     if identity.beard == "moustache":
         return mix(colour, identity.brows, 0.95 * front * bar)
-    before_ears = soft(z + 0.04, 0.05)
-    around = np.maximum(low * before_ears, front * bar)
+    around = np.maximum(low * soft(z + 0.04, 0.05), front * bar)  # before the ears
     if identity.beard == "stubble":
-        return mix(colour, darker(identity.skin, 0.35), 0.28 * around)
+        return mix(
+            colour,
+            darker(identity.skin, 0.35),
+            0.28 * around,
+        )
     return mix(colour, identity.brows, 0.95 * around)
 
 
@@ -157,8 +164,7 @@ def mouth_opening(mouth: Mouth, points: Vectors) -> np.ndarray:
     if mouth.drop <= 0.003:
         return np.zeros(x.shape, dtype=bool)
     between = (y < mouth.upper(side)) & (y > mouth.lower(side))
-    in_front = (z > 0.06) & (side < mouth.half)
-    return in_front & between
+    return (z > 0.06) & (side < mouth.half) & between
 
 
 # --- Eyes -------------------------------------------------------------------------------------------------------------
@@ -178,24 +184,27 @@ def eyes(
     out = x * side - 0.05  # towards the ear
     room = np.maximum(1 - (out / 0.86) ** 2, 0)
     tilt = identity.eye_tilt * 1.5 * out
-    squint = 0.08 * max(expression.smile, 0)
-    lower = -0.42 * room**0.8 + squint * room + tilt
-    opening = (0.02 + 0.98 * expression.lids) * 0.98
-    upper = lower + opening * room**0.75
+    lower = -0.42 * room**0.8 + 0.08 * max(expression.smile, 0) * room + tilt
+    upper = lower + (0.02 + 0.98 * expression.lids) * 0.98 * room**0.75
     in_front = z > 0
     # From the back to the front: lids, eyeballs between them, a line below, lashes above.
     lid = darker(identity.skin, (0.72, 0.62, 0.62))
-    colour = skin(identity, points)
-    colour = mix(colour, lid, 0.6 * soft(y - lower, 0.3))
+    colour = mix(skin(identity, points), lid, 0.6 * soft(y - lower, 0.3))
     eyeball = _eyeball(identity, expression, ball, side, upper)
     between = soft(upper - y, 0.06) * soft(y - lower, 0.06)
     colour = mix(colour, eyeball, between * (room > 0) * in_front)
-    shadow = darker(identity.skin, 0.45)
     under = band(y - lower, 0.04, 0.06) * band(out, 0.85, 0.1)
-    colour = mix(colour, shadow, 0.6 * (under * in_front))
-    lashes = darker(identity.brows, 0.35)
+    colour = mix(
+        colour,
+        darker(identity.skin, 0.45),
+        0.6 * (under * in_front),
+    )
     over = band(y - upper - 0.03, 0.085, 0.06) * band(out, 0.97, 0.1)
-    return mix(colour, lashes, 0.95 * (over * in_front))
+    return mix(
+        colour,
+        darker(identity.brows, 0.35),
+        0.95 * (over * in_front),
+    )
 
 
 def _eyeball(
@@ -214,19 +223,19 @@ def _eyeball(
     """
     x, y, _ = ball
     gaze_x, gaze_y = expression.gaze
-    right = np.sin(gaze_x) + EYES_APART * side
-    up = np.full_like(side, np.sin(gaze_y))
-    aim = np.stack([right, up])
+    aim = np.stack([np.sin(gaze_x) + EYES_APART * side, np.full_like(side, np.sin(gaze_y))])
     ahead = np.sqrt(1 - (aim**2).sum(axis=0))
     aim = np.stack([*aim, ahead])
     squares = (ball - aim) ** 2
     off = np.sqrt(squares.sum(axis=0))  # distance from the middle of the pupil
     shadow = 0.35 * soft(y - upper + 0.2, 0.3)
-    rim = darker(identity.iris, 0.45)
     colour = column(WHITE) * (1 - shadow)
-    colour = mix(colour, rim, soft(0.50 - off, 0.07))
+    colour = mix(
+        colour,
+        darker(identity.iris, 0.45),
+        soft(0.50 - off, 0.07),
+    )
     colour = mix(colour, identity.iris, soft(0.43 - off, 0.07))
     colour = mix(colour, PUPIL, soft(0.21 - off, 0.07))
-    light_side = np.sign(identity.light[0])
-    glint = np.hypot(x - aim[0] - 0.2 * light_side, y - aim[1] - 0.22)
+    glint = np.hypot(x - aim[0] - 0.2 * np.sign(identity.light[0]), y - aim[1] - 0.22)
     return mix(colour, (1, 1, 1), soft(0.13 - glint, 0.07))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.synthetic.identity import Identity
-from training.synthetic.paint import band, column, darker, mix, soft
+from training.synthetic.paint import band, blob, column, darker, mix, soft
 from training.synthetic.rays import Scalars, Vectors
 
 SHIRT = (0.95, 0.95, 0.96)  # under a suit
@@ -18,12 +18,9 @@ def hair(identity: Identity, points: Vectors) -> Vectors:
     """Return colours of hair at head points, with strands that run down from the crown."""
     x, y, z = points
     angle = np.arctan2(x, z + 0.35)
-    waves = np.sin(70 * angle + 6 * y)
-    locks = np.sin(43 * angle + 2)
-    fine = np.sin(160 * angle)
-    strands = waves * locks + 0.4 * fine
-    bright = 1 + 0.13 * strands
-    return column(identity.hair) * bright
+    locks = np.sin(70 * angle + 6 * y) * np.sin(43 * angle + 2)
+    strands = locks + 0.4 * np.sin(160 * angle)
+    return column(identity.hair) * (1 + 0.13 * strands)
 
 
 # --- Clothes ----------------------------------------------------------------------------------------------------------
@@ -40,59 +37,54 @@ def clothes(identity: Identity, points: Vectors) -> Vectors:
     style = identity.clothes
     colour = column(cloth)
     if style == "stripes":
-        waves = np.sin(y * 190)
-        stripes = soft(waves, 0.6)
-        colour = mix(colour, second, stripes)
+        colour = mix(colour, second, soft(np.sin(y * 190), 0.6))
     if style in ("crew", "stripes"):
         hem = soft(0.105 - from_neck)
-        bare = soft(0.095 - from_neck)
-        dark = darker(cloth, 0.7)
-        colour = mix(colour, dark, hem)
-        return mix(colour, identity.skin, bare)
+        colour = mix(
+            colour,
+            darker(cloth, 0.7),
+            hem,
+        )
+        return mix(colour, identity.skin, soft(0.095 - from_neck))
     if style == "vneck":
-        height = y + NECKLINE
-        edge = 0.062 + 0.55 * height - side
-        trim = front * soft(edge + 0.012)
-        colour = mix(colour, second, trim)
-        opening = front * soft(edge)
-        neck = soft(0.09 - from_neck)
-        bare = np.maximum(opening, neck)
+        edge = 0.062 + 0.55 * (y + NECKLINE) - side
+        colour = mix(colour, second, front * soft(edge + 0.012))
+        bare = np.maximum(front * soft(edge), soft(0.09 - from_neck))
         return mix(colour, identity.skin, bare)
     if style == "shirt":
         seam = band(side - 0.016, 0.0025)
-        dark = darker(cloth, 0.75)
-        colour = mix(colour, dark, front * seam)
-        height = np.mod(y, 0.045) - 0.02
-        from_button = np.hypot(side, height)
-        buttons = soft(0.006 - from_button)
-        darkest = darker(cloth, 0.5)
-        return mix(colour, darkest, front * buttons)
+        colour = mix(
+            colour,
+            darker(cloth, 0.75),
+            front * seam,
+        )
+        from_button = np.hypot(side, np.mod(y, 0.045) - 0.02)
+        return mix(
+            colour,
+            darker(cloth, 0.5),
+            front * soft(0.006 - from_button),
+        )
     if style == "suit":
-        height = y + NECKLINE
-        edge = 0.075 + 0.6 * height - side
+        edge = 0.075 + 0.6 * (y + NECKLINE) - side
         lapel = band(edge + 0.03, 0.004)
-        opening = soft(edge)
-        lower = np.maximum(-0.25 - y, 0)
-        half = 0.013 + 0.08 * lower
-        tie = soft(half - side)
+        tie = soft(0.013 + 0.08 * np.maximum(-0.25 - y, 0) - side)
         is_light = sum(second) >= 2.3  # not to be seen on a shirt
-        tie_colour = cloth if is_light else second
-        jacket = colour * 0.45
-        dark = darker(cloth, 0.3)
-        colour = mix(jacket, dark, front * lapel)
-        colour = mix(colour, SHIRT, front * opening)
-        return mix(colour, tie_colour, front * tie)
+        colour = mix(
+            colour * 0.45,
+            darker(cloth, 0.3),
+            front * lapel,
+        )
+        colour = mix(colour, SHIRT, front * soft(edge))
+        return mix(colour, cloth if is_light else second, front * tie)
     angle = np.arctan2(x, z + 0.035)
-    ribs = np.sin(180 * angle)
-    bright = 1 + 0.05 * ribs
-    return colour * bright
+    return colour * (1 + 0.05 * np.sin(180 * angle))  # ribs
 
 
-def collar(identity: Identity) -> np.ndarray:
-    """Return the colour [3] of a collar."""
+def collar(identity: Identity) -> Vectors:
+    """Return the colour [3, 1] of a collar."""
     if identity.clothes == "suit":
-        return np.array(SHIRT)
-    return np.array(identity.cloth) * 1.1
+        return column(SHIRT)
+    return column(darker(identity.cloth, 1.1))
 
 
 # --- Background -------------------------------------------------------------------------------------------------------
@@ -101,37 +93,36 @@ def collar(identity: Identity) -> np.ndarray:
 def wall(identity: Identity, points: Vectors) -> Vectors:
     """Return colours of the background at world points, by angle around the cylinder and height."""
     x, y, z = points
-    angle = np.arctan2(x, -z)
-    along = angle * WALL_SCALE
+    along = np.arctan2(x, -z) * WALL_SCALE
     second = identity.wall_second
     phase = identity.wall_phase
     style = identity.wall_style
-    bright = 0.92 + 0.5 * y
-    colour = column(identity.wall) * bright
+    colour = column(identity.wall) * (0.92 + 0.5 * y)
     if style == "glow":
-        centre = 0.25 * np.cos(phase)
-        across = (along - centre) / 0.25
-        up = (y - 0.1) / 0.28
-        glow = np.exp(-(across**2) - up**2)
-        colour = mix(colour, second, 0.9 * glow)
-    elif style == "panels":
-        panels = np.sin(along * 22 + phase)
-        amount = soft(panels, 0.25)
-        colour = mix(colour, second, 0.7 * amount)
-    elif style == "wainscot":
+        glow = blob(
+            along,
+            y,
+            centre=(0.25 * np.cos(phase), 0.1),
+            size=(0.25, 0.28),
+        )
+        return mix(colour, second, 0.9 * glow)
+    if style == "panels":
+        panels = soft(np.sin(along * 22 + phase), 0.25)
+        return mix(colour, second, 0.7 * panels)
+    if style == "wainscot":
         edge = 0.06 * np.sin(phase)
-        below = soft(-0.02 + edge - y, 0.006)
-        colour = mix(colour, second, below)
+        colour = mix(colour, second, soft(-0.02 + edge - y, 0.006))
         rail = band(y - edge + 0.02, 0.008)
-        dark = darker(identity.wall, 0.5)
-        colour = mix(colour, dark, rail)
-    elif style == "shelves":
-        colour = _shelves(identity, along, y, colour)
-    elif style == "lights":
-        amount = _lights(phase, along, y)
-        dim = colour * 0.55
-        colour = mix(dim, second, 0.85 * amount)
-    return np.clip(colour, 0, 1)
+        return mix(
+            colour,
+            darker(identity.wall, 0.5),
+            rail,
+        )
+    if style == "shelves":
+        return _shelves(identity, along, y, colour)
+    if style == "lights":
+        return mix(colour * 0.55, second, 0.85 * _lights(phase, along, y))
+    return colour
 
 
 def _shelves(
@@ -146,17 +137,12 @@ def _shelves(
     height = np.mod(above_floor, SHELF) / SHELF
     book = np.floor(along / BOOK + 0.37 * row)
     number = book * 12.9898 + row * 78.233 + identity.wall_phase
-    noise = np.sin(number) * 43758.5453
-    pick = np.mod(noise, 1)  # a random number for each book
-    bright = 0.45 + 0.5 * pick
-    one = column(identity.wall_second) * bright
+    pick = np.mod(np.sin(number) * 43758.5453, 1)  # a random number for each book
+    one = column(identity.wall_second) * (0.45 + 0.5 * pick)
     other = column(identity.cloth) * 0.25 * (1 - pick)
-    spine = one + other
-    top = 0.62 + 0.25 * pick
-    below_top = soft(top - height, 0.06)
+    below_top = soft(0.62 + 0.25 * pick - height, 0.06)
     above_shelf = soft(height - 0.06, 0.04)
-    dim = colour * 0.6
-    return mix(dim, spine, below_top * above_shelf)
+    return mix(colour * 0.6, one + other, below_top * above_shelf)
 
 
 def _lights(
@@ -169,10 +155,8 @@ def _lights(
     for k in range(LIGHTS):
         across = along - 0.62 * np.sin(2.4 * k + phase)
         up = y - 0.32 * np.sin(1.7 * k + 2 * phase)
-        distance = np.hypot(across, up)
         radius = 0.05 + 0.02 * np.sin(5 * k)
-        pulse = np.sin(k + phase) ** 2
-        strength = 0.5 + 0.5 * pulse
-        light = soft(radius - distance, 0.025)
+        strength = 0.5 + 0.5 * np.sin(k + phase) ** 2
+        light = soft(radius - np.hypot(across, up), 0.025)
         amount = np.maximum(amount, strength * light)
     return amount

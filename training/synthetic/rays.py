@@ -26,8 +26,7 @@ Triple = tuple[float, float, float]
 def unit(v: Vectors) -> Vectors:
     """Scale vectors to length 1."""
     x, y, z = v
-    length = np.sqrt(x * x + y * y + z * z + 1e-20)
-    return v * (1 / length)
+    return v * (1 / np.sqrt(x * x + y * y + z * z + 1e-20))
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -36,8 +35,7 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     total = b.shape[1]
     if total <= columns:
         return a @ b
-    parts = [a @ b[:, start : start + columns] for start in range(0, total, columns)]
-    return np.concatenate(parts, axis=1)
+    return np.concatenate([a @ b[:, start : start + columns] for start in range(0, total, columns)], axis=1)
 
 
 def points_at(eye: np.ndarray, directions: Vectors, distance: Scalars) -> Vectors:
@@ -84,11 +82,13 @@ class Ellipsoid:
     on_head: bool = True  # moves with the head
 
 
-def both_sides(solid: Ellipsoid) -> list[Ellipsoid]:
-    """Return a solid's mirror image in x, and the solid."""
-    x, y, z = solid.centre
-    mirrored = replace(solid, centre=(-x, y, z), roll=-solid.roll)
-    return [mirrored, solid]
+def both_sides(*solids: Ellipsoid) -> list[Ellipsoid]:
+    """Return each solid's mirror image in x, and the solid."""
+    both = []
+    for solid in solids:
+        x, y, z = solid.centre
+        both += [replace(solid, centre=(-x, y, z), roll=-solid.roll), solid]
+    return both
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,15 @@ class Forms:
 
 def forms_of(solids: list[Ellipsoid]) -> Forms:
     """Return the solids' centres and matrices; a radius of inf makes a cylinder."""
-    centres = np.array([solid.centre for solid in solids], dtype=np.float64)
-    matrices = []
-    for solid in solids:
+    count = len(solids)
+    centre = np.empty([count, 3])
+    matrix = np.empty([count, 3, 3])
+    for number, solid in enumerate(solids):
         axes = np.diag(1.0 / np.square(solid.radii))
-        if solid.pitch or solid.roll:
-            turn = rotation_matrix(pitch=solid.pitch) @ rotation_matrix(roll=solid.roll)
-            axes = turn @ axes @ turn.T
-        matrices.append(axes)
-    return Forms(centres, np.array(matrices))
+        turn = rotation_matrix(pitch=solid.pitch) @ rotation_matrix(roll=solid.roll)
+        centre[number] = solid.centre
+        matrix[number] = turn @ axes @ turn.T
+    return Forms(centre, matrix)
 
 
 # --- Rays against ellipsoids ------------------------------------------------------------------------------------------

@@ -88,15 +88,13 @@ def render_frame(
         rgb uint8 [3, R, R], and depth float32 [R, R]: distance along the ray through each pixel's centre, world units.
     """
     scene = Scene(identity, expression)
-    rows, columns = np.divmod(np.arange(resolution**2), resolution)
-    u = (columns + 0.5) / resolution
-    v = (rows + 0.5) / resolution
-    colour, depth = scene.look(*pixel_rays(camera, u, v))
+    rows, columns = np.add(np.divmod(np.arange(resolution**2), resolution), 0.5)  # of the pixels' centres
+    colour, depth = scene.look(*pixel_rays(camera, columns / resolution, rows / resolution))
     edges = np.flatnonzero(_edges(colour.reshape(3, resolution, resolution)))
     if len(edges):
         across, down = SUBPIXELS.T[:, :, None]
-        u = (columns[edges] + 0.5 + across) / resolution  # [3, edges]
-        v = (rows[edges] + 0.5 + down) / resolution
+        u = (columns[edges] + across) / resolution  # [3, edges]
+        v = (rows[edges] + down) / resolution
         finer, _ = scene.look(*pixel_rays(camera, u.ravel(), v.ravel()))
         total = finer.reshape(3, len(SUBPIXELS), -1).sum(axis=1) + colour[:, edges]
         colour[:, edges] = total / (len(SUBPIXELS) + 1)

@@ -7,12 +7,11 @@ import numpy as np
 from training.synthetic import anatomy, paint_face, paint_scene
 from training.synthetic.identity import Identity
 from training.synthetic.motion import Expression
-from training.synthetic.paint import Surface, column, lit, soft
+from training.synthetic.paint import Gloss, column, lit, soft
 from training.synthetic.rays import (
     FAR,
     Blend,
     Ellipsoid,
-    Forms,
     Scalars,
     Vectors,
     carve,
@@ -28,10 +27,8 @@ WALL = -1
 FACE = -2
 MOUTH = -3
 INFLATE = 0.017  # how far the smooth union may lie outside its solids, world units
-# Strength and sharpness of highlights.
-GLOSS = {
+GLOSS: dict[str, Gloss] = {
     "face": (0.10, 24),
-    "mouth": (0.0, 1),
     "eye": (0.25, 60),
     "ear": (0.06, 20),
     "hair": (0.16, 14),
@@ -39,6 +36,7 @@ GLOSS = {
     "body": (0.03, 10),
     "collar": (0.03, 10),
 }
+MATT = (0.0, 1)  # gloss of the inside of the mouth
 # Colours inside the mouth.
 INSIDE = {
     "cavity": (0.22, 0.05, 0.06),
@@ -69,8 +67,9 @@ class Scene:
         self.face = Blend(forms_of(face))  # in head coordinates, as the hull around it
         self.hull = forms_of([_inflated(solid) for solid in face])
         self.mouth = anatomy.mouth_of(identity, expression)
-        self.inside = anatomy.mouth_solids(self.mouth)
-        self.inside_forms = forms_of(self.inside)
+        inside = anatomy.mouth_solids(self.mouth)
+        self.inside = forms_of(inside)
+        self.inside_colours = np.array([INSIDE[solid.part] for solid in inside], dtype=np.float32)
         self.wall = forms_of([anatomy.wall_solid()])
 
     def _place_fixed_solids(self, solids: list[Ellipsoid]) -> None:
@@ -78,11 +77,9 @@ class Scene:
         parts = np.array([solid.part for solid in solids])
         self.parts = {str(part): parts == part for part in np.unique(parts)}  # which solids [E] belong to it
         self.forms = anatomy.in_world(solids, self.rotation, self.shift)
-        cuts = {number: solid.cut for number, solid in enumerate(solids) if solid.cut is not None}
-        self.cut_of = np.array(list(cuts), dtype=int)  # numbers of the solids with a cut
-        self.cuts: Forms | None = None
-        if cuts:
-            self.cuts = anatomy.in_world(list(cuts.values()), self.rotation, self.shift)
+        cuts = [solid.cut for solid in solids if solid.cut is not None]
+        self.cuts = anatomy.in_world(cuts, self.rotation, self.shift)
+        self.cut_of = np.flatnonzero([solid.cut is not None for solid in solids])  # numbers of the solids with a cut
 
     def look(self, eye: np.ndarray, directions: Vectors) -> tuple[Vectors, Scalars]:
         """Return the colour and the distance seen from eye [3] along unit directions."""
@@ -93,32 +90,31 @@ class Scene:
         self._hit_face(head_eye, head_directions, hits)
         self._hit_mouth(head_eye, head_directions, hits)
         points = points_at(eye, directions, hits.depth)
-        colour = self._paint(points, -directions, hits)
-        return colour, hits.depth
+        return self._paint(points, -directions, hits), hits.depth
 
     # --- What the rays hit --------------------------------------------------------------------------------------------
 
     def _hit_fixed_solids(self, eye: np.ndarray, directions: Vectors) -> Hits:
         entry, exit_ = intervals(eye, directions, self.forms)
         on_cut = np.zeros(entry.shape, dtype=bool)
-        if self.cuts is not None:
-            cut_entry, cut_exit = intervals(eye, directions, self.cuts)
+        if len(self.cut_of):
             solids = self.cut_of
-            hit, on_wall = carve(entry[solids], exit_[solids], cut_entry, cut_exit)
-            entry[solids] = hit
-            on_cut[solids] = on_wall
+            cut_entry, cut_exit = intervals(eye, directions, self.cuts)
+            entry[solids], on_cut[solids] = carve(entry[solids], exit_[solids], cut_entry, cut_exit)
         depth, index = first_hit(entry)
         _, wall = intervals(eye, directions, self.wall)
-        depth = np.where(index < 0, wall[0], depth)
-        inner = np.full_like(index, -1)
-        return Hits(depth=depth, index=index, inner=inner, on_cut=on_cut)
+        return Hits(
+            depth=np.where(index == WALL, wall[0], depth),
+            index=index,
+            inner=np.full_like(index, -1),
+            on_cut=on_cut,
+        )
 
     def _hit_face(self, eye: np.ndarray, directions: Vectors, hits: Hits) -> None:
         """Let the face hide what is behind it; eye and directions in head coordinates."""
         entry, exit_ = intervals(eye, directions, self.hull)
         start = entry.min(axis=0)
-        end = exit_.max(axis=0)
-        end = np.minimum(end, hits.depth)
+        end = np.minimum(exit_.max(axis=0), hits.depth)
         near = np.flatnonzero(start < end)
         found = self.face.trace(eye, directions[:, near], start[near], end[near])
         closer = found < hits.depth[near]
@@ -130,12 +126,9 @@ class Scene:
         """Let rays that reach the face in the open mouth go on inside; eye and directions in head coordinates."""
         face = np.flatnonzero(hits.index == FACE)
         points = points_at(eye, directions[:, face], hits.depth[face])
-        is_open = paint_face.mouth_opening(self.mouth, points)
-        rays = face[is_open]
-        if not len(rays):
-            return
+        rays = face[paint_face.mouth_opening(self.mouth, points)]
         reached = hits.depth[rays]
-        entry, exit_ = intervals(eye, directions[:, rays], self.inside_forms)
+        entry, exit_ = intervals(eye, directions[:, rays], self.inside)
         entry[0] = np.where(exit_[0] > reached, exit_[0], FAR)  # the cavity is seen from inside
         entry[entry < reached] = FAR
         nearest, inner = first_hit(entry)
@@ -149,50 +142,49 @@ class Scene:
 
     def _paint(self, points: Vectors, view: Vectors, hits: Hits) -> Vectors:
         """Return lit colours of the points that were hit; `view` points to the eye."""
-        surface = Surface.black(points)
-        self._paint_face(surface, points, hits)
-        self._paint_mouth(surface, points, hits)
-        self._paint_fixed_solids(surface, points, hits)
-        colour = lit(self.identity, surface, view)
+        colour = np.empty_like(points)
         wall = np.flatnonzero(hits.index == WALL)
         colour[:, wall] = paint_scene.wall(self.identity, points[:, wall])
-        colour = np.maximum(colour, 0)
-        return np.minimum(colour, 1)
 
-    def _paint_face(self, surface: Surface, points: Vectors, hits: Hits) -> None:
+        def put(pick: np.ndarray, albedo: Vectors, normal: Vectors, gloss: Gloss) -> None:
+            colour[:, pick] = lit(
+                self.identity,
+                albedo,
+                normal=normal,
+                view=view[:, pick],
+                gloss=gloss,
+            )
+
         pick = np.flatnonzero(hits.index == FACE)
         head = self.to_head(points[:, pick])
         albedo = paint_face.face(self.identity, self.expression, self.mouth, head)
-        normal = self._turned(self.face.normals(head))
-        surface.put(pick, albedo=albedo, normal=normal, gloss=GLOSS["face"])
+        put(
+            pick,
+            albedo,
+            self._turned(self.face.normals(head)),
+            GLOSS["face"],
+        )
 
-    def _paint_mouth(self, surface: Surface, points: Vectors, hits: Hits) -> None:
-        """Paint what is inside the mouth; deeper is darker."""
-        pick = np.flatnonzero(hits.inner >= 0)
-        if not len(pick):
-            return
-        solids = hits.inner[pick]
+        pick = np.flatnonzero(hits.index == MOUTH)
         head = self.to_head(points[:, pick])
-        normal = self._turned(self.inside_forms.normals(solids, head))
-        colours = np.array([INSIDE[solid.part] for solid in self.inside], dtype=np.float32)
-        _, _, z = head
-        depth = self.mouth.front - z
-        bright = np.clip(1 - depth * 9, 0.25, 1)
-        albedo = colours[solids].T * bright
-        surface.put(pick, albedo=albedo, normal=normal, gloss=GLOSS["mouth"])
+        solids = hits.inner[pick]
+        bright = np.clip(1 - (self.mouth.front - head[2]) * 9, 0.25, 1)  # deeper is darker
+        albedo = self.inside_colours[solids].T * bright
+        put(
+            pick,
+            albedo,
+            self._turned(self.inside.normals(solids, head)),
+            MATT,
+        )
 
-    def _paint_fixed_solids(self, surface: Surface, points: Vectors, hits: Hits) -> None:
-        """Paint everything but the face, the mouth and the wall."""
         fixed = np.flatnonzero(hits.index >= 0)
-        solids = hits.index[fixed]
         for part, members in self.parts.items():
-            chosen = members[solids]
-            if chosen.any():
-                pick = fixed[chosen]
-                own_points = points[:, pick]
-                albedo = self._albedo(part, own_points)
-                normal = self._normals(own_points, solids[chosen], hits.on_cut[:, pick])
-                surface.put(pick, albedo=albedo, normal=normal, gloss=GLOSS[part])
+            pick = fixed[members[hits.index[fixed]]]
+            if len(pick):
+                own = points[:, pick]
+                normal = self._normals(own, hits.index[pick], hits.on_cut[:, pick])
+                put(pick, self._albedo(part, own), normal, GLOSS[part])
+        return np.clip(colour, 0, 1)
 
     def _normals(
         self,
@@ -202,10 +194,8 @@ class Scene:
     ) -> Vectors:
         """Return unit normals at points of the fixed solids [M]; where something is cut away they face into the cut."""
         normal = self.forms.normals(solids, points)
-        ray = np.arange(len(solids))
-        cut = np.flatnonzero(on_cut[solids, ray])
+        cut = np.flatnonzero(on_cut[solids, np.arange(len(solids))])
         if len(cut):
-            assert self.cuts is not None
             numbers = np.searchsorted(self.cut_of, solids[cut])
             normal[:, cut] = -self.cuts.normals(numbers, points[:, cut])
         return normal
@@ -220,13 +210,11 @@ class Scene:
         if part == "body":
             return paint_scene.clothes(identity, points - column(anatomy.PLACE))
         if part == "collar":
-            return column(paint_scene.collar(identity))
-        skin = column(identity.skin)
+            return paint_scene.collar(identity)
         if part == "neck":
-            _, y, _ = points
-            lit_part = soft(-0.2 - y, 0.12)  # the rest is in the shadow of the head
-            return skin * (0.55 + 0.45 * lit_part)
-        return skin * 0.95
+            lit_part = soft(-0.2 - points[1], 0.12)  # the rest is in the shadow of the head
+            return column(identity.skin) * (0.55 + 0.45 * lit_part)
+        return column(identity.skin) * 0.95
 
     # --- Coordinates --------------------------------------------------------------------------------------------------
 
