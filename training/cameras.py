@@ -43,14 +43,15 @@ def intrinsics_matrix(focal: float = FOCAL) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float32)
 
 
-def make_label(cam2world: torch.Tensor, intrinsics: torch.Tensor | None = None) -> torch.Tensor:
+def make_label(
+    cam2world: torch.Tensor,
+    intrinsics: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Build label [..., 25] of cam2world [..., 4, 4] and intrinsics [(...,) 3, 3], by default `intrinsics_matrix()`."""
     if intrinsics is None:
         intrinsics = intrinsics_matrix()
-    batch = cam2world.shape[:-2]
-    pose_numbers = cam2world.flatten(-2)
-    intrinsics = intrinsics.to(cam2world).expand(*batch, 3, 3)
-    return torch.cat([pose_numbers, intrinsics.flatten(-2)], dim=-1)
+    intrinsics = intrinsics.to(cam2world).expand(*cam2world.shape[:-2], 3, 3)
+    return torch.cat([cam2world.flatten(-2), intrinsics.flatten(-2)], dim=-1)
 
 
 def split_label(label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,21 +109,27 @@ def _as_tensor(value: Numbers | Sequence[float]) -> torch.Tensor:
 def _on_sphere(yaw: torch.Tensor, pitch: torch.Tensor) -> torch.Tensor:
     """Return points [..., 3] of the unit sphere at angles [...] as of `look_at_pose`."""
     pitch = pitch.clamp(POLE_DISTANCE, math.pi - POLE_DISTANCE)
-    fraction = pitch / math.pi
-    polar = torch.arccos(1 - 2 * fraction)
+    polar = torch.arccos(1 - 2 * (pitch / math.pi))
     azimuth = math.pi - yaw
     ring = torch.sin(polar)  # radius of the circle at this height
-    x = ring * torch.cos(azimuth)
-    y = torch.cos(polar)
-    z = ring * torch.sin(azimuth)
-    return torch.stack([x, y, z], dim=-1)
+    point = [
+        ring * torch.cos(azimuth),
+        torch.cos(polar),
+        ring * torch.sin(azimuth),
+    ]
+    return torch.stack(point, dim=-1)
 
 
-def frontal_label(yaw_offset: Numbers = 0.0, pitch_offset: Numbers = 0.0) -> torch.Tensor:
+def frontal_label(
+    yaw_offset: Numbers = 0.0,
+    pitch_offset: Numbers = 0.0,
+) -> torch.Tensor:
     """Return the frontal evaluation camera [..., 25], turned by offsets in radians (positive yaw: to the +x side)."""
-    yaw = _as_tensor(yaw_offset) + FRONTAL_YAW
-    pitch = _as_tensor(pitch_offset) + FRONTAL_PITCH
-    return make_label(look_at_pose(yaw, pitch))
+    pose = look_at_pose(
+        _as_tensor(yaw_offset) + FRONTAL_YAW,
+        _as_tensor(pitch_offset) + FRONTAL_PITCH,
+    )
+    return make_label(pose)
 
 
 def orbit_labels(
@@ -137,9 +144,7 @@ def orbit_labels(
     """
     step = 2 * math.pi * turns / max(frames, 1)
     phase = torch.arange(frames, dtype=torch.float32) * step
-    yaw = yaw_range * torch.sin(phase)
-    pitch = pitch_range * torch.cos(phase)
-    return frontal_label(yaw, pitch)
+    return frontal_label(yaw_range * torch.sin(phase), pitch_range * torch.cos(phase))
 
 
 # --- Mirror and interpolate -------------------------------------------------------------------------------------------
@@ -162,13 +167,10 @@ def resample_labels(labels: torch.Tensor, frames: int) -> torch.Tensor:
         return labels
     last = len(labels) - 1
     place = torch.linspace(0, last, frames)
-    before = place.floor().long()
-    before = before.clamp(max=max(last - 1, 0))
+    before = place.floor().long().clamp(max=max(last - 1, 0))
     after = (before + 1).clamp(max=last)
-    share = place - before
-    share = share.unsqueeze(-1).to(labels)
-    mixed = torch.lerp(labels[before], labels[after], share)
-    cam2world, intrinsics = split_label(mixed)
+    share = (place - before).unsqueeze(-1).to(labels)
+    cam2world, intrinsics = split_label(torch.lerp(labels[before], labels[after], share))
     rotation = cam2world[:, :3, :3]
     u, _, vh = torch.linalg.svd(rotation)
     rotation.copy_(u @ vh)
@@ -191,9 +193,9 @@ def condition_cameras(
     first = cameras[:, :1].expand_as(cameras)
     if mode == "MapT":
         mode = "Non" if training else "Map"
-    for_mapping = cameras if mode == "Non" else first
-    for_rendering = first if mode == "All" else cameras
-    return for_mapping, for_rendering
+    if mode == "Non":
+        return cameras, cameras
+    return first, first if mode == "All" else cameras
 
 
 def swap_cameras(
@@ -247,22 +249,19 @@ def camera_faults(label: object) -> list[str]:
 def _pose_faults(pose: np.ndarray) -> list[str]:
     faults = []
     rotation = pose[:3, :3]
-    product = rotation.T @ rotation
-    is_orthonormal = np.allclose(product, np.eye(3), rtol=0, atol=ROTATION_TOLERANCE)
+    is_orthonormal = np.allclose(rotation.T @ rotation, np.eye(3), rtol=0, atol=ROTATION_TOLERANCE)
     if not is_orthonormal or np.linalg.det(rotation) <= 0:
         faults.append("camera matrix is not a rotation")
     if not np.allclose(pose[3], (0, 0, 0, 1), rtol=0, atol=ROW_TOLERANCE):
         faults.append("last row of the camera matrix is not 0 0 0 1")
-    position = pose[:3, 3]
-    distance = np.linalg.norm(position)
+    distance = np.linalg.norm(pose[:3, 3])
     if abs(distance - RADIUS) > RADIUS_TOLERANCE:
         faults.append(f"camera is {distance:.3f} from the origin, not {RADIUS}")
     return faults
 
 
 def _intrinsics_faults(intrinsics: np.ndarray) -> list[str]:
-    focal = min(intrinsics[0, 0], intrinsics[1, 1])
     has_last_row = np.allclose(intrinsics[2], (0, 0, 1), rtol=0, atol=ROW_TOLERANCE)
-    if focal <= 0 or not has_last_row:
+    if min(intrinsics[0, 0], intrinsics[1, 1]) <= 0 or not has_last_row:
         return ["intrinsics are not those of a camera"]
     return []

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,7 +32,16 @@ WINDOW = TrainingConfig().window  # frames that a clip needs for training with d
 MAX_RATES = 5  # frame rates that the summary names
 
 Progress = Callable[[Iterable, int], Iterable]
-Size = tuple[int, int]  # height and width in pixels
+
+
+class Size(NamedTuple):
+    """A picture's size in pixels."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height}"
 
 
 @dataclass(frozen=True)
@@ -84,8 +95,7 @@ def _check_names(names: list[str], present: set[str]) -> Iterator[Finding]:
             yield Finding(name, f"not a frame ({', '.join(FRAME_SUFFIXES)})")
         if count > 1:
             yield Finding(name, f"listed {count} times in {INDEX}")
-    unlisted = present.difference(names, {INDEX})
-    for name in sorted(unlisted):
+    for name in sorted(present.difference(names, {INDEX})):
         if name.endswith(DEPTH_SUFFIX):
             continue
         if _is_frame(name):
@@ -120,11 +130,15 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
 # --- What the frames hold ---------------------------------------------------------------------------------------------
 
 
-def _check_frames(files: Files, names: list[str], workers: int, progress: Progress) -> Iterator[Finding]:
+def _check_frames(
+    files: Files,
+    names: list[str],
+    workers: int,
+    progress: Progress,
+) -> Iterator[Finding]:
     """Yield frames that do not decode, and those of another size than most."""
     jobs = [(files, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
-    chunks = parallel_map(_decode_sizes, jobs, workers)
-    results = (result for chunk in chunks for result in chunk)
+    results = chain.from_iterable(parallel_map(_decode_sizes, jobs, workers))
     sizes: dict[str, Size] = {}
     for name, result in progress(results, len(names)):
         if isinstance(result, str):
@@ -133,14 +147,12 @@ def _check_frames(files: Files, names: list[str], workers: int, progress: Progre
             sizes[name] = result
     if not sizes:
         return
-    usual, _ = Counter(sizes.values()).most_common(1)[0]
-    usual_height, usual_width = usual
-    if usual_height != usual_width:
-        yield Finding(INDEX, f"frames are {usual_width} x {usual_height} pixels, not square")
-    for name, (height, width) in sizes.items():
-        if (height, width) != usual:
-            what = f"wrong size {width} x {height}, most frames are {usual_width} x {usual_height}"
-            yield Finding(name, what)
+    [(usual, _)] = Counter(sizes.values()).most_common(1)
+    if usual.height != usual.width:
+        yield Finding(INDEX, f"frames are {usual} pixels, not square")
+    for name, size in sizes.items():
+        if size != usual:
+            yield Finding(name, f"wrong size {size}, most frames are {usual}")
 
 
 def _decode_sizes(job: tuple[Files, list[str]]) -> list[tuple[str, Size | str]]:
@@ -149,7 +161,7 @@ def _decode_sizes(job: tuple[Files, list[str]]) -> list[tuple[str, Size | str]]:
     results: list[tuple[str, Size | str]] = []
     for name in names:
         try:
-            results.append((name, verify_frame(files.read(name))))
+            results.append((name, Size(*verify_frame(files.read(name)))))
         except (KeyError, *DAMAGE) as error:
             results.append((name, f"unreadable or truncated frame ({error})"))
     return results

@@ -102,7 +102,7 @@ def convert_clip(job: ConvertJob) -> ClipRecord | str:
 def _convert(job: ConvertJob) -> ClipRecord:
     cameras = _cameras(job.cameras)
     fps = video_info(job.video, max_frames=1).fps
-    wanted = len(cameras) if job.max_frames is None else min(len(cameras), job.max_frames)
+    wanted = len(cameras[: job.max_frames])
     enough = len(cameras) + PATIENCE
     frames = []
     count = 0
@@ -112,8 +112,8 @@ def _convert(job: ConvertJob) -> ClipRecord:
             if count == enough:
                 break
             if count <= wanted:
-                picture = _resized(pixels, job)
-                frames.append((f"{count - 1:05d}.png", encode_png(picture.transpose(2, 0, 1))))
+                picture = _resized(pixels, job).transpose(2, 0, 1)
+                frames.append((f"{count - 1:05d}.png", encode_png(picture)))
     if count != len(cameras):
         counted = f"{count} or more" if count == enough else str(count)
         raise UserError(
@@ -124,7 +124,7 @@ def _convert(job: ConvertJob) -> ClipRecord:
 
 def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:
     """Resize uint8 [H, W, 3] to the wanted side, antialiased."""
-    height, width = pixels.shape[:2]
+    height, width, _ = pixels.shape
     if height != width:
         raise UserError(f"{job.video} is {width} x {height} pixels: clips must be square face crops.")
     side = job.resolution or height
@@ -141,8 +141,7 @@ def _cameras(path: Path) -> np.ndarray:
     entries = read_json(require_file(path, "camera file"))
     if not entries or not isinstance(entries, list) or not all(_is_camera_entry(entry) for entry in entries):
         raise UserError(f"{path} is not a list of [frame name, {CAMERA_DIM} finite numbers]: write it again.")
-    labels = [label for _, label in entries]
-    return np.array(labels, dtype=np.float64)
+    return np.array([label for _, label in entries], dtype=np.float64)
 
 
 def _is_camera_entry(entry: object) -> bool:

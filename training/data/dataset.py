@@ -84,8 +84,8 @@ class ClipDataset:
         digest = hashlib.sha256(str(self.resolution).encode())
         for clip in self.clips:
             digest.update("\0".join((clip.name, *clip.frames, "")).encode())
-            sizes = [self._files.size(frame) for frame in clip.frames]
-            digest.update(np.array(sizes, dtype="<i8").tobytes())
+            sizes = np.array([self._files.size(frame) for frame in clip.frames], dtype="<i8")
+            digest.update(sizes.tobytes())
             digest.update(clip.cameras.tobytes())
         return digest.hexdigest()
 
@@ -93,7 +93,7 @@ class ClipDataset:
         """Read one frame, uint8 [3, R, R]. UserError if it is missing, damaged or of another size."""
         name = self.clips[clip_index].frames[frame_index]
         frame = self._decode(name, decode_frame)
-        height, width = frame.shape[1:]
+        _, height, width = frame.shape
         stored = self.stored_resolution
         if height != stored or width != stored:
             raise UserError(
@@ -124,7 +124,7 @@ class ClipDataset:
     def _stored_resolution(self) -> int:
         """Return the side of the first frame. UserError if it is not square."""
         name = self.clips[0].frames[0]
-        height, width = self._decode(name, decode_frame).shape[1:]
+        _, height, width = self._decode(name, decode_frame).shape
         if height != width:
             raise UserError(
                 f"Frame {shown(name)} of {self.path} is {width} x {height} pixels: frames must be square, "
@@ -164,11 +164,11 @@ def _clip(name: str, frames: Frames, description: object) -> Clip:
     about = description if isinstance(description, dict) else {}
     fps = about.get("fps")
     identity = about.get("identity")
-    frames = sorted(frames, key=lambda frame: frame[0])
+    paths, cameras = zip(*sorted(frames, key=lambda frame: frame[0]), strict=True)
     return Clip(
         name=name,
-        frames=tuple(path for path, _ in frames),
-        cameras=np.stack([camera for _, camera in frames]),
+        frames=paths,
+        cameras=np.stack(cameras),
         fps=float(fps) if is_frame_rate(fps) else DEFAULT_FPS,
         identity=str(identity) if isinstance(identity, str | int | float) else None,
     )

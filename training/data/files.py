@@ -63,17 +63,11 @@ class FolderFiles:
 
     def names(self) -> list[str]:
         """List all files, as sorted paths relative to the folder with `/`."""
-        return sorted(self._walk())
-
-    def _walk(self) -> Iterator[str]:
+        names = []
         for folder, _, files in os.walk(self.path):
             relative = Path(folder).relative_to(self.path)
-            for name in files:
-                yield (relative / name).as_posix()
-
-    def count(self) -> int:
-        """Count the files."""
-        return sum(1 for _ in self._walk())
+            names += [(relative / name).as_posix() for name in files]
+        return sorted(names)
 
     def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
         """Read a file's bytes.
@@ -145,10 +139,6 @@ class ZipFiles:
         """List all files in the zip, sorted."""
         return sorted(name for name in self._open().namelist() if not name.endswith("/"))
 
-    def count(self) -> int:
-        """Count the entries."""
-        return len(self._open().namelist())
-
     def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
         """Read a file's bytes.
 
@@ -206,7 +196,7 @@ def read_index(files: Files) -> dict[str, Any]:
 
 def _parse_index(files: Files) -> object:
     """Parse an index's JSON; the files are counted only for a large one."""
-    count = files.count() if files.size(INDEX) > MAX_JSON_BYTES else 0
+    count = len(files.names()) if files.size(INDEX) > MAX_JSON_BYTES else 0
     max_bytes = MAX_JSON_BYTES + count * INDEX_BYTES_PER_FILE
     max_values = MAX_JSON_VALUES + count * INDEX_VALUES_PER_FILE
     return parse_json(files.read(INDEX, max_bytes), max_bytes, max_values)
@@ -252,11 +242,9 @@ def decode_frame(data: bytes) -> np.ndarray:
         raise ValueError(f"{pixels.dtype} pixels, not 8 bits a colour")
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    if pixels.shape[2] >= 3:
-        pixels = pixels[:, :, :3]
-    else:
+    if pixels.shape[2] < 3:
         pixels = pixels[:, :, :1].repeat(3, axis=2)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.ascontiguousarray(pixels[:, :, :3].transpose(2, 0, 1))
 
 
 def verify_frame(data: bytes) -> tuple[int, int]:
@@ -287,8 +275,7 @@ def _picture(data: bytes) -> Iterator[PIL.Image.Image]:
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             image = PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         with image:
-            width, height = image.size
-            _bound(width, height)
+            _bound(*image.size)
             yield image
     except PIL.UnidentifiedImageError:
         raise ValueError("neither a PNG nor a JPEG") from None
@@ -300,8 +287,7 @@ def _bound_png(data: bytes) -> None:
     """Check the size in a PNG's header before anything is decoded. ValueError if it is too large or missing."""
     if data[12:16] != b"IHDR" or len(data) < 24:
         raise ValueError("the header of the PNG is missing")
-    width, height = struct.unpack(">II", data[16:24])
-    _bound(width, height)
+    _bound(*struct.unpack(">II", data[16:24]))
 
 
 def _bound(width: int, height: int) -> None:
@@ -313,17 +299,15 @@ def encode_png(pixels: np.ndarray) -> bytes:
     """Encode uint8 [3, H, W] or uint16 [H, W] as PNG."""
     if pixels.ndim == 3:
         pixels = pixels.transpose(1, 2, 0)
-    image = PIL.Image.fromarray(pixels)
     buffer = io.BytesIO()
-    image.save(buffer, format="png", compress_level=3)
+    PIL.Image.fromarray(pixels).save(buffer, format="png", compress_level=3)
     return buffer.getvalue()
 
 
 def encode_depth(depth: np.ndarray) -> bytes:
     """Encode depth float [H, W] in world units, from DEPTH_START to DEPTH_START + DEPTH_SPAN, as 16-bit PNG."""
     steps = (depth - DEPTH_START) / DEPTH_SPAN * 65535
-    rounded = np.clip(steps + 0.5, 0, 65535).astype(np.uint16)
-    return encode_png(rounded)
+    return encode_png(np.clip(steps + 0.5, 0, 65535).astype(np.uint16))
 
 
 def decode_depth(data: bytes) -> np.ndarray:

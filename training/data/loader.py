@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import multiprocessing
 import re
 import signal
@@ -78,10 +79,7 @@ class _Numbers(torch.utils.data.Sampler):
         self.step = step
 
     def __iter__(self) -> Iterator[int]:
-        number = self.start
-        while True:
-            yield number
-            number += self.step
+        return itertools.count(self.start, self.step)
 
 
 # --- In a worker ------------------------------------------------------------------------------------------------------

@@ -34,9 +34,8 @@ class Pair:
 
 def draw_times(rng: np.random.Generator) -> tuple[float, float]:
     """Draw two moments in [0, 1), sorted: one of Beta(2, 1), one of Beta(1, 2) (section 3.4)."""
-    one = rng.beta(2, 1)
-    other = rng.beta(1, 2)
-    return min(one, other), max(one, other)
+    early, late = sorted([rng.beta(2, 1), rng.beta(1, 2)])
+    return early, late
 
 
 def draw_frames(
@@ -55,8 +54,7 @@ def draw_frames(
     span = min(length, window)
     start = int(rng.integers(length - span + 1))
     moments = np.array(draw_times(rng))
-    offsets = (moments * span).astype(int)
-    offsets = np.minimum(offsets, span - 1)
+    offsets = np.minimum((moments * span).astype(int), span - 1)
     return start, offsets, moments
 
 
@@ -107,8 +105,7 @@ class PairStream(torch.utils.data.Dataset):
         """Return which clip item number `item` is drawn from."""
         clips = self.dataset.num_clips
         epoch, position = divmod(item, clips)
-        order = _epoch_order(self.seed, epoch, clips)
-        return int(order[position])
+        return int(_epoch_order(self.seed, epoch, clips)[position])
 
     def __getitem__(self, item: int) -> Pair | UserError:
         rng = np.random.default_rng([First.PAIRS, self.seed, item])
@@ -178,8 +175,7 @@ class CameraSampler:
         times = np.empty([n, 2], np.float32)
         cameras = np.empty([n, 2, CAMERA_DIM], np.float32)
         for row in range(n):
-            index = int(rng.integers(len(self.sequences)))
-            sequence = self.sequences[index]
+            sequence = self.sequences[int(rng.integers(len(self.sequences)))]
             start, offsets, times[row] = draw_frames(rng, len(sequence), window=self.window)
             pair = sequence[start + offsets]
             if rng.random() < self.mirror:
