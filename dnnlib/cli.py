@@ -21,7 +21,11 @@ USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
 MAX_LIST = 1_000_000  # numbers in one IntList; more is a slip of the finger
 NO_BREAK = "\N{NO-BREAK SPACE}"
-CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
+CONTEXT_SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "show_default": True,
+    "max_content_width": 120,
+}
 
 
 Records = list[tuple[str, str]]  # names and help text of options
@@ -47,12 +51,12 @@ def _failures_as_sentences() -> Iterator[None]:
     except UserError as error:
         raise _Failure(str(error)) from error
     except OSError as error:
-        if error.errno not in FULL_ERRNOS:
-            if error.filename is None:
-                raise
-            raise _Failure(f"{error.filename}: {error.strerror}; choose another path, or repair this one.") from error
-        where = f" to write {error.filename}" if error.filename else ""
-        raise _Failure(f"No space left{where}: free some space or choose another folder.") from error
+        if error.errno in FULL_ERRNOS:
+            where = f" to write {error.filename}" if error.filename else ""
+            raise _Failure(f"No space left{where}: free some space or choose another folder.") from error
+        if error.filename is None:
+            raise
+        raise _Failure(f"{error.filename}: {error.strerror}; choose another path, or repair this one.") from error
     except KeyboardInterrupt:
         click.echo("\nInterrupted.", err=True)
         raise click.exceptions.Exit(INTERRUPTED_STATUS) from None
@@ -207,7 +211,12 @@ class IntList(click.ParamType):
 
     name = "list"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> list[int]:
         if not isinstance(value, str):
             return list(value)  # click converts defaults too
         numbers: list[int] = []

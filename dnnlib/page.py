@@ -56,12 +56,7 @@ class Page:
 
     def videos(self, items: Sequence[tuple[Path, str]]) -> None:
         """Add a row of looping H.264 videos with captions."""
-        figures = []
-        for path, caption in items:
-            source = f"data:video/mp4;base64,{_base64(path)}"
-            video = f'<video autoplay loop muted playsinline controls src="{source}"></video>'
-            figures.append(_figure(video, caption))
-        self._row(figures)
+        self._row([_figure(_video(path), caption) for path, caption in items])
 
     def charts(self, items: Sequence[tuple[str, Sequence[float], Lines]], unit: str) -> None:
         """Add a row of line charts: (caption, x, {name: y}), x in the unit given."""
@@ -89,11 +84,16 @@ def _figure(content: str, caption: str) -> str:
     return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")
+def _video(path: Path) -> str:
+    source = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<video autoplay loop muted playsinline controls src="data:video/mp4;base64,{source}"></video>'
 
 
-def line_chart(x: Sequence[float], lines: Lines, unit: str) -> str:
+def line_chart(
+    x: Sequence[float],
+    lines: Lines,
+    unit: str,
+) -> str:
     """Draw lines over x, which rises, as SVG, with ranges on its axes and a legend; unknown points are left out.
 
     Args:
@@ -123,21 +123,17 @@ def line_chart(x: Sequence[float], lines: Lines, unit: str) -> str:
 
     drawn = [FRAME]
     legend_left = LEFT + 8
-    colours = itertools.cycle(COLOURS)
-    for name, points in known.items():
-        colour = next(colours)
+    for (name, points), colour in zip(known.items(), itertools.cycle(COLOURS), strict=False):
         path = " ".join(place(a, b) for a, b in points)
         drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
         drawn.append(_text(name, legend_left, TOP + 14, f'style="fill:{colour}"'))
         legend_left += LEGEND_STEP
-    ends = [
-        (first, LEFT, "start"),
-        (last, RIGHT, "end"),
+    drawn += [
+        _text(f"{first:.3g} {unit}", LEFT, HEIGHT - 8, 'text-anchor="start"'),
+        _text(f"{last:.3g} {unit}", RIGHT, HEIGHT - 8, 'text-anchor="end"'),
+        _text(f"{high:.3g}", LEFT - 4, TOP + 10, 'text-anchor="end"'),
+        _text(f"{low:.3g}", LEFT - 4, BOTTOM, 'text-anchor="end"'),
     ]
-    for number, left, anchor in ends:
-        drawn.append(_text(f"{number:.3g} {unit}", left, HEIGHT - 8, f'text-anchor="{anchor}"'))
-    for number, top in ((high, TOP + 10), (low, BOTTOM)):
-        drawn.append(_text(f"{number:.3g}", LEFT - 4, top, 'text-anchor="end"'))
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(drawn)}</svg>'
 
 

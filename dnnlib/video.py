@@ -85,13 +85,11 @@ def read_frames(path: AnyPath) -> Generator[np.ndarray, None, None]:
     args = [*_decode_args(path), "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
     with _ffmpeg(args, stdout=True) as (decoder, log):
         assert decoder.stdout is not None
-        count = 0
-        frame = _read_ppm(decoder.stdout)
+        first = frame = _read_ppm(decoder.stdout)
         while frame is not None:
-            count += 1
             yield frame
             frame = _read_ppm(decoder.stdout)
-        if decoder.wait() != 0 or count == 0:
+        if decoder.wait() != 0 or first is None:
             raise _decoder_failure(path, log)
 
 
@@ -110,18 +108,19 @@ def video_info(path: AnyPath, max_frames: int | None = None) -> VideoInfo:
         if status != 0 or not streams or frames == 0:
             raise _decoder_failure(path, log)
     width, height, rate, thousand = streams[-1]  # of the output: after any rotation
-    fps = float(rate)
-    if thousand:
-        fps *= 1000
-    return VideoInfo(frames=frames, fps=fps, width=int(width), height=int(height))
+    return VideoInfo(
+        frames=frames,
+        fps=float(rate) * (1000 if thousand else 1),
+        width=int(width),
+        height=int(height),
+    )
 
 
 def require_ffmpeg() -> None:
     """Raise UserError unless ffmpeg runs: for work that makes its first video only after hours."""
     with _ffmpeg(["-version"]) as (process, _):
-        status = process.wait()
-    if status != 0:
-        raise _unusable(f"it ended with status {status}")
+        if process.wait() != 0:
+            raise _unusable(f"it ended with status {process.returncode}")
 
 
 # --- ffmpeg's arguments and pipes -------------------------------------------------------------------------------------
@@ -152,7 +151,7 @@ def _check_frame(frame: np.ndarray, shape: tuple[int, ...]) -> None:
 def _feed(encoder: subprocess.Popen, frame: np.ndarray) -> bool:
     """Hand over one frame, padded to even size; return False if the encoder is gone."""
     assert encoder.stdin is not None
-    height, width = frame.shape[:2]
+    height, width, _ = frame.shape
     if height % 2 or width % 2:
         frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     try:
@@ -172,9 +171,7 @@ def _close(encoder: subprocess.Popen) -> int:
 
 def _read_ppm(stream: IO[bytes]) -> np.ndarray | None:
     """Read the next image of a stream of binary PPMs; None at its end."""
-    magic = stream.readline()
-    size = stream.readline()
-    limit = stream.readline()
+    magic, size, limit = (stream.readline() for _ in range(3))
     if magic != b"P6\n" or limit != b"255\n":
         return None
     width, height = map(int, size.split())
@@ -236,8 +233,7 @@ def _last_words(log: IO[bytes]) -> str:
 
 
 def _encoder_failure(path: AnyPath, log: IO[bytes]) -> UserError:
-    text = _text(log)
-    if "No space left" in text or "File too large" in text or "quota exceeded" in text:
+    if re.search("No space left|File too large|quota exceeded", _text(log)):
         return UserError(f"No space left to write {path}: free some space or choose another folder.")
     return UserError(
         f"ffmpeg could not write {path}: install a build with libx264 "
