@@ -122,6 +122,7 @@ class Trainer:
         return True
 
     def _require_fit(self, state: Any, path: Path) -> None:
+        """UserError unless a training state is whole, finite and of this run's networks and optimisers."""
         require_fit(state, path, self.networks, self.optimizers)
 
     # --- Main loop ----------------------------------------------------------------------------------------------------

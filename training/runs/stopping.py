@@ -85,6 +85,7 @@ def explained_end(run: RunFolder, warn: Warn) -> Iterator[None]:
 
 
 def _warn_what_is_kept(run: RunFolder, warn: Warn) -> None:
+    """Name the training state that the same command goes on from, if there is one."""
     states = run.states()
     if states:
         warn(f"\n{states[-1]} is kept: the same command goes on there, when what follows is mended.")
