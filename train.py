@@ -5,7 +5,7 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 # isort: split
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,6 @@ HEADINGS = (
     SCORES,
 )
 PATH = click.Path(path_type=Path)
-warn_everyone = partial(click.echo, err=True)
 
 
 def use_preset(context: click.Context, parameter: click.Parameter, name: str) -> str:
@@ -210,9 +209,9 @@ def train(
     time_limit: float | None,
 ) -> None:
     """Run the training loop under a progress bar; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
-    if distributed.is_main():
-        for note in machine.notes:
-            click.echo(note, err=True)
+    print_notes(machine.notes)
+
+    # --- Set up, go on or begin ---
     stop = StopFlag(time_limit)
     hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, machine.device))
     trainer = Trainer(config, dataset, run, machine.device, dtype=machine.dtype, hooks=hooks)
@@ -220,12 +219,12 @@ def train(
     with distributed.fail_together():
         if init_from and not resumed:
             source = open_snapshot(init_from)
-            if distributed.is_main():
-                for note in source.notes:
-                    click.echo(note, err=True)
+            print_notes(source.notes)
             trainer.init_from(source)
     if requests:
         hooks.evaluate = SnapshotScores(requests, scoring, run.path, trainer.snapshot())
+
+    # --- Train ---
     with stop, contextlib.ExitStack() as stack:
         if distributed.is_main():
             start = "Continuing" if resumed else "Starting"
@@ -233,14 +232,23 @@ def train(
             bar = stack.enter_context(ProgressBar(config.training.kimg, trainer.progress))
             hooks.iteration = bar.iteration
             hooks.status = bar.status
-        with explained_end(run, warn_everyone):
+        with explained_end(run, partial(click.echo, err=True)):  # each process says what ends it
             progress = trainer.train()
         stopped = any(distributed.gather(stop.asked))
+
+    # --- End ---
     if distributed.is_main():
         end = "Stopped; the same command continues." if stopped else "Done."
         click.echo(f"{end} {progress.kimg:.3f} kimg in {run.path}")
     if stopped:
         raise SystemExit(cli.INTERRUPTED_STATUS)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what the user should know, once for all processes."""
+    if distributed.is_main():
+        for note in notes:
+            click.echo(note, err=True)
 
 
 def warn(line: str) -> None:

@@ -75,10 +75,10 @@ def test_subcommands_of_a_group():
 
     @tool.command()
     def check():
-        raise UserError("Broken: mend it.")
+        raise UserError("Broken: repair it.")
 
     result = CliRunner().invoke(tool, ["check"])
-    assert result.exit_code == 2 and result.stderr == "Error: Broken: mend it.\n"
+    assert result.exit_code == 2 and result.stderr == "Error: Broken: repair it.\n"
     assert CliRunner().invoke(tool, ["check", "-h"]).exit_code == 0
 
 
