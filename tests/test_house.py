@@ -22,7 +22,6 @@ FLOORS = {
     "training.checkpoints": 6,
     "training.sampling": 6,
     "training.loss": 6,
-    "training.phases": 7,
     "training.runs": 7,
     "training.training_loop": 8,
     "training": 8,

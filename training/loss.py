@@ -4,8 +4,8 @@ Shapes: B clips of 2 frames; frames and their cameras are folded into the batch,
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import softplus
@@ -296,3 +296,50 @@ def _squared_gradient(logits: torch.Tensor, inputs: list[torch.Tensor]) -> torch
 def _total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
     """Return the sum of tensors of one shape."""
     return torch.stack(list(terms)).sum(dim=0)
+
+
+# --- Phases as data ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One part of an iteration: which networks it trains, how often, and the method of `Loss` that it calls."""
+
+    name: str
+    index: int  # part of the key of its random numbers: another one would give every run other numbers
+    networks: tuple[str, ...]  # names of those that it trains
+    interval: int = 1  # it runs once in so many iterations, and its gradients weigh as much more (lazy regularisation)
+    function: Callable[..., Report]  # method of Loss
+    takes_reals: bool = False
+    takes_fakes: bool = False
+    tracks_mean_latent: bool = False  # whether it updates the generator's w_avg
+    active: bool = True  # False: its weight is 0
+
+    def accumulate(
+        self, loss: Loss, *, reals: Frames | None, fakes: Fakes | None, schedule: Schedule, gain: float = 1.0
+    ) -> Report:
+        """Call the function with those of `reals` and `fakes` that the phase takes; return what to report."""
+        inputs: dict[str, Frames | Fakes | None] = {}
+        if self.takes_reals:
+            inputs["reals"] = reals
+        if self.takes_fakes:
+            inputs["fakes"] = fakes
+        return self.function(loss, **inputs, schedule=schedule, gain=gain)
+
+
+def build_phases(config: Config) -> list[Phase]:
+    """Return the four phases of an iteration, in order."""
+    options, loss = config.training, config.loss
+    G = ("G",)
+    present = {"D_img": config.discriminator.image, "D_vid": config.discriminator.video}
+    D = tuple(name for name, is_present in present.items() if is_present)
+    g_main = Phase(name="g_main", index=0, networks=G, function=Loss.g_main, takes_fakes=True)
+    g_reg = Phase(name="g_reg", index=1, networks=G, function=Loss.g_reg, takes_fakes=True)
+    d_main = Phase(name="d_main", index=2, networks=D, function=Loss.d_main, takes_reals=True, takes_fakes=True)
+    d_reg = Phase(name="d_reg", index=3, networks=D, function=Loss.d_reg, takes_reals=True)
+    return [
+        g_main,
+        replace(g_reg, interval=options.g_reg_interval, active=loss.lambda_reg != 0),
+        replace(d_main, tracks_mean_latent=True),
+        replace(d_reg, interval=options.d_reg_interval, active=loss.gamma != 0),
+    ]

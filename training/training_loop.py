@@ -14,13 +14,12 @@ from torch_utils import distributed
 from torch_utils.random_numbers import Streams, normal
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
-from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_networks, init_networks
+from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_networks, build_optimizers, init_networks
 from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
 from training.data.dataset import ClipDataset
 from training.data.pairs import CameraSampler, camera_bank, training_batches
-from training.loss import Fakes, Frames, Loss, Schedule, schedule
-from training.phases import Phase, build_optimizers, build_phases
+from training.loss import Fakes, Frames, Loss, Phase, Schedule, build_phases, schedule
 from training.runs.folder import RunFolder, Warn
 from training.runs.health import Health, probe
 from training.runs.hooks import Hooks, Status

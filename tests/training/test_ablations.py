@@ -9,11 +9,10 @@ from dnnlib.options import options_of
 from tests.helpers import ablations, tiny
 from tests.helpers.ablations import CASES, frames_of
 from tests.helpers.tiny import CALM
-from training.checkpoints.snapshots import Networks
+from training.checkpoints.snapshots import Networks, build_optimizers
 from training.config import ABLATIONS, Config
-from training.loss import Loss, Schedule
+from training.loss import Loss, Phase, Schedule, build_phases
 from training.networks.generator import Generator
-from training.phases import Phase, build_optimizers, build_phases
 
 # --- All --------------------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ from tests.helpers import ablations, tiny
 from tests.helpers.ablations import frames_of
 from tests.helpers.recording import spy
 from tests.helpers.tiny import CALM
+from training.checkpoints.snapshots import build_optimizers
 from training.config import FRAMES_PER_CLIP
 from training.loss import Fakes, Loss
 from training.networks.generator import Generator
-from training.phases import build_optimizers
 from training.rendering import renderer
 
 

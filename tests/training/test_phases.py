@@ -1,11 +1,12 @@
-"""training.phases: which phase trains what, how often, and the optimisers' correction for it."""
+"""training.loss: which phase trains what, how often, and the optimisers' correction for it."""
 
 import pytest
 
 from dnnlib.options import override
 from tests.helpers import tiny
+from training.checkpoints.snapshots import build_optimizers
 from training.config import Config
-from training.phases import build_optimizers, build_phases
+from training.loss import build_phases
 
 
 def test_the_four_phases_of_the_paper():

@@ -1,4 +1,4 @@
-"""The networks as a set, and the snapshots that hold them.
+"""The networks as a set, their optimisers, and the snapshots that hold them.
 
 A snapshot (`network-snapshot-<kimg>.pkl`) holds plain values and tensors only: the configuration, the weights of G,
 G_ema and both discriminators, a bank of camera sequences of the training set, and how far training was.
@@ -68,6 +68,32 @@ def build_networks(config: Config, seed: int, device: torch.device, dtype: torch
         module.precision = dtype
         module.to(device).requires_grad_(False)
     return networks
+
+
+def build_optimizers(networks: Networks, config: Config) -> dict[str, torch.optim.Adam]:
+    """Return Adam for each network by its name, corrected for lazy regularisation.
+
+    A network gets a step for its loss in every iteration and one more in each `interval` for its regularisation, so
+    learning rate and betas are rescaled by interval / (interval + 1).
+    """
+    options = config.training
+    optimizers = {}
+    for name, module in networks.items():
+        if name == "G_ema":
+            continue
+        if name == "G":
+            rate = options.glr
+            interval = options.g_reg_interval
+        else:
+            rate = options.dlr
+            interval = options.d_reg_interval
+        ratio = interval / (interval + 1)
+        first, second = options.betas
+        betas = (first**ratio, second**ratio)
+        optimizers[name] = torch.optim.Adam(
+            module.parameters(), lr=rate * ratio, betas=betas, eps=options.eps, fused=True
+        )
+    return optimizers
 
 
 def set_sampling_precision(G: Generator, dtype: torch.dtype | None) -> None:
