@@ -128,7 +128,7 @@ def main(
     python train.py --outdir=runs --cfg=demo --data=heads.zip
     torchrun --nproc-per-node=8 train.py --outdir=runs --cfg=voxceleb --data=voxceleb.zip
 
-    Defaults below are the paper's; python train.py --cfg=demo --help shows those of a preset.
+    Defaults are the paper's; with a preset, as in python train.py --cfg=demo --help, they are its own.
     """
     cli.ignore_broken_pipes()
     config = resolve(cfg, flags)
