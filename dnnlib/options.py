@@ -95,7 +95,11 @@ class Option:
 
 
 def option(
-    default: Value, group: str | None = None, flag: str | None = None, help: str | None = None, **limits: Any
+    default: Value,
+    group: str | None = None,
+    flag: str | None = None,
+    help: str | None = None,
+    **limits: Any,
 ) -> Value:
     """Declare a field of a configuration; `limits` are low, high, above, below, power_of_two or choices of `Option`."""
     declared = Option(group=group, flag=flag, help=help, **limits)

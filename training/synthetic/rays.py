@@ -38,12 +38,20 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.concatenate([a @ b[:, start : start + columns] for start in range(0, total, columns)], axis=1)
 
 
-def points_at(eye: np.ndarray, directions: Vectors, distance: Scalars) -> Vectors:
+def points_at(
+    eye: np.ndarray,
+    directions: Vectors,
+    distance: Scalars,
+) -> Vectors:
     """Return the points at distances along directions from eye [3]."""
     return eye.astype(np.float32)[:, None] + directions * distance
 
 
-def rotation_matrix(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
+def rotation_matrix(
+    yaw: float = 0.0,
+    pitch: float = 0.0,
+    roll: float = 0.0,
+) -> np.ndarray:
     """Return the rotation [3, 3] about z (roll), then x (pitch), then y (yaw), radians."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     about_y = [
@@ -98,11 +106,19 @@ class Forms:
     centre: np.ndarray
     matrix: np.ndarray
 
-    def moved(self, rotation: np.ndarray, shift: np.ndarray) -> "Forms":
+    def moved(
+        self,
+        rotation: np.ndarray,
+        shift: np.ndarray,
+    ) -> "Forms":
         """Return the same solids after p -> rotation @ p + shift."""
         return Forms(self.centre @ rotation.T + shift, rotation @ self.matrix @ rotation.T)
 
-    def normals(self, index: np.ndarray, points: Vectors) -> Vectors:
+    def normals(
+        self,
+        index: np.ndarray,
+        points: Vectors,
+    ) -> Vectors:
         """Return the outward unit normals at points of ellipsoids index [M]."""
         centre = self.centre.astype(np.float32)
         offset = points - centre[index].T
@@ -261,8 +277,7 @@ class Blend:
         result = np.full_like(start, FAR)
         active = np.arange(len(start))
         t = start
-        before: Scalars | None = None
-        step: Scalars | None = None
+        before = step = np.zeros_like(start)
         for _ in range(STEPS):
             distance = self.distance(points_at(eye, directions, t))
             step = _next_step(distance, before, step)
@@ -278,7 +293,6 @@ class Blend:
             before = distance[going]
             if not len(active):
                 break
-        assert before is not None
         near = np.abs(before) < 4 * SURFACE  # grazing rays that did not settle
         result[active[near]] = t[near]
         return result
@@ -286,18 +300,16 @@ class Blend:
 
 def _next_step(
     distance: Scalars,
-    before: Scalars | None,
-    step: Scalars | None,
+    before: Scalars,
+    step: Scalars,
 ) -> Scalars:
     """Return the step of sphere tracing, lengthened to the secant's where a ray approaches; one that grazes moves on.
 
     Args:
         distance: of the rays' points from the surface.
-        before, step: the last distance, and the step since; None at first.
+        before, step: the last distance, and the step since; 0 at first.
     """
     stride = np.where(distance > SURFACE, np.maximum(distance, LEAST_STEP), distance)
-    if before is None or step is None:
-        return stride
     closer = np.where(before == distance, FAR, before - distance)
     ratio = step / closer  # 1 / cosine of the angle of approach
     return np.where(ratio > 0, distance * np.clip(ratio, 0.3, 3.0), stride)
