@@ -35,7 +35,11 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     total = b.shape[1]
     if total <= columns:
         return a @ b
-    return np.concatenate([a @ b[:, start : start + columns] for start in range(0, total, columns)], axis=1)
+    result = np.empty([len(a), total], np.result_type(a, b))
+    for start in range(0, total, columns):
+        part = slice(start, start + columns)
+        np.matmul(a, b[:, part], out=result[:, part])
+    return result
 
 
 def points_at(
@@ -134,9 +138,11 @@ def forms_of(solids: list[Ellipsoid]) -> Forms:
     matrix = np.empty([count, 3, 3])
     for number, solid in enumerate(solids):
         axes = np.diag(1.0 / np.square(solid.radii))
-        turn = rotation_matrix(pitch=solid.pitch) @ rotation_matrix(roll=solid.roll)
+        if solid.pitch or solid.roll:
+            turn = rotation_matrix(pitch=solid.pitch) @ rotation_matrix(roll=solid.roll)
+            axes = turn @ axes @ turn.T
         centre[number] = solid.centre
-        matrix[number] = turn @ axes @ turn.T
+        matrix[number] = axes
     return Forms(centre, matrix)
 
 
