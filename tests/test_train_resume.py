@@ -34,20 +34,48 @@ def again(old: Path, data: Path, *more: object) -> Result:
     return run(old.parent, data, *FINISHED, *more)
 
 
+def runs_beside(old: Path) -> list[str]:
+    """Return the names of all runs in the folder of runs."""
+    return sorted(path.name for path in old.parent.iterdir())
+
+
+def second_run(old: Path) -> Path:
+    """Return the folder of the run that is started after the finished one."""
+    return old.with_name(old.name.replace("00000", "00001", 1))
+
+
+def without_clip(data: Path, dest: Path, clip: str) -> Path:
+    """Copy a dataset but for one clip of its index."""
+    shutil.copytree(data, dest)
+    path = dest / "dataset.json"
+    index = read_json(path)
+    index["labels"] = [label for label in index["labels"] if not label[0].startswith(f"{clip}/")]
+    path.write_text(json.dumps(index))
+    return dest
+
+
+# --- With the run that is found --------------------------------------------------------------------------------------
+
+
 def test_the_same_command_again_finds_its_run_done(old, heads):
     result = again(old, heads)
-    assert result.exit_code == 0 and result.stdout.startswith(f"Continuing {old} at 0.004 kimg.\nDone. 0.004 kimg")
-    assert [path.name for path in old.parent.iterdir()] == [old.name]
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Continuing {old} at 0.004 kimg.\nDone. 0.004 kimg")
+    assert runs_beside(old) == [old.name]
 
 
 def test_more_kimg_and_other_habits_of_reporting_go_on_with_the_run(old, heads, monkeypatch):
     without_pictures(monkeypatch)
-    result = again(old, heads, "--kimg=0.006", "--tick=0.004", "--snap=1", "--keep=1", "--workers=1", "--batch-gpu=1")
-    assert result.exit_code == 0 and f"Continuing {old} at 0.004 kimg" in result.stdout
-    assert [path.name for path in old.glob("training-state*")] == ["training-state-000000.006.pt"]
+    habits = ["--tick=0.004", "--snap=1", "--keep=1", "--workers=1", "--batch-gpu=1"]
+    result = again(old, heads, "--kimg=0.006", *habits)
+    assert result.exit_code == 0
+    assert f"Continuing {old} at 0.004 kimg" in result.stdout
+    (state,) = old.glob("training-state*")
+    assert state.name == "training-state-000000.006.pt"
     saved = read_json(old / "training_options.json")["config"]["training"]
-    assert (saved["kimg"], saved["tick"], saved["keep"], saved["workers"]) == (0.006, 0.004, 1, 1)
-    assert [path.name for path in old.parent.iterdir()] == [old.name]
+    expected = {"kimg": 0.006, "tick": 0.004, "keep": 1, "workers": 1}
+    assert saved | expected == saved
+    assert runs_beside(old) == [old.name]
 
 
 @pytest.mark.parametrize(
@@ -62,59 +90,60 @@ def test_other_options_start_a_new_run(old, heads, monkeypatch, option, inherite
     without_pictures(monkeypatch)
     result = again(old, heads, "--kimg=0.002", option.format(old=old))
     assert result.exit_code == 0, result.output
-    new = old.with_name(old.name.replace("00000", "00001", 1))
+    new = second_run(old)
     assert f"Starting {new} at 0.000 kimg." in result.stdout
-    (state,) = new.glob("training-state*")
-    assert checkpoint.load(state, "state")["progress"]["inherited"] == inherited
+    (path,) = new.glob("training-state*")
+    state = checkpoint.load(path, "state")
+    assert state["progress"]["inherited"] == inherited
 
 
 def test_another_dataset_of_the_same_name_starts_a_new_run(old, heads, tmp_path, monkeypatch):
     without_pictures(monkeypatch)
-    other = Path(shutil.copytree(heads, tmp_path / "other" / "heads"))
-    index = read_json(other / "dataset.json")
-    index["labels"] = [label for label in index["labels"] if not label[0].startswith("00002")]
-    (other / "dataset.json").write_text(json.dumps(index))
+    other = without_clip(heads, tmp_path / "other" / "heads", "00002")
     result = again(old, other, "--kimg=0.002")
-    assert result.exit_code == 0 and "Starting" in result.stdout
-    moved = Path(shutil.copytree(heads, tmp_path / "moved" / "heads"))
-    assert f"Continuing {old}" in again(old, moved).stdout, "its path does not matter"
+    assert result.exit_code == 0
+    assert "Starting" in result.stdout
+    moved = tmp_path / "moved" / "heads"
+    shutil.copytree(heads, moved)
+    result = again(old, moved)
+    assert f"Continuing {old}" in result.stdout, "its path does not matter"
+
+
+# --- With the run that is named --------------------------------------------------------------------------------------
 
 
 def test_resuming_a_folder_asks_for_the_same_options(old, heads, tmp_path):
     elsewhere = old.rename(tmp_path / "elsewhere")
-    sentence = refused(run(tmp_path / "runs", heads, f"--resume={elsewhere}", "--seed=1", "--cmax=4"))
-    assert "--seed was 0, not 1" in sentence and "--cmax was 8, not 4" in sentence and "--init-from" in sentence
-    assert run(tmp_path / "runs", heads, f"--resume={elsewhere}", "--kimg=0.004").exit_code == 0
-    assert "the dataset was another one" in refused(
-        run(tmp_path / "runs", copy_without_a_clip(heads, tmp_path / "less"), f"--resume={elsewhere}")
-    )
+    outdir = tmp_path / "runs"
+    resume = f"--resume={elsewhere}"
+    sentence = refused(run(outdir, heads, resume, "--seed=1", "--cmax=4"))
+    for part in ("--seed was 0, not 1", "--cmax was 8, not 4", "--init-from"):
+        assert part in sentence
+    assert run(outdir, heads, resume, "--kimg=0.004").exit_code == 0
+    fewer = without_clip(heads, tmp_path / "fewer", "00000")
+    assert "the dataset was another one" in refused(run(outdir, fewer, resume))
     (elsewhere / "training_options.json").unlink()
-    assert "training_options.json does not exist" in refused(run(tmp_path / "runs", heads, f"--resume={elsewhere}"))
-    assert "has no training-state-*.pt" in refused(run(tmp_path / "runs", heads, f"--resume={tmp_path}"))
-    assert is_empty(tmp_path / "runs")
-
-
-def copy_without_a_clip(heads: Path, dest: Path) -> Path:
-    """Copy a dataset but for its first clip."""
-    folder = Path(shutil.copytree(heads, dest))
-    index = read_json(folder / "dataset.json")
-    index["labels"] = [label for label in index["labels"] if not label[0].startswith("00000/")]
-    (folder / "dataset.json").write_text(json.dumps(index))
-    return folder
+    assert "training_options.json does not exist" in refused(run(outdir, heads, resume))
+    assert "has no training-state-*.pt" in refused(run(outdir, heads, f"--resume={tmp_path}"))
+    assert is_empty(outdir)
 
 
 def test_resuming_a_folder_need_not_repeat_where_its_weights_came_from(old, heads, monkeypatch):
     without_pictures(monkeypatch)
     started = again(old, heads, "--kimg=0.002", "--init-from", old / "network-snapshot-000000.004.pkl")
-    new = old.with_name(old.name.replace("00000", "00001", 1))
-    assert started.exit_code == 0 and new.is_dir()
-    assert f"Continuing {new}" in again(old, heads, f"--resume={new}", "--kimg=0.002").stdout
+    assert started.exit_code == 0
+    new = second_run(old)
+    resume = f"--resume={new}"
+    resumed = again(old, heads, resume, "--kimg=0.002")
+    assert f"Continuing {new}" in resumed.stdout
     assert read_json(new / "training_options.json")["init_from"]
-    assert "--seed was" not in refused(again(old, heads, f"--resume={new}", "--init-from=other.pkl"))
+    sentence = refused(again(old, heads, resume, "--init-from=other.pkl"))
+    assert "--seed was" not in sentence
 
 
 def test_a_run_whose_states_are_all_damaged(old, heads):
     for state in old.glob("training-state*"):
-        state.write_bytes(state.read_bytes()[:1000])
+        content = state.read_bytes()
+        state.write_bytes(content[:1000])
     assert "damaged or was cut short" in refused(again(old, heads, "--kimg=0.006"))
     assert (old / "stats.jsonl").exists(), "the run is left as it was"

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from dnnlib.options import override
 from torch_utils.random_numbers import Streams
 from training.cameras import frontal_label
 from training.checkpoints.snapshots import Networks, build_networks
-from training.config import Config, override, validate
+from training.config import Config, validate
 from training.loss import Fakes, Frames, Loss, Schedule
 from training.networks.generator import Generator
 

@@ -7,9 +7,10 @@ import resource
 import pytest
 import torch
 
+from dnnlib.options import override
 from tests.helpers import tiny
 from training.checkpoints.shapes import misfit, network_shapes, shapes_of
-from training.config import Config, override, validate
+from training.config import Config, validate
 
 NAMES = ("G", "G_ema", "D_img", "D_vid")
 
