@@ -31,7 +31,7 @@ from training.checkpoints.foreign_config import (
     generator_config,
     validated,
 )
-from training.checkpoints.shapes import Shapes, network_shapes
+from training.checkpoints.shapes import Shapes, network_shapes, shapes_of
 from training.checkpoints.snapshots import MOTION, StoredSnapshot, Weights, with_fresh_motion
 from training.config import Config, GeneratorConfig, RenderingConfig
 from training.networks.generator import Generator
@@ -51,7 +51,8 @@ MAX_ENTRIES = 40_000  # tensors of a network
 MAX_NAME = 100  # characters of a module's or a tensor's own name
 MAX_DEPTH = 32  # of modules inside modules
 BANK_YAW = 0.3  # radians to both sides that the cameras of a foreign checkpoint spread over
-BANK_CLIPS, BANK_FRAMES = 15, 16
+BANK_CLIPS = 15
+BANK_FRAMES = 16
 
 
 def origin_of(content: Any) -> str:
@@ -60,8 +61,7 @@ def origin_of(content: Any) -> str:
         if type(content.get("G_ema")) is Record:
             return EG3D
         model = content.get("model")
-        values = model.values() if type(model) is dict else []
-        if any(type(value) is InertTensor for value in values):
+        if type(model) is dict and any(type(value) is InertTensor for value in model.values()):
             return PV3D
     raise Malformed("it lacks the header of one, and is of neither PV3D nor EG3D")
 
@@ -104,18 +104,15 @@ def _pv3d_snapshot(content: dict[str, Any], path: Path) -> StoredSnapshot:
             continue
         prefix, _, name = key.removeprefix(WRAPPER).partition(".")
         if prefix in PV3D_NAMES:
-            network = networks.setdefault(PV3D_NAMES[prefix], {})
-            network[name.removeprefix(WRAPPER)] = value
+            networks.setdefault(PV3D_NAMES[prefix], {})[name.removeprefix(WRAPPER)] = value
     if "G_ema" not in networks:
         raise Unfit("it has no averaged generator")
     found = {name: _read(entries, path) for name, entries in networks.items()}
-    shapes = {name: _shapes(weights) for name, weights in found.items()}
+    shapes = {name: shapes_of(part) for name, part in found.items()}
     generator = generator_config(shapes["G_ema"], RenderingConfig(), static=False)
     config = validated(Config(generator=generator, discriminator=discriminator_config(shapes)))
     own = network_shapes(config, found)
-    weights: dict[str, Weights] = {}
-    for name, part in found.items():
-        weights[name] = _fitting(part, own[name], name)
+    weights = {name: _fitting(part, own[name], name) for name, part in found.items()}
     return _snapshot(path, config, weights)
 
 
@@ -123,21 +120,19 @@ def _pv3d_snapshot(content: dict[str, Any], path: Path) -> StoredSnapshot:
 
 
 def _eg3d_snapshot(content: dict[str, Any], path: Path) -> StoredSnapshot:
-    found: dict[str, Weights] = {}
+    found = {}
     for name in EG3D_GENERATORS:
         if content.get(name) is not None:
-            entries = _collect(content[name])
-            found[name] = _read(entries, path)
+            found[name] = _read(_collect(content[name]), path)
     state = _module_state(content["G_ema"]) or {}
     options = eg3d_options(state)
     rendering = eg3d_rendering(options, state.get("neural_rendering_resolution"))
-    generator = generator_config(_shapes(found["G_ema"]), rendering, static=True)
-    conditioning = not options.get("c_gen_conditioning_zero", False)
-    generator = replace(generator, camera_conditioning=conditioning)
+    generator = generator_config(shapes_of(found["G_ema"]), rendering, static=True)
+    generator = replace(generator, camera_conditioning=not options.get("c_gen_conditioning_zero", False))
     config = validated(Config(generator=generator))
     own = network_shapes(config, found)
     made_up = _static_parts(config.generator)
-    weights: dict[str, Weights] = {}
+    weights = {}
     for name, part in found.items():
         fitting = _fitting(part, own[name], name, lacks=(MOTION, TO_RAW))
         weights[name] = _folded(fitting, options) | made_up
@@ -153,7 +148,7 @@ def _eg3d_snapshot(content: dict[str, Any], path: Path) -> StoredSnapshot:
 def _eg3d_discriminator(record: Any, config: Config, path: Path) -> tuple[Config, Weights]:
     """Return the configuration with EG3D's discriminator in it, and the weights of that."""
     found = _read(_collect(record), path)
-    options = discriminator_config({"D_img": _shapes(found)})
+    options = discriminator_config({"D_img": shapes_of(found)})
     config = validated(replace(config, discriminator=options))
     own = network_shapes(config, ["D_img"])
     return config, _fitting(found, own["D_img"], "D_img")
@@ -166,8 +161,7 @@ def describe_record(record: Record) -> tuple[str, Any]:
     if type(source) is not str:
         return uncalled(record)
     name = as_text(description.get("class_name"))
-    heading = f"class {name}, source text of {len(source):,} characters"
-    return heading, _state_of(record)
+    return f"class {name}, source text of {len(source):,} characters", _state_of(record)
 
 
 def _description(record: Record) -> dict[Any, Any]:
@@ -223,14 +217,12 @@ def _named(value: Any, limit: int) -> dict[str, Any]:
 
 def _folded(weights: Weights, options: dict[str, Any]) -> Weights:
     """Multiply weights by the factors that EG3D has outside of them: of the camera, and the decoder's learning rate."""
-    camera_factor = float(options.get("c_scale", 1))
-    decoder_factor = float(options.get("decoder_lr_mul", 1))
     folded = dict(weights)
     for name, value in weights.items():
         if name == "backbone.mapping.embed.weight":
-            folded[name] = value * camera_factor
+            folded[name] = value * float(options.get("c_scale", 1))
         elif name.startswith("decoder."):
-            folded[name] = value * decoder_factor
+            folded[name] = value * float(options.get("decoder_lr_mul", 1))
     return folded
 
 
@@ -257,7 +249,7 @@ def _read(entries: dict[str, Any], path: Path) -> Weights:
     for name, value in entries.items():
         if type(value) is not InertTensor:
             raise Unfit(f"its entry {shown(name)} is no tensor")
-    weights: Weights = {}
+    weights = {}
     for name, tensor in read_tensors(entries, path.stat().st_size).items():
         if tensor.is_floating_point():
             weights[name] = tensor.float()
@@ -268,10 +260,6 @@ def _read(entries: dict[str, Any], path: Path) -> Weights:
     return weights
 
 
-def _shapes(weights: Weights) -> Shapes:
-    return {name: tuple(value.shape) for name, value in weights.items()}
-
-
 def _fitting(found: Weights, own: Shapes, network: str, lacks: tuple[str, ...] = ()) -> Weights:
     """Return the entries of our network but those with a part of `lacks` in their names; Unfit if others differ.
 
@@ -279,7 +267,7 @@ def _fitting(found: Weights, own: Shapes, network: str, lacks: tuple[str, ...] =
     """
     own = {name: shape for name, shape in own.items() if not any(part in name for part in lacks)}
     wrong = [name for name in found.keys() - own.keys() if _own_name(name) in PARAMETERS]
-    weights: Weights = {}
+    weights = {}
     for name, shape in own.items():
         if name in found and tuple(found[name].shape) == shape:
             weights[name] = found[name]
@@ -288,8 +276,7 @@ def _fitting(found: Weights, own: Shapes, network: str, lacks: tuple[str, ...] =
         else:
             wrong.append(name)
     if wrong:
-        first = shown(min(wrong))
-        raise Unfit(f"{len(wrong)} entries of {network} are not those of our networks, {first} among them")
+        raise Unfit(f"{len(wrong)} entries of {network} are not those of our networks, {shown(min(wrong))} among them")
     return weights
 
 

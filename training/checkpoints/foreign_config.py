@@ -30,7 +30,11 @@ RENDERING = {
 }
 FACTORS = ("c_scale", "decoder_lr_mul")  # EG3D's, outside of its weights
 # What our networks do, and an EG3D checkpoint must not ask otherwise.
-FIXED = {"clamp_mode": "softplus", "superresolution_noise_mode": "none", "sr_antialias": True}
+FIXED = {
+    "clamp_mode": "softplus",
+    "superresolution_noise_mode": "none",
+    "sr_antialias": True,
+}
 
 
 class Unfit(Exception):
@@ -118,10 +122,14 @@ def generator_config(shapes: Shapes, rendering: RenderingConfig, static: bool) -
     if fused:
         config = replace(config, z_motion_dim=_length(shapes, f"{motion}affine.weight", 1))
     if "superresolution.block1.conv1.weight" in shapes:
-        first = _length(shapes, "superresolution.block0.conv1.weight")
-        second = _length(shapes, "superresolution.block1.conv1.weight")
-        side = _length(shapes, "superresolution.block1.conv1.noise_const")
-        config = replace(config, sr_channels=(first, second), img_resolution=side)
+        config = replace(
+            config,
+            sr_channels=(
+                _length(shapes, "superresolution.block0.conv1.weight"),
+                _length(shapes, "superresolution.block1.conv1.weight"),
+            ),
+            img_resolution=_length(shapes, "superresolution.block1.conv1.noise_const"),
+        )
     elif static:
         raise Unfit("it has no super-resolution")
     return config
@@ -129,9 +137,8 @@ def generator_config(shapes: Shapes, rendering: RenderingConfig, static: bool) -
 
 def discriminator_config(found: dict[str, Shapes]) -> DiscriminatorConfig:
     """Return the configuration of the discriminators that there are by the shapes of each; others will be fresh."""
-    image = found.get("D_img", {})
     video = found.get("D_vid", {})
-    shapes = image or video
+    shapes = found.get("D_img") or video
     weights = {side: f"b{side}.conv0.weight" for side in SIDES}
     widths = {side: _length(shapes, name) for side, name in weights.items() if name in shapes}
     if not widths:
@@ -144,8 +151,11 @@ def discriminator_config(found: dict[str, Shapes]) -> DiscriminatorConfig:
     if not video:
         return config
     channels = [_length(video, name, 1) for name in video if name.endswith("fromrgb.weight")]
-    has_time = not channels or channels[0] == 7  # two frames of three colours, and the time between them
-    return replace(config, video_dt=has_time, video_cameras="mapping.embed.weight" in video)
+    return replace(
+        config,
+        video_dt=not channels or channels[0] == 7,  # two frames of three colours, and the time between them
+        video_cameras="mapping.embed.weight" in video,
+    )
 
 
 def _length(shapes: Shapes, name: str, axis: int = 0) -> int:

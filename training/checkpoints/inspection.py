@@ -27,8 +27,7 @@ def inspection(path: str | os.PathLike) -> list[str]:
     with reading_checkpoint(path):
         title, content = _content(path)
         size = path.stat().st_size
-        heading = f"{path}: {title}, {size:,} bytes"
-        return [heading, *report(content, MAX_GROWTH * size, describe_record)]
+        return [f"{path}: {title}, {size:,} bytes", *report(content, MAX_GROWTH * size, describe_record)]
 
 
 def _content(path: Path) -> tuple[str, dict[str, Any]]:

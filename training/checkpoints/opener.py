@@ -48,8 +48,7 @@ def open_checkpoint(path: str | os.PathLike) -> Opened:
         if ours is not None:
             kind, payload = ours
             return Opened(path=path, origin=None, kind=kind, content=payload)
-        origin = foreign.origin_of(content)
-        return Opened(path=path, origin=origin, kind="snapshot", content=content)
+        return Opened(path=path, origin=foreign.origin_of(content), kind="snapshot", content=content)
 
 
 def open_snapshot(path: str | os.PathLike) -> StoredSnapshot:

@@ -8,7 +8,7 @@ not taken for one.
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,8 +54,12 @@ def export_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
         content = library.save(tensors, metadata={"format": "pt"})  # what other readers ask for
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{source} holds tensors that safetensors cannot ({shown(str(error))}).") from error
-    digest = hashlib.sha256(content).hexdigest()
-    header = {"format": FORMAT, "version": VERSION, "sha256": digest, **rest}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **rest,
+    }
     with atomic_path(dest) as temporary:  # here: its own writer hides a full disk
         temporary.write_bytes(content)
     write_json(dest.with_suffix(".json"), header)
@@ -136,7 +140,7 @@ def _read_header(tensors: Path) -> dict[str, Any]:
 def _joined(tensors: dict[str, torch.Tensor], rest: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a snapshot's payload: the inverse of `_split`."""
     weights: dict[str, dict[str, torch.Tensor]] = {}
-    payload: dict[str, Any] = {**rest, "weights": weights}
+    payload = {**rest, "weights": weights}
     for name, value in tensors.items():
         network, dot, own_name = name.partition(".")
         if not dot:
@@ -159,13 +163,11 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the JSON file is damaged. One of `dnnlib.files.FAULTS`, or OSError: the file itself is.
     """
-    content: dict[str, Any] = {}
     tensors = _read_tensors(path)
     beside = path.with_suffix(".json")
-    if beside.is_file():
-        content["json"] = read_json(beside)
-    content["tensors"] = tensors
-    return content
+    if not beside.is_file():
+        return {"tensors": tensors}
+    return {"json": read_json(beside), "tensors": tensors}
 
 
 def _read_tensors(path: Path) -> dict[str, InertTensor]:
@@ -181,7 +183,7 @@ def _read_tensors(path: Path) -> dict[str, InertTensor]:
         raise Malformed("a header that is no dictionary")
     header.pop("__metadata__", None)
     described = {name: _description(entry) for name, entry in header.items()}
-    tensors: dict[str, InertTensor] = {}
+    tensors = {}
     end = 0
     for name in sorted(described, key=lambda name: described[name][2:]):
         dtype, shape, first, last = described[name]
@@ -189,7 +191,7 @@ def _read_tensors(path: Path) -> dict[str, InertTensor]:
         if first != end or last - first != count * dtype.itemsize:
             raise Malformed("tensors that overlap, or of another size than is described")
         end = last
-        numbers = _part_reader(path, start + first, last - first)
+        numbers = partial(_read_part, path, start + first, last - first)
         storage = Storage(dtype, count, numbers)
         tensors[name] = InertTensor(storage, 0, tuple(shape), _dense_stride(shape))
     if start + end != size:
@@ -199,8 +201,7 @@ def _read_tensors(path: Path) -> dict[str, InertTensor]:
 
 def _dense_stride(shape: list[int]) -> tuple[int, ...]:
     """Return the stride of a tensor whose last axis lies together in memory, then the last but one."""
-    axes = range(len(shape))
-    return tuple(math.prod(shape[axis + 1 :]) for axis in axes)
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _description(entry: Any) -> tuple[torch.dtype, list[int], int, int]:
@@ -222,12 +223,8 @@ def _description(entry: Any) -> tuple[torch.dtype, list[int], int, int]:
     return BY_SAFETENSORS[dtype], shape, first, last
 
 
-def _part_reader(path: Path, start: int, length: int) -> Callable[[], bytes]:
-    """Return a function that reads a part of a file."""
-
-    def read_part() -> bytes:
-        with open(path, "rb") as file:
-            file.seek(start)
-            return file.read(length)
-
-    return read_part
+def _read_part(path: Path, start: int, length: int) -> bytes:
+    """Read a part of a file."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read(length)

@@ -42,7 +42,7 @@ class _WithoutMemory(TorchFunctionMode):
 def network_shapes(config: Config, names: Iterable[str]) -> dict[str, Shapes]:
     """Return {network: {name in its state_dict: shape}} of the networks named, of G, G_ema, D_img, D_vid."""
     with _WithoutMemory():
-        return {name: shapes_of(_build(config, name)) for name in names}
+        return {name: shapes_of(_build(config, name).state_dict()) for name in names}
 
 
 def _build(config: Config, name: str) -> torch.nn.Module:
@@ -55,9 +55,9 @@ def _build(config: Config, name: str) -> torch.nn.Module:
     return Generator(config.generator)
 
 
-def shapes_of(module: torch.nn.Module) -> Shapes:
+def shapes_of(weights: Mapping[str, torch.Tensor]) -> Shapes:
     """Return the shapes of a network's entries."""
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    return {name: tuple(value.shape) for name, value in weights.items()}
 
 
 def misfit(weights: Mapping[Any, Any], shapes: Shapes) -> str | None:
@@ -73,8 +73,7 @@ def misfit(weights: Mapping[Any, Any], shapes: Shapes) -> str | None:
         if not isinstance(value, torch.Tensor) or value.shape != shape:
             wrong.append(name)
     if wrong:
-        first = shown(str(wrong[0]))
-        return f"do not fit this configuration: {len(wrong)} entries differ, {first} among them"
+        return f"do not fit this configuration: {len(wrong)} entries differ, {shown(str(wrong[0]))} among them"
     for name, value in weights.items():
         if value.dtype not in FLOATS:
             return f"are no floating-point numbers ({name} holds {dtype_name(value.dtype)})"

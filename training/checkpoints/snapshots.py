@@ -89,9 +89,12 @@ def build_optimizers(networks: Networks, config: Config) -> dict[str, torch.opti
             interval = options.d_reg_interval
         ratio = interval / (interval + 1)
         first, second = options.betas
-        betas = (first**ratio, second**ratio)
         optimizers[name] = torch.optim.Adam(
-            module.parameters(), lr=rate * ratio, betas=betas, eps=options.eps, fused=True
+            module.parameters(),
+            lr=rate * ratio,
+            betas=(first**ratio, second**ratio),
+            eps=options.eps,
+            fused=True,
         )
     return optimizers
 
@@ -216,7 +219,7 @@ def compact_snapshot(source: Path | str, dest: Path | str) -> None:
     """Write a snapshot a third the size: without G (G_ema stands in for it), everything in half precision."""
     snapshot = StoredSnapshot.of(checkpoint.load(source, "snapshot"), source)
     names = [name for name in NAMES if name in snapshot.weights]
-    half: dict[str, Weights] = {}
+    half = {}
     for name, shapes in network_shapes(snapshot.config, names).items():
         weights = snapshot.weights_of(name, shapes)
         if name == "G":
@@ -237,7 +240,7 @@ def init_networks(networks: Networks, snapshot: StoredSnapshot) -> int:
     Raises:
         UserError: the snapshot's networks are others; none of these has changed then.
     """
-    fitting: list[tuple[Generator | Discriminator, Weights]] = []
+    fitting = []
     for name, module in networks.items():
         source = "G_ema" if name == "G" and "G" not in snapshot.weights else name
         if source not in snapshot.weights:
@@ -245,7 +248,7 @@ def init_networks(networks: Networks, snapshot: StoredSnapshot) -> int:
         weights = snapshot.weights[source]
         if snapshot.static and isinstance(module, Generator):
             weights = with_fresh_motion(weights, module)
-        fitting.append((module, _fitting(weights, source, shapes_of(module), snapshot.path)))
+        fitting.append((module, _fitting(weights, source, shapes_of(module.state_dict()), snapshot.path)))
     for module, weights in fitting:
         module.load_state_dict(weights)
     return round(snapshot.progress["kimg"] * 1000)

@@ -18,7 +18,12 @@ from training.checkpoints.snapshots import Networks
 
 PARTS = ("networks", "optimizers", "progress")
 HEALTH_PARTS = {"best", "troubles"}
-COUNTERS = {"clips": True, "iteration": True, "inherited": False}  # whether a state must have it
+# The counts of a state's progress: what one is where the state lacks it; None: it must have it.
+COUNTERS = {
+    "clips": None,
+    "iteration": None,
+    "inherited": 0,
+}
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
 
 Problems = Iterator[str]  # sentences' parts, of which the first is shown
@@ -78,8 +83,7 @@ def _flaws(state: Any) -> Problems:
 
 
 def _flaws_of_progress(progress: dict[str, Any]) -> Problems:
-    for name, needed in COUNTERS.items():
-        default = None if needed else 0
+    for name, default in COUNTERS.items():
         value = progress.get(name, default)
         if type(value) is not int or value < 0:
             yield f"progress.{name} is {value!r} and no count"
@@ -92,13 +96,13 @@ def _flaws_of_progress(progress: dict[str, Any]) -> Problems:
 
 
 def _flaws_of_health(health: Any) -> Problems:
-    problem = "its health is no table of numbers"
-    if not _is_table(health, dict) or not health.keys() <= HEALTH_PARTS:
-        yield problem
-        return
-    for table in health.values():
-        if not _is_table(table, float):
-            yield problem
+    sound = (
+        _is_table(health, dict)
+        and health.keys() <= HEALTH_PARTS
+        and all(_is_table(table, float) for table in health.values())
+    )
+    if not sound:
+        yield "its health is no table of numbers"
 
 
 def _is_table(value: Any, kind: type) -> bool:
@@ -134,12 +138,10 @@ def _misfits(state: dict[str, Any], networks: Networks, optimizers: Optimizers) 
     yield from _other_names("networks", saved_networks, modules)
     yield from _other_names("optimizers", saved_optimizers, optimizers)
     for name, module in modules.items():
-        saved = saved_networks[name]
-        yield from _misfits_of_tensors(f"networks.{name}", saved, module.state_dict())
+        yield from _misfits_of_tensors(f"networks.{name}", saved_networks[name], module.state_dict())
     steps = state["progress"]["iteration"]
     for name, optimizer in optimizers.items():
-        saved = saved_optimizers[name]
-        yield from _misfits_of_optimizer(f"optimizers.{name}", saved, optimizer, steps)
+        yield from _misfits_of_optimizer(f"optimizers.{name}", saved_optimizers[name], optimizer, steps)
 
 
 def _other_names(where: str, saved: Mapping[Any, Any], own: Mapping[str, Any]) -> Problems:
@@ -161,9 +163,7 @@ def _misfits_of_tensors(where: str, saved: dict[str, Any], own: Mapping[str, tor
 
 def _form(tensor: torch.Tensor) -> str:
     """Return a tensor's type and shape, such as "float32 [3, 4]"."""
-    dtype = dtype_name(tensor.dtype)
-    shape = list(tensor.shape)
-    return f"{dtype} {shape}"
+    return f"{dtype_name(tensor.dtype)} {list(tensor.shape)}"
 
 
 def _misfits_of_optimizer(where: str, saved: Any, optimizer: torch.optim.Adam, steps: int) -> Problems:
@@ -171,9 +171,7 @@ def _misfits_of_optimizer(where: str, saved: Any, optimizer: torch.optim.Adam, s
         yield f"{where} is no state of Adam"
         return
     moments = saved["state"]
-    saved_groups = saved.get("param_groups")
-    own_groups = optimizer.state_dict()["param_groups"]
-    if _parameter_numbers(saved_groups) != _parameter_numbers(own_groups):
+    if _parameter_numbers(saved) != _parameter_numbers(optimizer.state_dict()):
         yield f"{where} is of other parameters"
     if steps and not moments:
         yield f"{where} has forgotten its {steps} steps"
@@ -186,14 +184,13 @@ def _misfits_of_optimizer(where: str, saved: Any, optimizer: torch.optim.Adam, s
         like = dict.fromkeys(MOMENTS, parameters[number])
         like["step"] = torch.zeros([])
         yield from _misfits_of_tensors(place, values, like)
-        squares = values["exp_avg_sq"]
-        if (squares < 0).any() or values["step"] < 1:
+        if (values["exp_avg_sq"] < 0).any() or values["step"] < 1:
             yield f"{place} is out of range"
 
 
-def _parameter_numbers(groups: Any) -> list[Any] | None:
+def _parameter_numbers(state: dict[str, Any]) -> list[Any] | None:
     """Return the numbers of the parameters in each group of an optimiser's state; None if there are no groups."""
     try:
-        return [group["params"] for group in groups]
+        return [group["params"] for group in state["param_groups"]]
     except (LookupError, TypeError):
         return None

@@ -28,7 +28,7 @@ NAMES = ("G", "G_ema", "D_img", "D_vid")
 )
 def test_shapes_are_those_of_the_networks(changes):
     options = tiny.config(**changes)
-    expected = {name: shapes_of(module) for name, module in tiny.networks(options).items()}
+    expected = {name: shapes_of(module.state_dict()) for name, module in tiny.networks(options).items()}
     assert network_shapes(options, NAMES) == expected
 
 
