@@ -18,12 +18,14 @@ from tqdm import tqdm
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
+from dnnlib.options import options_of
 from dnnlib.video import write_video
 from torch_utils.machine_options import MACHINE, machine_options
 from torch_utils.startup import prepared_machine
 from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
+from training.config import RenderingConfig
 from training.sampling import mesh, pictures
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_densities, clip_spec, generate
 
@@ -34,6 +36,7 @@ CLIPS = "Clips"
 PICTURES = "Pictures"
 MESHES = "Meshes"
 PATH = click.Path(path_type=Path)
+RAY_GRID = next(option for option in options_of(RenderingConfig) if option.key == "resolution")  # says what is possible
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ class LayerList(click.ParamType):
 @cli.option(
     "--neural-rendering-resolution",
     group=PICTURES,
-    type=click.IntRange(4, 512),
+    type=int,
     show_default="as trained",
     help="Side of the ray grid.",
 )
@@ -164,6 +167,8 @@ def main(
     """
     if not math.isfinite(trunc):
         raise UserError(f"--trunc={trunc} is no finite number.")
+    if neural_rendering_resolution is not None:
+        RAY_GRID.check(neural_rendering_resolution)
     if shapes:
         mesh.require_marching_cubes()  # before the videos, not after
     with prepared_machine(device=device, ops=ops, precision=precision) as machine:

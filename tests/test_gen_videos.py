@@ -212,6 +212,7 @@ def test_bad_cameras(snapshot, tmp_path, content, sentence):
         (["--fps=0"], "'--fps'"),
         (["--cameras=orbits"], "--cameras=orbits is neither"),
         (["--device=tpu"], "Unknown device 'tpu'"),
+        (["--neural-rendering-resolution=3"], "--neural-rendering-resolution=3 is not possible: it must be at least 4"),
     ],
 )
 def test_bad_options(snapshot, tmp_path, options, sentence):
