@@ -57,9 +57,11 @@ def load_i3d_videogpt(*, kind: str, folder: Path | None, device: torch.device | 
     """
     network = InceptionI3D(i3d.PYTORCH_EPS)
     if kind == "random":
-        name, checksum = "random", random_weights.fill(network, I3D_GAIN)
+        name = "random"
+        checksum = random_weights.fill(network, I3D_GAIN)
     else:
-        name, checksum = "i3d", _read_public(network, weights.I3D, folder)
+        name = "i3d"
+        checksum = _read_public(network, weights.I3D, folder)
     return I3DEmbedder(network, prepare=i3d.preprocess_cropped, name=name, checksum=checksum, device=device)
 
 
@@ -71,7 +73,8 @@ def load_i3d_stylegan_v(*, kind: str, folder: Path | None, device: torch.device 
     """
     if kind == "random":
         network = InceptionI3D(i3d.TENSORFLOW_EPS)
-        name, checksum = "random", random_weights.fill(network, I3D_GAIN)
+        name = "random"
+        checksum = random_weights.fill(network, I3D_GAIN)
     else:
         source = weights.I3D_STYLEGAN_V
         path = weights.locate(source, folder)
@@ -79,7 +82,8 @@ def load_i3d_stylegan_v(*, kind: str, folder: Path | None, device: torch.device 
         network = InceptionI3D(epsilon or i3d.TENSORFLOW_EPS)
         state = torchscript.rename(state, network, source, path)
         weights.put_into(network, state, source, path)
-        name, checksum = "i3d-stylegan-v", file_checksum(path)
+        name = "i3d-stylegan-v"
+        checksum = file_checksum(path)
     return I3DEmbedder(network, prepare=i3d.preprocess_stretched, name=name, checksum=checksum, device=device)
 
 
@@ -87,9 +91,11 @@ def load_arcface(*, kind: str, folder: Path | None, device: torch.device | str) 
     """Load ArcFace. Arguments and errors are those of `load_i3d_videogpt`."""
     network = ArcFace()
     if kind == "random":
-        name, checksum = "random", random_weights.fill(network, ARCFACE_GAIN)
+        name = "random"
+        checksum = random_weights.fill(network, ARCFACE_GAIN)
     else:
-        name, checksum = "arcface", _read_public(network, weights.ARCFACE, folder)
+        name = "arcface"
+        checksum = _read_public(network, weights.ARCFACE, folder)
     return ArcFaceEmbedder(network, name=name, checksum=checksum, device=device)
 
 

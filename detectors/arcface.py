@@ -10,7 +10,6 @@ from torch import nn
 SIDE = 112  # of the square frames that the network sees
 DIM = 512
 STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))  # channels, blocks; every stage halves the resolution
-FIRST_CHANNELS = STAGES[0][0]  # of the input layer
 SQUEEZE = 16  # channels per hidden unit of a squeeze-excitation
 
 
@@ -63,7 +62,7 @@ class ArcFace(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        channels = FIRST_CHANNELS
+        channels = STAGES[0][0]
         self.input_layer = nn.Sequential(
             nn.Conv2d(3, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
@@ -87,9 +86,8 @@ class ArcFace(nn.Module):
 
     def unnormalised(self, x: torch.Tensor) -> torch.Tensor:
         """Return embeddings [N, 512], of any length, of frames [N, 3, 112, 112] in [-1, 1]."""
-        x = self.input_layer(x)
-        x = self.body(x)
-        return self.output_layer(x)
+        features = self.body(self.input_layer(x))
+        return self.output_layer(features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return unit embeddings [N, 512] of frames [N, 3, 112, 112] in [-1, 1]."""
@@ -117,5 +115,4 @@ class ArcFaceEmbedder:
     @torch.inference_mode()
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """Embed frames, uint8 [N, 3, H, W] RGB on any device -> float32 [N, 512] of length 1 on the detector's."""
-        prepared = preprocess(frames.to(self.device))
-        return self.network(prepared)
+        return self.network(preprocess(frames.to(self.device)))

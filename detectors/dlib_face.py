@@ -82,10 +82,8 @@ def as_images(frames: torch.Tensor) -> list[np.ndarray]:
     if shorter < LEAST_SIDE:
         scale = LEAST_SIDE / shorter
         size = (round(height * scale), round(width * scale))
-        enlarged = F.interpolate(frames.float(), size, mode="bilinear", align_corners=False)
-        frames = enlarged.round().byte()
-    channels_last = frames.permute(0, 2, 3, 1).numpy()
-    return [np.ascontiguousarray(frame) for frame in channels_last]
+        frames = F.interpolate(frames.float(), size, mode="bilinear", align_corners=False).round().byte()
+    return [np.ascontiguousarray(frame) for frame in frames.permute(0, 2, 3, 1).numpy()]
 
 
 def require_packages() -> tuple[ModuleType, ModuleType]:

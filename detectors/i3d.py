@@ -50,8 +50,7 @@ class Unit(nn.Module):
         variance = self.bn.get_buffer("running_var")
         scale = self.bn.weight * (variance + self.bn.eps).rsqrt()
         bias = self.bn.bias - mean * scale
-        weight = self.conv3d.weight * scale[:, None, None, None, None]
-        return weight, bias
+        return self.conv3d.weight * scale[:, None, None, None, None], bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight, bias = self.folded()
@@ -69,16 +68,13 @@ class Unit(nn.Module):
         if not symmetric:
             x = F.pad(x, both_sides)
             padding = [0, 0, 0]
-        convolved = F.conv3d(x, weight, bias, self.stride, padding)
-        return convolved.relu_()
+        return F.conv3d(x, weight, bias, self.stride, padding).relu_()
 
 
 def pointwise(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Convolve 1 x 1 x 1 as one matrix product: x [B, C, T, H, W] channels last, weight [C', C, 1, 1, 1]."""
-    matrix = weight.flatten(1)
     channels_last = x.movedim(1, -1)
-    product = F.linear(channels_last, matrix, bias)
-    return product.movedim(-1, 1)
+    return F.linear(channels_last, weight.flatten(1), bias).movedim(-1, 1)
 
 
 class MaxPool(nn.Module):
@@ -112,7 +108,18 @@ class Mixed(nn.Module):
     1 x 1 x 1 behind a max-pool. The arguments are their channels.
     """
 
-    def __init__(self, channels: int, bn_eps: float, *, b0: int, b1a: int, b1b: int, b2a: int, b2b: int, b3b: int):
+    def __init__(
+        self,
+        channels: int,
+        bn_eps: float,
+        *,
+        b0: int,
+        b1a: int,
+        b1b: int,
+        b2a: int,
+        b2b: int,
+        b3b: int,
+    ):
         super().__init__()
         self.widths = [b0, b1b, b2b, b3b]
         self.b0 = Unit(channels, b0, bn_eps)
@@ -137,8 +144,7 @@ class Mixed(nn.Module):
             device=x.device,
             memory_format=torch.channels_last_3d,
         )
-        parts = out.split(self.widths, dim=1)
-        for part, branch in zip(parts, branches, strict=True):
+        for part, branch in zip(out.split(self.widths, dim=1), branches, strict=True):
             part.copy_(branch)
         return out
 
@@ -190,8 +196,7 @@ class InceptionI3D(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last_3d)
         for stage in self.children():
             x = stage(x)
-        mean_over_time = x.mean(2)
-        return mean_over_time.flatten(1)
+        return x.mean(2).flatten(1)
 
 
 # --- Preprocessing ----------------------------------------------------------------------------------------------------
@@ -221,8 +226,7 @@ def preprocess_stretched(clips: torch.Tensor) -> torch.Tensor:
 
     uint8 [B, T, 3, H, W] RGB -> [B, 3, T, 224, 224] in [-1, 1]; bilinear without antialiasing.
     """
-    frames = _resized_frames(clips, (SIDE, SIDE))
-    return _as_clips(frames, len(clips))
+    return _as_clips(_resized_frames(clips, (SIDE, SIDE)), len(clips))
 
 
 def _resized_frames(clips: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -233,8 +237,7 @@ def _resized_frames(clips: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def _as_clips(frames: torch.Tensor, clips: int) -> torch.Tensor:
     """Turn frames [B T, 3, H, W] in [0, 1] into clips [B, 3, T, H, W] in [-1, 1]."""
-    separate = frames.unflatten(0, (clips, -1))
-    channels_first = separate.movedim(2, 1)
+    channels_first = frames.unflatten(0, (clips, -1)).movedim(2, 1)
     return channels_first.sub(0.5).mul(2)
 
 
@@ -268,5 +271,4 @@ class I3DEmbedder:
         Raises:
             UserError: T < 9.
         """
-        prepared = self.prepare(clips.to(self.device))
-        return self.network(prepared)
+        return self.network(self.prepare(clips.to(self.device)))

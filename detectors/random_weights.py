@@ -20,7 +20,7 @@ def fill(network: nn.Module, gain: float) -> str:
     state = network.state_dict()
     norms = {name.removesuffix(".running_mean") for name in state if name.endswith(".running_mean")}
     for name, tensor in state.items():
-        value = _value(name, tuple(tensor.shape), norms, gain)
+        value = _value(name, tensor.shape, norms, gain)
         state[name] = torch.from_numpy(value)
     network.load_state_dict(state)
     rule = f"{RULE}; gain {gain}"
@@ -39,7 +39,7 @@ def _value(name: str, shape: tuple[int, ...], norms: set[str], gain: float) -> n
     if leaf in ("running_mean", "bias"):
         value = 0.1 * normal
     elif leaf == "running_var":
-        value = 0.5 + np.abs(normal)
+        value = 0.5 + abs(normal)
     elif module in norms:
         value = 1 + 0.1 * normal
     elif is_prelu:

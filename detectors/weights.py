@@ -155,8 +155,11 @@ def _pieces(url: str, label: str) -> Iterator[bytes]:
 def reading_weights(source: Source, path: Path) -> AbstractContextManager[None]:
     """Raise a UserError for what goes wrong in the block, which reads the file of a source."""
     require_file(path, "file of weights")
-    problem = f"{path} is damaged, or not the file of {source.network}'s weights"
-    return reading(path, problem, f"replace it by {source.file}, {source.origin}")
+    return reading(
+        path,
+        f"{path} is damaged, or not the file of {source.network}'s weights",
+        f"replace it by {source.file}, {source.origin}",
+    )
 
 
 def read_state(source: Source, path: Path) -> dict[str, torch.Tensor]:

@@ -26,11 +26,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         unpacked = sum(info.file_size for info in members.values())
         if unpacked > MAX_BYTES:
             raise ValueError(f"arrays of more than {MAX_BYTES} bytes")
-        arrays: dict[str, np.ndarray] = {}
-        for name, info in members.items():
-            content = _content(archive, info)
-            arrays[name.removesuffix(".npy")] = _array(content)
-    return arrays
+        return {name.removesuffix(".npy"): _array(_content(archive, info)) for name, info in members.items()}
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -73,8 +73,7 @@ def nearest_squared(queries: torch.Tensor, points: torch.Tensor) -> torch.Tensor
     points = points.double()
     if queries.device.type != "cpu":
         return _nearest_squared_by_blocks(queries, points)
-    tree = KDTree(points.numpy())
-    distances, _ = tree.query(queries.numpy())
+    distances, _ = KDTree(points.numpy()).query(queries.numpy())
     return torch.from_numpy(distances).square()
 
 

@@ -20,8 +20,6 @@ from training.data.dataset import DEFAULT_FPS
 
 PROCEDURAL_VIDEOS = 64  # whose own diversity and motion are reported beside the generator's
 
-Row = Callable[[int], np.ndarray]  # the numbers of a video
-
 
 class Controls(MetricFamily):
     """`pose`, `diversity` and `motion`; beside each stands what procedural heads themselves would score.
@@ -37,14 +35,13 @@ class Controls(MetricFamily):
                 raise UserError(f"{request.metric} asks a generator for views of its own choice: give --network.")
 
     def results(self, requests: Sequence[Request]) -> Iterator[Result]:
+        snapshot = self.subject.snapshot
         for request in requests:
-            assert self.subject.snapshot is not None
+            assert snapshot is not None
             if request.kind == "pose":
-                yield self._pose(request, self.subject.snapshot)
-            elif request.kind == "diversity":
-                yield self._diversity(request, self.subject.snapshot)
+                yield self._pose(request, snapshot)
             else:
-                yield self._motion(request, self.subject.snapshot)
+                yield self._variety(request, snapshot)
 
     def _pose(self, request: Request, snapshot: Snapshot) -> Result:
         started = time.perf_counter()
@@ -53,39 +50,35 @@ class Controls(MetricFamily):
         row = partial(pose.pose_row, snapshot, regressor, self.options.seed)
         estimate = pose.pose_errors(self._rows(request, row, pose.WIDTH, regressor=checksum))
         floor = regressor.floor
-        details = {
-            **estimate.details,
-            "floor": floor.value,
-            "floor_error": floor.standard_error,
-            **{f"floor_{name}": value for name, value in floor.details.items()},
-        }
         return self._result(
             request,
             estimate,
-            seconds=time.perf_counter() - started,
-            details=details,
+            started=started,
+            details={
+                **estimate.details,
+                "floor": floor.value,
+                "floor_error": floor.standard_error,
+                **{f"floor_{name}": value for name, value in floor.details.items()},
+            },
             protocol={"cameras": pose.CAMERAS},
             detector=f"pose-regressor-{regressor.side}",
             checksum=checksum,
         )
 
-    def _diversity(self, request: Request, snapshot: Snapshot) -> Result:
-        row = partial(variety.diversity_row, snapshot, self.options.seed)
-        procedural_row = partial(variety.procedural_diversity_row, self.options.seed)
-        return self._variety(request, row, procedural_row)
-
-    def _motion(self, request: Request, snapshot: Snapshot) -> Result:
-        row = partial(variety.motion_row, snapshot, self.options.seed)
-        procedural_row = partial(variety.procedural_motion_row, self._fps(), self.options.seed)
-        return self._variety(request, row, procedural_row)
-
-    def _variety(self, request: Request, row: Row, procedural_row: Row) -> Result:
-        """Score a generator's videos, and procedural ones."""
+    def _variety(self, request: Request, snapshot: Snapshot) -> Result:
+        """Score the diversity or the motion of a generator's videos, and of procedural ones."""
         started = time.perf_counter()
+        seed = self.options.seed
+        if request.kind == "diversity":
+            row = partial(variety.diversity_row, snapshot, seed)
+            procedural_row = partial(variety.procedural_diversity_row, seed)
+        else:
+            row = partial(variety.motion_row, snapshot, seed)
+            procedural_row = partial(variety.procedural_motion_row, self._fps(), seed)
         estimate = variety.mean_estimate(self._rows(request, row, variety.WIDTH))
         job = PerVideoJob(
             label=f"{request.kind}, procedural heads",
-            key={"control": request.kind, "seed": self.options.seed, "fps": self._fps()},
+            key={"control": request.kind, "seed": seed, "fps": self._fps()},
             videos=PROCEDURAL_VIDEOS,
             width=variety.WIDTH,
             load=procedural_row,
@@ -95,7 +88,7 @@ class Controls(MetricFamily):
         return self._result(
             request,
             estimate,
-            seconds=time.perf_counter() - started,
+            started=started,
             details={"procedural": procedural.value, "procedural_error": procedural.standard_error},
             protocol={"feature": f"CIELAB, {variety.FEATURE_SIDE} x {variety.FEATURE_SIDE}"},
         )
@@ -105,7 +98,7 @@ class Controls(MetricFamily):
         dataset = self.options.dataset
         return DEFAULT_FPS if dataset is None else dataset.clips[0].fps
 
-    def _rows(self, request: Request, row: Row, width: int, **key: Any) -> np.ndarray:
+    def _rows(self, request: Request, row: Callable[[int], np.ndarray], width: int, **key: Any) -> np.ndarray:
         """Compute rows [N, width] of the generator's videos; all the work is in `row`, for one video at a time."""
         job = PerVideoJob(
             label=request.metric,
@@ -127,7 +120,7 @@ class Controls(MetricFamily):
         request: Request,
         estimate: variety.Estimate,
         *,
-        seconds: float,
+        started: float,
         details: dict[str, float | None],
         protocol: dict[str, Any],
         detector: str | None = None,
@@ -139,7 +132,7 @@ class Controls(MetricFamily):
             value=estimate.value,
             standard_error=estimate.standard_error,
             samples=request.videos,
-            seconds=seconds,
+            seconds=time.perf_counter() - started,
             protocol={"videos": request.videos, "seed": self.options.seed, **protocol},
             source={"source": "generator", "snapshot": self.subject.checksum},
             dataset=None if dataset is None else dataset.fingerprint(),

@@ -52,14 +52,14 @@ class FeatureMoments:
 
     def merge(self, other: "FeatureMoments") -> None:
         """Count in everything that `other` has counted."""
-        _check_dimensions(self, other)
+        _check_dimensions(self.dimension, other.dimension)
         self.count += other.count
         self.total += other.total
         self.outer += other.outer
 
     def without(self, part: "FeatureMoments") -> "FeatureMoments":
         """Return new moments of what is left when a part that was counted in is taken out."""
-        _check_dimensions(self, part)
+        _check_dimensions(self.dimension, part.dimension)
         left = FeatureMoments(self.dimension)
         left.count = self.count - part.count
         left.total = self.total - part.total
@@ -92,20 +92,17 @@ class FeatureMoments:
 
     def _require(self, items: int, what: str) -> None:
         """Raise UserError where there are fewer items than `what` needs."""
-        if self.num >= items:
-            return
-        videos = "1 video" if items == 1 else f"{items} videos"
-        verb = "is" if self.num == 1 else "are"
-        raise UserError(f"A {what} of features needs at least {videos}, but there {verb} {self.num}: give more videos.")
+        if self.num < items:
+            videos = "1 video" if items == 1 else f"{items} videos"
+            verb = "is" if self.num == 1 else "are"
+            raise UserError(
+                f"A {what} of features needs at least {videos}, but there {verb} {self.num}: give more videos."
+            )
 
 
-def _check_dimensions(a: FeatureMoments, b: FeatureMoments) -> None:
-    if a.dimension != b.dimension:
-        raise _other_dimension(a.dimension, b.dimension)
-
-
-def _other_dimension(a: int, b: int) -> UserError:
-    return UserError(f"Features of {a} and of {b} numbers cannot be compared: use statistics of the same detector.")
+def _check_dimensions(a: int, b: int) -> None:
+    if a != b:
+        raise UserError(f"Features of {a} and of {b} numbers cannot be compared: use statistics of the same detector.")
 
 
 # --- Frechet distance -------------------------------------------------------------------------------------------------
@@ -140,7 +137,7 @@ def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> FrechetDistance:
     Raises:
         UserError: fewer than two items, or features of different lengths.
     """
-    _check_dimensions(a, b)
+    _check_dimensions(a.dimension, b.dimension)
     return _distance_between(_gaussian(a), _gaussian(b))
 
 
@@ -202,10 +199,8 @@ def _jackknife_variance(features: torch.Tensor, other: _Gaussian) -> float:
     whole = FeatureMoments(features.shape[1])
     for part in parts:
         whole.merge(part)
-    values = torch.empty(len(parts), dtype=torch.float64)
-    for index, part in enumerate(parts):
-        rest = _gaussian(whole.without(part))
-        values[index] = _distance_between(rest, other).value
+    distances = [_distance_between(_gaussian(whole.without(part)), other) for part in parts]
+    values = torch.tensor([distance.value for distance in distances], dtype=torch.float64)
     return float((len(parts) - 1) * values.var(correction=0))
 
 
@@ -235,8 +230,7 @@ def kernel_distance(a: torch.Tensor, b: torch.Tensor, block: int = KERNEL_BLOCK)
     Raises:
         UserError: fewer than two items, or features of different lengths.
     """
-    if a.shape[1] != b.shape[1]:
-        raise _other_dimension(a.shape[1], b.shape[1])
+    _check_dimensions(a.shape[1], b.shape[1])
     n = len(a)
     m = len(b)
     if min(n, m) < 2:

@@ -1,8 +1,9 @@
 """FVD and KVD: distances between the I3D features of real and of scored videos (PV3D A.4)."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,9 @@ class VideoDistances(MetricFamily):
             yield result
 
     def _detector(self, request: Request) -> VideoEmbedder:
-        style, options = request.style, self.options
+        style = request.style
         if style not in self._detectors:
+            options = self.options
             self._detectors[style] = style.load_detector(
                 kind=options.detector_weights, folder=options.detector_folder, device=options.device
             )
@@ -98,14 +100,10 @@ class VideoDistances(MetricFamily):
             assert self.subject.video_folder is not None
             return FolderVideos(self.subject.video_folder, request.window)
         dataset = self.options.dataset
-        if dataset is None:
-            cameras = list(snapshot.camera_bank.numpy())
-        else:
-            cameras = [clip.cameras for clip in dataset.clips]
         return GeneratedVideos(
             snapshot=snapshot,
             checksum=self.subject.checksum,
-            cameras=cameras,
+            cameras=list(snapshot.camera_bank.numpy()) if dataset is None else [clip.cameras for clip in dataset.clips],
             window=request.window,
             storage=request.style.storage,
             seed=self.options.seed,
@@ -136,14 +134,16 @@ class VideoDistances(MetricFamily):
 
     def _read_real_statistics(self, request: Request, path: Path) -> Features:
         if path.suffix == ".pkl":
-            source = {"source": "statistics", "file": path.name}
-            return Features(moments=read_reference_pickle(path), each=None, source=source)
+            return Features(
+                moments=read_reference_pickle(path),
+                each=None,
+                source={"source": "statistics", "file": path.name},
+            )
         detector = self._detector(request)
         statistics = load_statistics(path, detector.name, detector.checksum, protocol_name(request))
-        each = statistics.features
         return Features(
             moments=statistics.moments,
-            each=None if each is None else each.double(),
+            each=None if statistics.features is None else statistics.features.double(),
             source={"source": "statistics", "dataset": statistics.source.dataset},
         )
 
@@ -217,9 +217,6 @@ def video_features(
 ) -> Features:
     """Compute features of the first `request.videos` videos of a source, or of all where it has fewer."""
     identity = source.identity
-    videos = request.videos
-    if source.count is not None:
-        videos = min(videos, source.count)
     job = PerVideoJob(
         label=label,
         key={
@@ -228,10 +225,10 @@ def video_features(
             "style": request.style.name,
             **identity,
         },
-        videos=videos,
+        videos=request.videos if source.count is None else min(request.videos, source.count),
         width=detector.dim,
         load=source.video,
-        compute=_embed_together(detector),
+        compute=partial(_embed_together, detector),
         batch=batch,
     )
     numbers = compute_per_video(job, cache_folder)
@@ -244,17 +241,12 @@ def video_features(
     )
 
 
-def _embed_together(detector: VideoEmbedder) -> Callable[[list[np.ndarray]], np.ndarray]:
-    """Return a function from videos to features that passes videos of one size through the detector together."""
-
-    def compute(clips: list[np.ndarray]) -> np.ndarray:
-        shapes = {clip.shape for clip in clips}
-        if len(shapes) > 1:
-            return np.concatenate([compute([clip]) for clip in clips])
-        features = detector(torch.from_numpy(np.stack(clips)))
-        return features.double().cpu().numpy()
-
-    return compute
+def _embed_together(detector: VideoEmbedder, clips: list[np.ndarray]) -> np.ndarray:
+    """Return the features of videos, which pass through the detector together if they are of one size."""
+    shapes = {clip.shape for clip in clips}
+    if len(shapes) > 1:
+        return np.concatenate([_embed_together(detector, [clip]) for clip in clips])
+    return detector(torch.from_numpy(np.stack(clips))).double().cpu().numpy()
 
 
 # --- Distances --------------------------------------------------------------------------------------------------------
@@ -264,8 +256,7 @@ def frechet_video_distance(scored: Features, real: Features) -> Distance:
     """Compute FVD; its standard error needs the features of each scored video, and three videos or more."""
     distance = frechet_distance(scored.moments, real.moments)
     standard_error = None
-    least = min(scored.moments.num, real.moments.num)
-    if scored.each is not None and least >= LEAST_FOR_ERROR:
+    if scored.each is not None and min(scored.moments.num, real.moments.num) >= LEAST_FOR_ERROR:
         reference = real.moments if real.each is None else real.each
         standard_error = frechet_standard_error(scored.each, reference)
     shortages = dict.fromkeys([scored.moments.shortage, real.moments.shortage])  # each text once

@@ -15,7 +15,8 @@ from metrics.results import HIGHER_IS_BETTER, NO_BEST, append_json
 from torch_utils import distributed
 from training.checkpoints.snapshots import Snapshot
 
-SCORES_FILE, BEST_FILE = "metrics.jsonl", "best-snapshot.pkl"
+SCORES_FILE = "metrics.jsonl"
+BEST_FILE = "best-snapshot.pkl"
 
 
 class SnapshotScores:
@@ -37,8 +38,7 @@ class SnapshotScores:
         self.requests = requests
         self.options = options
         self.folder = folder
-        with_best = [request for request in requests if request.kind not in NO_BEST]
-        self.leading = with_best[0] if with_best else None
+        self.leading = next((request for request in requests if request.kind not in NO_BEST), None)
         prepare(requests, EvaluationSubject(snapshot=first), options)
         start = first.progress["kimg"]
         with distributed.fail_together():
@@ -47,8 +47,7 @@ class SnapshotScores:
 
     def __call__(self, snapshot: Snapshot, path: Path) -> None:
         """Score the snapshot that was written to `path`."""
-        subject = EvaluationSubject(snapshot=snapshot)
-        results = list(evaluate(self.requests, subject, self.options))
+        results = list(evaluate(self.requests, EvaluationSubject(snapshot=snapshot), self.options))
         with distributed.fail_together():
             if distributed.is_main():
                 # Scores of this file's name are those of a snapshot that was deleted since.

@@ -103,10 +103,8 @@ class GeneratedViews:
     def views(self, index: int) -> FourViews:
         front, side = protocol_cameras()
         paths = [front.expand(2, -1), side.expand(2, -1)]  # each at both times
-        spec = code_spec(self.snapshot, self.seed, index, paths[0])
-        spec = replace(spec, times=self.times(index))
-        options = SamplingOptions(frames_per_batch=2)
-        (seen,) = generate_views(self.snapshot.G, spec, paths, options, with_points=True)
+        spec = replace(code_spec(self.snapshot, self.seed, index, paths[0]), times=self.times(index))
+        (seen,) = generate_views(self.snapshot.G, spec, paths, SamplingOptions(frames_per_batch=2), with_points=True)
 
         def stack(name: str) -> torch.Tensor:
             """Stack one of the generator's outputs in the order of the views."""
@@ -119,8 +117,7 @@ class GeneratedViews:
             opacity=stack("weight_total")[..., 0].numpy(),
             cameras=stack("camera").numpy(),
         )
-        images = to_uint8_pv3d(stack("image"))
-        return FourViews(images.numpy(), geometry)
+        return FourViews(to_uint8_pv3d(stack("image")).numpy(), geometry)
 
 
 # --- Views made elsewhere ---------------------------------------------------------------------------------------------
@@ -150,8 +147,7 @@ class FolderViews:
     def views(self, index: int) -> FourViews:
         path = self.paths[index]
         images = list(folder_frames(path))
-        shapes = {image.shape for image in images}
-        if len(images) != VIEWS or len(shapes) > 1:
+        if len(images) != VIEWS or len({image.shape for image in images}) > 1:
             raise UserError(f"{path} needs {VIEWS} images of one size: frontal t0, side t1, side t0, frontal t1.")
         geometry_file = path / GEOMETRY_FILE
         geometry = _read_geometry(geometry_file) if os.path.lexists(geometry_file) else None
@@ -162,8 +158,7 @@ def _read_geometry(path: Path) -> Geometry:
     """Read geometry.npz; raise UserError unless its arrays are finite and fit together."""
     names = ("depth", "points", "opacity", "cameras")
     path = require_file(path, "file of geometry")
-    problem = f"{path} is damaged or lacks one of {', '.join(names)}"
-    with reading(path, problem, "write it again"):
+    with reading(path, f"{path} is damaged or lacks one of {', '.join(names)}", "write it again"):
         content = read_arrays(path)
         arrays = {name: content[name].astype(np.float32) for name in names}
     size = arrays["depth"].shape[1:]

@@ -193,7 +193,7 @@ class MultiviewScores(MetricFamily):
         metrics = [self._metric(kind) for kind in dict.fromkeys(request.kind for request in requests)]
         numbers = self._measure(metrics, max(request.videos for request in requests))
         seconds = time.perf_counter() - started
-        columns: dict[str, slice] = {}  # of each kind
+        columns = {}  # of each kind
         start = 0
         for metric in metrics:
             stop = start + len(metric.columns)
@@ -205,8 +205,6 @@ class MultiviewScores(MetricFamily):
     def _measure(self, metrics: list[ViewMetric], videos: int) -> PerVideoNumbers:
         """Measure all that is asked for in one pass over the views."""
         source = self._source
-        if source.count is not None:
-            videos = min(videos, source.count)
 
         def load(index: int) -> np.ndarray:
             views = source.views(index)
@@ -215,7 +213,7 @@ class MultiviewScores(MetricFamily):
         job = PerVideoJob(
             label=" ".join(metric.kind for metric in metrics),
             key={"views": source.identity, "scores": [[metric.kind, metric.key] for metric in metrics]},
-            videos=videos,
+            videos=videos if source.count is None else min(videos, source.count),
             width=sum(len(metric.columns) for metric in metrics),
             load=load,
             compute=np.stack,
@@ -247,15 +245,15 @@ class MultiviewScores(MetricFamily):
 
     def _bin_size(self) -> float:
         """World units between samples along a ray."""
-        if self.subject.snapshot is None:
+        snapshot = self.subject.snapshot
+        if snapshot is None:
             return PAPER_BIN
-        rendering = self.subject.snapshot.config.generator.rendering
+        rendering = snapshot.config.generator.rendering
         return (rendering.far - rendering.near) / rendering.depth_samples
 
     def _result(self, request: Request, numbers: PerVideoNumbers, columns: slice, seconds: float) -> Result:
         metric = self._metric(request.kind)
-        values = numbers.values[: request.videos, columns]
-        means = definition_means(metric, values)
+        means = definition_means(metric, numbers.values[: request.videos, columns])
         own, *others = means
         mean = means[own]
         skipped = [reason for index, reason in numbers.skipped.items() if index < request.videos]
@@ -268,14 +266,17 @@ class MultiviewScores(MetricFamily):
         if metric.kind == "cd":
             details["reference_sum"] = means["reference"].value * means["reference"].pairs
         detector = metric.detector
-        pairs = PAIRS_IDENTITY if detector else PAIRS_GEOMETRY
         return Result(
             metric=request.metric,
             value=mean.value,
             standard_error=mean.standard_error,
             samples=mean.videos,
             seconds=seconds,
-            protocol={"videos": request.videos, "pairs": len(pairs), **metric.key},
+            protocol={
+                "videos": request.videos,
+                "pairs": len(PAIRS_IDENTITY if detector else PAIRS_GEOMETRY),
+                **metric.key,
+            },
             source=self._source.identity,
             detector=detector.name if detector else None,
             detector_checksum=detector.checksum if detector else None,

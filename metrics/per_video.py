@@ -98,13 +98,12 @@ class PieceCache:
         if self.folder is None:
             return
         places = sorted(numbers.skipped)
-        reasons = [numbers.skipped[place] for place in places]
         with atomic_path(self.folder / _file_name(piece)) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 values=numbers.values,
                 skipped=np.array(places, dtype=np.int64),
-                reasons=np.array(reasons, dtype=np.str_),
+                reasons=np.array([numbers.skipped[place] for place in places], dtype=np.str_),
             )
 
 
@@ -126,8 +125,7 @@ def compute_per_video(job: PerVideoJob, cache_folder: Path | None = None) -> Per
     numbers = PerVideoNumbers(np.empty([job.videos, job.width]))
     for pieces in distributed.gather(own):
         for start, piece in pieces.items():
-            stop = start + len(piece.values)
-            numbers.values[start:stop] = piece.values
+            numbers.values[start : start + len(piece.values)] = piece.values
             for place, reason in piece.skipped.items():
                 numbers.skipped[start + place] = reason
     return numbers
@@ -136,8 +134,8 @@ def compute_per_video(job: PerVideoJob, cache_folder: Path | None = None) -> Per
 def _own_pieces(job: PerVideoJob, cache_folder: Path | None) -> dict[int, PerVideoNumbers]:
     """Return this process's pieces by their first index, from the cache or computed."""
     cache = PieceCache(cache_folder, job)
-    starts = range(0, job.videos, PIECE_VIDEOS)
-    pieces = [range(start, min(start + PIECE_VIDEOS, job.videos)) for start in starts]
+    videos = range(job.videos)
+    pieces = [videos[start : start + PIECE_VIDEOS] for start in videos[::PIECE_VIDEOS]]
     own = pieces[distributed.rank() :: distributed.world_size()]
     done = {}
     with tqdm(
@@ -171,9 +169,7 @@ def _compute_piece(job: PerVideoJob, piece: range, bar: tqdm) -> PerVideoNumbers
             bar.update()
         is_last = index == piece[-1]
         if loaded and (is_last or len(loaded) == job.batch):
-            places = list(loaded)
-            videos = list(loaded.values())
-            numbers.values[places] = job.compute(videos)
+            numbers.values[list(loaded)] = job.compute(list(loaded.values()))
             bar.update(len(loaded))
             loaded = {}
     return numbers

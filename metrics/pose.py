@@ -31,9 +31,13 @@ CAMERAS = 4  # asked of each video
 WIDTH = CAMERAS * 4  # numbers in a row: yaw and elevation asked for, yaw and elevation seen
 STRETCH = 1.2  # cameras to learn from: beyond those asked for, so that no edge attracts
 CHANNELS = 16
-LEARNING_RATE, WEIGHT_DECAY = 4e-3, 0.05
+LEARNING_RATE = 4e-3
+WEIGHT_DECAY = 0.05
 BATCH = 32
-GAIN, SHIFT, NOISE = 0.3, 0.2, 0.05  # standard deviations of changes to each colour, for frames in [-1, 1]
+# Standard deviations of changes to each colour, for frames in [-1, 1].
+GAIN = 0.3
+SHIFT = 0.2
+NOISE = 0.05
 COARSE = (2, 7)  # every other batch is blurred: averaged over 2 to 6 pixels
 
 
@@ -103,14 +107,22 @@ class PoseRegressor(nn.Module):
         self.trunk = nn.Sequential()
         channels = 3
         for width in (CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 4 * CHANNELS):
-            self.trunk.append(nn.Conv2d(channels, width, 3, stride=2, padding=1))
-            self.trunk.append(nn.BatchNorm2d(width))
-            self.trunk.append(nn.ReLU())
+            self.trunk.extend(
+                [
+                    nn.Conv2d(channels, width, 3, stride=2, padding=1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                ]
+            )
             channels = width
-        self.trunk.append(nn.Flatten())
-        self.trunk.append(nn.LazyLinear(64))
-        self.trunk.append(nn.ReLU())
-        self.trunk.append(nn.Linear(64, 2))
+        self.trunk.extend(
+            [
+                nn.Flatten(),
+                nn.LazyLinear(64),
+                nn.ReLU(),
+                nn.Linear(64, 2),
+            ]
+        )
         self.register_buffer("centre", torch.zeros(2))
         self.register_buffer("spread", torch.ones(2))
         self.trunk(torch.zeros(2, 3, side, side))  # gives the lazy layer its size
@@ -138,8 +150,7 @@ def pose_row(snapshot: Snapshot, regressor: PoseRegressor, seed: int, index: int
     rng = random_stream(seed, index, Control.POSE)
     cameras = draw_cameras(rng, CAMERAS)
     moment = TIMES[rng.integers(len(TIMES))]
-    spec = code_spec(snapshot, seed, index, canonical_label()[None])
-    spec = replace(spec, times=moment[None])
+    spec = replace(code_spec(snapshot, seed, index, canonical_label()[None]), times=moment[None])
     (views,) = generate_views(snapshot.G, spec, list(cameras[:, None]))
     seen = regressor.angles(stored_frames(views))
     return _row(cameras.numpy(), seen)
@@ -253,8 +264,7 @@ def _bar(numbers: range, title: str, progress: bool) -> Iterable[int]:
 
 def _fit(regressor: PoseRegressor, frames: np.ndarray, angles: np.ndarray, steps: int, progress: bool) -> None:
     """Fit by least squares on random frames; random numbers come from torch's own generator."""
-    levels = torch.from_numpy(frames).float()
-    images = levels / 127.5 - 1
+    images = torch.from_numpy(frames).float() / 127.5 - 1
     targets = torch.from_numpy(angles).float()
     regressor.centre.copy_(targets.mean(dim=0))
     regressor.spread.copy_(targets.std(dim=0))
@@ -262,8 +272,7 @@ def _fit(regressor: PoseRegressor, frames: np.ndarray, angles: np.ndarray, steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for step in _bar(range(steps), "pose regressor", progress):
         chosen = torch.randint(len(images), [BATCH])
-        every_other = step % 2 == 0
-        batch, target = _varied(images[chosen], targets[chosen], blurred=every_other)
+        batch, target = _varied(images[chosen], targets[chosen], blurred=step % 2 == 0)
         scaled = (target - regressor.centre) / regressor.spread
         loss = (regressor(batch) - scaled).square().mean()
         optimizer.zero_grad()
@@ -280,8 +289,7 @@ def _varied(images: torch.Tensor, angles: torch.Tensor, blurred: bool) -> tuple[
     count = len(images)
     side = images.shape[-1]
     mirrored = torch.rand(count) < 0.5
-    flipped = images.flip(3)
-    images = torch.where(mirrored[:, None, None, None], flipped, images)
+    images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     opposite = angles * torch.tensor([-1.0, 1.0])
     angles = torch.where(mirrored[:, None], opposite, angles)
     gain = 1 + GAIN * torch.randn(count, 3, 1, 1)

@@ -33,8 +33,7 @@ class Result:
 
     def json(self, **more: Any) -> str:
         """Return one line, with further values in front; what is not finite becomes null."""
-        values = {**more, **asdict(self)}
-        return json.dumps(_plain(values), allow_nan=False)
+        return json.dumps(_plain({**more, **asdict(self)}), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
@@ -63,20 +62,22 @@ def table(results: Sequence[Result]) -> str:
     """
     rows = [["metric", "value", "+-", "videos", "detector"]]
     for result in results:
-        error = ""
-        if result.standard_error is not None:
-            error = f"{result.standard_error:.2g}"
-        detector = result.detector or ""
-        rows.append([result.metric, _number(result.value), error, str(result.samples), detector])
+        rows.append(
+            [
+                result.metric,
+                _number(result.value),
+                "" if result.standard_error is None else f"{result.standard_error:.2g}",
+                str(result.samples),
+                result.detector or "",
+            ]
+        )
         for name, value in result.details.items():
             rows.append([f"  {name}", _number(value), "", "", ""])
     metric_width, *number_widths, _ = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for metric, *numbers, detector in rows:
-        cells = [metric.ljust(metric_width)]
-        for number, width in zip(numbers, number_widths, strict=True):
-            cells.append(number.rjust(width))
-        line = "  ".join([*cells, detector])
+        cells = [number.rjust(width) for number, width in zip(numbers, number_widths, strict=True)]
+        line = "  ".join([metric.ljust(metric_width), *cells, detector])
         lines.append(line.rstrip())
     return "\n".join(lines)
 

@@ -72,8 +72,11 @@ def load_statistics(
         UserError: the file is missing, damaged, not ours, of another version, detector, protocol or data set.
     """
     path = require_file(path, "statistics file")
-    problem = f"The statistics {path} are damaged or were cut short"
-    with reading(path, problem, "delete the file and have it made again"):
+    with reading(
+        path,
+        f"The statistics {path} are damaged or were cut short",
+        "delete the file and have it made again",
+    ):
         _require_zip(path)
         arrays = read_arrays(path)
         source = _read_source(path, arrays)
@@ -104,8 +107,11 @@ def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
     path = require_file(path, "statistics file")
     if path.stat().st_size > MAX_PICKLE_BYTES:
         raise UserError(f"{path} is far too large for statistics of features: give another file.")
-    problem = f"{path} does not hold statistics of features as the reference implementation writes them"
-    with reading(path, problem, "give such a file, or one that this software wrote"):
+    with reading(
+        path,
+        f"{path} does not hold statistics of features as the reference implementation writes them",
+        "give such a file, or one that this software wrote",
+    ):
         return _moments_of_reference(reader.read(path))
 
 
@@ -131,9 +137,9 @@ def _read_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:
             raise ValueError("another format")
         version = header["version"]
         source = header["source"]
-        if version == VERSION and not all(type(value) is str for value in source.values()):
-            raise ValueError("a source that is no text")
         if version == VERSION:
+            if not all(type(value) is str for value in source.values()):
+                raise ValueError("a source that is no text")
             return Source(**source)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise _not_ours(path) from error

@@ -177,4 +177,4 @@ def _seeds(seed: int, index: int, control: int, count: int) -> list[int]:
     """Draw seeds of procedural people and motions, none of them a clip's of a dataset but by chance."""
     rng = random_stream(seed, index, control)
     numbers = rng.integers(2**32, size=1 + count)
-    return [int(number) for number in numbers[1:]]  # the first one is the moment's
+    return numbers[1:].tolist()  # the first one is the moment's

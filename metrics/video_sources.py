@@ -81,10 +81,8 @@ class DatasetVideos:
         self.clips = [index for index, length in enumerate(lengths) if length >= window.span]
         if not self.clips:
             raise UserError(f"No clip of {dataset.path} has {window.span} frames: the protocol needs longer clips.")
-        if every_clip_once:
-            self.count = len(self.clips)
-        else:
-            self.count = sum(lengths[clip] - window.span + 1 for clip in self.clips)
+        windows = sum(lengths[clip] - window.span + 1 for clip in self.clips)
+        self.count = len(self.clips) if every_clip_once else windows
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -99,8 +97,8 @@ class DatasetVideos:
     def video(self, index: int) -> np.ndarray:
         turn, place = divmod(index, len(self.clips))
         if not self.every_clip_once:
-            order = np.random.default_rng([self.seed, turn, Stream.DATASET_CLIPS]).permutation(len(self.clips))
-            place = order[place]
+            rng = np.random.default_rng([self.seed, turn, Stream.DATASET_CLIPS])
+            place = rng.permutation(len(self.clips))[place]
         clip = self.clips[place]
         span = self.window.span
         rng = np.random.default_rng([self.seed, index, Stream.DATASET_CLIPS, 1])
@@ -130,8 +128,11 @@ class FolderVideos:
         files: list[Path] = []
         for path in self.paths:
             files += sorted(path.iterdir()) if path.is_dir() else [path]
-        fingerprint = names_and_sizes(self.folder, files)
-        return {"source": "folder", "fingerprint": fingerprint, "window": asdict(self.window)}
+        return {
+            "source": "folder",
+            "fingerprint": names_and_sizes(self.folder, files),
+            "window": asdict(self.window),
+        }
 
     def video(self, index: int) -> np.ndarray:
         path = self.paths[index]
@@ -173,7 +174,7 @@ def _is_video(path: Path) -> bool:
         return False
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return True
-    return path.is_dir() and len(_frame_files(path)) > 0
+    return path.is_dir() and bool(_frame_files(path))
 
 
 def _frame_files(folder: Path) -> list[Path]:
