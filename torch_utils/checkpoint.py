@@ -42,8 +42,7 @@ def load(path: str | os.PathLike, kind: str) -> dict[str, Any]:
     _require_known(kind)
     path = require_file(path, "checkpoint")
     with reading_checkpoint(path):
-        content = reader.read(path)
-        found = unwrap(content, path)
+        found = unwrap(reader.read(path), path)
         if found is None:
             raise Malformed("it lacks the header of one")
     found_kind, payload = found

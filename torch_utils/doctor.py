@@ -44,9 +44,8 @@ Facts = Iterator[tuple[str, str]]  # (what, answer)
 @cli.option("--no-build", is_flag=True, help="Report only; compile and load nothing.")
 def main(no_build: bool) -> None:
     """Print everything that decides whether the CUDA ops build, and build them."""
-    describe = (describe_python, describe_gpus, describe_tools, describe_cache, describe_environment)
-    for facts in describe:
-        for what, answer in facts():
+    for describe in (describe_python, describe_gpus, describe_tools, describe_cache, describe_environment):
+        for what, answer in describe():
             print_fact(what, answer)
         click.echo()
     has_gpu = torch.cuda.is_available()
@@ -77,11 +76,9 @@ def print_fact(what: str, answer: str) -> None:
 
 def describe_python() -> Facts:
     """Yield facts about the system, Python and torch."""
-    cores = len(os.sched_getaffinity(0))
-    folder = Path(torch.__file__).parent
-    yield "system", f"{platform.platform()}, {cores} CPU cores"
+    yield "system", f"{platform.platform()}, {len(os.sched_getaffinity(0))} CPU cores"
     yield "python", f"{platform.python_version()} ({sys.executable})"
-    yield "torch", f"{torch.__version__}, {torch.get_num_threads()} threads ({folder})"
+    yield "torch", f"{torch.__version__}, {torch.get_num_threads()} threads ({Path(torch.__file__).parent})"
     yield "torch CUDA", torch.version.cuda or "none: this torch is built for CPUs only"
 
 
@@ -92,8 +89,7 @@ def describe_gpus() -> Facts:
         return
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)
-        memory = gpu.total_memory / 2**30
-        yield f"GPU {index}", f"{gpu.name}, sm_{gpu.major}{gpu.minor}, {memory:.1f} GiB"
+        yield f"GPU {index}", f"{gpu.name}, sm_{gpu.major}{gpu.minor}, {gpu.total_memory / 2**30:.1f} GiB"
     yield "driver", first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown"
 
 
@@ -116,10 +112,9 @@ def describe_cache() -> Facts:
     folder = kernel_builder.library_folder(kernel_builder.architectures())
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     access = "writable" if os.access(existing, os.W_OK) else f"NOT WRITABLE: {existing}; set PV3D_CACHE_DIR"
-    free = shutil.disk_usage(existing).free / 2**30
     built = sorted(path.stem for path in folder.glob("*.so"))
     yield "cache", str(folder)
-    yield "", f"{access}, {free:.1f} GiB free"
+    yield "", f"{access}, {shutil.disk_usage(existing).free / 2**30:.1f} GiB free"
     yield "", "built: " + (", ".join(built) or "nothing yet")
 
 

@@ -85,9 +85,9 @@ def library_folder(archs: Iterable[str]) -> Path:
 
 def build_limit() -> float:
     """Return the seconds of PV3D_BUILD_TIMEOUT, by default BUILD_SECONDS."""
-    text = os.environ.get("PV3D_BUILD_TIMEOUT", "")
+    text = os.environ.get("PV3D_BUILD_TIMEOUT") or BUILD_SECONDS
     try:
-        return float(text) if text else BUILD_SECONDS
+        return float(text)
     except ValueError:
         raise UserError(f"PV3D_BUILD_TIMEOUT={text!r} is not a number of seconds.") from None
 
@@ -202,12 +202,12 @@ def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: fl
     begun = time.time()
     started = time.monotonic()
     while not library.is_file():
-        _raise_failure(folder / f"{op}.failed", begun)
+        _raise_failure(library.with_suffix(".failed"), begun)
         elapsed = time.monotonic() - started
         if rank == 0 or elapsed > _FIRST_RANK_GRACE:
-            with PathLock(folder / f"{op}.lock") as lock:
+            with PathLock(library.with_suffix(".lock")) as lock:
                 if _take(lock) and not library.is_file():
-                    _build(op, folder, library, compile)
+                    _build(library, compile)
         if library.is_file():
             break
         if elapsed > limit:
@@ -238,12 +238,13 @@ def _take(lock: PathLock) -> bool:
     return taken
 
 
-def _build(op: str, folder: Path, library: Path, compile: Callable[[Path], None]) -> None:
+def _build(library: Path, compile: Callable[[Path], None]) -> None:
     """Compile in a temporary folder, then rename. The lock is held, so older temporary folders are leftovers."""
-    for leftover in folder.glob(f".{op}-*"):
+    prefix = f".{library.stem}-"
+    for leftover in library.parent.glob(f"{prefix}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{op}-", dir=folder))
-    failed = folder / f"{op}.failed"
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=library.parent))
+    failed = library.with_suffix(".failed")
     try:
         compile(temporary / library.name)
         os.replace(temporary / library.name, library)

@@ -24,8 +24,7 @@ class Streams:
         generators = []
         for item in items:
             sequence = np.random.SeedSequence((*key, item))
-            word = int(sequence.generate_state(1, np.uint64)[0])
-            seed = word >> 1  # torch takes 63 bits
+            seed = int(sequence.generate_state(1, np.uint64)[0]) >> 1  # torch takes 63 bits
             generators.append(torch.Generator(device).manual_seed(seed))
         return cls(tuple(generators))
 

@@ -110,8 +110,7 @@ class _Operation:
         if b is None:
             y = torch.mul(x, self.gain, out=out)
         else:
-            bias = self._spread(b * self.gain, x)
-            y = torch.add(bias, x, alpha=self.gain, out=out)
+            y = torch.add(self._spread(b * self.gain, x), x, alpha=self.gain, out=out)
         if self.act == "relu":
             return F.relu_(y)
         if self.act == "lrelu":
@@ -154,8 +153,7 @@ class _Operation:
         return gradient
 
     def bias_gradient(self, dx):
-        other_axes = [axis for axis in range(dx.ndim) if axis != self.dim]
-        return dx.sum(other_axes)
+        return dx.sum([axis for axis in range(dx.ndim) if axis != self.dim])
 
     def _argument(self, ref, b):
         """Return r, the argument of slope and curve."""
@@ -189,7 +187,6 @@ class _BiasAct(torch.autograd.Function):
             ref = None  # the slope is the gain
         ctx.save_for_backward(ref, b if op.spec.from_input else None)
         ctx.op = op
-        ctx.has_bias = b is not None
         return y
 
     @staticmethod
@@ -199,7 +196,7 @@ class _BiasAct(torch.autograd.Function):
         if ref is not None or ctx.op.gain != 1:
             dx = _Slope.apply(dy, ref, b, ctx.op)
         db = None
-        if ctx.has_bias and ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[1]:
             db = ctx.op.bias_gradient(dx)
         return dx, db, None
 
@@ -216,9 +213,9 @@ class _Slope(torch.autograd.Function):
     @staticmethod
     def backward(ctx, ddx):
         dy, ref, b = ctx.saved_tensors
-        _, wants_ref, wants_b, _ = ctx.needs_input_grad
+        wants_dy, wants_ref, wants_b, _ = ctx.needs_input_grad
         ddy = dref = db = None
-        if ctx.needs_input_grad[0]:
+        if wants_dy:
             ddy = _Slope.apply(ddx, ref, b, ctx.op)
         if ctx.op.spec.curve and (wants_ref or wants_b):
             dref = ctx.op.second(dy, ddx, ref, b)

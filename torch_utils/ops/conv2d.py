@@ -64,8 +64,7 @@ def _pair(padding: int | Pair) -> Pair:
     """Return the padding as (y, x)."""
     if isinstance(padding, int):
         return padding, padding
-    pad_y, pad_x = padding
-    return pad_y, pad_x
+    return padding
 
 
 def _is_ours(x: torch.Tensor, w: torch.Tensor, groups: int) -> bool:

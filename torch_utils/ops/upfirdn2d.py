@@ -184,14 +184,19 @@ class _Settings:
 
 
 def _upfirdn2d_native(x, f, settings):
-    if f is None:
-        f = x.new_ones(1, 1)
-    f = f.detach().to(device=x.device, dtype=x.dtype)
+    f = _filter_for(x, f, x.dtype)
     if not settings.flip_filter:
         f = f.flip(list(range(f.ndim)))  # conv2d is a correlation
     for taps, each in settings.passes(f):
         x = _correlate(x, taps * each.gain, each.up, each.down, each.pad)
     return x
+
+
+def _filter_for(x, f, dtype):
+    """Return the taps on the device of x, in this type."""
+    if f is None:
+        return torch.ones(1, 1, dtype=dtype, device=x.device)
+    return f.detach().to(x.device, dtype)
 
 
 def _correlate(x, f, up, down, pad):
@@ -217,8 +222,7 @@ def _correlate_down(x, f, down, pad):
         x = F.pad(x, [width, width, height, height])
         return x[:, :, :: down[1], :: down[0]] * f[0, 0]
     channels = x.shape[1]
-    kernel = f.expand(channels, 1, *f.shape)
-    return F.conv2d(x, kernel, stride=down[::-1], padding=(height, width), groups=channels)
+    return F.conv2d(x, f.expand(channels, 1, *f.shape), stride=down[::-1], padding=(height, width), groups=channels)
 
 
 def _correlate_up(x, f, up, pad):
@@ -241,7 +245,8 @@ class _UpFirDn(torch.autograd.Function):
         ctx.save_for_backward(f)
         ctx.size = x.shape
         ctx.settings = settings
-        for taps, each in settings.passes(_filter_for(x, f)):
+        taps_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32  # what the kernel computes in
+        for taps, each in settings.passes(_filter_for(x, f, taps_dtype)):
             x = _launch(x, taps, each)
         return x
 
@@ -273,14 +278,6 @@ class _Params(ctypes.Structure):
         ("channels_last", ctypes.c_int32),
         ("gain", ctypes.c_double),
     ]
-
-
-def _filter_for(x, f):
-    """Return the taps on the device of x, in the precision that the kernel computes in."""
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    if f is None:
-        return torch.ones(1, 1, dtype=dtype, device=x.device)
-    return f.detach().to(x.device, dtype)
 
 
 def _launch(x, f, settings):

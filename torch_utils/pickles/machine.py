@@ -8,7 +8,7 @@ Nothing recurses, and every instruction costs a step of a limited number.
 import math
 import pickletools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -160,11 +160,11 @@ class Machine:
             if name == "STOP":
                 return self.stack.pop()
             if name in LITERALS:
-                self.stack.append(argument)
+                self.push(argument)
             elif name in CONSTANTS:
-                self.stack.append(CONSTANTS[name])
+                self.push(CONSTANTS[name])
             elif name in EMPTY:
-                self.stack.append(EMPTY[name]())
+                self.push(EMPTY[name]())
             else:
                 self.execute(name, argument)
         raise Malformed("it ends too early")
@@ -182,25 +182,22 @@ class Machine:
             case "MEMOIZE":
                 self.memo[len(self.memo)] = self.stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                self.stack.append(self.memo[argument])
+                self.push(self.memo[argument])
             case "DUP":
-                self.stack.append(self.stack[-1])
+                self.push(self.stack[-1])
             case "POP" if self.stack:
                 self.stack.pop()
             case "POP" | "POP_MARK":
                 self.pop_to_mark()
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(name[-1])
-                self.stack.append(self.pop(count))
+                self.push(self.pop(int(name[-1])))
             case "TUPLE":
-                items = self.pop_to_mark()
-                self.stack.append(tuple(items))
+                self.push(tuple(self.pop_to_mark()))
             case "LIST" | "FROZENSET":
-                items = self.pop_to_mark()
-                self.stack.append(items)
+                self.push(self.pop_to_mark())
             case "DICT":
                 items = self.pop_to_mark()
-                self.stack.append({})
+                self.push({})
                 self.set_entries(items)
             case "APPEND":
                 self.extend(self.pop(1))
@@ -211,12 +208,11 @@ class Machine:
             case "SETITEMS":
                 self.set_entries(self.pop_to_mark())
             case "BINPERSID":
-                reference = self.stack.pop()
-                self.stack.append(self.persistent_load(reference))
+                self.push(self.persistent_load(self.stack.pop()))
             case "BUILD":
                 self.set_state(*self.pop(1))
             case _:
-                self.stack.append(self.make(name, argument))
+                self.push(self.make(name, argument))
 
     def make(self, name: str, argument: Any) -> Any:
         """Return a global name, or what stands for the result of calling one."""
@@ -238,6 +234,10 @@ class Machine:
                 return self.call(_name(*argument.split(" ", 1)), tuple(arguments))
         raise Malformed(f"the instruction {name}")
 
+    def push(self, value: Any) -> None:
+        """Put a value on top of the stack."""
+        self.stack.append(value)
+
     def pop_to_mark(self) -> list[Any]:
         """Take what is above the last mark off the stack, and the mark."""
         items = self.stack
@@ -252,7 +252,7 @@ class Machine:
         del self.stack[-count:]
         return values
 
-    def set_entries(self, items: list[Any] | tuple[Any, ...]) -> None:
+    def set_entries(self, items: Sequence[Any]) -> None:
         """Add keys and values, in turn, to the dictionary on top of the stack, or to the record of one."""
         target = self.stack[-1]
         entries = target.entries if type(target) is Record else target
@@ -261,7 +261,7 @@ class Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             entries[_key(key)] = value
 
-    def extend(self, items: list[Any] | tuple[Any, ...]) -> None:
+    def extend(self, items: Sequence[Any]) -> None:
         """Add items to the list on top of the stack, or to the record of one."""
         target = self.stack[-1]
         values = target.items if type(target) is Record else target

@@ -72,7 +72,7 @@ class _Tree:
             name = indent + as_text(key)
             if _is_tensor(value):
                 yield f"{name}  {self.tensor(value)}"
-            elif not isinstance(value, (dict, list, tuple, Record)):
+            elif not isinstance(value, Container):
                 yield f"{name}: {as_text(value)}"
             elif _is_plain_list(value):
                 yield f"{name}: {_row(value)}"
@@ -151,7 +151,7 @@ class _Tree:
 
 
 def _is_tensor(value: Any) -> TypeGuard[Tensor]:
-    return isinstance(value, (torch.Tensor, InertTensor))
+    return isinstance(value, Tensor)
 
 
 def _count(tensor: Tensor) -> int:

@@ -71,11 +71,11 @@ class SynthesisBlock(nn.Module):
             frames = len(ws) if t is None else len(t)
             const = self.const.unsqueeze(0).repeat(frames, 1, 1, 1)
             x = const.contiguous(memory_format=torch.channels_last)
-            x = self.conv1(x, next(rows), noise_mode, random)
-            x = self._fuse(x, z_motion, t, noise_mode, random)
-        else:
-            x = self.conv0(x, next(rows), noise_mode, random)
-            x = self._fuse(x, z_motion, t, noise_mode, random)
+        first_conv = self.conv1 if self.is_first else self.conv0
+        x = first_conv(x, next(rows), noise_mode, random)
+        if self.motion_time_fuser is not None:
+            x = self.motion_time_fuser(x, z_motion, t, noise_mode, random)
+        if not self.is_first:
             x = self.conv1(x, next(rows), noise_mode, random)
         rgb = self.torgb(x, next(rows)).to(self.torgb.weight.dtype)
         if img is None:
@@ -84,11 +84,6 @@ class SynthesisBlock(nn.Module):
             img = upsample2d(img, self.resample_filter)
         return x, img + rgb
 
-    def _fuse(self, x, z_motion, t, noise_mode, random):
-        if self.motion_time_fuser is None:
-            return x
-        return self.motion_time_fuser(x, z_motion, t, noise_mode, random)
-
 
 class SynthesisNetwork(nn.Module):
     """Blocks `b4`, `b8`, ... up to the planes' resolution; the first `motion_blocks` of them carry motion layers."""
@@ -96,7 +91,6 @@ class SynthesisNetwork(nn.Module):
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         self.resolutions = config.block_resolutions
-        self.img_channels = PLANES * config.plane_channels
         self.num_ws = 2 * len(self.resolutions)
         motion_blocks = 0 if config.motion_generator == "naive" else config.motion_blocks
         in_channels = 0
@@ -117,7 +111,7 @@ class SynthesisNetwork(nn.Module):
                 out_channels,
                 w_dim=config.w_dim,
                 resolution=resolution,
-                img_channels=self.img_channels,
+                img_channels=PLANES * config.plane_channels,
                 motion=motion,
             )
             self.add_module(f"b{resolution}", block)

@@ -96,7 +96,6 @@ class Discriminator(nn.Module):
         super().__init__()
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         self.precision: torch.dtype | None = None  # of the highest resolutions; None: that of the parameters
-        self.img_channels = img_channels
         self.resolutions = []  # of the blocks, from the input's to 8
         side = resolution
         while side > 4:

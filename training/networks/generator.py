@@ -163,8 +163,7 @@ class Generator(nn.Module):
         random: Random | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return raw density `sigma` [N, M, 1] and colours `rgb` [N, M, C] at world coordinates [N, M, 3]."""
-        planes = self.planes(ws, z_motion, t, noise_mode, random)
-        return self.sample_planes(planes, coordinates)
+        return self.sample_planes(self.planes(ws, z_motion, t, noise_mode, random), coordinates)
 
     def sample_planes(self, planes: torch.Tensor, coordinates: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what `sample` does, from planes [N, 3, C, R, R]: its second half."""

@@ -99,10 +99,9 @@ class Conv2dLayer(nn.Module):
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
         """x [N, in, H, W] -> [N, out, H / down, W / down]; `gain` scales the output and the clamp."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
-        bias = None if self.bias is None else self.bias.to(x.dtype)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         x = conv2d_resample(x, weight, f=self.resample_filter, down=self.down, padding=self.padding)
-        return bias_act(x, bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp, overwrite=True)
+        return bias_act(x, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp, overwrite=True)
 
 
 # --- Modulated convolution -------------------------------------------------------------------------------------------
@@ -144,8 +143,7 @@ def modulated_conv2d(
     convolve = partial(conv2d_resample, f=resample_filter, up=up, padding=padding, flip_weight=flip_weight)
     activations = height * width * (in_channels + out_channels * up**2)  # of one sample
     if styles.shape[0] == 1:
-        modulated = _modulate(weight, styles[0], demodulate)
-        x = convolve(x, modulated.to(x.dtype))
+        x = convolve(x, _modulate(weight, styles[0], demodulate).to(x.dtype))
     elif activations > max(weight.numel(), WORTH_A_CALL):
         weights = [_modulate(weight, style, demodulate).to(x.dtype) for style in styles]
         x = _conv_per_sample(x, weights, convolve)
@@ -245,7 +243,7 @@ class SynthesisLayer(nn.Module):
             resample_filter=self.resample_filter,
             flip_weight=self.up == 1,
         )
-        return bias_act(x, self.bias.to(x.dtype), act="lrelu", clamp=self.conv_clamp, overwrite=True)
+        return bias_act(x, self.bias, act="lrelu", clamp=self.conv_clamp, overwrite=True)
 
 
 class ToRGBLayer(nn.Module):
@@ -263,4 +261,4 @@ class ToRGBLayer(nn.Module):
         """x [N, in, H, W], w [N or 1, w_dim] -> [N, out, H, W]."""
         styles = self.affine(w) * self.style_gain
         x = modulated_conv2d(x, self.weight, styles, demodulate=False)
-        return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp, overwrite=True)
+        return bias_act(x, self.bias, clamp=self.conv_clamp, overwrite=True)

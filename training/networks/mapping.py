@@ -76,11 +76,9 @@ class MappingNetwork(MappingTrunk):
         codes = [z]
         if self.embed_motion is not None:
             codes.append(self.embed_motion(motion))
-        w = self.trunk(*codes, condition=camera)
-        ws = w.unsqueeze(1).repeat(1, self.num_ws, 1)
+        ws = self.trunk(*codes, condition=camera).unsqueeze(1).repeat(1, self.num_ws, 1)
         if truncation_psi != 1:
-            rows = slice(truncation_cutoff)
-            ws[:, rows] = self.w_avg.lerp(ws[:, rows], truncation_psi)
+            ws[:, :truncation_cutoff] = self.w_avg.lerp(ws[:, :truncation_cutoff], truncation_psi)
         return ws
 
     @torch.no_grad()

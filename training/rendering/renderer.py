@@ -50,8 +50,7 @@ class _Samples:
 
 def project_to_planes(coordinates: torch.Tensor, axes: str) -> torch.Tensor:
     """Project world points [N, M, 3], scaled to [-1, 1], to coordinates on each plane [N, 3, M, 2]."""
-    projections = [coordinates[..., list(pair)] for pair in PLANE_COORDINATES[axes]]
-    return torch.stack(projections, dim=1)
+    return torch.stack([coordinates[..., list(pair)] for pair in PLANE_COORDINATES[axes]], dim=1)
 
 
 def decode(
@@ -61,8 +60,7 @@ def decode(
 
     Outside of the box the decoder sees zeros.
     """
-    scaled = coordinates * (2 / config.box_side)
-    uv = project_to_planes(scaled, config.plane_axes)
+    uv = project_to_planes(coordinates * (2 / config.box_side), config.plane_axes)
     return decoder(sample_planes_mean(planes, uv))
 
 
@@ -97,8 +95,7 @@ def render(
 
     # Fine pass, where the coarse one found something; then both merged by depth.
     if config.importance_samples > 0:
-        fine_depths = _fine_depths(coarse, config, random)
-        fine = _sample(field, origins, directions, fine_depths)
+        fine = _sample(field, origins, directions, _fine_depths(coarse, config, random))
         passes.append(fine)
         depths = torch.cat([coarse.depths, fine.depths], dim=-1)
         depths, order = torch.sort(depths, dim=-1)
@@ -109,9 +106,7 @@ def render(
     weights = marching.interval_weights(density, depths)
     colours = _weighted_colours(passes, marching.sample_weights(weights), order)
     opacity = weights.sum(dim=-1)
-    points = None
-    if with_points:
-        points = _surface_points(weights, depths, origins, directions)
+    points = _surface_points(weights, depths, origins, directions) if with_points else None
     return Rendered(
         features=marching.composite_rgb(colours, opacity, config.white_background),
         depth=marching.expected_depth(weights, depths),
@@ -147,10 +142,8 @@ def _weighted_colours(passes: list[_Samples], weights: torch.Tensor, order: torc
     if order is not None:
         weights = torch.zeros_like(weights).scatter(-1, order, weights)
     sizes = [samples.depths.shape[-1] for samples in passes]
-    sums = []
-    for samples, part in zip(passes, weights.split(sizes, dim=-1), strict=True):
-        product = part.unsqueeze(-2) @ samples.colours
-        sums.append(product.squeeze(-2))
+    parts = weights.split(sizes, dim=-1)
+    sums = [(part.unsqueeze(-2) @ samples.colours).squeeze(-2) for samples, part in zip(passes, parts, strict=True)]
     return reduce(torch.add, sums)
 
 
@@ -167,8 +160,7 @@ def _fine_depths(coarse: _Samples, config: RenderingConfig, random: Jitter) -> t
     """Return [N, R, K] depths drawn from the coarse weights."""
     shape = (*coarse.depths.shape[:2], config.importance_samples)
     if random is None:
-        even = torch.linspace(0, 1, shape[-1], device=coarse.depths.device, dtype=coarse.depths.dtype)
-        u = even.expand(shape)
+        u = torch.linspace(0, 1, shape[-1], device=coarse.depths.device, dtype=coarse.depths.dtype).expand(shape)
     else:
         u = _uniform(shape, coarse.depths, random)
     weights = marching.interval_weights(coarse.density, coarse.depths)
@@ -188,7 +180,6 @@ def _surface_points(
     A ray's points are linear in depth, so the mean point lies at the mean depth.
     """
     opaque = marching.opaque_weights(weights)
-    weighted = opaque * marching.midpoints(depths)
-    depth = weighted.sum(dim=-1, keepdim=True)
+    depth = (opaque * marching.midpoints(depths)).sum(dim=-1, keepdim=True)
     total = opaque.sum(dim=-1, keepdim=True)
     return origins * total + depth * directions

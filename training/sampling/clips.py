@@ -148,5 +148,4 @@ def clip_densities(
 
 def _densities(G: Generator, planes: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Return the raw densities [M] of planes [1, 3, C, R, R] at world points [M, 3]."""
-    samples = G.sample_planes(planes, points.unsqueeze(0))
-    return samples["sigma"].reshape(-1)
+    return G.sample_planes(planes, points.unsqueeze(0))["sigma"].reshape(-1)

@@ -38,8 +38,7 @@ def density_lattice(
     slabs = []
     for x in axis:
         points = torch.stack([x.expand_as(y), y, z], dim=-1)
-        slab = density(points).reshape(resolution, resolution)
-        slabs.append(slab.cpu())
+        slabs.append(density(points).reshape(resolution, resolution).cpu())
     return torch.stack(slabs)
 
 
