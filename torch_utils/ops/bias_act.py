@@ -6,7 +6,7 @@ derivative is a function of (dy, r) in its own right; its derivative with respec
 automatic differentiation carries on.
 """
 
-import ctypes
+from ctypes import Structure, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 
 import torch
@@ -227,23 +227,23 @@ class _Slope(torch.autograd.Function):
 # --- CUDA kernel -----------------------------------------------------------------------------------------------------
 
 
-class _Params(ctypes.Structure):
+class _Params(Structure):
     """BiasActParams of bias_act.h."""
 
     _fields_ = [
-        ("a", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("ref", ctypes.c_void_p),
-        ("other", ctypes.c_void_p),
-        ("out", ctypes.c_void_p),
-        ("total", ctypes.c_int64),
-        ("bias_stride", ctypes.c_int64),
-        ("bias_size", ctypes.c_int64),
-        ("order", ctypes.c_int32),
-        ("act", ctypes.c_int32),
-        ("alpha", ctypes.c_double),
-        ("gain", ctypes.c_double),
-        ("clamp", ctypes.c_double),
+        ("a", c_void_p),
+        ("bias", c_void_p),
+        ("ref", c_void_p),
+        ("other", c_void_p),
+        ("out", c_void_p),
+        ("total", c_int64),
+        ("bias_stride", c_int64),
+        ("bias_size", c_int64),
+        ("order", c_int32),
+        ("act", c_int32),
+        ("alpha", c_double),
+        ("gain", c_double),
+        ("clamp", c_double),
     ]
 
 

@@ -5,8 +5,8 @@ padding is an int, [x, y] or [left, right, top, bottom] in upsampled pixels; neg
 a true convolution unless `flip_filter`, as in StyleGAN2; `gain` is the total gain.
 """
 
-import ctypes
 from collections.abc import Sequence
+from ctypes import Structure, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass, replace
 
 import torch
@@ -259,24 +259,24 @@ class _UpFirDn(torch.autograd.Function):
         return _UpFirDn.apply(dy, f, adjoint), None, None
 
 
-class _Params(ctypes.Structure):
+class _Params(Structure):
     """UpfirdnParams of upfirdn2d.h."""
 
     _fields_ = [
-        ("x", ctypes.c_void_p),
-        ("f", ctypes.c_void_p),
-        ("y", ctypes.c_void_p),
-        ("x_stride", ctypes.c_int64 * 4),
-        ("y_stride", ctypes.c_int64 * 4),
-        ("in_size", ctypes.c_int32 * 4),
-        ("out_size", ctypes.c_int32 * 4),
-        ("filter", ctypes.c_int32 * 2),
-        ("up", ctypes.c_int32 * 2),
-        ("down", ctypes.c_int32 * 2),
-        ("pad", ctypes.c_int32 * 2),
-        ("flip", ctypes.c_int32),
-        ("channels_last", ctypes.c_int32),
-        ("gain", ctypes.c_double),
+        ("x", c_void_p),
+        ("f", c_void_p),
+        ("y", c_void_p),
+        ("x_stride", c_int64 * 4),
+        ("y_stride", c_int64 * 4),
+        ("in_size", c_int32 * 4),
+        ("out_size", c_int32 * 4),
+        ("filter", c_int32 * 2),
+        ("up", c_int32 * 2),
+        ("down", c_int32 * 2),
+        ("pad", c_int32 * 2),
+        ("flip", c_int32),
+        ("channels_last", c_int32),
+        ("gain", c_double),
     ]
 
 

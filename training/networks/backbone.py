@@ -131,8 +131,8 @@ class SynthesisNetwork(nn.Module):
         The convolutions run in `dtype` (None: the parameters'). A block's to-RGB layer shares its row of ws with
         the next block's first convolution.
         """
-        x: torch.Tensor | None = None
-        img: torch.Tensor | None = None
+        x = None
+        img = None
         row = 0
         for resolution in self.resolutions:
             block = getattr(self, f"b{resolution}")

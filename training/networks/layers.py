@@ -66,8 +66,7 @@ class FullyConnectedLayer(nn.Module):
         weight, bias = self.scaled(x.dtype)
         if self.activation == "linear":
             return nn.functional.linear(x, weight, bias)
-        x = nn.functional.linear(x, weight)
-        return bias_act(x, bias, dim=x.ndim - 1, act=self.activation)
+        return bias_act(nn.functional.linear(x, weight), bias, dim=-1, act=self.activation)
 
 
 class Conv2dLayer(nn.Module):

@@ -116,6 +116,13 @@ def test_objects_become_records(here):
     assert type(name) is Name
 
 
+@pytest.mark.parametrize("data", [b"(I7\nios\nsystem\n.", b"(cos\nsystem\nI7\no."])
+def test_calls_of_old_protocols_become_records(here, data):
+    (here / "a.pkl").write_bytes(data)
+    call = reader.read(here / "a.pkl")
+    assert (call.name, call.arguments) == ("os.system", (7,))
+
+
 TOUCH = f"touch {MARKER}"
 HOSTILE = {
     "os.system": Call(os.system, TOUCH),
