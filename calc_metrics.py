@@ -10,12 +10,13 @@ import click
 
 from dnnlib import cli
 from dnnlib.cache import cache_root
+from dnnlib.cli import PATH
 from dnnlib.files import file_checksum
 from dnnlib.video import require_ffmpeg
 from metrics.evaluation import evaluate
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import PAPER_VIDEOS, Request, parse_requests
-from metrics.results import Result, append_json, table
+from metrics.results import append_json, table
 from torch_utils import distributed
 from torch_utils.machine_options import MACHINE, machine_options
 from torch_utils.startup import Machine, prepared_machine
@@ -27,7 +28,6 @@ SCORED = "What is scored"
 REALS = "Real videos"
 SCORES = "Scores"
 RESULTS = "Results"
-PATH = click.Path(path_type=Path)
 
 
 @cli.command()
@@ -153,7 +153,7 @@ def report(
     requests: Sequence[Request], subject: EvaluationSubject, options: EvaluationOptions, out: Path | None
 ) -> None:
     """Evaluate on every process; print and write on the main one."""
-    results: list[Result] = []
+    results = []
     for result in evaluate(requests, subject, options):
         results.append(result)
         if not distributed.is_main():

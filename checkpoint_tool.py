@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 
 from dnnlib import cli
+from dnnlib.cli import PATH
 from training.checkpoints.inspection import inspection
 from training.checkpoints.safetensors import export_snapshot, import_snapshot
 from training.checkpoints.snapshots import compact_snapshot
-
-PATH = click.Path(path_type=Path)
 
 
 @cli.group()

@@ -14,6 +14,7 @@ import click
 from tqdm import tqdm
 
 from dnnlib import cli
+from dnnlib.cli import PATH
 from dnnlib.parallel import parallel_map
 from training.data.check import check_dataset, summary
 from training.data.convert import convert_clip, convert_jobs
@@ -21,7 +22,6 @@ from training.data.dataset import ClipDataset
 from training.data.writer import ClipRecord, refuse_existing, write_dataset
 from training.synthetic.job import SynthJob, synth_clip
 
-PATH = click.Path(path_type=Path)
 COUNT = click.IntRange(1)
 
 
@@ -89,8 +89,10 @@ def synth(
 ) -> None:
     """Make a dataset of procedural talking heads with exact cameras."""
     refuse_existing(dest)
-    job = functools.partial(SynthJob, seed=seed, frames=frames, resolution=resolution, fps=fps, depth=depth)
-    jobs = [job(index=index) for index in range(clips)]
+    jobs = [
+        SynthJob(seed=seed, index=index, frames=frames, resolution=resolution, fps=fps, depth=depth)
+        for index in range(clips)
+    ]
     write(dest, parallel_map(synth_clip, jobs, workers), clips)
 
 

@@ -46,8 +46,7 @@ def command(*words: str, **options: object) -> list[str]:
     """Return a command line: command("train.py", init_from=path) -> ["train.py", "--init-from", "<path>"]."""
     arguments = list(words)
     for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
-        arguments += [flag, str(value)]
+        arguments += ["--" + name.replace("_", "-"), str(value)]
     return arguments
 
 
@@ -133,11 +132,12 @@ def show_training(page: Page, run: Path) -> None:
     text = (run / "stats.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     kimg = [row["kimg"] for row in rows]
-    scores = ("scores/real_img", "scores/fake_img", "scores/real_vid", "scores/fake_vid")
+    losses = lines(rows, "loss/g", "loss/d")
+    scores = lines(rows, "scores/real_img", "scores/fake_img", "scores/real_vid", "scores/fake_vid")
     page.charts(
         [
-            ("Losses of generator and discriminators.", kimg, lines(rows, "loss/g", "loss/d")),
-            ("Mean scores of real and fake clips.", kimg, lines(rows, *scores)),
+            ("Losses of generator and discriminators.", kimg, losses),
+            ("Mean scores of real and fake clips.", kimg, scores),
         ],
         "kimg",
     )

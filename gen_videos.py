@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import cli
+from dnnlib.cli import PATH
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from dnnlib.options import options_of
@@ -35,7 +36,6 @@ FILES = "Files"
 CLIPS = "Clips"
 PICTURES = "Pictures"
 MESHES = "Meshes"
-PATH = click.Path(path_type=Path)
 RAY_GRID = next(option for option in options_of(RenderingConfig) if option.key == "resolution")  # says what is possible
 
 
@@ -69,8 +69,7 @@ class LayerList(click.ParamType):
         names = tuple(part.strip() for part in value.split(","))
         unknown = [name for name in names if name not in LAYERS]
         if unknown:
-            listed = ", ".join(unknown) or "nothing"
-            self.fail(f"{listed} is no layer; choose from {', '.join(LAYERS)}.", param, ctx)
+            self.fail(f"{', '.join(unknown) or 'nothing'} is no layer; choose from {', '.join(LAYERS)}.", param, ctx)
         return names
 
 
@@ -177,8 +176,8 @@ def main(
             click.echo(note, err=True)
         clips = []
         for seed, motion_seed in seed_pairs(seeds, motion_seeds):
-            path = camera_path(snapshot, seed, cameras, frames)
-            clips.append(Clip(seed=seed, motion_seed=motion_seed, spec=clip_spec(snapshot.G, seed, motion_seed, path)))
+            spec = clip_spec(snapshot.G, seed, motion_seed, camera_path(snapshot, seed, cameras, frames))
+            clips.append(Clip(seed=seed, motion_seed=motion_seed, spec=spec))
         drawing = Drawing(
             snapshot=snapshot,
             clips=clips,

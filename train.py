@@ -14,6 +14,7 @@ import click
 
 from dnnlib import cli
 from dnnlib.cache import cache_root
+from dnnlib.cli import PATH
 from dnnlib.errors import UserError
 from dnnlib.options import add_flags, flags_of, given, override, parameters_of, to_dict
 from dnnlib.video import require_ffmpeg
@@ -46,7 +47,6 @@ HEADINGS = (
     options.ABLATIONS,
     SCORES,
 )
-PATH = click.Path(path_type=Path)
 
 
 def use_preset(context: click.Context, parameter: click.Parameter, name: str) -> str:

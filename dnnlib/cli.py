@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from dnnlib.files import FULL_ERRNOS, printable
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
 MAX_LIST = 1_000_000  # numbers in one IntList; more is a slip of the finger
+PATH = click.Path(path_type=Path)  # type of options that name a file or a folder
 NO_BREAK = "\N{NO-BREAK SPACE}"
 CONTEXT_SETTINGS = {
     "help_option_names": ["-h", "--help"],
@@ -39,8 +41,7 @@ class _Failure(click.ClickException):
     exit_code = USAGE_STATUS
 
     def __init__(self, message: str):
-        lines = [printable(line) for line in message.split("\n")]
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(printable(line) for line in message.split("\n")))
 
 
 @contextlib.contextmanager
@@ -82,13 +83,11 @@ def ignore_broken_pipes() -> None:
     """Let printing never end the command: Ctrl-C on `train.py | tee log` also ends tee, which reads what is printed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        original = getattr(sys, f"__{name}__")
-        if stream is original:  # nobody has replaced it
+        if stream is getattr(sys, f"__{name}__"):  # nobody has replaced it
             stream.flush()
             pipe = _LossyPipe(stream.fileno(), "wb", closefd=False)
             buffer = io.BufferedWriter(pipe)
-            lossy = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=True)
-            setattr(sys, name, lossy)
+            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=True))
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------
@@ -157,8 +156,7 @@ class Command(click.Command):
         column = min(longest, formatter.width // 3)
         for heading, records in sections.items():
             with formatter.section(heading):
-                aligned = [(names.ljust(column), _unbroken(text)) for names, text in records]
-                formatter.write_dl(aligned, col_max=column)
+                formatter.write_dl([(names.ljust(column), _unbroken(text)) for names, text in records], col_max=column)
 
     def _sections(self, context: click.Context) -> dict[str, Records]:
         """Return the options by heading; those without a group come last."""

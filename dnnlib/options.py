@@ -71,7 +71,7 @@ class Option:
 
     def conditions(self, value: Any) -> dict[str, bool]:
         """Return everything that a value must be, in words, and whether this one is."""
-        found: dict[str, bool] = {}
+        found = {}
         if self.kind is float:
             found["a finite number"] = math.isfinite(value)
         if self.power_of_two:
@@ -81,8 +81,7 @@ class Option:
             if limit is not None:
                 found[f"{words} {limit}"] = holds(value, limit)
         if self.choices:
-            names = ", ".join(self.choices)
-            found[f"one of {names}"] = value in self.choices
+            found[f"one of {', '.join(self.choices)}"] = value in self.choices
         return found
 
     def check(self, value: Any) -> None:
@@ -126,16 +125,14 @@ def options_of(kind: type, prefix: str = "") -> tuple[Option, ...]:
 
 def flags_of(kind: type) -> dict[str, str]:
     """Return {key: flag} of all options that have a flag."""
-    options = options_of(kind)
-    return {option.key: option.flag for option in options if option.flag}
+    return {option.key: option.flag for option in options_of(kind) if option.flag}
 
 
 def _without_none(hint: Any) -> Any:
     """Return T of a hint `T | None`, any other hint as it is."""
     if typing.get_origin(hint) is tuple:
         return hint
-    members = typing.get_args(hint)
-    for member in members:
+    for member in typing.get_args(hint):
         if member is not type(None):
             return member
     return hint
@@ -212,11 +209,8 @@ def _click_option(option: Option, default: Any) -> Callable[[Callable], Callable
 
 def parameters_of(config: Any) -> dict[str, Any]:
     """Return {argument of the command: value} of all options that have a flag."""
-    found = {}
-    for option in options_of(type(config)):
-        if option.flag:
-            found[option.parameter] = value_of(config, option.key)
-    return found
+    options = options_of(type(config))
+    return {option.parameter: value_of(config, option.key) for option in options if option.flag}
 
 
 def given(kind: type, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -246,17 +240,13 @@ def _listed(value: Any) -> Any:
 def from_dict(kind: type[Configuration], values: Any) -> Configuration:
     """Return the configuration that `to_dict` made plain. UserError for unknown keys or values of the wrong type."""
     if not isinstance(values, dict):
-        found = type(values).__name__
-        raise UserError(f"The saved {kind.__name__} is damaged: expected a dictionary, found {found}.")
+        raise UserError(f"The saved {kind.__name__} is damaged: expected a dictionary, found {type(values).__name__}.")
     hints = typing.get_type_hints(kind)
     unknown = sorted(str(name) for name in values if name not in hints)
     if unknown:
         names = shown(", ".join(unknown))
         raise UserError(f"The saved {kind.__name__} has options this version does not know: {names}.")
-    typed = {}
-    for name, value in values.items():
-        where = f"{kind.__name__}.{name}"
-        typed[name] = _typed(value, hints[name], where)
+    typed = {name: _typed(value, hints[name], f"{kind.__name__}.{name}") for name, value in values.items()}
     return kind(**typed)
 
 
@@ -282,8 +272,7 @@ def _typed_items(value: Any, hints: tuple[Any, ...], name: str) -> tuple[Any, ..
     expected = len(hints)
     if not isinstance(value, (list, tuple)) or len(value) != expected:
         raise UserError(f"{name} is {_described(value)}; expected {expected} numbers.")
-    pairs = zip(value, hints, strict=True)
-    return tuple(_typed(item, hint, name) for item, hint in pairs)
+    return tuple(_typed(item, hint, name) for item, hint in zip(value, hints, strict=True))
 
 
 def _described(value: Any) -> str:

@@ -5,7 +5,7 @@ Shapes: B clips of 2 frames; frames and their cameras are folded into the batch,
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import softplus
@@ -72,13 +72,9 @@ class Schedule:
 def schedule(config: Config, clips: int) -> Schedule:
     """Return the schedule after `clips` clips."""
     loss = config.loss
-    blur_sigma = 0.0
     blur_fade = loss.blur_fade_factor * config.training.batch * 1000
-    if blur_fade > 0:
-        blur_sigma = loss.blur_sigma * max(1 - clips / blur_fade, 0)
-    faded = 1.0
-    if loss.swap_fade_kimg > 0:
-        faded = min(clips / (loss.swap_fade_kimg * 1000), 1)
+    blur_sigma = loss.blur_sigma * max(1 - clips / blur_fade, 0) if blur_fade > 0 else 0.0
+    faded = min(clips / (loss.swap_fade_kimg * 1000), 1) if loss.swap_fade_kimg > 0 else 1.0
     swap_probability = loss.swap_start + (loss.swap_end - loss.swap_start) * faded
     return Schedule(blur_sigma=blur_sigma, swap_probability=swap_probability)
 
@@ -115,8 +111,7 @@ class Loss:
 
     def g_main(self, fakes: Fakes, schedule: Schedule, gain: float = 1.0) -> Report:
         """Train the generator: fakes should look real."""
-        frames = self.synthesise(fakes, schedule)
-        logits = self.judge(frames, schedule)
+        logits = self.judge(self.synthesise(fakes, schedule), schedule)
         loss = self.adversarial(logits)
         (loss * gain).backward()
         report = {"loss/g": loss}
@@ -143,9 +138,8 @@ class Loss:
         (gain = 1 / passes) each decays it by its share.
         """
         # Fakes, which do not train the generator here.
-        w_avg_beta = self.config.training.w_avg_beta**gain
         with torch.no_grad():
-            frames = self.synthesise(fakes, schedule, w_avg_beta)
+            frames = self.synthesise(fakes, schedule, self.config.training.w_avg_beta**gain)
         fake_logits = self.judge(frames, schedule)
         loss_fake = self.adversarial({name: -value for name, value in fake_logits.items()})
         (loss_fake * gain).backward()
@@ -168,8 +162,7 @@ class Loss:
         if self.D_img is not None:
             penalties["img"] = r1_image(self.D_img, image, reals.image_raw, reals.cameras).mean()
         if self.D_vid is not None:
-            pairs = self.D_vid.assemble(image, reals.times)
-            penalties["vid"] = r1_video(self.D_vid, pairs, reals.cameras).mean()
+            penalties["vid"] = r1_video(self.D_vid, self.D_vid.assemble(image, reals.times), reals.cameras).mean()
         loss = _total(penalties.values()) * (self.config.loss.gamma / 2)
         (loss * gain).backward()
         return {f"loss/r1_{name}": penalty for name, penalty in penalties.items()}
@@ -187,8 +180,7 @@ class Loss:
             cameras: [B, 2, 25].
         """
         image = images.flatten(0, 1).float() / 127.5 - 1
-        small = resize(image, self.config.generator.rendering.resolution)
-        image_raw = blur(small, schedule.blur_sigma)
+        image_raw = blur(resize(image, self.config.generator.rendering.resolution), schedule.blur_sigma)
         return Frames(image=image, image_raw=image_raw, times=times, cameras=cameras.flatten(0, 1))
 
     def latents(self, fakes: Fakes, schedule: Schedule) -> Latents:
@@ -199,8 +191,7 @@ class Loss:
             others, _ = condition_cameras(fakes.others, camera_mode, training=True)
             mapped = swap_cameras(mapped, others, schedule.swap_probability, fakes.random)
         z = fakes.z.repeat_interleave(FRAMES_PER_CLIP, dim=0)
-        motion = self.G.motion_code(fakes.z, fakes.z_motion)
-        z_motion = motion.repeat_interleave(FRAMES_PER_CLIP, dim=0)
+        z_motion = self.G.motion_code(fakes.z, fakes.z_motion).repeat_interleave(FRAMES_PER_CLIP, dim=0)
         t = fakes.times.reshape(-1, 1)
         ws = self.G.mapping(z, mapped.flatten(0, 1), z_motion, t)
         return Latents(ws=ws, z_motion=z_motion, t=t, cameras=rendered.flatten(0, 1))
@@ -218,8 +209,7 @@ class Loss:
             noise_mode=self.noise_mode,
             random=None if self.deterministic else fakes.random,
         )
-        image, image_raw = out["image"], out["image_raw"]
-        return Frames(image=image, image_raw=image_raw, times=fakes.times, cameras=latents.cameras)
+        return Frames(image=out["image"], image_raw=out["image_raw"], times=fakes.times, cameras=latents.cameras)
 
     def judge(self, frames: Frames, schedule: Schedule) -> dict[str, torch.Tensor]:
         """Return the logits by discriminator: img [B * 2, 1], vid [B, 1].
@@ -231,8 +221,7 @@ class Loss:
         if self.D_img is not None:
             logits["img"] = self.D_img(image, frames.image_raw, frames.cameras)
         if self.D_vid is not None:
-            pairs = self.D_vid.assemble(image, frames.times)
-            logits["vid"] = self.D_vid(pairs, frames.cameras)
+            logits["vid"] = self.D_vid(self.D_vid.assemble(image, frames.times), frames.cameras)
         return logits
 
     def adversarial(self, logits: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -245,9 +234,8 @@ class Loss:
         self, points: torch.Tensor, near: torch.Tensor, latents: Latents, random: Streams | None = None
     ) -> torch.Tensor:
         """Return the mean |sigma(points) - sigma(near)| of raw densities at points, near [B * 2, M, 3]."""
-        both = torch.cat([points, near], dim=1)
         sampled = self.G.sample(
-            both,
+            torch.cat([points, near], dim=1),
             latents.ws,
             latents.z_motion,
             latents.t,
@@ -277,15 +265,13 @@ def r1_image(
     """Return the squared gradient norm of the logits on frame and raw image, per frame [N]."""
     image = image.detach().requires_grad_()
     image_raw = image_raw.detach().requires_grad_()
-    logits = D(image, image_raw, cameras)
-    return _squared_gradient(logits, [image, image_raw])
+    return _squared_gradient(D(image, image_raw, cameras), [image, image_raw])
 
 
 def r1_video(D: VideoDiscriminator, pairs: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:
     """Return the squared gradient norm of the logits on the assembled pairs, the time plane included, per clip [B]."""
     pairs = pairs.detach().requires_grad_()
-    logits = D(pairs, cameras)
-    return _squared_gradient(logits, [pairs])
+    return _squared_gradient(D(pairs, cameras), [pairs])
 
 
 def _squared_gradient(logits: torch.Tensor, inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -329,17 +315,36 @@ class Phase:
 
 def build_phases(config: Config) -> list[Phase]:
     """Return the four phases of an iteration, in order."""
-    options, loss = config.training, config.loss
     G = ("G",)
     present = {"D_img": config.discriminator.image, "D_vid": config.discriminator.video}
     D = tuple(name for name, is_present in present.items() if is_present)
-    g_main = Phase(name="g_main", index=0, networks=G, function=Loss.g_main, takes_fakes=True)
-    g_reg = Phase(name="g_reg", index=1, networks=G, function=Loss.g_reg, takes_fakes=True)
-    d_main = Phase(name="d_main", index=2, networks=D, function=Loss.d_main, takes_reals=True, takes_fakes=True)
-    d_reg = Phase(name="d_reg", index=3, networks=D, function=Loss.d_reg, takes_reals=True)
     return [
-        g_main,
-        replace(g_reg, interval=options.g_reg_interval, active=loss.lambda_reg != 0),
-        replace(d_main, tracks_mean_latent=True),
-        replace(d_reg, interval=options.d_reg_interval, active=loss.gamma != 0),
+        Phase(name="g_main", index=0, networks=G, function=Loss.g_main, takes_fakes=True),
+        Phase(
+            name="g_reg",
+            index=1,
+            networks=G,
+            interval=config.training.g_reg_interval,
+            function=Loss.g_reg,
+            takes_fakes=True,
+            active=config.loss.lambda_reg != 0,
+        ),
+        Phase(
+            name="d_main",
+            index=2,
+            networks=D,
+            function=Loss.d_main,
+            takes_reals=True,
+            takes_fakes=True,
+            tracks_mean_latent=True,
+        ),
+        Phase(
+            name="d_reg",
+            index=3,
+            networks=D,
+            interval=config.training.d_reg_interval,
+            function=Loss.d_reg,
+            takes_reals=True,
+            active=config.loss.gamma != 0,
+        ),
     ]

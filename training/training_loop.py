@@ -58,8 +58,11 @@ class Trainer:
 
         # Data.
         self.dataset = dataset
-        sequences = [clip.cameras for clip in dataset.clips]
-        self.cameras = CameraSampler(sequences, window=options.window, mirror=options.mirror)
+        self.cameras = CameraSampler(
+            [clip.cameras for clip in dataset.clips],
+            window=options.window,
+            mirror=options.mirror,
+        )
         self.bank = camera_bank(dataset, seed=options.seed)
 
         # Networks and what trains them.
@@ -114,8 +117,7 @@ class Trainer:
             module.load_state_dict(state["networks"][name])
         for name, optimizer in self.optimizers.items():
             # Learning rates and the like are the configuration's; how they are stored depends on torch's version.
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state["optimizers"][name]["state"], "param_groups": groups})
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": state["optimizers"][name]["state"]})
         self.progress = Progress(**state["progress"])
         self.health = Health(**state.get("health", {}))
         return True
@@ -318,16 +320,18 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """Return the averaged generator as it is now."""
-        progress = {"kimg": self.progress.seen / 1000}
-        return Snapshot(G=self.networks.G_ema, config=self.config, camera_bank=self.bank, progress=progress)
+        return Snapshot(
+            G=self.networks.G_ema,
+            config=self.config,
+            camera_bank=self.bank,
+            progress={"kimg": self.progress.seen / 1000},
+        )
 
     def _state(self) -> dict[str, Any]:
         """Return what a training state keeps."""
-        networks = {name: dict(module.state_dict()) for name, module in self.networks.items()}
-        optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         return {
-            "networks": networks,
-            "optimizers": optimizers,
+            "networks": {name: dict(module.state_dict()) for name, module in self.networks.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "progress": vars(self.progress).copy(),
             "health": asdict(self.health),
         }

@@ -108,6 +108,7 @@ def generator_config(shapes: Shapes, rendering: RenderingConfig, static: bool) -
     config = GeneratorConfig(
         z_dim=_length(shapes, "backbone.mapping.fc0.weight", 1) - w_dim,
         w_dim=w_dim,
+        z_motion_dim=_length(shapes, f"{motion}affine.weight", 1) if fused else GeneratorConfig.z_motion_dim,
         mapping_layers=_mapping_layers(shapes, "backbone."),
         plane_resolution=sides[-1],
         plane_channels=_length(shapes, "backbone.synthesis.b4.torgb.weight") // 3,
@@ -119,8 +120,6 @@ def generator_config(shapes: Shapes, rendering: RenderingConfig, static: bool) -
         motion_weight=not fused or f"{motion}weight" in shapes,
         rendering=replace(rendering, decoder_hidden=_length(shapes, "decoder.net.0.weight")),
     )
-    if fused:
-        config = replace(config, z_motion_dim=_length(shapes, f"{motion}affine.weight", 1))
     if "superresolution.block1.conv1.weight" in shapes:
         config = replace(
             config,

@@ -40,6 +40,5 @@ class ProgressBar:
             self.bar.write(f"Warning: {warning}", file=sys.stderr)
         fields = [f"s/kimg {stats['time/sec_per_kimg']:.1f}"]
         fields += [f"{label} {stats[name]:.3f}" for label, name in LABELS.items() if name in stats]
-        memory = stats.get("memory/gpu", stats["memory/cpu"])
-        fields.append(f"mem {memory:.1f}G")
+        fields.append(f"mem {stats.get('memory/gpu', stats['memory/cpu']):.1f}G")
         self.bar.set_postfix_str(" ".join(fields))

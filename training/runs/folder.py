@@ -9,7 +9,6 @@ import itertools
 import json
 import math
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -51,13 +50,15 @@ class RunOptions:
 
     def save(self, folder: Path) -> None:
         """Write the options into a run's folder."""
-        values = {
-            "data": self.data,
-            "fingerprint": self.fingerprint,
-            "init_from": self.init_from,
-            "config": to_dict(self.config),
-        }
-        write_json(folder / OPTIONS, values)
+        write_json(
+            folder / OPTIONS,
+            {
+                "data": self.data,
+                "fingerprint": self.fingerprint,
+                "init_from": self.init_from,
+                "config": to_dict(self.config),
+            },
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "RunOptions":
@@ -78,13 +79,13 @@ class RunOptions:
 
         How long it trains and how often it reports (FREE) it can, and where its dataset lies.
         """
-        here, there = self._binding(), other._binding()
+        here = self._binding()
+        there = other._binding()
         return {key: (here[key], there[key]) for key in here if here[key] != there[key]}
 
     def _binding(self) -> dict[str, Any]:
         """Return all that a run cannot change when it goes on, with dotted keys."""
-        values = _flat(to_dict(self.config))
-        binding = {key: value for key, value in values.items() if key not in FREE}
+        binding = {key: value for key, value in _flat(to_dict(self.config)).items() if key not in FREE}
         return {**binding, "dataset": self.fingerprint, "init_from": self.init_from}
 
 
@@ -138,8 +139,7 @@ class RunFolder:
             if self._events is not None:
                 with storage_errors(self.path / EVENTS):
                     self._events.close()
-            names = {path.name for path in self.path.iterdir()}
-            if names == {OPTIONS}:
+            if [path.name for path in self.path.iterdir()] == [OPTIONS]:
                 (self.path / OPTIONS).unlink()
                 self.path.rmdir()
         finally:
@@ -173,8 +173,7 @@ class RunFolder:
                 if not options.differences(RunOptions.load(path)):
                     same.append(path)
         with_state = [path for path in same if cls(path).states()]
-        candidates = with_state or same
-        return candidates[0] if candidates else None
+        return next(iter(with_state or same), None)
 
     @classmethod
     def latest(cls, outdir: Path) -> Path | None:
@@ -315,9 +314,8 @@ def _newest_first(outdir: Path, name: str = "*") -> list[Path]:
 
 def next_number(outdir: Path) -> int:
     """Return one more than the highest number of a run under `outdir`."""
-    names = [path.name for path in outdir.iterdir()] if outdir.is_dir() else []
-    matches = [re.match(r"(\d{5})-", name) for name in names]
-    return max([int(match.group(1)) + 1 for match in matches if match], default=0)
+    runs = _newest_first(outdir)
+    return int(runs[0].name[:5]) + 1 if runs else 0
 
 
 def stamp(clips: int) -> str:

@@ -26,14 +26,14 @@ def probe(G: Generator) -> Stats:
     cameras = frontal_label().expand(2, -1)
     clips = []
     for seed in (0, 1):
-        batches = generate(G, clip_spec(G, seed, seed, cameras))
-        frames = torch.cat([out["image"] for out in batches])
+        frames = torch.cat([out["image"] for out in generate(G, clip_spec(G, seed, seed, cameras))])
         clips.append(frames.clamp(-1, 1))
     first, second = clips
-    diversity = (first[0] - second[0]).abs().mean()
-    motion = (first[0] - first[1]).abs().mean()
     levels = 255 / 2
-    return {"health/diversity": float(diversity) * levels, "health/motion": float(motion) * levels}
+    return {
+        "health/diversity": float((first[0] - second[0]).abs().mean()) * levels,
+        "health/motion": float((first[0] - first[1]).abs().mean()) * levels,
+    }
 
 
 @dataclass(kw_only=True)
@@ -81,8 +81,7 @@ def _gradients(health: Health, stats: Stats) -> str | None:
 def _explosion(health: Health, stats: Stats) -> str | None:
     wild = []
     for name, value in stats.items():
-        is_watched = name.startswith(("loss/g", "loss/d", "scores/"))
-        if is_watched and not abs(value) < EXPLODED:  # also NaN
+        if name.startswith(("loss/g", "loss/d", "scores/")) and not abs(value) < EXPLODED:  # also NaN
             wild.append(name)
     if not wild:
         return None

@@ -41,8 +41,7 @@ class SnapshotPictures:
 
         # The grid: first frames, one seed a place.
         places = [next(clip_layers(G, seed, 1, ("rgb",))) for seed in range(self.columns**2)]
-        grid = pictures.image_grid(torch.stack(places), self.columns)
-        save_png(folder / f"fakes{stamp(clips)}.png", grid)
+        save_png(folder / f"fakes{stamp(clips)}.png", pictures.image_grid(torch.stack(places), self.columns))
 
         # The video: one seed a row, layers side by side.
         layers = ("rgb", "side", "depth", "normals")

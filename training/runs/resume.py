@@ -85,8 +85,7 @@ def _latest(outdir: Path) -> Path:
 
 def _require_state(file: Path) -> None:
     """UserError unless the file is a training state in the folder of a run, whole and finite."""
-    states = RunFolder(file.parent).states()
-    if file not in states or not (file.parent / OPTIONS).is_file():
+    if file not in RunFolder(file.parent).states() or not (file.parent / OPTIONS).is_file():
         raise UserError(
             f"--resume={file} is no training-state-*.pt in the folder of a run: give one that is, or take "
             "the weights of a snapshot with --init-from."
