@@ -114,10 +114,8 @@ class Loss:
         logits = self.judge(self.synthesise(fakes, schedule), schedule)
         loss = self.adversarial(logits)
         (loss * gain).backward()
-        report = {"loss/g": loss}
-        for name, value in logits.items():
-            report[f"scores/fake_{name}"] = value.mean()
-        return report
+        scores = {f"scores/fake_{name}": value.mean() for name, value in logits.items()}
+        return {"loss/g": loss, **scores}
 
     def g_reg(self, fakes: Fakes, schedule: Schedule, gain: float = 1.0) -> Report:
         """Train the generator: densities of points close to each other should be alike."""
@@ -226,8 +224,7 @@ class Loss:
 
     def adversarial(self, logits: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the weighted sum of mean softplus(-logit): large for what does not look real."""
-        options = self.config.loss
-        weights = {"img": options.lambda_img, "vid": options.lambda_vid}
+        weights = {"img": self.config.loss.lambda_img, "vid": self.config.loss.lambda_vid}
         return _total(softplus(-value).mean() * weights[name] for name, value in logits.items())
 
     def density_variation(

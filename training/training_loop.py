@@ -201,7 +201,7 @@ class Trainer:
             report = phase.accumulate(
                 self.loss,
                 reals=self._real_frames(batch, rows, now) if phase.takes_reals else None,
-                fakes=fakes.rows(rows) if fakes is not None else None,
+                fakes=fakes.rows(rows) if fakes else None,
                 schedule=now,
                 gain=phase.interval / passes,
             )
@@ -259,7 +259,6 @@ class Trainer:
 
     def _make_fakes(self, phase: Phase) -> Fakes:
         """Return this process's share of a phase's fakes; the whole is the same for any number of processes."""
-        g = self.config.generator
         batch = self.config.training.batch
         key = (self.config.training.seed, self.progress.iteration, phase.index)
         own = slice(distributed.rank(), None, distributed.world_size())
@@ -267,8 +266,8 @@ class Trainer:
         times, cameras = self.cameras.sample(key, batch)
         _, others = self.cameras.sample((*key, batch), batch)
         return Fakes(
-            z=normal([len(random), g.z_dim], random, self.device),
-            z_motion=normal([len(random), g.z_motion_dim], random, self.device),
+            z=normal([len(random), self.config.generator.z_dim], random, self.device),
+            z_motion=normal([len(random), self.config.generator.z_motion_dim], random, self.device),
             times=times[own].to(self.device),
             cameras=cameras[own].to(self.device),
             others=others[own].to(self.device),

@@ -146,8 +146,7 @@ class StoredSnapshot:
 
     def payload(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the snapshot."""
-        parts = {name: getattr(self, name) for name in PARTS}
-        return parts | {"config": to_dict(self.config)}
+        return {name: getattr(self, name) for name in PARTS} | {"config": to_dict(self.config)}
 
     def weights_of(self, name: str, shapes: Shapes) -> Weights:
         """Return the weights of a network. UserError unless they have these shapes, and are finite."""

@@ -38,7 +38,9 @@ class ProgressBar:
         stats = status.stats
         for warning in status.warnings:
             self.bar.write(f"Warning: {warning}", file=sys.stderr)
-        fields = [f"s/kimg {stats['time/sec_per_kimg']:.1f}"]
-        fields += [f"{label} {stats[name]:.3f}" for label, name in LABELS.items() if name in stats]
-        fields.append(f"mem {stats.get('memory/gpu', stats['memory/cpu']):.1f}G")
+        fields = [
+            f"s/kimg {stats['time/sec_per_kimg']:.1f}",
+            *(f"{label} {stats[name]:.3f}" for label, name in LABELS.items() if name in stats),
+            f"mem {stats.get('memory/gpu', stats['memory/cpu']):.1f}G",
+        ]
         self.bar.set_postfix_str(" ".join(fields))
