@@ -97,8 +97,7 @@ class ArcFace(nn.Module):
 
 def preprocess(frames: torch.Tensor) -> torch.Tensor:
     """Resize whole frames, uint8 [N, 3, H, W] RGB -> float32 [N, 3, 112, 112] in [-1, 1]; bilinear, no antialiasing."""
-    resized = F.interpolate(frames.float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
-    return resized / 127.5 - 1
+    return F.interpolate(frames.float(), (SIDE, SIDE), mode="bilinear", align_corners=False) / 127.5 - 1
 
 
 class ArcFaceEmbedder:

@@ -93,10 +93,8 @@ class MaxPool(nn.Module):
             self.stride[0] = 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        padding = []
-        for size, kernel, stride in zip(x.shape[2:], self.kernel, self.stride, strict=True):
-            front, _ = same_padding(size, kernel, stride)
-            padding.append(front)
+        axes = zip(x.shape[2:], self.kernel, self.stride, strict=True)
+        padding = [same_padding(size, kernel, stride)[0] for size, kernel, stride in axes]
         # Windows that start inside may reach beyond the end: this is the padding behind.
         return F.max_pool3d(x, self.kernel, self.stride, padding, ceil_mode=True)
 

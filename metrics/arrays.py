@@ -6,12 +6,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 
 from dnnlib.files import read_at_most
 from torch_utils.pickles.reader import members_by_name
 
 MAX_BYTES = 2**30  # of all arrays of a file together
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -41,7 +42,7 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 def _array(data: bytes) -> np.ndarray:
     """Return the array in a npy file's bytes, which can be written to."""
     stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
+    version = npy.read_magic(stream)
     if version not in HEADERS:
         raise ValueError("another version of numpy's format")
     shape, fortran_order, dtype = HEADERS[version](stream)

@@ -91,11 +91,14 @@ def _median_distances(
     surfaces: list[torch.Tensor], clouds: list[torch.Tensor], pairs: Sequence[tuple[int, int]]
 ) -> np.ndarray:
     """Return medians [P, 2] of squared distances from surface a to cloud b, and from surface b to cloud a."""
-    medians = np.empty([len(pairs), 2])
-    for row, (a, b) in enumerate(pairs):
-        medians[row, 0] = _median_distance(surfaces[a], clouds[b])
-        medians[row, 1] = _median_distance(surfaces[b], clouds[a])
-    return medians
+    medians = [
+        [
+            _median_distance(surfaces[a], clouds[b]),
+            _median_distance(surfaces[b], clouds[a]),
+        ]
+        for a, b in pairs
+    ]
+    return np.array(medians)
 
 
 def _median_distance(queries: torch.Tensor, points: torch.Tensor) -> float:

@@ -11,7 +11,7 @@ from metrics.protocols import Request
 from metrics.results import Result
 from torch_utils import distributed
 
-FAMILIES = (VideoDistances, MultiviewScores, Controls)
+FAMILIES: tuple[type[MetricFamily], ...] = (VideoDistances, MultiviewScores, Controls)
 
 
 def evaluate(requests: Sequence[Request], subject: EvaluationSubject, options: EvaluationOptions) -> Iterator[Result]:
@@ -32,7 +32,7 @@ def prepare(
     Raises:
         UserError: what a metric needs is missing; on every process.
     """
-    work: list[tuple[MetricFamily, list[Request]]] = []
+    work = []
     for family_class in FAMILIES:
         wanted = [request for request in requests if request.kind in family_class.kinds]
         work.append((family_class(subject, options), wanted))

@@ -149,8 +149,7 @@ def _gaussian(moments: FeatureMoments) -> _Gaussian:
     largest = values[-1] + mean.square().sum()
     noise = len(values) * torch.finfo(values.dtype).eps * largest
     kept = values > noise
-    roots = values[kept].sqrt()
-    return _Gaussian(mean, cov.trace(), vectors[:, kept] * roots)
+    return _Gaussian(mean, cov.trace(), vectors[:, kept] * values[kept].sqrt())
 
 
 def _distance_between(a: _Gaussian, b: _Gaussian) -> FrechetDistance:
@@ -194,8 +193,7 @@ def _jackknife_variance(features: torch.Tensor, other: _Gaussian) -> float:
             f"A standard error of the Frechet distance needs at least 3 videos, but there are {items}"
             ": give more videos."
         )
-    groups = features.tensor_split(min(JACKKNIFE_GROUPS, items))
-    parts = [FeatureMoments.of(group) for group in groups]
+    parts = [FeatureMoments.of(group) for group in features.tensor_split(min(JACKKNIFE_GROUPS, items))]
     whole = FeatureMoments(features.shape[1])
     for part in parts:
         whole.merge(part)
@@ -266,9 +264,8 @@ def _kernel_sums(a: torch.Tensor, b: torch.Tensor, block: int) -> tuple[torch.Te
 
 def _sums_within(x: torch.Tensor, block: int) -> torch.Tensor:
     """Sum each item's kernel with all the others, [N]."""
-    with_itself = _kernel(x.square().sum(dim=1), x.shape[1])
     rows, _ = _kernel_sums(x, x, block)
-    return rows - with_itself
+    return rows - _kernel(x.square().sum(dim=1), x.shape[1])
 
 
 def _kernel(products: torch.Tensor, dimension: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ from metrics.per_video import PerVideoJob, compute_per_video
 from metrics.protocols import DISTRIBUTION, FvdStyle, Request
 from metrics.results import Result
 from metrics.statistics_files import Source, Statistics, load_statistics, read_reference_pickle, save_statistics
-from metrics.video_sources import DatasetVideos, FolderVideos, GeneratedVideos, VideoSource, Window
+from metrics.video_sources import DatasetVideos, FolderVideos, GeneratedVideos, VideoSource
 from torch_utils import distributed
 
 LEAST_FOR_ERROR = 3  # videos on each side
@@ -56,7 +56,7 @@ class VideoDistances(MetricFamily):
     def __init__(self, subject: EvaluationSubject, options: EvaluationOptions):
         super().__init__(subject, options)
         self._detectors: dict[FvdStyle, VideoEmbedder] = {}
-        self._features: dict[tuple[str, int, Window, FvdStyle], Features] = {}
+        self._features: dict[tuple[str, str], Features] = {}  # by side and protocol
 
     def check(self, requests: Sequence[Request]) -> None:
         for request in requests:
@@ -119,7 +119,7 @@ class VideoDistances(MetricFamily):
 
     def _features_of(self, side: str, request: Request, source: VideoSource) -> Features:
         """Return the features of the "scored" or the "real" videos."""
-        key = (side, request.videos, request.window, request.style)
+        key = (side, protocol_name(request))
         if key not in self._features:
             options = self.options
             self._features[key] = video_features(
@@ -169,9 +169,8 @@ class VideoDistances(MetricFamily):
             distance = kernel_video_distance(scored, real)
         warnings = list(distance.warnings)
         for features, side in ((scored, "scored"), (real, "real")):
-            videos = features.moments.num
-            if videos < request.videos:
-                warnings.append(f"{videos} {side} videos in place of {request.videos}.")
+            if features.moments.num < request.videos:
+                warnings.append(f"{features.moments.num} {side} videos in place of {request.videos}.")
             warnings += features.skipped
         detector = self._detector(request)
         dataset = self.options.dataset
@@ -243,8 +242,7 @@ def video_features(
 
 def _embed_together(detector: VideoEmbedder, clips: list[np.ndarray]) -> np.ndarray:
     """Return the features of videos, which pass through the detector together if they are of one size."""
-    shapes = {clip.shape for clip in clips}
-    if len(shapes) > 1:
+    if len({clip.shape for clip in clips}) > 1:
         return np.concatenate([_embed_together(detector, [clip]) for clip in clips])
     return detector(torch.from_numpy(np.stack(clips))).double().cpu().numpy()
 

@@ -14,7 +14,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
-from metrics.video_sources import code_spec, folder_frames, names_and_sizes, to_uint8_pv3d
+from metrics.video_sources import NumberedVideos, code_spec, folder_frames, names_and_sizes, to_uint8_pv3d
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Stream
@@ -54,16 +54,8 @@ class FourViews:
         return self.geometry
 
 
-class ViewSource(Protocol):
-    """A numbered set of videos, each seen in four views."""
-
-    @property
-    def count(self) -> int | None:
-        """Number of videos; None: any number."""
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Plain values that everything about the views follows from."""
+class ViewSource(NumberedVideos, Protocol):
+    """Videos, each seen in four views."""
 
     def views(self, index: int) -> FourViews:
         """Return the views of a video; raise UserError if they are missing or damaged."""

@@ -83,10 +83,9 @@ def warping_metric() -> ViewMetric:
         ]
         return np.array([getattr(pair, definition) for definition in WARPING_DEFINITIONS for pair in errors])
 
-    own, *others = WARPING_DEFINITIONS
     return ViewMetric(
         kind="we",
-        columns=_columns(["we", *others], PAIRS_GEOMETRY),
+        columns=_columns(["we", *WARPING_DEFINITIONS[1:]], PAIRS_GEOMETRY),
         key={},
         measure=measure,
     )
@@ -110,8 +109,7 @@ def identity_metric(kind: str, embedder: FaceEmbedder) -> ViewMetric:
         else:
             embeddings = embedder(images)
         vectors = embeddings.double().cpu().numpy()
-        similarities = [vectors[a] @ vectors[b] for a, b in PAIRS_IDENTITY]
-        return np.array(similarities + without_face)
+        return np.array([vectors[a] @ vectors[b] for a, b in PAIRS_IDENTITY] + without_face)
 
     return ViewMetric(
         kind=kind,

@@ -78,11 +78,8 @@ class PieceCache:
         """Return a finished piece, or None if there is none, or it is damaged."""
         if self.folder is None:
             return None
-        path = self.folder / _file_name(piece)
-        if not path.exists():
-            return None
         try:
-            arrays = read_arrays(path)
+            arrays = read_arrays(self.folder / _file_name(piece))
             values = arrays["values"]
             places = arrays["skipped"]
             reasons = arrays["reasons"]
@@ -167,8 +164,7 @@ def _compute_piece(job: PerVideoJob, piece: range, bar: tqdm) -> PerVideoNumbers
         except UserError as error:
             numbers.skipped[place] = str(error)
             bar.update()
-        is_last = index == piece[-1]
-        if loaded and (is_last or len(loaded) == job.batch):
+        if loaded and (index == piece[-1] or len(loaded) == job.batch):
             numbers.values[list(loaded)] = job.compute(list(loaded.values()))
             bar.update(len(loaded))
             loaded = {}

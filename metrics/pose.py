@@ -55,8 +55,7 @@ class Effort:
 
 def viewing_angles(cameras: np.ndarray) -> np.ndarray:
     """Return yaw (to +x) and elevation (to +y) from LOOK_AT to cameras [..., 25]: float64 [..., 2], radians."""
-    positions = np.asarray(cameras, dtype=np.float64)[..., [3, 7, 11]]
-    offsets = positions - LOOK_AT
+    offsets = np.asarray(cameras, dtype=np.float64)[..., [3, 7, 11]] - LOOK_AT
     x, y, z = np.moveaxis(offsets, -1, 0)
     yaw = np.arctan2(x, z)
     elevation = np.arctan2(y, np.hypot(x, z))
@@ -65,20 +64,15 @@ def viewing_angles(cameras: np.ndarray) -> np.ndarray:
 
 def angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return angles [...] between two directions given as yaw and elevation [..., 2]; all in radians."""
-    difference = _unit_vectors(first) - _unit_vectors(second)
-    chord = np.linalg.norm(difference, axis=-1)
-    half_chord = np.minimum(chord / 2, 1)
-    return 2 * np.arcsin(half_chord)
+    chord = np.linalg.norm(_unit_vectors(first) - _unit_vectors(second), axis=-1)
+    return 2 * np.arcsin(np.minimum(chord / 2, 1))
 
 
 def _unit_vectors(angles: np.ndarray) -> np.ndarray:
     yaw = angles[..., 0]
     elevation = angles[..., 1]
     level = np.cos(elevation)
-    x = np.sin(yaw) * level
-    y = np.sin(elevation)
-    z = np.cos(yaw) * level
-    return np.stack([x, y, z], axis=-1)
+    return np.stack([np.sin(yaw) * level, np.sin(elevation), np.cos(yaw) * level], axis=-1)
 
 
 def draw_cameras(rng: np.random.Generator, count: int, stretch: float = 1.0) -> torch.Tensor:
@@ -135,8 +129,7 @@ class PoseRegressor(nn.Module):
     def angles(self, frames: np.ndarray) -> np.ndarray:
         """Return yaw and elevation float64 [N, 2], radians, of uint8 [N, 3, R, R]; each frame's from it alone."""
         with _one_thread():
-            averaged = adaptive_avg_pool2d(torch.from_numpy(frames).float(), self.side)
-            small = averaged / 127.5 - 1
+            small = adaptive_avg_pool2d(torch.from_numpy(frames).float(), self.side) / 127.5 - 1
             seen = torch.cat([self(frame) for frame in small.split(1)])
             angles = seen * self.spread + self.centre
         return angles.double().numpy()
@@ -152,13 +145,11 @@ def pose_row(snapshot: Snapshot, regressor: PoseRegressor, seed: int, index: int
     moment = TIMES[rng.integers(len(TIMES))]
     spec = replace(code_spec(snapshot, seed, index, canonical_label()[None]), times=moment[None])
     (views,) = generate_views(snapshot.G, spec, list(cameras[:, None]))
-    seen = regressor.angles(stored_frames(views))
-    return _row(cameras.numpy(), seen)
+    return _row(cameras.numpy(), regressor.angles(stored_frames(views)))
 
 
 def _row(cameras: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    asked = viewing_angles(cameras)
-    return np.concatenate([asked, seen], axis=1).reshape(-1)
+    return np.concatenate([viewing_angles(cameras), seen], axis=1).reshape(-1)
 
 
 def pose_errors(rows: np.ndarray) -> Estimate:
@@ -250,8 +241,7 @@ def _procedural_frames(
         person, motion = rng.integers(2**32, size=2)
         identity = synthetic.random_identity(int(person))
         expression = synthetic.random_motion(int(motion), 1).expressions[0]
-        drawn = draw_cameras(rng, cameras, stretch).numpy()
-        for label in drawn:
+        for label in draw_cameras(rng, cameras, stretch).numpy():
             image, _ = synthetic.render_frame(identity, expression, label, side)
             frames.append(image)
             labels.append(label)
@@ -290,15 +280,12 @@ def _varied(images: torch.Tensor, angles: torch.Tensor, blurred: bool) -> tuple[
     side = images.shape[-1]
     mirrored = torch.rand(count) < 0.5
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    opposite = angles * torch.tensor([-1.0, 1.0])
-    angles = torch.where(mirrored[:, None], opposite, angles)
+    angles = torch.where(mirrored[:, None], angles * torch.tensor([-1.0, 1.0]), angles)
     gain = 1 + GAIN * torch.randn(count, 3, 1, 1)
     shift = SHIFT * torch.randn(count, 3, 1, 1)
-    images = images * gain + shift
-    images = images.clamp(-1, 1)
+    images = (images * gain + shift).clamp(-1, 1)
     if blurred:
         pixels = int(torch.randint(*COARSE, [1]))
         coarse = adaptive_avg_pool2d(images, side // pixels)
         images = interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)
-    noise = NOISE * torch.randn_like(images)
-    return images + noise, angles
+    return images + NOISE * torch.randn_like(images), angles

@@ -93,9 +93,7 @@ def parse_request(text: str) -> Request:
             "as in cd200, and fvd and kvd also as in fvd2048_16f."
         )
     kind = match["name"]
-    videos = PAPER_VIDEOS[kind]
-    if match["count"]:
-        videos = int(match["count"])
+    videos = int(match["count"] or PAPER_VIDEOS[kind])
     if match["kilo"]:
         videos *= 1000
     if kind in DISTRIBUTION:

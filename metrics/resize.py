@@ -29,7 +29,6 @@ def resize_bytes(image: np.ndarray, height: int, width: int) -> np.ndarray:
     are rounded to 1 / 2048, and the two rows' products are cut to 1 / 4 of a level each before they are added and
     rounded.
     """
-    image = np.asarray(image)
     old_size = image.shape[-2:]
     if old_size == (height, width):
         return image
@@ -82,13 +81,13 @@ def _taps(old: int, new: int) -> _Taps:
     positions = positions.astype(np.float32)
     floor = np.floor(positions)
     fraction = positions - floor
-    scale = np.float32(WHOLE_WEIGHT)
-    first_weight = np.rint((1 - fraction) * scale)
-    second_weight = np.rint(fraction * scale)
+    first_weight = np.rint((1 - fraction) * WHOLE_WEIGHT)
+    second_weight = np.rint(fraction * WHOLE_WEIGHT)
+    before = floor.astype(np.int64)
     last = old - 1
     return _Taps(
-        first=np.clip(floor, 0, last).astype(np.int64),
-        second=np.clip(floor + 1, 0, last).astype(np.int64),
+        first=np.clip(before, 0, last),
+        second=np.clip(before + 1, 0, last),
         first_weight=first_weight.astype(np.int32),
         second_weight=second_weight.astype(np.int32),
     )

@@ -1,8 +1,7 @@
 """Files of feature statistics: ours, and the reference implementation's, read without running what is in them."""
 
 import json
-import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ class Statistics:
     features: torch.Tensor | None = None
 
 
-def save_statistics(path: str | os.PathLike, statistics: Statistics) -> None:
+def save_statistics(path: Path, statistics: Statistics) -> None:
     """Write an npz file of plain arrays, atomically. Raises UserError: no space, no permission."""
     moments = statistics.moments
     header = {"format": FORMAT, "version": VERSION, "source": asdict(statistics.source)}
@@ -60,16 +59,18 @@ def save_statistics(path: str | os.PathLike, statistics: Statistics) -> None:
 
 
 def load_statistics(
-    path: str | os.PathLike, detector: str, checksum: str, protocol: str, dataset: str | None = None
+    path: Path,
+    detector: str,
+    checksum: str,
+    protocol: str,
 ) -> Statistics:
     """Read what `save_statistics` wrote.
 
     Args:
-        detector, checksum, protocol: what the statistics will be compared with.
-        dataset: fingerprint that they must have; None: any (it is in the result's source).
+        detector, checksum, protocol: what the statistics will be compared with; any dataset will do.
 
     Raises:
-        UserError: the file is missing, damaged, not ours, of another version, detector, protocol or data set.
+        UserError: the file is missing, damaged, not ours, of another version, detector or protocol.
     """
     path = require_file(path, "statistics file")
     with reading(
@@ -82,10 +83,8 @@ def load_statistics(
         source = _read_source(path, arrays)
         moments = _moments(_number(arrays["num"]), arrays["total"], arrays["outer"])
         features = _features(arrays["features"], moments) if "features" in arrays else None
-    wanted = replace(source, detector=detector, checksum=checksum, protocol=protocol)
-    if dataset is not None:
-        wanted = replace(wanted, dataset=dataset)
-    for field, needed in asdict(wanted).items():
+    wanted = {"detector": detector, "checksum": checksum, "protocol": protocol}
+    for field, needed in wanted.items():
         found = getattr(source, field)
         if found != needed:
             raise UserError(
@@ -95,7 +94,7 @@ def load_statistics(
     return Statistics(source, moments, features)
 
 
-def read_reference_pickle(path: str | os.PathLike) -> FeatureMoments:
+def read_reference_pickle(path: Path) -> FeatureMoments:
     """Read the reference implementation's statistics: a pickled dictionary of numbers and float64 arrays.
 
     `raw_mean` is the sum of the features and `raw_cov` the sum of their outer products, despite their names. Nothing in

@@ -175,6 +175,5 @@ def _moment(seed: int, index: int) -> int:
 
 def _seeds(seed: int, index: int, control: int, count: int) -> list[int]:
     """Draw seeds of procedural people and motions, none of them a clip's of a dataset but by chance."""
-    rng = random_stream(seed, index, control)
-    numbers = rng.integers(2**32, size=1 + count)
+    numbers = random_stream(seed, index, control).integers(2**32, size=1 + count)
     return numbers[1:].tolist()  # the first one is the moment's

@@ -43,8 +43,8 @@ class Window:
         return (self.frames - 1) * self.stride + 1
 
 
-class VideoSource(Protocol):
-    """A numbered set of videos."""
+class NumberedVideos(Protocol):
+    """A numbered set of videos, whatever is seen of each."""
 
     @property
     def count(self) -> int | None:
@@ -53,6 +53,10 @@ class VideoSource(Protocol):
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values that everything about the videos follows from."""
+
+
+class VideoSource(NumberedVideos, Protocol):
+    """Videos as frames."""
 
     def video(self, index: int) -> np.ndarray:
         """Return uint8 [T, 3, H, W]; raise UserError if this video is missing or damaged."""
@@ -81,8 +85,10 @@ class DatasetVideos:
         self.clips = [index for index, length in enumerate(lengths) if length >= window.span]
         if not self.clips:
             raise UserError(f"No clip of {dataset.path} has {window.span} frames: the protocol needs longer clips.")
-        windows = sum(lengths[clip] - window.span + 1 for clip in self.clips)
-        self.count = len(self.clips) if every_clip_once else windows
+        if every_clip_once:
+            self.count = len(self.clips)
+        else:
+            self.count = sum(lengths[clip] - window.span + 1 for clip in self.clips)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -71,8 +71,7 @@ def warping_errors(
 
 def _differences(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return absolute differences [S, S] of images uint8 [3, S, S], summed over colours; integers: sums are exact."""
-    differences = a.short() - b.short()
-    return differences.abs().sum(dim=0)
+    return (a.short() - b.short()).abs().sum(dim=0)
 
 
 # --- Where pixels land ------------------------------------------------------------------------------------------------
@@ -99,8 +98,7 @@ class Landing:
         Where several land on one, the last in raster order is seen, as in the reference on one thread; or the nearest
         to the camera.
         """
-        in_front = self.points[2] > 0
-        landed = (self.inside & in_front).nonzero().squeeze(1)
+        landed = (self.inside & (self.points[2] > 0)).nonzero().squeeze(1)
         if nearest_wins:
             landed = self._nearest(landed)
         winner = self._last(landed)
@@ -144,12 +142,15 @@ def _in_unit_range(positions: torch.Tensor) -> torch.Tensor:
 
 def _pixel_numbers(positions: torch.Tensor, size: int) -> torch.Tensor:
     """Return the rows or columns of image positions; those outside are moved to the border."""
-    pixels = positions.nan_to_num(0).mul(size)
-    return pixels.clamp(0, size - 1).long()
+    return positions.nan_to_num(0).mul(size).clamp(0, size - 1).long()
 
 
 def land(
-    side_depth: torch.Tensor, *, side_camera: torch.Tensor, front_camera: torch.Tensor, size: int = SIZE
+    side_depth: torch.Tensor,
+    *,
+    side_camera: torch.Tensor,
+    front_camera: torch.Tensor,
+    size: int = SIZE,
 ) -> Landing:
     """Find where the pixels of a side view [size, size] come to lie in the frontal view; in float64.
 
@@ -172,6 +173,5 @@ def land(
 @functools.lru_cache(maxsize=4)  # all videos are seen by the protocol's two cameras
 def _rays(camera: tuple[float, ...], size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return origin [3, 1] and unit directions [3, size * size] of a camera's rays, float64."""
-    label = torch.tensor([camera], dtype=torch.float64)
-    origins, directions = camera_rays(label, size)
+    origins, directions = camera_rays(torch.tensor([camera], dtype=torch.float64), size)
     return origins[0, 0, :, None], directions[0].T.contiguous()
