@@ -81,9 +81,9 @@ def locate(source: Source, folder: Path | None) -> Path:
     Raises:
         UserError: there is no such folder; the file is missing and cannot be fetched; its checksum is another.
     """
-    if folder is not None and not folder.is_dir():
+    if folder and not folder.is_dir():
         raise UserError(f"--detectors: there is no folder {folder}: give the one that holds {source.file}.")
-    places = [cache_folder()] if folder is None else [folder, cache_folder()]
+    places = [folder, cache_folder()] if folder else [cache_folder()]
     files = [place / source.file for place in places]
     path = next((file for file in files if file.is_file()), None) or _fetch(source)
     if source.sha256 and file_checksum(path) != source.sha256:

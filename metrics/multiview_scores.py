@@ -254,10 +254,10 @@ class MultiviewScores(MetricFamily):
         means = definition_means(metric, numbers.values[: request.videos, columns])
         own, *others = means
         mean = means[own]
-        skipped = [reason for index, reason in numbers.skipped.items() if index < request.videos]
-        warnings = list(skipped)
+        warnings = []
         if mean.videos != request.videos:
-            warnings.insert(0, f"{mean.videos} videos in place of {request.videos}.")
+            warnings.append(f"{mean.videos} videos in place of {request.videos}.")
+        skipped = [reason for index, reason in numbers.skipped.items() if index < request.videos]
         details: dict[str, float | None] = {"pairs": float(mean.pairs)}
         for name in others:
             details[name] = means[name].value
@@ -280,5 +280,5 @@ class MultiviewScores(MetricFamily):
             detector_checksum=detector.checksum if detector else None,
             skipped=len(skipped),
             details=details,
-            warnings=tuple(warnings),
+            warnings=(*warnings, *skipped),
         )

@@ -68,7 +68,7 @@ class PieceCache:
         key = {"version": CACHE_VERSION, "piece": PIECE_VIDEOS, "width": job.width, **job.key}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.width = job.width
-        self.folder = None if root is None else root / digest[:32]
+        self.folder = root / digest[:32] if root else None
         if self.folder and distributed.is_main():
             key_file = self.folder / KEY_FILE
             if not key_file.exists():
