@@ -23,8 +23,7 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        means = x.mean((2, 3), keepdim=True)
-        hidden = self.fc1(means).relu()
+        hidden = self.fc1(x.mean((2, 3), keepdim=True)).relu()
         return x * self.fc2(hidden).sigmoid()
 
 

@@ -59,8 +59,7 @@ class DlibEmbedder:
         found = torch.zeros(len(frames), dtype=torch.bool)
         for index, image in enumerate(as_images(frames)):
             box, found[index] = self._face_box(image)
-            landmarks = self._landmarks(image, box)
-            chip = self._dlib.get_face_chip(image, landmarks, size=CHIP_SIDE, padding=CHIP_PADDING)
+            chip = self._dlib.get_face_chip(image, self._landmarks(image, box), size=CHIP_SIDE, padding=CHIP_PADDING)
             vectors[index] = self._network.compute_face_descriptor(chip)
         unit_vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return Faces(torch.from_numpy(unit_vectors).float(), found)

@@ -94,7 +94,7 @@ class Controls(MetricFamily):
         )
 
     def _fps(self) -> float:
-        """Frames a second of the dataset's first clip."""
+        """Return the frames a second of the dataset's first clip."""
         dataset = self.options.dataset
         return DEFAULT_FPS if dataset is None else dataset.clips[0].fps
 

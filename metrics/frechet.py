@@ -68,7 +68,7 @@ class FeatureMoments:
 
     @property
     def mean(self) -> torch.Tensor:
-        """[D]. Raises UserError for no item."""
+        """Mean [D]. Raises UserError for no item."""
         self._require(1, "mean")
         return self.total / self.count
 

@@ -51,7 +51,7 @@ def _columns(definitions: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tu
 
 
 def chamfer_metric(bin_size: float) -> ViewMetric:
-    """CD by the paper's definition, and the reference's."""
+    """Return CD, by the paper's definition and by the reference's."""
 
     def measure(views: FourViews) -> np.ndarray:
         geometry = views.require_geometry()
@@ -67,7 +67,7 @@ def chamfer_metric(bin_size: float) -> ViewMetric:
 
 
 def warping_metric() -> ViewMetric:
-    """WE by the paper's definition, the reference's, with a z-buffer, and without any warp."""
+    """Return WE, by the paper's definition and the reference's, with a z-buffer, and without any warp."""
 
     def measure(views: FourViews) -> np.ndarray:
         geometry = views.require_geometry()
@@ -92,7 +92,7 @@ def warping_metric() -> ViewMetric:
 
 
 def identity_metric(kind: str, embedder: FaceEmbedder) -> ViewMetric:
-    """ID: cosine similarity of the faces of all six pairs of views.
+    """Return ID: cosine similarity of the faces of all six pairs of views.
 
     With dlib's embedder, which looks for the faces, one more number: in how many of the four views it found none.
     """
@@ -191,14 +191,10 @@ class MultiviewScores(MetricFamily):
         metrics = [self._metric(kind) for kind in dict.fromkeys(request.kind for request in requests)]
         numbers = self._measure(metrics, max(request.videos for request in requests))
         seconds = time.perf_counter() - started
-        columns = {}  # of each kind
-        start = 0
-        for metric in metrics:
-            stop = start + len(metric.columns)
-            columns[metric.kind] = slice(start, stop)
-            start = stop
+        kinds = [metric.kind for metric in metrics for _ in metric.columns]
         for request in requests:
-            yield self._result(request, numbers, columns[request.kind], seconds)
+            columns = [column for column, kind in enumerate(kinds) if kind == request.kind]
+            yield self._result(request, numbers, columns, seconds)
 
     def _measure(self, metrics: list[ViewMetric], videos: int) -> PerVideoNumbers:
         """Measure all that is asked for in one pass over the views."""
@@ -242,14 +238,14 @@ class MultiviewScores(MetricFamily):
         return identity_metric(kind, arcface)
 
     def _bin_size(self) -> float:
-        """World units between samples along a ray."""
+        """Return the world units between samples along a ray."""
         snapshot = self.subject.snapshot
         if snapshot is None:
             return PAPER_BIN
         rendering = snapshot.config.generator.rendering
         return (rendering.far - rendering.near) / rendering.depth_samples
 
-    def _result(self, request: Request, numbers: PerVideoNumbers, columns: slice, seconds: float) -> Result:
+    def _result(self, request: Request, numbers: PerVideoNumbers, columns: list[int], seconds: float) -> Result:
         metric = self._metric(request.kind)
         means = definition_means(metric, numbers.values[: request.videos, columns])
         own, *others = means

@@ -175,7 +175,7 @@ def list_videos(folder: Path) -> list[Path]:
 
 
 def _is_video(path: Path) -> bool:
-    """Whether a path is a video file or a folder of frames; hidden ones do not count."""
+    """Return whether a path is a video file or a folder of frames; hidden ones do not count."""
     if path.name.startswith("."):
         return False
     if path.suffix.lower() in VIDEO_SUFFIXES:
