@@ -6,6 +6,7 @@ finite amount, more than their tolerance. So for the golden float32 gradients th
 rounding does. `python -m tests.helpers.kinks` writes the list anew.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,25 +29,35 @@ REFERENCE_DIFFERS = {"img_where7": np.ravel_multi_index((3, 275, 20, 56), (4, 51
 
 
 def forwards() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield the golden forward passes in float64: name of the case, and a function that runs it."""
-    image, raw, camera, t = full.discriminator_inputs(4, torch.float64)
-    D_img, D_vid = full.image_discriminator(torch.float64), full.video_discriminator(torch.float64)
+    """Yield the golden forward passes in float64, with the names of their cases."""
+    dtype = torch.float64
+    image, raw, camera, t = full.discriminator_inputs(4, dtype)
+    D_img = full.image_discriminator(dtype)
+    D_vid = full.video_discriminator(dtype)
+    pairs = D_vid.assemble(image, t)
     yield "img", lambda: D_img(image, raw, camera)
-    yield "vid", lambda: D_vid(D_vid.assemble(image, t), camera)
-    loss = Loss(full.generator(torch.float64), D_img, D_vid, full.CONFIG, "const", True)
-    yield "step", lambda: loss.judge(loss.synthesise(full.training_fakes(torch.float64), CALM), CALM)
+    yield "vid", lambda: D_vid(pairs, camera)
+
+    G = full.generator(dtype)
+    fakes = full.training_fakes(dtype)
+    loss = Loss(G, D_img, D_vid, full.CONFIG, noise_mode="const", deterministic=True)
+    yield "step", lambda: loss.judge(loss.synthesise(fakes, CALM), CALM)
 
 
 def near_zero(case: str, forward: Callable[[], object]) -> dict[str, np.ndarray]:
-    """Return, of each leaky ReLU of `forward` in order of calls, flat positions next to zero, and which are above."""
-    found, original = {}, layers.bias_act
+    """Return for every leaky ReLU in `forward`, in order: flat positions next to zero, and which are above it."""
+    found: dict[str, np.ndarray] = {}
+    original = layers.bias_act
 
     def watch(x, b=None, dim=1, act="linear", **options):
         y = original(x, b, dim, act, **options)
         if act == "lrelu":
-            flat, call = y.flatten(), len(found) // 2
-            where = (flat.abs() < NEAR * flat.square().mean().sqrt()).nonzero().flatten()
-            found[f"{case}_where{call}"], found[f"{case}_above{call}"] = where.int().numpy(), (flat[where] > 0).numpy()
+            call = len(found) // 2
+            flat = y.flatten()
+            rms = flat.square().mean().sqrt()
+            where = (flat.abs() < NEAR * rms).nonzero().flatten()
+            found[f"{case}_where{call}"] = where.int().numpy()
+            found[f"{case}_above{call}"] = (flat[where] > 0).numpy()
         return y
 
     with mock.patch.object(layers, "bias_act", watch), torch.no_grad():
@@ -56,15 +67,18 @@ def near_zero(case: str, forward: Callable[[], object]) -> dict[str, np.ndarray]
 
 @contextmanager
 def decided(case: str) -> Iterator[None]:
-    """Let the leaky ReLUs of one forward pass see the listed activations of a case on the listed side."""
-    listed, calls, original = np.load(FILE), iter(range(10**6)), layers.bias_act
+    """Let leaky ReLUs of one forward pass see the listed activations of a case on the listed side."""
+    listed = np.load(FILE)
+    calls = itertools.count()
+    original = layers.bias_act
 
     def decide(x, b=None, dim=1, act="linear", **options):
         if act == "lrelu":
             call = next(calls)
-            where, above = (torch.from_numpy(listed[f"{case}_{name}{call}"]) for name in ("where", "above"))
-            above = above ^ (where == REFERENCE_DIFFERS.get(f"{case}_where{call}", -1))
-            x = x + _shift(x.detach(), b, dim, where.long(), above)
+            where = torch.from_numpy(listed[f"{case}_where{call}"])
+            above = torch.from_numpy(listed[f"{case}_above{call}"])
+            other_side = REFERENCE_DIFFERS.get(f"{case}_where{call}", -1)
+            x = _moved(x, b, dim, where.long(), above ^ (where == other_side))
         return original(x, b, dim, act, **options)
 
     with mock.patch.object(layers, "bias_act", decide):
@@ -72,13 +86,15 @@ def decided(case: str) -> Iterator[None]:
     assert f"{case}_where{next(calls)}" not in listed, "not every call of the list was made"
 
 
-def _shift(x: torch.Tensor, b: torch.Tensor | None, dim: int, where: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
-    """Return what moves x + b to the wanted side at flat positions `where`, zero elsewhere."""
+def _moved(x: torch.Tensor, b: torch.Tensor | None, dim: int, where: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
+    """Return x such that x + b is on the wanted side at flat positions `where`. Gradients pass unchanged."""
     index = torch.unravel_index(where, x.shape)
-    value = x[index] if b is None else x[index] + b.detach()[index[dim]]
-    shift = torch.zeros_like(x)
-    shift[index] = value.abs().clamp(min=APART) * torch.where(above, 1, -1) - value
-    return shift
+    value = x.detach()[index]
+    if b is not None:
+        value = value + b.detach()[index[dim]]
+    distance = value.abs().clamp(min=APART)
+    wanted = torch.where(above, distance, -distance)
+    return x.index_put(index, wanted - value, accumulate=True)
 
 
 if __name__ == "__main__":

@@ -1,39 +1,19 @@
 """The golden training step at the paper's size: frames, logits, losses and gradients of the generator's two phases."""
 
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import pytest
 import torch
 from torch.nn.functional import softplus
 
-from tests.helpers import full, golden, kinks
+from tests.helpers import float64, full, golden, kinks
 from tests.helpers.recording import spy
 from tests.helpers.tiny import CALM
-from training.loss import Frames, Loss, Schedule
+from training.loss import Loss
+from training.networks.discriminators import Discriminator
 from training.networks.generator import Generator
-
-
-class RecordingLoss(Loss):
-    """The loss, keeping the logits and the gradients of each discriminator's loss for the frames alone."""
-
-    def judge(self, frames: Frames, schedule: Schedule) -> dict[str, torch.Tensor]:
-        image = frames.image.clone()
-        image_raw = frames.image_raw.clone()
-        frames = replace(frames, image=image, image_raw=image_raw)
-        self.frames = frames
-        return super().judge(frames, schedule)
-
-    def adversarial(self, logits: dict[str, torch.Tensor]) -> torch.Tensor:
-        frames = self.frames
-        inputs = {"img": [frames.image, frames.image_raw], "vid": [frames.image]}
-        self.logits = logits
-        self.losses = {name: softplus(-value).mean() for name, value in logits.items()}
-        self.frame_gradients = {}
-        for name, loss in self.losses.items():
-            self.frame_gradients[name] = torch.autograd.grad(loss, inputs[name], retain_graph=True)
-        return super().adversarial(logits)
 
 
 def require_golden_gradients(G: Generator) -> None:
@@ -49,12 +29,35 @@ def take_gradients(G: Generator) -> dict[str, torch.Tensor | None]:
     return gradients
 
 
-def check_main_phase(file: str, loss: RecordingLoss, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def given_copies(D: Discriminator) -> Iterator[list[torch.Tensor]]:
+    """Let a discriminator see copies of its inputs, which are listed and keep their gradients.
+
+    So one backward pass of both losses gives the gradients of each for the frames.
+    """
+    copies = []
+
+    def copy(_, inputs):
+        copies.extend(x.clone() for x in inputs)
+        for x in copies:
+            if x.requires_grad:
+                x.retain_grad()
+        return tuple(copies)
+
+    handle = D.register_forward_pre_hook(copy)
+    try:
+        yield copies
+    finally:
+        handle.remove()
+
+
+def check_main_phase(file: str, loss: Loss, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     check = partial(golden.check, file)
     fakes = full.training_fakes(dtype)
     synthesised = spy(monkeypatch, loss.G, "synthesis")
+    judged = spy(monkeypatch, loss, "judge")
     same_sides = kinks.decided("step") if dtype == torch.float32 else nullcontext()
-    with same_sides:
+    with same_sides, given_copies(loss.D_img) as seen_by_img, given_copies(loss.D_vid) as seen_by_vid:
         report = loss.g_main(fakes, CALM)
 
     # Frames.
@@ -68,25 +71,31 @@ def check_main_phase(file: str, loss: RecordingLoss, dtype: torch.dtype, monkeyp
         check("image_s5", image[:, :, ::5, ::5])
 
     # Logits and losses.
-    for name in ("img", "vid"):
-        check(f"logits_{name}", loss.logits[name])
-        check(f"loss_{name}", loss.losses[name])
+    (call,) = judged
+    for name, logits in call.output.items():
+        check(f"logits_{name}", logits)
+        check(f"loss_{name}", softplus(-logits).mean())
     check("loss_total", report["loss/g"])
 
-    # Gradients.
-    image_of_img, raw_of_img = loss.frame_gradients["img"]
-    (image_of_vid,) = loss.frame_gradients["vid"]
+    # Gradients of each loss for the frames: those of the sum know its weights.
+    weights = loss.config.loss
+    image_of_img = seen_by_img[0].grad / weights.lambda_img
+    raw_of_img = seen_by_img[1].grad / weights.lambda_img
+    pairs = seen_by_vid[0].grad / weights.lambda_vid
+    image_of_vid = pairs[:, :6].unflatten(1, (2, 3)).flatten(0, 1)
     check("dimage_img_s31", image_of_img[:, :, ::31, ::31])
     check("dimage_img_norm", image_of_img.double().norm())
     check("dimage_raw_img_s7", raw_of_img[:, :, ::7, ::7])
     check("dimage_raw_img_norm", raw_of_img.double().norm())
     check("dimage_vid_s31", image_of_vid[:, :, ::31, ::31])
     check("dimage_vid_norm", image_of_vid.double().norm())
+
+    # And of the sum for the generator.
     gradients = take_gradients(loss.G)
     golden.check_gradients(file, "grad", gradients)
 
 
-def check_density_phase(file: str, loss: RecordingLoss, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_density_phase(file: str, loss: Loss, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     sampled = spy(monkeypatch, loss.G, "sample")
     points = golden.tensor("training_step", "reg_coordinates", dtype)
     near = golden.tensor("training_step", "reg_coordinates_perturbed", dtype)
@@ -108,7 +117,7 @@ def check_density_phase(file: str, loss: RecordingLoss, dtype: torch.dtype, monk
 def full_loss(generator, image_discriminator, video_discriminator):
     require_golden_gradients(generator)
     networks = (generator, image_discriminator, video_discriminator)
-    yield RecordingLoss(*networks, full.CONFIG, noise_mode="const", deterministic=True)
+    yield Loss(*networks, full.CONFIG, noise_mode="const", deterministic=True)
     generator.requires_grad_(False)
     generator.zero_grad(set_to_none=True)
 
@@ -126,6 +135,7 @@ def test_both_match_golden_in_float64(monkeypatch):
     dtype = torch.float64
     networks = (full.generator(dtype), full.image_discriminator(dtype), full.video_discriminator(dtype))
     require_golden_gradients(networks[0])
-    loss = RecordingLoss(*networks, full.CONFIG, noise_mode="const", deterministic=True)
-    check_main_phase("training_step_f64", loss, dtype, monkeypatch)
-    check_density_phase("training_step_f64", loss, dtype, monkeypatch)
+    loss = Loss(*networks, full.CONFIG, noise_mode="const", deterministic=True)
+    with float64.fast_convolutions():
+        check_main_phase("training_step_f64", loss, dtype, monkeypatch)
+        check_density_phase("training_step_f64", loss, dtype, monkeypatch)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from torch_utils import custom_ops
+from torch_utils.ops.depthwise import depthwise_conv2d
 from torch_utils.ops.padding import (
     Padding,
     Pair,
@@ -180,7 +181,7 @@ class _Settings:
 
 
 # --- Plain PyTorch path ----------------------------------------------------------------------------------------------
-# Depthwise convolutions: one pass over memory, no tensor with inserted zeros, derivatives of any order by autograd.
+# Depthwise convolutions: one pass over memory, no tensor with inserted zeros, derivatives of any order.
 
 
 def _upfirdn2d_native(x, f, settings):
@@ -221,16 +222,13 @@ def _correlate_down(x, f, down, pad):
     if f.numel() == 1 and down != (1, 1):  # pure decimation
         x = F.pad(x, [width, width, height, height])
         return x[:, :, :: down[1], :: down[0]] * f[0, 0]
-    channels = x.shape[1]
-    return F.conv2d(x, f.expand(channels, 1, *f.shape), stride=down[::-1], padding=(height, width), groups=channels)
+    return depthwise_conv2d(x, f, stride=down[::-1], padding=(height, width))
 
 
 def _correlate_up(x, f, up, pad):
     """Zero-insert, pad, correlate, as a transposed convolution."""
-    channels = x.shape[1]
-    kernel = f.flip([0, 1]).expand(channels, 1, *f.shape)
     crop, rest = transposed_padding(filter_size(f), up, pad)
-    y = F.conv_transpose2d(x, kernel, stride=up[::-1], padding=crop, groups=channels)
+    y = depthwise_conv2d(x, f.flip([0, 1]), stride=up[::-1], padding=crop, transposed=True)
     return F.pad(y, rest) if any(rest) else y
 
 

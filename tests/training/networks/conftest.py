@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from tests.helpers import full, golden
+from tests.helpers import float64, full, golden
 from tests.helpers.recording import Call, recorded
 from training.networks.generator import Generator
 
@@ -55,4 +55,5 @@ def scene64() -> Scene:
     """The golden scene in float64, without super-resolution, which takes longest and is there in float32."""
     generator = full.generator(torch.float64)
     generator.superresolution = None
-    return make_scene(generator, torch.float64)
+    with float64.fast_convolutions():
+        return make_scene(generator, torch.float64)

@@ -1,105 +1,123 @@
 """Both discriminators: golden vectors up to R1's gradients for the parameters, minibatch statistics, conditions."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import softplus
 
-from tests.helpers import full, golden, kinks
+from tests.helpers import float64, full, golden, kinks
 from tests.helpers.recording import recorded
 from tests.helpers.tiny import config, labels, normal, seeded, uniform
-from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator, minibatch_std
+from training.networks.discriminators import Discriminator, ImageDiscriminator, VideoDiscriminator, minibatch_std
 
 BLOCKS = (512, 256, 128, 64, 32, 16, 8)
 
-
-def first_half(D, logits, calls, inputs) -> dict[str, Any]:
-    """Golden arrays of the forward pass and of the gradients for the inputs, and R1 in differentiable form."""
-    gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
-    parts = [g.square().sum(dim=[1, 2, 3]) for g in gradients]
-    blocks = {f"b{r}_x_stat": golden.stat(calls[f"b{r}"][0].output) for r in BLOCKS}
-    return blocks | {
-        "logits": logits,
-        "cmap": calls["mapping"][0].output,
-        "b4_in_s4": calls["b4"][0].inputs[0][:, ::4],
-        "loss_gen": softplus(-logits).mean(),
-        "loss_disc_fake": softplus(logits).mean(),
-        "r1": sum(parts),
-        "parts": parts,
-        "gradients": gradients,
-    }
+# --- Golden vectors --------------------------------------------------------------------------------------------------
 
 
-def decided(case: str, dtype: torch.dtype):
-    """In float32 the activations beside leaky ReLU's kink fall as they do in float64."""
-    return kinks.decided(case) if dtype == torch.float32 else nullcontext()
+def judge(D: Discriminator, case: str, inputs: tuple[torch.Tensor, ...], camera: torch.Tensor) -> dict[str, Any]:
+    """Return golden arrays of the forward pass, and the gradients of the logits for the inputs, in differentiable form.
+
+    In float32 the activations beside leaky ReLU's kink fall as they do in float64.
+    """
+    same_sides = kinks.decided(case) if camera.dtype == torch.float32 else nullcontext()
+    blocks = [f"b{r}" for r in BLOCKS]
+    with recorded(D, "mapping", "b4", *blocks) as calls, same_sides:
+        logits = D(*inputs, camera)
+    out = {f"{name}_x_stat": golden.stat(calls[name][0].output) for name in blocks}
+    out["logits"] = logits
+    out["cmap"] = calls["mapping"][0].output
+    out["b4_in_s4"] = calls["b4"][0].inputs[0][:, ::4]
+    out["loss_gen"] = softplus(-logits).mean()
+    out["loss_disc_fake"] = softplus(logits).mean()
+    out["gradients"] = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
+    return out
+
+
+def squared_norms(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the squared norm of each sample's gradient [N, C, H, W]."""
+    return gradient.square().sum(dim=[1, 2, 3])
 
 
 def run_image(D: ImageDiscriminator, rows: int, dtype: torch.dtype) -> dict[str, Any]:
     image, raw, camera, _ = full.discriminator_inputs(rows, dtype)
-    inputs = [image.requires_grad_(), raw.requires_grad_()]
-    with recorded(D, "mapping", "b4", *(f"b{r}" for r in BLOCKS)) as calls, decided("img", dtype):
-        logits = D(*inputs, camera)
-    out = first_half(D, logits, calls, inputs)
-    out["r1_image"], out["r1_image_raw"] = out.pop("parts")
-    dimage, draw = out.pop("gradients")
-    return out | {"dimage_s31": dimage[:, :, ::31, ::31], "dimage_raw_s7": draw[:, :, ::7, ::7]}
+    image.requires_grad_()
+    raw.requires_grad_()
+    out = judge(D, "img", (image, raw), camera)
+    of_image, of_raw = out.pop("gradients")
+    out["r1_image"] = squared_norms(of_image)
+    out["r1_image_raw"] = squared_norms(of_raw)
+    out["r1"] = out["r1_image"] + out["r1_image_raw"]
+    out["dimage_s31"] = of_image[:, :, ::31, ::31]
+    out["dimage_raw_s7"] = of_raw[:, :, ::7, ::7]
+    return out
 
 
 def run_video(D: VideoDiscriminator, rows: int, dtype: torch.dtype) -> dict[str, Any]:
     image, _, camera, t = full.discriminator_inputs(rows, dtype)
-    x = D.assemble(image, t).requires_grad_()
-    assert x.shape == tuple(golden.load("discriminators")["vid_input_shape"])
-    with recorded(D, "mapping", "b4", *(f"b{r}" for r in BLOCKS)) as calls, decided("vid", dtype):
-        logits = D(x, camera)
-    out = first_half(D, logits, calls, [x])
-    del out["parts"]
-    (dinput,) = out.pop("gradients")
-    return out | {"input_stat": golden.stat(x), "dinput_s31": dinput[:, :, ::31, ::31]}
+    pairs = D.assemble(image, t).requires_grad_()
+    assert pairs.shape == tuple(golden.load("discriminators")["vid_input_shape"])
+    out = judge(D, "vid", (pairs,), camera)
+    (of_pairs,) = out.pop("gradients")
+    out["r1"] = squared_norms(of_pairs)
+    out["dinput_s31"] = of_pairs[:, :, ::31, ::31]
+    out["input_stat"] = golden.stat(pairs)
+    return out
 
 
-def parameter_gradients(D, loss) -> dict[str, torch.Tensor | None]:
-    names, parameters = zip(*((name, p) for name, p in D.named_parameters() if p.requires_grad), strict=True)
-    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return dict(zip(names, gradients, strict=True))
+def gradients_of(parameters: dict[str, nn.Parameter], loss: torch.Tensor, keep: bool) -> dict[str, torch.Tensor | None]:
+    """Return the gradients of a loss by parameter; `keep` the graph for another loss."""
+    gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=keep, allow_unused=True)
+    return dict(zip(parameters, gradients, strict=True))
 
 
-def check_all(D, run, case: str, rows: int, dtype: torch.dtype, files: list[str]) -> None:
-    """Every array of a case: `img` is the image discriminator on four frames, `img2` on two, `vid` the other one."""
+def check_all(D: Discriminator, run: Callable, case: str, rows: int, dtype: torch.dtype, files: list[str]) -> None:
+    """Compare every array of a case: `img` the image discriminator on four frames, `img2` on two, `vid` the other."""
     index = "vid_index" if case == "vid" else "img_index"
-    for name in golden.listed_parameters("discriminators", index):
-        D.get_parameter(name).requires_grad_(True)
+    parameters = {name: D.get_parameter(name) for name in golden.listed_parameters("discriminators", index)}
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
     try:
         out = run(D, rows, dtype)
-        dloss, dr1 = parameter_gradients(D, out["loss_gen"]), parameter_gradients(D, out["r1"].mean())
+        of_loss = gradients_of(parameters, out["loss_gen"], keep=True)
+        of_r1 = gradients_of(parameters, out["r1"].mean(), keep=False)
     finally:
         D.requires_grad_(False)
     for file in files:
         for name, value in out.items():
             golden.check(file, f"{case}_{name}", value)
-        golden.check_gradients(file, f"{case}_dloss", dloss, index)
-        golden.check_gradients(file, f"{case}_dr1", dr1, index)
+        golden.check_gradients(file, f"{case}_dloss", of_loss, index)
+        golden.check_gradients(file, f"{case}_dr1", of_r1, index)
 
 
 def test_image_discriminator_matches_golden(image_discriminator):
-    check_all(image_discriminator, run_image, "img", 4, torch.float32, ["discriminators"])
+    check_all(image_discriminator, run_image, "img", rows=4, dtype=torch.float32, files=["discriminators"])
 
 
 def test_image_discriminator_matches_golden_in_float64():
     """Two frames, so that the minibatch-std group is smaller; the float32 arrays too, within their tolerance."""
     D = full.image_discriminator(torch.float64)
-    check_all(D, run_image, "img2", 2, torch.float64, ["discriminators", "discriminators_f64"])
+    files = ["discriminators", "discriminators_f64"]
+    with float64.fast_convolutions():
+        check_all(D, run_image, "img2", rows=2, dtype=torch.float64, files=files)
 
 
 def test_video_discriminator_matches_golden(video_discriminator):
-    check_all(video_discriminator, run_video, "vid", 4, torch.float32, ["discriminators"])
+    check_all(video_discriminator, run_video, "vid", rows=4, dtype=torch.float32, files=["discriminators"])
 
 
 @pytest.mark.slow
 def test_video_discriminator_matches_golden_in_float64():
-    check_all(full.video_discriminator(torch.float64), run_video, "vid", 4, torch.float64, ["discriminators_f64"])
+    D = full.video_discriminator(torch.float64)
+    with float64.fast_convolutions():
+        check_all(D, run_video, "vid", rows=4, dtype=torch.float64, files=["discriminators_f64"])
+
+
+# --- Minibatch statistics --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 8])
@@ -107,8 +125,10 @@ def test_minibatch_std_matches_golden(count):
     case = f"minibatch_std_n{count}"
     x = golden.tensor("ops", f"{case}_x").requires_grad_()
     y = minibatch_std(x, 4)
+    dy = golden.tensor("ops", f"{case}_dy")
+    (dx,) = torch.autograd.grad(y, x, dy)
     golden.check("ops", f"{case}_y", y)
-    golden.check("ops", f"{case}_dx", torch.autograd.grad(y, x, golden.tensor("ops", f"{case}_dy"))[0])
+    golden.check("ops", f"{case}_dx", dx)
 
 
 def test_minibatch_std_groups_strided_samples():
@@ -120,6 +140,8 @@ def test_minibatch_std_groups_strided_samples():
     with pytest.raises(ValueError, match="6 samples"):
         minibatch_std(normal(0, 6, 1, 4, 4), 4)
 
+
+# --- What each judges ------------------------------------------------------------------------------------------------
 
 OPTIONS = config().discriminator
 
