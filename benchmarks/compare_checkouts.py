@@ -27,7 +27,7 @@ from dnnlib.errors import UserError  # noqa: E402
 
 KIMG_OF_ITERATION = 0.004  # the demo's preset has batches of 4 clips
 METRICS = "fvd9_9f,kvd9_9f,id3,cd3,we3,diversity4,motion4"
-FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @cli.command()
@@ -37,6 +37,9 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @cli.option("--threads", type=click.IntRange(1), default=1, help="CPU threads of every command.")
 def main(old: Path, new: Path, iterations: int, threads: int) -> None:
     """Run the commands of the checkouts OLD and NEW (default: this one) and compare what they make."""
+    for checkout in (old, new):
+        if not (checkout / "train.py").is_file():
+            raise UserError(f"{checkout} is no checkout of this software: it has no train.py.")
     with tempfile.TemporaryDirectory(prefix="pv3d-compare-") as folder:
         old_place = Path(folder) / "old"
         new_place = Path(folder) / "new"
