@@ -1,0 +1,43 @@
+"""Names of files: the order that people mean, and the leftovers of operating systems, for every listing."""
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePath, PurePosixPath
+
+DIGITS = re.compile(r"([0-9]+)")
+# What macOS and Windows leave in folders and zips, in lower case; names with a leading dot are all left out.
+LEFTOVERS = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"})
+
+NaturalKey = tuple[tuple[tuple[int, int, str], ...], str]
+
+
+def natural_key(name: str | PurePath) -> NaturalKey:
+    """Return a key that sorts names with numbers as numbers: frame2 before frame10.
+
+    Names whose numbers have equal numbers of digits keep the order that they have as text: a digit stands where it
+    stands among all characters. Names that differ in leading zeros only are in the order of their text.
+    """
+    text = name.as_posix() if isinstance(name, PurePath) else name
+    marks: list[tuple[int, int, str]] = []
+    for place, piece in enumerate(DIGITS.split(text)):
+        if place % 2:
+            number = piece.lstrip("0")
+            marks.append((ord("0"), len(number), number))
+        else:
+            marks += [(ord(character), 0, "") for character in piece]
+    return tuple(marks), text
+
+
+def is_leftover(name: str | PurePath) -> bool:
+    """Return whether a file is nobody's data: a part of its path is hidden, or one that macOS or Windows leave behind.
+
+    Args:
+        name: a path relative to the folder or zip that is listed, with `/`.
+    """
+    parts = name.parts if isinstance(name, PurePath) else PurePosixPath(name).parts
+    return any(part.startswith(".") or part.lower() in LEFTOVERS for part in parts)
+
+
+def listed(names: Iterable[str]) -> list[str]:
+    """Return names in natural order, without leftovers."""
+    return sorted((name for name in names if not is_leftover(name)), key=natural_key)
