@@ -20,7 +20,8 @@ from dnnlib.files import read_file
 from dnnlib.video import read_frames, write_video
 from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
-from training.data.files import FRAME_SUFFIXES, MAX_FILE_BYTES, decode_frame
+from training.data.files import MAX_FILE_BYTES
+from training.data.frames import FRAME_SUFFIXES, decode_frame
 from training.data.pairs import camera_window
 from training.data.streams import Stream
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, generate

@@ -16,7 +16,7 @@ from torch_utils import runtime
 from training import synthetic
 from training.checkpoints.snapshots import save_snapshot
 from training.data.dataset import ClipDataset
-from training.data.files import encode_png
+from training.data.frames import encode_png
 from training.data.pairs import camera_bank
 from training.data.writer import ClipRecord, write_dataset
 

@@ -15,7 +15,7 @@ from training import cameras, config
 from training.cameras import condition_cameras
 from training.checkpoints.snapshots import build_networks
 from training.data.dataset import ClipDataset
-from training.data.files import encode_png
+from training.data.frames import encode_png
 from training.data.pairs import CameraSampler, draw_pair, training_batches
 from training.data.streams import Stream
 from training.data.writer import ClipRecord, write_dataset

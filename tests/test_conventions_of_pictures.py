@@ -13,7 +13,7 @@ from tests.helpers.views import ray, turned
 from torch_utils.ops.plane_sampling import sample_planes, sample_planes_mean
 from training import cameras, config
 from training.data.dataset import shrink
-from training.data.files import decode_frame, encode_depth, encode_png
+from training.data.frames import decode_frame, encode_depth, encode_png
 from training.networks.superresolution import resize
 from training.rendering.rays import camera_rays
 from training.rendering.renderer import Rendered, project_to_planes, render

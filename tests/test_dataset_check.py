@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.dataset_command import black_png, done, run, synth
 from training.cameras import canonical_label
-from training.data.files import encode_png
+from training.data.frames import encode_png
 from training.data.writer import ClipRecord, write_dataset
 
 

@@ -12,7 +12,7 @@ from tests.helpers.forks import ENVIRONMENT, ROOT
 from tests.helpers.train_command import command, wait_for
 from torch_utils import checkpoint
 from training import synthetic
-from training.data.files import encode_png
+from training.data.frames import encode_png
 from training.data.writer import ClipRecord, write_dataset
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from click.testing import CliRunner, Result
 
 import dataset_tool
-from training.data.files import encode_png
+from training.data.frames import encode_png
 
 SYNTH = ("synth", "--clips", 2, "--frames", 16, "--resolution", 16, "--workers", 1)
 

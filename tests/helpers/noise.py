@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from training.cameras import frontal_label
-from training.data.files import encode_png
+from training.data.frames import encode_png
 from training.data.writer import ClipRecord, write_dataset
 
 SIZE = 16  # side of the frames in pixels

@@ -16,7 +16,8 @@ from tests.hostile import hostile_indexes
 from tests.hostile.hostile_indexes import SIDE
 from tests.hostile.special_files import link_to
 from tests.hostile.zip_makers import deflated_zeros
-from training.data.files import INDEX, encode_png
+from training.data.files import INDEX
+from training.data.frames import encode_png
 
 MIB = 2**20
 BOMB_SIZE = 1024 * MIB  # of a bomb, unpacked

@@ -21,7 +21,7 @@ from metrics.multiview import (
 )
 from metrics.video_sources import to_uint8_pv3d
 from training.checkpoints.opener import load_generator
-from training.data.files import encode_png
+from training.data.frames import encode_png
 from training.sampling.clips import clip_spec, frame_times, generate_views
 
 pytestmark = pytest.mark.usefixtures("one_thread")

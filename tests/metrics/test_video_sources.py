@@ -23,7 +23,7 @@ from metrics.video_sources import (
 from training.cameras import frontal_label
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
-from training.data.files import encode_png
+from training.data.frames import encode_png
 from training.data.writer import ClipRecord, write_dataset
 from training.sampling.clips import clip_spec
 

@@ -14,18 +14,8 @@ from dnnlib.parallel import parallel_map
 from training.cameras import camera_faults
 from training.config import TrainingConfig
 from training.data.dataset import ClipDataset, is_frame_rate
-from training.data.files import (
-    DAMAGE,
-    DEPTH_SUFFIX,
-    FRAME_SUFFIXES,
-    INDEX,
-    Files,
-    is_safe,
-    labels_of,
-    open_files,
-    read_index,
-    verify_frame,
-)
+from training.data.files import DAMAGE, INDEX, Files, is_safe, labels_of, open_files, read_index
+from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, verify_frame
 
 CHUNK = 32  # frames that a worker decodes at a time
 WINDOW = TrainingConfig().window  # frames that a clip needs for training with default options

@@ -11,7 +11,8 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_file, read_json, require_file, shown
 from dnnlib.video import read_frames, video_info
 from training.cameras import CAMERA_DIM, parse_label
-from training.data.files import INDEX, MAX_SIDE, encode_png, is_safe
+from training.data.files import INDEX, is_safe
+from training.data.frames import MAX_SIDE, encode_png
 from training.data.writer import ClipRecord
 
 VIDEOS, CAMERAS = "recrop_faces", "smoothed_camera2world"

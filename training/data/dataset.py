@@ -11,17 +11,8 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.files import shown
 from training.cameras import CAMERA_DIM, parse_label
-from training.data.files import (
-    DAMAGE,
-    DEPTH_SUFFIX,
-    INDEX,
-    decode_depth,
-    decode_frame,
-    is_safe,
-    labels_of,
-    open_files,
-    read_index,
-)
+from training.data.files import DAMAGE, INDEX, is_safe, labels_of, open_files, read_index
+from training.data.frames import DEPTH_SUFFIX, decode_depth, decode_frame
 
 DEFAULT_FPS = 25.0  # of a clip without a proper frame rate
 FPS_END = 1000  # proper ones are above 0 and below this

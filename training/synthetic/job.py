@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training.data.files import DEPTH_SUFFIX, encode_depth, encode_png
+from training.data.frames import DEPTH_SUFFIX, encode_depth, encode_png
 from training.data.writer import ClipRecord
 from training.synthetic.render import render_clip
 

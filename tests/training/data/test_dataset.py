@@ -12,7 +12,7 @@ from dnnlib.errors import UserError
 from tests.helpers import noise
 from tests.helpers.noise import SIZE, edit_index, make, noise_clip
 from training.data.dataset import ClipDataset
-from training.data.files import decode_depth, decode_frame, encode_depth
+from training.data.frames import decode_depth, decode_frame, encode_depth
 
 
 def test_folder_and_zip_hold_the_same(clips, tmp_path):
