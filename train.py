@@ -29,8 +29,9 @@ from training.checkpoints.opener import open_snapshot
 from training.config import Config
 from training.data.dataset import ClipDataset
 from training.runs.bar import ProgressBar
-from training.runs.folder import RunFolder, RunOptions
+from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
+from training.runs.options import RunOptions
 from training.runs.pictures import SnapshotPictures
 from training.runs.resume import open_run
 from training.runs.stopping import StopFlag, explained_end

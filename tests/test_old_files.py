@@ -13,7 +13,8 @@ from torch_utils import checkpoint
 from training.checkpoints.opener import load_generator
 from training.checkpoints.states import require_sound
 from training.data.dataset import ClipDataset
-from training.runs.folder import RunFolder, RunOptions
+from training.runs.folder import RunFolder
+from training.runs.options import RunOptions
 from training.training_loop import Trainer
 
 WRITTEN = Path(__file__).parent / "data" / "written_by_4471a8b"

@@ -40,7 +40,8 @@ from torch_utils import checkpoint
 from training.checkpoints import snapshots
 from training.data.dataset import ClipDataset
 from training.data.pairs import camera_bank
-from training.runs.folder import RunFolder, RunOptions
+from training.runs.folder import RunFolder
+from training.runs.options import RunOptions
 
 SECONDS = 20  # that a command has
 ADDRESSES = 2**32  # bytes of address space that a runaway may take more than the process has at first

@@ -16,7 +16,7 @@ import pytest
 from dnnlib.errors import UserError
 from tests.hostile import hostile_data, hostile_indexes, hostile_sources
 from tests.hostile.outcomes import DatasetOutcome, SourceOutcome
-from training.runs.folder import OPTIONS, RunOptions
+from training.runs.options import OPTIONS, RunOptions
 
 ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 200  # MiB beyond what the process had before a case

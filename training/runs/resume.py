@@ -7,7 +7,8 @@ from pathlib import Path
 from dnnlib.errors import UserError
 from torch_utils import checkpoint, distributed
 from training.checkpoints.states import require_sound
-from training.runs.folder import OPTIONS, RunFolder, RunOptions, Warn
+from training.runs.folder import RunFolder, Warn
+from training.runs.options import OPTIONS, RunOptions
 
 KEYWORDS = ("auto", "latest", "none")  # any other --resume is a path
 

@@ -14,7 +14,9 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_path
 from tests.helpers import tiny
 from training.runs import folder
-from training.runs.folder import RunFolder, RunOptions, next_number, stamp
+from training.runs import options as run_options
+from training.runs.folder import RunFolder, next_number, stamp
+from training.runs.options import RunOptions
 from training.runs.progress import Progress
 
 
@@ -304,7 +306,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     def full(path, values):
         raise UserError("No space left.")
 
-    monkeypatch.setattr(folder, "write_json", full)
+    monkeypatch.setattr(run_options, "write_json", full)
     with pytest.raises(UserError, match="No space"):
         RunFolder.create(tmp_path / "runs", "demo", options())
     assert list((tmp_path / "runs").iterdir()) == []

@@ -8,7 +8,8 @@ import torch
 from dnnlib.errors import UserError
 from tests.helpers import tiny
 from torch_utils import checkpoint
-from training.runs.folder import RunFolder, RunOptions, Warn
+from training.runs.folder import RunFolder, Warn
+from training.runs.options import RunOptions
 from training.runs.progress import Progress
 from training.runs.resume import open_run
 
