@@ -22,13 +22,9 @@ from torch_utils.startup import Machine, prepared_machine  # noqa: E402
 from training.cameras import frontal_label, orbit_labels  # noqa: E402
 from training.checkpoints.snapshots import Networks, build_networks, set_sampling_precision  # noqa: E402
 from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
-from training.loss import (  # noqa: E402
-    Fakes,
-    Frames,
-    Loss,
-    Schedule,
-    build_phases,  # noqa: E402
-)
+from training.fakes import Fakes  # noqa: E402
+from training.loss import Frames, Loss, Schedule  # noqa: E402
+from training.phases import build_phases  # noqa: E402
 from training.sampling.clips import ClipSpec, SamplingOptions, frame_times, generate  # noqa: E402
 
 FRAME = "frame"

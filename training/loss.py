@@ -4,7 +4,7 @@ Shapes: B clips of 2 frames; frames and their cameras are folded into the batch,
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch_utils.ops.upfirdn2d import filter2d
 from torch_utils.random_numbers import Streams, normal, uniform
 from training.cameras import condition_cameras, swap_cameras
 from training.config import FRAMES_PER_CLIP, Config
+from training.fakes import Fakes
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 from training.networks.superresolution import resize
@@ -23,22 +24,6 @@ BOX_REACH = 1.0  # density regularisation draws points from [-1, 1]^3, whatever 
 Report = dict[str, torch.Tensor]  # statistics by name; a tensor's elements count one by one
 
 # --- Inputs and schedules ---------------------------------------------------------------------------------------------
-
-
-@dataclass(kw_only=True)
-class Fakes:
-    """The codes, times, cameras and random streams that fake clips are made from."""
-
-    z: torch.Tensor  # [B, z_dim]
-    z_motion: torch.Tensor  # [B, z_motion_dim]
-    times: torch.Tensor  # [B, 2] in [0, 1]
-    cameras: torch.Tensor  # [B, 2, 25]
-    others: torch.Tensor  # [B, 2, 25], cameras of other clips: what the mapping network may see instead
-    random: Streams  # B: drives noise, ray jitter, camera swaps and regularisation points
-
-    def rows(self, rows: slice) -> "Fakes":
-        """Return the fakes of some of the clips."""
-        return Fakes(**{name: value[rows] for name, value in vars(self).items()})
 
 
 @dataclass(kw_only=True)
@@ -279,69 +264,3 @@ def _squared_gradient(logits: torch.Tensor, inputs: list[torch.Tensor]) -> torch
 def _total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
     """Return the sum of tensors of one shape."""
     return torch.stack(list(terms)).sum(dim=0)
-
-
-# --- Phases as data ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """One part of an iteration: which networks it trains, how often, and the method of `Loss` that it calls."""
-
-    name: str
-    index: int  # part of the key of its random numbers: another one would give every run other numbers
-    networks: tuple[str, ...]  # names of those that it trains
-    interval: int = 1  # it runs once in so many iterations, and its gradients weigh as much more (lazy regularisation)
-    function: Callable[..., Report]  # method of Loss
-    takes_reals: bool = False
-    takes_fakes: bool = False
-    tracks_mean_latent: bool = False  # whether it updates the generator's w_avg
-    active: bool = True  # False: its weight is 0
-
-    def accumulate(
-        self, loss: Loss, *, reals: Frames | None, fakes: Fakes | None, schedule: Schedule, gain: float = 1.0
-    ) -> Report:
-        """Call the function with those of `reals` and `fakes` that the phase takes; return what to report."""
-        inputs: dict[str, Frames | Fakes | None] = {}
-        if self.takes_reals:
-            inputs["reals"] = reals
-        if self.takes_fakes:
-            inputs["fakes"] = fakes
-        return self.function(loss, **inputs, schedule=schedule, gain=gain)
-
-
-def build_phases(config: Config) -> list[Phase]:
-    """Return the four phases of an iteration, in order."""
-    G = ("G",)
-    present = {"D_img": config.discriminator.image, "D_vid": config.discriminator.video}
-    D = tuple(name for name, is_present in present.items() if is_present)
-    return [
-        Phase(name="g_main", index=0, networks=G, function=Loss.g_main, takes_fakes=True),
-        Phase(
-            name="g_reg",
-            index=1,
-            networks=G,
-            interval=config.training.g_reg_interval,
-            function=Loss.g_reg,
-            takes_fakes=True,
-            active=config.loss.lambda_reg != 0,
-        ),
-        Phase(
-            name="d_main",
-            index=2,
-            networks=D,
-            function=Loss.d_main,
-            takes_reals=True,
-            takes_fakes=True,
-            tracks_mean_latent=True,
-        ),
-        Phase(
-            name="d_reg",
-            index=3,
-            networks=D,
-            interval=config.training.d_reg_interval,
-            function=Loss.d_reg,
-            takes_reals=True,
-            active=config.loss.gamma != 0,
-        ),
-    ]

@@ -11,15 +11,16 @@ import torch
 
 from dnnlib.errors import UserError
 from torch_utils import distributed
-from torch_utils.random_numbers import Streams, normal
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
 from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_networks, build_optimizers, init_networks
 from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
 from training.data.dataset import ClipDataset
-from training.data.pairs import CameraSampler, camera_bank, training_batches
-from training.loss import Fakes, Frames, Loss, Phase, Schedule, build_phases, schedule
+from training.data.pairs import camera_bank, training_batches
+from training.fakes import Fakes, FakeSource
+from training.loss import Frames, Loss, Schedule, schedule
+from training.phases import Phase, build_phases
 from training.runs.folder import RunFolder, Warn
 from training.runs.health import Health, probe
 from training.runs.hooks import Hooks, Status
@@ -58,11 +59,7 @@ class Trainer:
 
         # Data.
         self.dataset = dataset
-        self.cameras = CameraSampler(
-            [clip.cameras for clip in dataset.clips],
-            window=options.window,
-            mirror=options.mirror,
-        )
+        self.fakes = FakeSource([clip.cameras for clip in dataset.clips], config, device)
         self.bank = camera_bank(dataset, seed=options.seed)
 
         # Networks and what trains them.
@@ -259,20 +256,8 @@ class Trainer:
 
     def _make_fakes(self, phase: Phase) -> Fakes:
         """Return this process's share of a phase's fakes; the whole is the same for any number of processes."""
-        batch = self.config.training.batch
         key = (self.config.training.seed, self.progress.iteration, phase.index)
-        own = slice(distributed.rank(), None, distributed.world_size())
-        random = Streams.seeded(key, range(batch)[own], self.device)
-        times, cameras = self.cameras.sample(key, batch)
-        _, others = self.cameras.sample((*key, batch), batch)
-        return Fakes(
-            z=normal([len(random), self.config.generator.z_dim], random, self.device),
-            z_motion=normal([len(random), self.config.generator.z_motion_dim], random, self.device),
-            times=times[own].to(self.device),
-            cameras=cameras[own].to(self.device),
-            others=others[own].to(self.device),
-            random=random,
-        )
+        return self.fakes.draw(key, slice(distributed.rank(), None, distributed.world_size()))
 
     # --- Status and snapshots -----------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from tests.helpers import golden
 from tests.helpers.weights import fill
 from torch_utils.random_numbers import Streams
 from training.config import Config
-from training.loss import Fakes
+from training.fakes import Fakes
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import train
-from training.loss import Phase
+from training.phases import Phase
 from training.training_loop import Trainer, distributed
 
 

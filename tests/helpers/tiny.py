@@ -11,7 +11,8 @@ from torch_utils.random_numbers import Streams
 from training.cameras import frontal_label
 from training.checkpoints.snapshots import Networks, build_networks
 from training.config import Config, validate
-from training.loss import Fakes, Frames, Loss, Schedule
+from training.fakes import Fakes
+from training.loss import Frames, Loss, Schedule
 from training.networks.generator import Generator
 
 SIZES = {

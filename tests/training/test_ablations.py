@@ -11,8 +11,9 @@ from tests.helpers.ablations import CASES, frames_of
 from tests.helpers.tiny import CALM
 from training.checkpoints.snapshots import Networks, build_optimizers
 from training.config import ABLATIONS, Config
-from training.loss import Loss, Phase, Schedule, build_phases
+from training.loss import Loss, Schedule
 from training.networks.generator import Generator
+from training.phases import Phase, build_phases
 
 # --- All --------------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from tests.helpers.recording import spy
 from tests.helpers.tiny import CALM
 from training.checkpoints.snapshots import build_optimizers
 from training.config import FRAMES_PER_CLIP
-from training.loss import Fakes, Loss
+from training.fakes import Fakes
+from training.loss import Loss
 from training.networks.generator import Generator
 from training.rendering import renderer
 

@@ -17,7 +17,7 @@ import train
 from tests.helpers.gradient_recorder import record
 from torch_utils import checkpoint
 from training.config import Config
-from training.loss import build_phases
+from training.phases import build_phases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]

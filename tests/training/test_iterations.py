@@ -6,7 +6,7 @@ import torch
 from tests.helpers import tiny
 from tests.helpers.recording import Call, spy
 from tests.helpers.trainers import iterate, make_trainer, moments, weights
-from training.loss import Phase
+from training.phases import Phase
 from training.training_loop import Trainer, distributed
 
 pytestmark = pytest.mark.usefixtures("one_thread")

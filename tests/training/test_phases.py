@@ -6,7 +6,7 @@ from dnnlib.options import override
 from tests.helpers import tiny
 from training.checkpoints.snapshots import build_optimizers
 from training.config import Config
-from training.loss import build_phases
+from training.phases import build_phases
 
 
 def test_the_four_phases_of_the_paper():

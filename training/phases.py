@@ -1,0 +1,71 @@
+"""The four phases of an iteration as data: what each trains, how often, and which method of `Loss` computes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from training.config import Config
+from training.fakes import Fakes
+from training.loss import Frames, Loss, Report, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One part of an iteration: which networks it trains, how often, and the method of `Loss` that it calls."""
+
+    name: str
+    index: int  # part of the key of its random numbers: another one would give every run other numbers
+    networks: tuple[str, ...]  # names of those that it trains
+    interval: int = 1  # it runs once in so many iterations, and its gradients weigh as much more (lazy regularisation)
+    function: Callable[..., Report]  # method of Loss
+    takes_reals: bool = False
+    takes_fakes: bool = False
+    tracks_mean_latent: bool = False  # whether it updates the generator's w_avg
+    active: bool = True  # False: its weight is 0
+
+    def accumulate(
+        self, loss: Loss, *, reals: Frames | None, fakes: Fakes | None, schedule: Schedule, gain: float = 1.0
+    ) -> Report:
+        """Call the function with those of `reals` and `fakes` that the phase takes; return what to report."""
+        inputs: dict[str, Frames | Fakes | None] = {}
+        if self.takes_reals:
+            inputs["reals"] = reals
+        if self.takes_fakes:
+            inputs["fakes"] = fakes
+        return self.function(loss, **inputs, schedule=schedule, gain=gain)
+
+
+def build_phases(config: Config) -> list[Phase]:
+    """Return the four phases of an iteration, in order."""
+    G = ("G",)
+    present = {"D_img": config.discriminator.image, "D_vid": config.discriminator.video}
+    D = tuple(name for name, is_present in present.items() if is_present)
+    return [
+        Phase(name="g_main", index=0, networks=G, function=Loss.g_main, takes_fakes=True),
+        Phase(
+            name="g_reg",
+            index=1,
+            networks=G,
+            interval=config.training.g_reg_interval,
+            function=Loss.g_reg,
+            takes_fakes=True,
+            active=config.loss.lambda_reg != 0,
+        ),
+        Phase(
+            name="d_main",
+            index=2,
+            networks=D,
+            function=Loss.d_main,
+            takes_reals=True,
+            takes_fakes=True,
+            tracks_mean_latent=True,
+        ),
+        Phase(
+            name="d_reg",
+            index=3,
+            networks=D,
+            interval=config.training.d_reg_interval,
+            function=Loss.d_reg,
+            takes_reals=True,
+            active=config.loss.gamma != 0,
+        ),
+    ]
