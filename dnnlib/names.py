@@ -1,6 +1,7 @@
 """Names of files: the order that people mean, and the leftovers of operating systems, for every listing."""
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import PurePath, PurePosixPath
 
@@ -8,7 +9,7 @@ DIGITS = re.compile(r"([0-9]+)")
 # What macOS and Windows leave in folders and zips, in lower case; names with a leading dot are all left out.
 LEFTOVERS = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 
-NaturalKey = tuple[tuple[tuple[int, int, str], ...], str]
+NaturalKey = tuple[str, str]
 
 
 def natural_key(name: str | PurePath) -> NaturalKey:
@@ -18,14 +19,13 @@ def natural_key(name: str | PurePath) -> NaturalKey:
     stands among all characters. Names that differ in leading zeros only are in the order of their text.
     """
     text = name.as_posix() if isinstance(name, PurePath) else name
-    marks: list[tuple[int, int, str]] = []
-    for place, piece in enumerate(DIGITS.split(text)):
-        if place % 2:
-            number = piece.lstrip("0")
-            marks.append((ord("0"), len(number), number))
-        else:
-            marks += [(ord(character), 0, "") for character in piece]
-    return tuple(marks), text
+    return DIGITS.sub(_marked, text), text
+
+
+def _marked(number: re.Match) -> str:
+    """Return a number as text that sorts by its value: a digit, how many digits follow, and these."""
+    digits = number[0].lstrip("0")
+    return f"0{chr(min(len(digits), sys.maxunicode))}{digits}"
 
 
 def is_leftover(name: str | PurePath) -> bool:
