@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import pyspng
 
@@ -14,35 +15,38 @@ from dnnlib.files import shown
 from training.data.files import DAMAGE
 
 PNG_MAGIC, PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
+PNG_DEPTH = 24  # where its header says the bits a colour
+CHUNK_HEAD = 8  # bytes of length and name of a PNG's chunk
 JPEG_SCAN = b"\xff\xda"  # opens a scan, and is nowhere within one
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 DEPTH_SUFFIX = ".depth.png"  # 16-bit depth of a procedural frame, beside it
 DEPTH_START, DEPTH_SPAN = 2.0, 2.0  # what 16-bit depth 0 means, and how much 65535 is more, world units
+# Orientations of EXIF (2 to 8; 1 is upright) that are mended by swapping rows and columns, then by these flips.
+LYING, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 MAX_SIDE = 4096  # pixels of a frame, whatever its header says: what `dataset_tool.py` makes at most
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10
 
 
 def decode_frame(data: bytes) -> np.ndarray:
-    """Decode PNG or JPEG bytes to uint8 [3, H, W]; grey becomes RGB, alpha is dropped.
+    """Decode PNG or JPEG bytes to uint8 [3, H, W], upright as their EXIF says; grey becomes RGB, alpha is dropped.
 
-    ValueError if they are damaged, or the frame is larger than MAX_SIDE.
+    ValueError if they are damaged, have 16 bits a colour, or are larger than MAX_SIDE.
     """
     if data.startswith(PNG_MAGIC):
         _bound_png(data)
+        if data[PNG_DEPTH] > 8:
+            raise ValueError(f"{data[PNG_DEPTH]} bits a colour, not 8")
         try:
-            pixels = pyspng.load(data)
+            pixels = pyspng.load(data, "RGB")
         except DAMAGE as error:
             raise ValueError(shown(str(error))) from error
+        exif = _png_exif(data)
     else:
         with _picture(data) as image:
             pixels = np.asarray(image.convert("RGB"))
-    if pixels.dtype != np.uint8:
-        raise ValueError(f"{pixels.dtype} pixels, not 8 bits a colour")
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    if pixels.shape[2] < 3:
-        pixels = pixels[:, :, :1].repeat(3, axis=2)
-    return np.ascontiguousarray(pixels[:, :, :3].transpose(2, 0, 1))
+            exif = image.info.get("exif", b"")
+    pixels = _upright(pixels, exif) if exif else pixels
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def verify_frame(data: bytes) -> tuple[int, int]:
@@ -56,6 +60,35 @@ def verify_frame(data: bytes) -> tuple[int, int]:
         image.verify()
     _, height, width = decode_frame(data).shape
     return height, width
+
+
+def _png_exif(data: bytes) -> bytes:
+    """Return the EXIF data of a PNG, which may stand before the pixels or after them; nothing if it has none."""
+    place = len(PNG_MAGIC) + 4
+    while place + CHUNK_HEAD <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        place += CHUNK_HEAD
+        if kind == b"eXIf":
+            return data[place : place + length]
+        place += length + 4  # its checksum
+    return b""
+
+
+def _upright(pixels: np.ndarray, exif: bytes) -> np.ndarray:
+    """Turn pixels [H, W, 3] as EXIF's tag of orientation says; data that cannot be understood say nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, about such data
+            tags = PIL.Image.Exif()
+            tags.load(exif)
+            orientation = tags.get(PIL.ExifTags.Base.Orientation)
+    except Exception:  # on damaged data Pillow raises nearly anything
+        return pixels
+    if orientation in LYING:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in UPSIDE_DOWN:
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in MIRRORED else pixels
 
 
 @contextlib.contextmanager
