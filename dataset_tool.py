@@ -4,18 +4,16 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
 import contextlib
-import functools
 import os
-import sys
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.parallel import parallel_map
+from dnnlib.progress import Counter, counted
 from training.data.check import check_dataset, summary
 from training.data.convert import convert_clip, convert_jobs
 from training.data.dataset import ClipDataset
@@ -101,7 +99,7 @@ def synth(
 @workers_option
 def check(path: Path, workers: int) -> None:
     """Name everything that is broken in a dataset, a line each; exit status 1 if there is anything."""
-    findings = list(check_dataset(path, workers=workers, progress=functools.partial(counted, unit="frame")))
+    findings = list(check_dataset(path, workers=workers, progress=counted_frames))
     for finding in findings:  # after the progress bar, which would run into them
         click.echo(finding)
     problems = sum(finding.broken for finding in findings)
@@ -115,11 +113,11 @@ def check(path: Path, workers: int) -> None:
 def write(dest: Path, records: Generator[ClipRecord | str], total: int) -> None:
     """Write clips as they come; a text instead of a clip says why it was left out."""
     left_out = 0
-    with contextlib.closing(records), write_dataset(dest) as writer:
-        for record in counted(records, total, "clip"):
+    with contextlib.closing(records), write_dataset(dest) as writer, Counter(total, unit="clip") as counter:
+        for record in counted(records, counter):
             if isinstance(record, str):
                 left_out += 1
-                tqdm.write(f"Left out: {record}", file=sys.stderr)
+                counter.print(f"Left out: {record}")
             else:
                 writer.add(record)
     click.echo(summary(ClipDataset(dest)))
@@ -127,10 +125,10 @@ def write(dest: Path, records: Generator[ClipRecord | str], total: int) -> None:
         click.echo(f"Left out {left_out} of {total} clips, named above.", err=True)
 
 
-def counted(items: Iterable, total: int, unit: str) -> Iterator:
-    """Yield the same items, each moving a progress bar."""
-    with tqdm(items, total=total, unit=unit, dynamic_ncols=True) as bar:
-        yield from bar
+def counted_frames(items: Iterable, total: int) -> Iterator:
+    """Yield the same items, one for each frame, each counted."""
+    with Counter(total, unit="frame") as counter:
+        yield from counted(items, counter)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from dnnlib.options import options_of
+from dnnlib.progress import Counter, counted
 from dnnlib.video import write_video
 from torch_utils.machine_options import MACHINE, machine_options
 from torch_utils.startup import prepared_machine
@@ -274,16 +274,16 @@ class Drawing:
             drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, G.config)}
             yield from torch.cat([drawn[layer].cpu() for layer in self.layers], dim=3)
 
-    def progress(self, unit: str) -> tqdm:
-        """Return a progress bar over all frames."""
-        return tqdm(total=sum(len(clip.spec.times) for clip in self.clips), unit=unit, dynamic_ncols=True)
+    def progress(self, unit: str) -> Counter:
+        """Return a counter of all frames."""
+        return Counter(sum(len(clip.spec.times) for clip in self.clips), unit=unit)
 
     def write_each(self) -> list[Path]:
         """Write one video per clip."""
         paths = [self.outdir / f"{clip.name}.mp4" for clip in self.clips]
-        with self.progress("frame") as bar:
+        with self.progress("frame") as counter:
             for clip, path in zip(self.clips, paths, strict=True):
-                drawn = counted(self.frames(clip, self.sampling), bar)
+                drawn = counted(self.frames(clip, self.sampling), counter)
                 write_video(path, (frame.permute(1, 2, 0).numpy() for frame in drawn), self.fps)
         return paths
 
@@ -296,8 +296,8 @@ class Drawing:
             )
         path = self.outdir / "grid.mp4"
         sampling = replace(self.sampling, frames_per_batch=1)  # all clips are in memory at once
-        with self.progress("frame") as bar:
-            runs = [counted(self.frames(clip, sampling), bar) for clip in self.clips]
+        with self.progress("frame") as counter:
+            runs = [counted(self.frames(clip, sampling), counter) for clip in self.clips]
             moments = zip(*runs, strict=True)
             write_video(path, (pictures.image_grid(torch.stack(cells), columns) for cells in moments), self.fps)
         return [path]
@@ -308,9 +308,9 @@ class Drawing:
         G = self.snapshot.G
         side = self.snapshot.config.generator.rendering.box_side
         device = next(G.parameters()).device
-        with self.progress("mesh") as bar:
+        with self.progress("mesh") as counter:
             for clip in self.clips:
-                densities = counted(clip_densities(G, clip.spec, self.sampling), bar)
+                densities = counted(clip_densities(G, clip.spec, self.sampling), counter)
                 for index, density in enumerate(densities):
                     sigma = mesh.density_lattice(density, resolution, side, device)
                     vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
@@ -318,13 +318,6 @@ class Drawing:
                     mesh.write_ply(path, vertices, faces)
                     paths.append(path)
         return paths
-
-
-def counted(frames: Iterator, bar: tqdm) -> Iterator:
-    """Yield the same frames, each moving the progress bar."""
-    for frame in frames:
-        bar.update()
-        yield frame
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ from training import config as options
 from training.checkpoints.opener import open_snapshot
 from training.config import Config
 from training.data.dataset import ClipDataset
-from training.runs.bar import ProgressBar
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
 from training.runs.options import RunOptions
 from training.runs.pictures import SnapshotPictures
 from training.runs.resume import open_run
+from training.runs.status import StatusLine
 from training.runs.stopping import StopFlag, explained_end
 from training.training_loop import Trainer
 
@@ -209,7 +209,7 @@ def train(
     scoring: EvaluationOptions,
     time_limit: float | None,
 ) -> None:
-    """Run the training loop under a progress bar; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
+    """Run the training loop and show how it stands; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
     print_notes(machine.notes)
 
     # --- Set up, go on or begin ---
@@ -230,9 +230,10 @@ def train(
         if distributed.is_main():
             start = "Continuing" if resumed else "Starting"
             click.echo(f"{start} {run.path} at {trainer.progress.kimg:.3f} kimg.")
-            bar = stack.enter_context(ProgressBar(config.training.kimg, trainer.progress))
-            hooks.iteration = bar.iteration
-            hooks.status = bar.status
+            line = stack.enter_context(StatusLine(config.training.kimg, trainer.progress))
+            hooks.iteration = line.iteration
+            hooks.status = line.status
+            hooks.saving = line.saving
         with explained_end(run, partial(click.echo, err=True)):  # each process says what ends it
             progress = trainer.train()
         stopped = any(distributed.gather(stop.asked))

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
 from dnnlib.files import PIECE_BYTES, atomic_path, file_checksum, reading, require_file, shown, storage_errors
 from dnnlib.locks import PathLock
+from dnnlib.progress import Counter
 from torch_utils.pickles import reader
 from torch_utils.pickles.reader import is_finite, read_tensors
 
@@ -134,17 +134,17 @@ def _download(url: str, path: Path, label: str) -> None:
 
 
 def _pieces(url: str, label: str) -> Iterator[bytes]:
-    """Yield the content of a URL under a progress bar."""
+    """Yield the content of a URL, its bytes counted."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             length = answer.headers.get("Content-Length")
             total = int(length) if length else None
-            with tqdm(total=total, desc=label, unit="B", unit_scale=True, dynamic_ncols=True, leave=False) as bar:
+            with Counter(total, title=label, unit="B", scaled=True, leave=False) as counter:
                 while piece := answer.read(PIECE_BYTES):
                     yield piece
-                    bar.update(len(piece))
-                if total not in (None, bar.n):
-                    raise EOFError(f"{bar.n} of {total} bytes came")
+                    counter.update(len(piece))
+                if total not in (None, counter.n):
+                    raise EOFError(f"{counter.n} of {total} bytes came")
     except (OSError, http.client.HTTPException) as error:
         raise EOFError(str(getattr(error, "reason", None) or error)) from error
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from dnnlib.files import FAULTS, atomic_path, write_json
+from dnnlib.progress import Counter
 from metrics.arrays import read_arrays
 from torch_utils import distributed
 
@@ -30,7 +30,7 @@ class PerVideoJob:
     """A computation of the same few numbers for each video of a set.
 
     Args:
-        label: text of the progress bar.
+        label: title of its progress.
         key: plain values that identify the numbers: everything that they depend on.
         videos: how many.
         width: how many numbers for each.
@@ -135,26 +135,25 @@ def _own_pieces(job: PerVideoJob, cache_folder: Path | None) -> dict[int, PerVid
     pieces = [videos[start : start + PIECE_VIDEOS] for start in videos[::PIECE_VIDEOS]]
     own = pieces[distributed.rank() :: distributed.world_size()]
     done = {}
-    with tqdm(
-        total=sum(len(piece) for piece in own),
-        desc=job.label,
+    with Counter(
+        sum(len(piece) for piece in own),
+        title=job.label,
         unit="video",
-        dynamic_ncols=True,
         leave=False,
-        disable=not distributed.is_main(),
-    ) as bar:
+        silent=not distributed.is_main(),
+    ) as counter:
         for piece in own:
             numbers = cache.load(piece)
             if numbers is None:
-                numbers = _compute_piece(job, piece, bar)
+                numbers = _compute_piece(job, piece, counter)
                 cache.save(piece, numbers)
             else:
-                bar.update(len(piece))
+                counter.update(len(piece))
             done[piece.start] = numbers
     return done
 
 
-def _compute_piece(job: PerVideoJob, piece: range, bar: tqdm) -> PerVideoNumbers:
+def _compute_piece(job: PerVideoJob, piece: range, counter: Counter) -> PerVideoNumbers:
     """Compute the numbers of a piece's videos, in batches."""
     numbers = PerVideoNumbers(np.full([len(piece), job.width], np.nan))
     loaded: dict[int, Any] = {}
@@ -163,9 +162,9 @@ def _compute_piece(job: PerVideoJob, piece: range, bar: tqdm) -> PerVideoNumbers
             loaded[place] = job.load(index)
         except UserError as error:
             numbers.skipped[place] = str(error)
-            bar.update()
+            counter.update()
         if loaded and (index == piece[-1] or len(loaded) == job.batch):
             numbers.values[list(loaded)] = job.compute(list(loaded.values()))
-            bar.update(len(loaded))
+            counter.update(len(loaded))
             loaded = {}
     return numbers

@@ -8,15 +8,15 @@ errs, on people it has never seen, is the floor: the score of a perfect generato
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
-from tqdm import tqdm
 
+from dnnlib.progress import Counter, counted
 from metrics.variety import TIMES, Estimate, mean_estimate, random_stream
 from metrics.video_sources import code_spec, stored_frames
 from training import synthetic
@@ -236,7 +236,7 @@ def _procedural_frames(
     """Return frames uint8 [people * cameras, 3, side, side] of procedural heads, and the labels of their cameras."""
     frames = []
     labels = []
-    for index in _bar(range(people), "procedural heads", progress):
+    for index in _counted(range(people), "procedural heads", "head", progress):
         rng = random_stream(seed, index, stream)
         person, motion = rng.integers(2**32, size=2)
         identity = synthetic.random_identity(int(person))
@@ -248,8 +248,9 @@ def _procedural_frames(
     return np.stack(frames), np.stack(labels)
 
 
-def _bar(numbers: range, title: str, progress: bool) -> Iterable[int]:
-    return tqdm(numbers, desc=title, dynamic_ncols=True, leave=False, disable=not progress)
+def _counted(numbers: range, title: str, unit: str, progress: bool) -> Iterator[int]:
+    with Counter(len(numbers), title=title, unit=unit, leave=False, silent=not progress) as counter:
+        yield from counted(numbers, counter)
 
 
 def _fit(regressor: PoseRegressor, frames: np.ndarray, angles: np.ndarray, steps: int, progress: bool) -> None:
@@ -260,7 +261,7 @@ def _fit(regressor: PoseRegressor, frames: np.ndarray, angles: np.ndarray, steps
     regressor.spread.copy_(targets.std(dim=0))
     optimizer = torch.optim.AdamW(regressor.parameters(), weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for step in _bar(range(steps), "pose regressor", progress):
+    for step in _counted(range(steps), "pose regressor", "step", progress):
         chosen = torch.randint(len(images), [BATCH])
         batch, target = _varied(images[chosen], targets[chosen], blurred=step % 2 == 0)
         scaled = (target - regressor.centre) / regressor.spread

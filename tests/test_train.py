@@ -1,4 +1,4 @@
-"""train.py: what a run leaves, its bar, its ends by Ctrl-C and the time limit, two processes under torchrun."""
+"""train.py: what a run leaves, its lines, its ends by Ctrl-C and the time limit, two processes under torchrun."""
 
 import json
 import os
@@ -54,10 +54,14 @@ def test_a_run_leaves_its_options_statistics_snapshot_state_and_pictures(finishe
     assert load_generator(folder / "network-snapshot-000000.004.pkl").config.generator.img_resolution == 32
 
 
-def test_the_progress_bar_shows_speed_losses_memory_and_ends_at_its_total(finished):
-    bar = finished[1].stderr
-    for part in ("100%", "0.00/0.004 kimg", "s/kimg", "G ", "D ", "mem "):
-        assert part in bar
+def test_a_log_says_each_tick_in_a_line_and_what_is_being_saved(finished):
+    lines = finished[1].stderr.splitlines()
+    ticks = [line for line in lines if line.startswith("kimg ")]
+    assert [line.split()[1] for line in ticks] == ["0.002/0.004", "0.004/0.004"]
+    for line in ticks:
+        assert re.fullmatch(r"kimg \S+ s/kimg \d+(\.\d+)? ETA \S+ G \S+ D \S+ mem [\d.]+G", line), line
+    assert lines[-2:] == ["saving training state ...", "saving pictures and snapshot ..."]
+    assert max(map(len, lines)) <= 60 and "\r" not in finished[1].stderr
 
 
 def test_dry_run_prints_options_and_writes_nothing(heads, tmp_path):

@@ -291,6 +291,7 @@ class Trainer:
         """Write training state, pictures, snapshot, scores; the state first: a signal may have left little time."""
         with distributed.fail_together():
             if distributed.is_main():
+                self.hooks.saving("training state")
                 self.run.save_state(self._state(), self.progress, keep=self.config.training.keep)
         self._save_snapshot()
 
@@ -298,6 +299,7 @@ class Trainer:
         """Write all of a save but the state; the snapshot comes last of the files, as the sign that they are there."""
         with distributed.fail_together():
             if distributed.is_main():
+                self.hooks.saving("pictures and snapshot")
                 self.hooks.pictures(self.networks, self.run.path, self.progress.clips)
                 self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
         self.hooks.evaluate(self.snapshot(), self.run.snapshot_path(self.progress))

@@ -24,6 +24,7 @@ class Hooks:
 
     status: Callable[[Status], None] = lambda status: None  # every tick, on the main process
     iteration: Callable[[Progress], None] = lambda progress: None  # every iteration, on the main process
+    saving: Callable[[str], None] = lambda what: None  # before files are written, on the main process
     pictures: Callable[[Networks, Path, int], None] = lambda networks, folder, clips: None
     evaluate: Callable[[Snapshot, Path], None] = lambda snapshot, path: None  # on every process
     stop: Callable[[], bool] = lambda: False  # True: save and return
