@@ -11,23 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 
 from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
-from dnnlib.files import read_json
 from dnnlib.options import options_of
 from dnnlib.progress import Counter, counted
 from dnnlib.video import write_video
 from torch_utils.machine_options import MACHINE, machine_options
 from torch_utils.startup import prepared_machine
-from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
 from training.config import RenderingConfig
 from training.sampling import mesh, pictures
+from training.sampling.camera_paths import KINDS, camera_path, read_cameras
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_densities, clip_spec, generate
 
 LAYERS = ("rgb", "depth", "normals")
@@ -98,7 +96,13 @@ class LayerList(click.ParamType):
     show_default="all",
     help="Rows of latents that are truncated.",
 )
-@cli.option("--frames", group=CLIPS, type=click.IntRange(1), default=PAPER_FRAMES, help="Frames of each video.")
+@cli.option(
+    "--frames",
+    group=CLIPS,
+    type=click.IntRange(1),
+    show_default=f"as many as a file of cameras has, else {PAPER_FRAMES}",
+    help="Frames of each video; a camera path of another length is resampled.",
+)
 @cli.option("--fps", group=CLIPS, type=click.FloatRange(min=0, min_open=True), default=25.0, help="Frames per second.")
 @cli.option(
     "--cameras",
@@ -143,7 +147,7 @@ def main(
     motion_seeds: list[int] | None,
     trunc: float,
     trunc_cutoff: int | None,
-    frames: int,
+    frames: int | None,
     fps: float,
     cameras: str,
     layers: tuple[str, ...],
@@ -170,13 +174,17 @@ def main(
         RAY_GRID.check(neural_rendering_resolution)
     if shapes:
         mesh.require_marching_cubes()  # before the videos, not after
+    path = cameras if cameras in KINDS else read_cameras(Path(cameras))
+    if frames is None:
+        frames = PAPER_FRAMES if isinstance(path, str) else len(path)
     with prepared_machine(device=device, ops=ops, precision=precision) as machine:
         snapshot = load_generator(network, machine.device, machine.dtype)
         for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)
         clips = []
         for seed, motion_seed in seed_pairs(seeds, motion_seeds):
-            spec = clip_spec(snapshot.G, seed, motion_seed, camera_path(snapshot, seed, cameras, frames))
+            labels = camera_path(snapshot.camera_bank, seed, path, frames)
+            spec = clip_spec(snapshot.G, seed, motion_seed, labels)
             clips.append(Clip(seed=seed, motion_seed=motion_seed, spec=spec))
         drawing = Drawing(
             snapshot=snapshot,
@@ -222,35 +230,6 @@ def seed_pairs(seeds: list[int], motion_seeds: list[int] | None) -> list[tuple[i
     if motion_seeds is None:
         return [(seed, seed) for seed in seeds]
     return list(itertools.product(seeds, motion_seeds))
-
-
-def camera_path(snapshot: Snapshot, seed: int, cameras: str, frames: int) -> torch.Tensor:
-    """Return cameras [frames, 25]: of the snapshot's bank, frontal, an orbit, or from a file."""
-    if cameras == "dataset":
-        bank = snapshot.camera_bank
-        if len(bank) == 0:
-            raise UserError("The snapshot holds no cameras; choose --cameras=frontal, orbit or a file.")
-        return resample_labels(bank[seed % len(bank)], frames)
-    if cameras == "frontal":
-        return frontal_label().expand(frames, -1)
-    if cameras == "orbit":
-        return orbit_labels(frames)
-    if not Path(cameras).exists():
-        raise UserError(f"--cameras={cameras} is neither dataset, frontal or orbit nor a file.")
-    return resample_labels(read_cameras(Path(cameras)), frames)
-
-
-def read_cameras(path: Path) -> torch.Tensor:
-    """Read labels [F, 25] from a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data."""
-    rows = read_json(path)
-    labels = []
-    for row in rows if isinstance(rows, list) else []:
-        named = isinstance(row, list) and len(row) == 2
-        labels.append(parse_label(row[1] if named else row))
-    valid = [label for label in labels if label is not None]
-    if not valid or len(valid) < len(labels):
-        raise UserError(f"{path} is no camera path: expected a JSON list of labels of {CAMERA_DIM} finite numbers.")
-    return torch.from_numpy(np.stack(valid))
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------

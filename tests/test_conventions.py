@@ -138,6 +138,15 @@ def test_mirroring():
     assert cameras.MIRROR_NEGATES == [1, 2, 3, 4, 8]
     there = torch.tensor([-1.0, 1.0, 1.0])
     torch.testing.assert_close(ray(mirrored, 1, 2), ray(label, 7, 2) * there)
+    label[17:19] = torch.tensor([0.3, 0.7])
+    assert cameras.mirror_label(label)[17:19].tolist() == pytest.approx([-0.3, 0.3])
+
+
+def test_cameras_between_two():
+    middle = cameras.resample_labels(torch.stack([cameras.frontal_label(-0.6), cameras.frontal_label(0.6)]), 3)[1]
+    pose, _ = cameras.split_label(middle)
+    torch.testing.assert_close(pose[:3, 3].norm(), torch.tensor(2.7))
+    torch.testing.assert_close(middle, cameras.frontal_label(), atol=0.005, rtol=0)
 
 
 def test_cameras_of_mapping_and_rendering():

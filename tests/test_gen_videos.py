@@ -105,6 +105,22 @@ def test_camera_paths(snapshot, tmp_path, written):
         assert_close(written["seed0000.mp4"], expected(snapshot, 0, 0, path))
 
 
+def test_a_file_of_cameras_gives_as_many_frames_as_it_has(snapshot, tmp_path, written):
+    labels = orbit_labels(20)
+    (tmp_path / "path.json").write_text(json.dumps(labels.tolist()))
+    arguments = [f"--network={snapshot}", f"--outdir={tmp_path}", "--seeds=0", "--device=cpu"]
+    for cameras, length in ((tmp_path / "path.json", 20), ("orbit", 16)):
+        done(CliRunner().invoke(gen_videos.main, [*arguments, f"--cameras={cameras}"]))
+        assert_close(written["seed0000.mp4"], expected(snapshot, 0, 0, orbit_labels(length)))
+
+
+def test_opposite_cameras_in_a_file(snapshot, tmp_path):
+    labels = [frontal_label(yaw).tolist() for yaw in (-1.57, 1.57)]
+    (tmp_path / "path.json").write_text(json.dumps(labels))
+    said = refused(run(snapshot, tmp_path / "out", f"--cameras={tmp_path / 'path.json'}"))
+    assert "Cameras 0 and 1" in said and not (tmp_path / "out").exists()
+
+
 def test_appearances_by_motions(snapshot, tmp_path, written):
     done(run(snapshot, tmp_path, "--seeds=1-2", "--motion-seeds=2-3", "--cameras=frontal"))
     assert sorted(written) == [

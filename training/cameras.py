@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from dnnlib.errors import UserError
 from torch_utils.random_numbers import Random, uniform
 
 CAMERA_DIM = 25  # 16 numbers of cam2world, 9 of the intrinsics
@@ -24,6 +25,8 @@ FRONTAL_YAW = math.pi / 2  # EG3D's angles of a camera on the +z axis
 FRONTAL_PITCH = math.pi / 2 - 0.05  # EG3D's frontal evaluation pose, slightly from above
 POLE_DISTANCE = 1e-5  # least angle between a camera and the poles, where no direction is up; radians
 MIRROR_NEGATES = [1, 2, 3, 4, 8]  # label entries that change sign when a frame is mirrored left-right
+SKEW, CENTRE_X = 17, 18  # label entries: skew, and where the principal point is from left to right
+MAX_TURN = math.radians(170)  # between neighbours of a path; the way to the opposite side could be any
 ROTATION_TOLERANCE = 1e-3  # of R^T R - 1
 RADIUS_TOLERANCE = 0.02  # of the distance to the origin, world units
 ROW_TOLERANCE = 1e-4  # of the last rows of both matrices
@@ -151,30 +154,71 @@ def orbit_labels(
 
 
 def mirror_label(label: torch.Tensor) -> torch.Tensor:
-    """Return the camera [..., 25] of the same frame mirrored left-right (world mirrored in x)."""
+    """Return the camera [..., 25] of the same frame mirrored left-right (world and picture mirrored in x)."""
     mirrored = label.clone()
     mirrored[..., MIRROR_NEGATES] *= -1
+    mirrored[..., SKEW] = 0 - label[..., SKEW]  # none stays 0, not -0
+    mirrored[..., CENTRE_X] = 1 - label[..., CENTRE_X]
     return mirrored
 
 
 def resample_labels(labels: torch.Tensor, frames: int) -> torch.Tensor:
     """Resample a camera path [F, 25] at `frames` evenly spaced moments from its first to its last camera.
 
-    Positions and intrinsics are interpolated linearly; rotations too, then made orthonormal again (for neighbouring
-    frames of a clip that is within a fraction of a degree of the geodesic).
+    Between two cameras the rotation turns about one axis (slerp), and so does the direction in which they see the
+    origin; distance from the origin and intrinsics change linearly. So cameras on a sphere stay on it, and see the head
+    where their neighbours see it.
+
+    Raises:
+        UserError: neighbouring cameras are about opposite, so that no way between them is the shortest.
     """
     if len(labels) == frames:
         return labels
-    last = len(labels) - 1
-    place = torch.linspace(0, last, frames)
-    before = place.floor().long().clamp(max=max(last - 1, 0))
-    after = (before + 1).clamp(max=last)
-    share = (place - before).unsqueeze(-1).to(labels)
-    cam2world, intrinsics = split_label(torch.lerp(labels[before], labels[after], share))
-    rotation = cam2world[:, :3, :3]
-    u, _, vh = torch.linalg.svd(rotation)
-    rotation.copy_(u @ vh)
+    moment = torch.linspace(0, len(labels) - 1, frames)
+    before = moment.floor().long()
+    after = (before + 1).clamp(max=len(labels) - 1)
+    share = (moment - before).to(labels)[:, None]
+    start, end = (split_label(labels[index])[0][:, :3] for index in (before, after))
+    (rotation, position), (next_rotation, next_position) = (pose.split([3, 1], dim=2) for pose in (start, end))
+    place, next_place = rotation.mT @ position, next_rotation.mT @ next_position  # in the camera's axes
+    axis, angle = _turn_of_rotations(rotation.mT @ next_rotation)
+    place_axis, place_angle = _turn_of_points(place[..., 0], next_place[..., 0])
+    far = (torch.maximum(angle, place_angle) > MAX_TURN) & (share > 0)
+    if far.any():
+        key = before[far[:, 0]][0].item()
+        raise UserError(
+            f"Cameras {key} and {key + 1} of the path are about opposite, so the way between them could be any: "
+            "put another camera between them."
+        )
+    path = torch.lerp(labels[before], labels[after], share)
+    cam2world, intrinsics = split_label(path)
+    radius = torch.lerp(position.norm(dim=1), next_position.norm(dim=1), share)
+    rotation = rotation @ _rotations(share * angle * axis)
+    direction = _rotations(share * place_angle * place_axis) @ normalize(place, dim=1)
+    cam2world[:, :3, :3] = rotation
+    cam2world[:, :3, 3:] = rotation @ direction * radius[..., None]
     return make_label(cam2world, intrinsics)
+
+
+def _rotations(vectors: torch.Tensor) -> torch.Tensor:
+    """Return the rotations [F, 3, 3] about these axes by their lengths [F, 3] in radians."""
+    axes = torch.eye(3).to(vectors).expand(len(vectors), 3, 3)
+    return torch.linalg.matrix_exp(torch.linalg.cross(axes, vectors[:, None]))
+
+
+def _turn_of_rotations(rotations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return axes [F, 3] and angles [F, 1] of rotations [F, 3, 3]; no axis (0) for angles 0 and pi."""
+    odd = (rotations - rotations.mT) / 2
+    sine = torch.stack([odd[:, 2, 1], odd[:, 0, 2], odd[:, 1, 0]], dim=-1)  # times the axis
+    cosine = (rotations.diagonal(dim1=1, dim2=2).sum(dim=-1, keepdim=True) - 1) / 2
+    return normalize(sine, dim=-1), torch.atan2(sine.norm(dim=-1, keepdim=True), cosine)
+
+
+def _turn_of_points(start: torch.Tensor, end: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return axes [F, 3] and angles [F, 1] that turn the directions of points [F, 3] into those of others, alike."""
+    sine = torch.linalg.cross(start, end)
+    cosine = (start * end).sum(dim=-1, keepdim=True)
+    return normalize(sine, dim=-1), torch.atan2(sine.norm(dim=-1, keepdim=True), cosine)
 
 
 # --- Which camera the mapping network sees ----------------------------------------------------------------------------

@@ -1,0 +1,48 @@
+"""Camera paths of videos: real ones, frontal, an orbit, or from a file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dnnlib.errors import UserError
+from dnnlib.files import read_json
+from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
+
+KINDS = ("dataset", "frontal", "orbit")
+
+
+def camera_path(bank: torch.Tensor, seed: int, cameras: str | torch.Tensor, frames: int) -> torch.Tensor:
+    """Return the cameras [frames, 25] of a video.
+
+    Args:
+        bank: real paths [M, F, 25] of a snapshot, of which `seed` takes one.
+        cameras: one of KINDS, or a path [F, 25] of one's own.
+
+    Raises:
+        UserError: the bank is empty and wanted; neighbouring cameras of a path are about opposite.
+    """
+    if isinstance(cameras, torch.Tensor):
+        return resample_labels(cameras, frames)
+    if cameras == "frontal":
+        return frontal_label().expand(frames, -1)
+    if cameras == "orbit":
+        return orbit_labels(frames)
+    if len(bank) == 0:
+        raise UserError("The snapshot holds no cameras; choose --cameras=frontal, orbit or a file.")
+    return resample_labels(bank[seed % len(bank)], frames)
+
+
+def read_cameras(path: Path) -> torch.Tensor:
+    """Read labels [F, 25] from a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data."""
+    if not path.exists():
+        raise UserError(f"--cameras={path} is neither {', '.join(KINDS[:-1])} or {KINDS[-1]} nor a file.")
+    rows = read_json(path)
+    labels = []
+    for row in rows if isinstance(rows, list) else []:
+        named = isinstance(row, list) and len(row) == 2
+        labels.append(parse_label(row[1] if named else row))
+    valid = [label for label in labels if label is not None]
+    if not valid or len(valid) < len(labels):
+        raise UserError(f"{path} is no camera path: expected a JSON list of labels of {CAMERA_DIM} finite numbers.")
+    return torch.from_numpy(np.stack(valid))
