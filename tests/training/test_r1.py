@@ -1,4 +1,4 @@
-"""R1 by finite differences: the penalty itself, and its second-order gradients for the parameters."""
+"""R1 by finite differences: the penalty itself, and its second-order gradients for the parameters; in bfloat16."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ STEP = 1e-6  # of finite differences
 
 @dataclass(kw_only=True)
 class Case:
-    """A float64 discriminator, its inputs, and its logits and R1 as functions of them."""
+    """A discriminator, its inputs, and its logits and R1 as functions of them."""
 
     D: torch.nn.Module
     inputs: list[torch.Tensor]
@@ -23,10 +23,10 @@ class Case:
     r1: Callable[..., torch.Tensor]
 
 
-def image_case() -> Case:
-    options = tiny.config()
-    D = tiny.networks(options, torch.float64).D_img
-    frames = tiny.reals(options, dtype=torch.float64)
+def image_case(dtype: torch.dtype = torch.float64, **changes) -> Case:
+    options = tiny.config(**changes)
+    D = tiny.networks(options, dtype).D_img
+    frames = tiny.reals(options, dtype=dtype)
     return Case(
         D=D,
         inputs=[frames.image, frames.image_raw],
@@ -35,10 +35,10 @@ def image_case() -> Case:
     )
 
 
-def video_case() -> Case:
-    options = tiny.config()
-    D = tiny.networks(options, torch.float64).D_vid
-    frames = tiny.reals(options, dtype=torch.float64)
+def video_case(dtype: torch.dtype = torch.float64, **changes) -> Case:
+    options = tiny.config(**changes)
+    D = tiny.networks(options, dtype).D_vid
+    frames = tiny.reals(options, dtype=dtype)
     return Case(
         D=D,
         inputs=[D.assemble(frames.image, frames.times)],
@@ -115,3 +115,17 @@ def test_r1_of_the_video_discriminator_counts_the_time_plane():
     per_channel = gradient.square().sum(dim=[2, 3])
     assert (per_channel[:, 6] > 0).all()
     torch.testing.assert_close(case.r1(pairs), per_channel.sum(dim=1))
+
+
+@CASES
+def test_r1_gradients_in_bfloat16_point_the_same_way(make_case):
+    """With channels enough for a CPU's matrix units, where torch's own second derivatives are wrong in bfloat16."""
+    case = make_case(torch.float32, discriminator__channel_base=1024, discriminator__channel_max=32)
+    weights = {name: weight for name, weight in case.D.named_parameters() if name.endswith("weight")}
+    case.D.requires_grad_(True)
+    expected = torch.autograd.grad(case.r1(*case.inputs).mean(), list(weights.values()))
+    case.D.precision = torch.bfloat16
+    found = torch.autograd.grad(case.r1(*case.inputs).mean(), list(weights.values()))
+    for name, one, other in zip(weights, found, expected, strict=True):
+        cosine = torch.cosine_similarity(one.flatten(), other.flatten(), dim=0)
+        assert cosine > 0.99 and one.norm() / other.norm() == pytest.approx(1, abs=0.1), name

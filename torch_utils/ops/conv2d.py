@@ -8,7 +8,9 @@ activations over the kink of their nonlinearity). Everything else is torch's own
 
 All three operations are partial derivatives of one form, T(x, w, y) = sum(conv2d(x, w) y), that is linear in each of
 x [N, Cin, H, W], w [Cout, Cin, kh, kw] and y [N, Cout, H', W']. So each one's gradients are the other two, which gives
-derivatives of any order. Pairs (padding, sizes) are ordered y, x.
+derivatives of any order, in every float type. Torch's own second derivatives convolve with kernels as large as the
+image; in bfloat16 on a CPU's matrix units what they return is wrong (docs/troubleshooting.md).
+Pairs (padding, sizes) are ordered y, x.
 """
 
 import torch
@@ -34,8 +36,8 @@ def conv2d(
     x [N, Cin, H, W], w [Cout, Cin / groups, kh, kw] -> [N, Cout, H', W']; padding is an int or (y, x).
     """
     pad = _pair(padding)
-    if _is_ours(x, w, groups):
-        return _Convolution.apply(x, w, stride, pad)
+    if _is_ours(x, w):
+        return _Convolution.apply(x, w, stride, pad, groups)
     plain = stride == 1 and groups == 1 and pad == (1, 1)
     if plain and winograd.worthwhile(x, w):
         return winograd.conv3x3(x, w)
@@ -54,10 +56,10 @@ def conv_transpose2d(
     x [N, Cin, H, W], w [Cin, Cout / groups, kh, kw] -> [N, Cout, H', W']; padding is an int or (y, x).
     """
     pad = _pair(padding)
-    if _is_ours(x, w, groups):
+    if _is_ours(x, w):
         size = _transposed_size(x, w, stride, pad)
-        return _Transposed.apply(x, w, stride, pad, size)
-    return _transposed(x, w, stride, pad, groups=groups)
+        return _Transposed.apply(x, w, stride, pad, groups, size)
+    return _transposed(x, w, stride, pad, groups)
 
 
 def _pair(padding: int | Pair) -> Pair:
@@ -67,16 +69,9 @@ def _pair(padding: int | Pair) -> Pair:
     return padding
 
 
-def _is_ours(x: torch.Tensor, w: torch.Tensor, groups: int) -> bool:
+def _is_ours(x: torch.Tensor, w: torch.Tensor) -> bool:
     """Return whether the gradients of a convolution of x with w are wanted, and computed here."""
-    return (
-        x.device.type == "cpu"
-        and groups == 1
-        and x.dtype == w.dtype
-        and x.dtype in (torch.float32, torch.float64)
-        and (x.requires_grad or w.requires_grad)
-        and torch.is_grad_enabled()
-    )
+    return x.device.type == "cpu" and (x.requires_grad or w.requires_grad) and torch.is_grad_enabled()
 
 
 # --- The three operations --------------------------------------------------------------------------------------------
@@ -86,10 +81,10 @@ class _Convolution(torch.autograd.Function):
     """(x, w) -> y."""
 
     @staticmethod
-    def forward(ctx, x, w, stride, padding):
+    def forward(ctx, x, w, stride, padding, groups):
         ctx.save_for_backward(x, w)
-        ctx.geometry = stride, padding
-        return F.conv2d(x, w, stride=stride, padding=padding)
+        ctx.geometry = stride, padding, groups
+        return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
 
     @staticmethod
     def backward(ctx, dy):
@@ -100,19 +95,19 @@ class _Convolution(torch.autograd.Function):
             dx = _Transposed.apply(dy, w, *ctx.geometry, x.shape[2:])
         if ctx.needs_input_grad[1]:
             dw = _WeightGradient.apply(x, dy, *ctx.geometry, w.shape[2:])
-        return dx, dw, None, None
+        return dx, dw, None, None, None
 
 
 class _Transposed(torch.autograd.Function):
     """(y, w) -> x of spatial size `size` (several sizes share one y when strided)."""
 
     @staticmethod
-    def forward(ctx, y, w, stride, padding, size):
+    def forward(ctx, y, w, stride, padding, groups, size):
         ctx.save_for_backward(y, w)
-        ctx.geometry = stride, padding
+        ctx.geometry = stride, padding, groups
         height, width = _transposed_size(y, w, stride, padding)
         extra = (size[0] - height, size[1] - width)
-        return _transposed(y, w, stride, padding, extra)
+        return _transposed(y, w, stride, padding, groups, extra)
 
     @staticmethod
     def backward(ctx, dx):
@@ -123,17 +118,19 @@ class _Transposed(torch.autograd.Function):
             dy = _Convolution.apply(dx, w, *ctx.geometry)
         if ctx.needs_input_grad[1]:
             dw = _WeightGradient.apply(dx, y, *ctx.geometry, w.shape[2:])
-        return dy, dw, None, None, None
+        return dy, dw, None, None, None, None
 
 
 class _WeightGradient(torch.autograd.Function):
     """(x, y) -> w."""
 
     @staticmethod
-    def forward(ctx, x, y, stride, padding, kernel):
+    def forward(ctx, x, y, stride, padding, groups, kernel):
         ctx.save_for_backward(x, y)
-        ctx.geometry = stride, padding
-        return _weight_gradient(x, y, stride, padding, kernel)
+        ctx.geometry = stride, padding, groups
+        if groups == 1 and x.dtype in (torch.float32, torch.float64):
+            return _weight_gradient(x, y, stride, padding, kernel)
+        return _torchs_weight_gradient(x, y, stride, padding, groups, kernel)
 
     @staticmethod
     def backward(ctx, dw):
@@ -143,7 +140,7 @@ class _WeightGradient(torch.autograd.Function):
             dx = _Transposed.apply(y, dw, *ctx.geometry, x.shape[2:])
         if ctx.needs_input_grad[1]:
             dy = _Convolution.apply(x, dw, *ctx.geometry)
-        return dx, dy, None, None, None
+        return dx, dy, None, None, None, None
 
 
 def _laid_out_like(image, other):
@@ -173,7 +170,7 @@ def _transposed_size(y: torch.Tensor, w: torch.Tensor, stride: int, padding: Pai
     return full_height - 2 * pad_y, full_width - 2 * pad_x
 
 
-def _transposed(y, w, stride, padding, extra=(0, 0), groups=1):
+def _transposed(y, w, stride, padding, groups, extra=(0, 0)):
     """Return the transposed convolution, `extra` lines and columns larger than need be: torch's, or from its phases."""
     n, _, height, width = y.shape
     by_phases = (
@@ -247,6 +244,25 @@ def _weight_gradient(x, y, stride, padding, kernel):
                 right = x_grid[shift : shift + count]
                 w[:, i, j].addmm_(left, right)
     return w.permute(0, 3, 1, 2)
+
+
+def _torchs_weight_gradient(x, y, stride, padding, groups, kernel):
+    """Return the same by torch, which is the faster one in 16 bits, and knows groups."""
+    w = x.new_empty(y.shape[1], x.shape[1] // groups, *kernel)
+    _, dw, _ = torch.ops.aten.convolution_backward(
+        y,
+        x,
+        w,
+        bias_sizes=None,
+        stride=(stride, stride),
+        padding=padding,
+        dilation=(1, 1),
+        transposed=False,
+        output_padding=(0, 0),
+        groups=groups,
+        output_mask=(False, True, False),
+    )
+    return dw
 
 
 def _window(x, first, step, size):
