@@ -144,9 +144,12 @@ def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset |
     """Open the real videos, at the resolution of the generator's if there is one."""
     if path is None:
         return None
-    if subject.snapshot is None:
-        return ClipDataset(path)
-    return ClipDataset(path, subject.snapshot.config.generator.img_resolution)
+    resolution = None if subject.snapshot is None else subject.snapshot.config.generator.img_resolution
+    dataset = ClipDataset(path, resolution)
+    if distributed.is_main():
+        for note in dataset.notes:
+            click.echo(note, err=True)
+    return dataset
 
 
 def report(

@@ -136,6 +136,7 @@ def main(
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(device=device, ops=ops, precision=config.training.precision, join=True) as machine:
         dataset = open_dataset(data, config)
+        print_notes(dataset.notes)
         if dry_run:
             if distributed.is_main():
                 print_options(config, dataset)

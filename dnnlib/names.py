@@ -2,10 +2,13 @@
 
 import re
 import sys
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath, PurePosixPath
 
 DIGITS = re.compile(r"([0-9]+)")
+SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # of a file's name
+MAX_DIGITS = 18  # of a number that counts something
 # What macOS and Windows leave in folders and zips, in lower case; names with a leading dot are all left out.
 LEFTOVERS = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 
@@ -26,6 +29,31 @@ def _marked(number: re.Match) -> str:
     """Return a number as text that sorts by its value: a digit, how many digits follow, and these."""
     digits = number[0].lstrip("0")
     return f"0{chr(min(len(digits), sys.maxunicode))}{digits}"
+
+
+def frame_numbers(names: Sequence[str]) -> list[int] | None:
+    """Return the number of each name, such as a frame's: the one by which they differ, or their last if none does.
+
+    None if the names differ by anything else, or have no number.
+    """
+    pieces = [DIGITS.split(SUFFIX.sub("", name)) for name in names]
+    if len({len(parts) for parts in pieces}) != 1:
+        return None
+    columns = list(zip(*pieces, strict=True))
+    values = [{part.lstrip("0") for part in column} for column in columns[1::2]]
+    differing = [place for place, found in enumerate(values) if len(found) > 1] or [len(values) - 1]
+    if len(differing) > 1 or not values or any(len(set(column)) > 1 for column in columns[::2]):
+        return None
+    numbers = columns[1::2][differing[0]]
+    return [int(number) for number in numbers] if max(map(len, numbers)) <= MAX_DIGITS else None
+
+
+def plain(name: str) -> str:
+    """Return a path inside a folder or zip as it is compared: without `./` and `//`, accents composed (NFC).
+
+    macOS stores "é" as two characters (NFD), which look the same.
+    """
+    return unicodedata.normalize("NFC", PurePosixPath(name).as_posix()) if name else name
 
 
 def is_leftover(name: str | PurePath) -> bool:

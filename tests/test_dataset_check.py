@@ -81,7 +81,9 @@ def test_check_accepts_zips_and_image_datasets(tmp_path):
     index = json.loads(path.read_text())
     del index["clips"]
     path.write_text(json.dumps(index))
-    assert "32 clips, 32 frames" in done("check", tmp_path / "heads", "--workers", 1)
+    said = done("check", tmp_path / "heads", "--workers", 1)
+    assert "32 clips, 32 frames" in said
+    assert "note: dataset.json: no clips are described" in said
     synth(tmp_path / "heads.zip")
     done("check", tmp_path / "heads.zip", "--workers", 1)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnnlib.names import is_leftover, listed, natural_key
+from dnnlib.names import frame_numbers, is_leftover, listed, natural_key, plain
 
 
 def test_numbers_are_numbers():
@@ -45,6 +45,45 @@ def test_a_number_longer_than_pythons_limit():
 
 def test_other_scripts_digits_are_no_digits():
     assert sorted(["²", "٣", "1"], key=natural_key) == ["1", "²", "٣"]
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["00000.png", "00002.png", "00001.png"], [0, 2, 1]),
+        (["9", "10", "010"], [9, 10, 10]),
+        (["id7/frame 3 of 20.png", "id7/frame 12 of 20.png"], [3, 12]),
+        (["frame.0001", "frame.0002"], [1, 2]),
+        (["x4_5.jp2"], [5]),
+        (["3.png", "3.jpg"], [3, 3]),
+        (["a", "b"], None),
+        (["a1", "b2"], None),
+        (["1_1", "2_2"], None),
+        (["1", "x"], None),
+        (["1", "x1"], None),
+        (["9" * 5000, "1"], None),
+    ],
+)
+def test_numbers_of_frames(names, numbers):
+    assert frame_numbers(names) == numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a/b.png", "a/b.png"),
+        ("./a//b.png", "a/b.png"),
+        ("a/./b.png", "a/b.png"),
+        ("a/", "a"),
+        ("a/../b", "a/../b"),
+        ("/a", "/a"),
+        ("", ""),
+        ("e\u0301.png", "\u00e9.png"),
+        ("\ud800", "\ud800"),
+    ],
+)
+def test_plain_names(name, expected):
+    assert plain(name) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from dnnlib.files import AnyPath, shown
+from dnnlib.names import natural_key
 from dnnlib.parallel import parallel_map
 from training.cameras import camera_faults
 from training.config import TrainingConfig
-from training.data.dataset import ClipDataset, is_frame_rate
-from training.data.files import DAMAGE, INDEX, Files, is_safe, labels_of, open_files, read_index
+from training.data.dataset import ClipDataset, described_clips, is_frame_rate, stills_note
+from training.data.files import DAMAGE, INDEX, Files, fault_of_name, labels_of, open_files, read_index
 from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, verify_frame
 
 CHUNK = 32  # frames that a worker decodes at a time
@@ -61,32 +62,35 @@ def check_dataset(path: AnyPath, *, workers: int, progress: Progress) -> Iterato
     index = read_index(files)
     labels = labels_of(index, files.path)
     names = [name for name, _ in labels]
-    present = set(files.names())
-    yield from _check_names(names, present)
-    yield from _check_clips(index.get("clips"), names)
+    yield from _check_names(names)
+    yield from _check_unlisted(files, names)
+    yield from _check_clips(described_clips(index), names)
     for name, label in labels:
         for fault in camera_faults(label):
             yield Finding(name, fault)
-    readable = sorted(name for name in present.intersection(names) if is_safe(name))
-    yield from _check_frames(files, readable, workers, progress)
+    readable = {name for name in names if fault_of_name(name) is None}
+    yield from _check_frames(files, sorted(readable, key=natural_key), workers, progress)
 
 
 # --- What the index says ----------------------------------------------------------------------------------------------
 
 
-def _check_names(names: list[str], present: set[str]) -> Iterator[Finding]:
-    """Yield listed files that are absent, listed twice or unsafe; present files that are not listed."""
+def _check_names(names: list[str]) -> Iterator[Finding]:
+    """Yield listed files that are unsafe, no frames by their names, or listed twice."""
     for name, count in Counter(names).items():
-        if not is_safe(name):
-            yield Finding(name, "unsafe path, must be relative and inside the dataset")
-        elif name not in present:
-            yield Finding(name, "missing frame")
+        if fault := fault_of_name(name):
+            yield Finding(name, f"unsafe path ({fault}), must be relative and inside the dataset")
         elif not _is_frame(name):
             yield Finding(name, f"not a frame ({', '.join(FRAME_SUFFIXES)})")
         if count > 1:
             yield Finding(name, f"listed {count} times in {INDEX}")
-    for name in sorted(present.difference(names, {INDEX})):
-        if name.endswith(DEPTH_SUFFIX):
+
+
+def _check_unlisted(files: Files, names: list[str]) -> Iterator[Finding]:
+    """Yield files that are there and not listed."""
+    known = {*names, INDEX}
+    for name in files.names():
+        if name in known or name.endswith(DEPTH_SUFFIX):
             continue
         if _is_frame(name):
             yield Finding(name, f"missing camera, the frame is not listed in {INDEX}")
@@ -99,14 +103,16 @@ def _is_frame(name: str) -> bool:
 
 
 def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
-    """Yield clips that are too short, empty or not described; without descriptions (images) there is none to check."""
+    """Yield clips that are too short, empty or not described; without descriptions, whether these are missing."""
     if described is None:
+        if note := stills_note(names):
+            yield Finding(INDEX, note, broken=False)
         return
     if not isinstance(described, dict):
         yield Finding(INDEX, '"clips" must be an object {clip: {"fps": ...}}')
         return
     lengths = Counter(PurePosixPath(name).parent.as_posix() for name in set(names))
-    for clip in sorted(set(described) | set(lengths)):
+    for clip in sorted(set(described) | set(lengths), key=natural_key):
         if clip not in lengths:
             yield Finding(clip, f"clip without frames in {INDEX}")
         elif lengths[clip] < WINDOW:
@@ -126,7 +132,7 @@ def _check_frames(
     workers: int,
     progress: Progress,
 ) -> Iterator[Finding]:
-    """Yield frames that do not decode, and those of another size than most."""
+    """Yield frames that the dataset cannot read or decode, and those of another size than most."""
     jobs = [(files, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
     results = chain.from_iterable(parallel_map(_decode_sizes, jobs, workers))
     sizes: dict[str, Size] = {}
@@ -152,7 +158,9 @@ def _decode_sizes(job: tuple[Files, list[str]]) -> list[tuple[str, Size | str]]:
     for name in names:
         try:
             results.append((name, Size(*verify_frame(files.read(name)))))
-        except (KeyError, *DAMAGE) as error:
+        except KeyError:
+            results.append((name, "missing frame"))
+        except DAMAGE as error:
             results.append((name, f"unreadable or truncated frame ({error})"))
     return results
 

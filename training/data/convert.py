@@ -11,7 +11,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_file, read_json, require_file, shown
 from dnnlib.video import read_frames, video_info
 from training.cameras import CAMERA_DIM, parse_label
-from training.data.files import INDEX, is_safe
+from training.data.files import INDEX, fault_of_name
 from training.data.frames import MAX_SIDE, encode_png
 from training.data.writer import ClipRecord
 
@@ -56,7 +56,7 @@ def convert_jobs(
         raise UserError(f"{videos} has no videos: {LAYOUT}.")
     jobs = []
     for name in names:
-        if not is_safe(name) or name == INDEX:  # it becomes a folder of the dataset
+        if fault_of_name(name) or name == INDEX:  # it becomes a folder of the dataset
             raise UserError(f"No clip can be called {shown(repr(name))}: rename it in {videos}, {cameras} and *.list.")
         job = ConvertJob(
             video=videos / f"{name}.mp4",

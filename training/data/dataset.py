@@ -10,8 +10,9 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import shown
+from dnnlib.names import frame_numbers, natural_key, plain
 from training.cameras import CAMERA_DIM, parse_label
-from training.data.files import DAMAGE, INDEX, is_safe, labels_of, open_files, read_index
+from training.data.files import DAMAGE, INDEX, fault_of_name, labels_of, open_files, read_index
 from training.data.frames import DEPTH_SUFFIX, decode_depth, decode_frame
 
 DEFAULT_FPS = 25.0  # of a clip without a proper frame rate
@@ -49,6 +50,7 @@ class ClipDataset:
         self._files = open_files(self.path)
         index = read_index(self._files)
         self.clips = _clips(index, self.path)
+        self._describes_clips = index.get("clips") is not None
         self.stored_resolution = self._stored_resolution()
         self.resolution = resolution or self.stored_resolution
         if self.stored_resolution % self.resolution:
@@ -66,6 +68,12 @@ class ClipDataset:
     def num_frames(self) -> int:
         """Number of frames of all clips."""
         return sum(len(clip.frames) for clip in self.clips)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what the dataset leaves open."""
+        note = None if self._describes_clips else stills_note([frame for clip in self.clips for frame in clip.frames])
+        return [] if note is None else [f"{self.path}: {note}"]
 
     def fingerprint(self) -> str:
         """Return 64 hexadecimal digits that change with the frames' names, file sizes, cameras or resolution.
@@ -140,14 +148,44 @@ Frames = list[tuple[str, np.ndarray]]  # paths inside the dataset, with cameras 
 
 def _clips(index: dict, path: Path) -> list[Clip]:
     """Return the clips of an index, by name; without "clips" (an EG3D image dataset) every frame is a clip."""
-    described = index.get("clips")
+    described = described_clips(index)
     if not isinstance(described, dict | None):
         raise UserError(f'"clips" in {INDEX} of {path} must be an object: {{clip: {{"fps": 25}}}}.')
     grouped: dict[str, Frames] = {}
     for name, label in labels_of(index, path):
         clip = name if described is None else PurePosixPath(name).parent.as_posix()
         grouped.setdefault(clip, []).append((name, _camera(name, label, path)))
-    return [_clip(name, grouped[name], (described or {}).get(name)) for name in sorted(grouped)]
+    return [_clip(name, grouped[name], (described or {}).get(name)) for name in sorted(grouped, key=natural_key)]
+
+
+def described_clips(index: dict) -> object:
+    """Return "clips" of an index; of an object, with plain names."""
+    described = index.get("clips")
+    return {plain(name): about for name, about in described.items()} if isinstance(described, dict) else described
+
+
+def stills_note(names: list[str]) -> str | None:
+    """Return what to say of frames without "clips", which are stills, that look like clips; None if they do not.
+
+    They do where folders hold several frames of consecutive numbers, as those of EG3D's own stills may, too.
+    """
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if folder:
+            folders.setdefault(folder, []).append(file)
+    like_clips = sum(_is_sequence(files) for files in folders.values())
+    if not like_clips:
+        return None
+    return (
+        f"no clips are described, so that each of {len(names)} frames is a still picture; if the {like_clips} folders "
+        f'of consecutive frames are clips, add "clips": {{}} to {INDEX}.'
+    )
+
+
+def _is_sequence(files: list[str]) -> bool:
+    numbers = sorted(frame_numbers(files) or [])
+    return len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _clip(name: str, frames: Frames, description: object) -> Clip:
@@ -155,7 +193,7 @@ def _clip(name: str, frames: Frames, description: object) -> Clip:
     about = description if isinstance(description, dict) else {}
     fps = about.get("fps")
     identity = about.get("identity")
-    paths, cameras = zip(*sorted(frames, key=lambda frame: frame[0]), strict=True)
+    paths, cameras = zip(*sorted(frames, key=lambda frame: natural_key(frame[0])), strict=True)
     return Clip(
         name=name,
         frames=paths,
@@ -172,8 +210,10 @@ def is_frame_rate(fps: object) -> TypeGuard[float]:
 
 def _camera(name: str, label: object, path: Path) -> np.ndarray:
     """Return a frame's label as float32 [25]. UserError if it is something else, or the path leaves the dataset."""
-    if not is_safe(name):
-        raise UserError(f"{INDEX} of {path} lists the unsafe path {shown(repr(name))}: use relative paths inside it.")
+    if fault := fault_of_name(name):
+        raise UserError(
+            f"{INDEX} of {path} lists the unsafe path {shown(repr(name))} ({fault}): use relative paths inside it."
+        )
     camera = parse_label(label)
     if camera is None:
         raise UserError(

@@ -1,17 +1,23 @@
 """A dataset's files: a folder or zip of `<clip>/<frame>.png|jpg` with `dataset.json`."""
 
+import contextlib
+import functools
 import os
+import re
 import stat
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dnnlib.errors import UserError
 from dnnlib.files import MAX_JSON_BYTES, MAX_JSON_VALUES, AnyPath, parse_json, read_at_most, require_file, shown
+from dnnlib.names import listed, plain
 
 INDEX = "dataset.json"
+DRIVE = re.compile("[A-Za-z]:")  # begins a path on Windows
 MAKE_ONE = "make one with `python dataset_tool.py convert` or `synth`"
 # Bounds of what a dataset may ask for, whatever its headers say: an index of so much a file of the dataset beyond any
 # JSON's bounds. A frame with its camera takes about 560 bytes and 30 values, so that those bounds alone let about 15000
@@ -26,32 +32,34 @@ DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError
 # --- A folder or a zip ------------------------------------------------------------------------------------------------
 
 
-def is_safe(name: str) -> bool:
-    """Return whether a name inside a dataset stays inside it: relative, no `..`, drive or backslash, all printable."""
-    return (
-        0 < len(name) <= MAX_NAME
-        and "\\" not in name
-        and ":" not in name
-        and name.isprintable()
-        and not name.startswith("/")
-        and ".." not in PurePosixPath(name).parts
-    )
+def fault_of_name(name: str) -> str | None:
+    """Return why a name cannot be one inside a dataset; None if it stays inside on every system, and can be shown."""
+    faults = {
+        "it is empty": not name,
+        f"it has more than {MAX_NAME} characters": len(name) > MAX_NAME,
+        "it has an unprintable character": not name.isprintable(),
+        "it has a backslash": "\\" in name,
+        "it begins with a slash": name.startswith("/"),
+        "it begins as a drive's name does": DRIVE.match(name),
+        "it leads outside": ".." in PurePosixPath(name).parts,
+    }
+    return next((fault for fault, found in faults.items() if found), None)
 
 
 class FolderFiles:
-    """Files below a folder. Links are followed as long as they stay inside."""
+    """Files below a folder, by plain names. Links are followed as long as they stay inside."""
 
     def __init__(self, path: Path):
         self.path = path
         self._root = os.path.realpath(path)
 
     def names(self) -> list[str]:
-        """List all files, as sorted paths relative to the folder with `/`."""
-        names = []
-        for folder, _, files in os.walk(self.path):
-            relative = Path(folder).relative_to(self.path)
-            names += [(relative / name).as_posix() for name in files]
-        return sorted(names)
+        """List all files but leftovers, in natural order, as paths relative to the folder with `/`."""
+        return listed(plain(name) for name in self._walk())
+
+    def datasets_inside(self) -> list[str]:
+        """List the folders right inside that hold an index."""
+        return listed(path.parent.name for path in self.path.glob(f"*/{INDEX}"))
 
     def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
         """Read a file's bytes.
@@ -61,11 +69,8 @@ class FolderFiles:
             one of DAMAGE: it cannot be read, is larger than `most` bytes, is a pipe or device (which are not opened),
                 or a link that leads outside.
         """
-        target = os.path.realpath(self.path / name)
-        try:
-            mode = os.stat(target).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            raise KeyError(name) from None
+        target, found = self._find(name)
+        mode = found.st_mode
         if stat.S_ISDIR(mode):
             raise KeyError(name)
         if os.path.commonpath([self._root, target]) != self._root:
@@ -78,13 +83,34 @@ class FolderFiles:
     def size(self, name: str) -> int:
         """Return a file's number of bytes; -1 if there is none of this name."""
         try:
-            return (self.path / name).stat().st_size
-        except OSError:
+            _, found = self._find(name)
+        except (KeyError, OSError):
             return -1
+        return found.st_size
+
+    def _walk(self) -> Iterator[str]:
+        """Yield the files below the folder as they are stored."""
+        for folder, _, files in os.walk(self.path):
+            relative = Path(folder).relative_to(self.path)
+            yield from ((relative / name).as_posix() for name in files)
+
+    def _find(self, name: str) -> tuple[str, os.stat_result]:
+        """Return the real path of what has a name, and what it is. KeyError if there is none, OSError if refused."""
+        spellings = [name] if name.isascii() else [name, self._spellings.get(name, name)]
+        for spelling in spellings:
+            target = os.path.realpath(self.path / spelling)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                return target, os.stat(target)
+        raise KeyError(name)
+
+    @functools.cached_property
+    def _spellings(self) -> dict[str, str]:
+        """How files are stored whose accents are not composed, by plain name."""
+        return {plain(name): name for name in self._walk() if name != plain(name)}
 
 
 class ZipFiles:
-    """Files in a zip; every process opens it for itself, so that loader workers do not share a file position.
+    """Files in a zip, by plain names; every process opens it for itself: loader workers share no file position.
 
     UserError if it is no zip, or a name in it is unsafe or comes twice, or entries share their bytes.
     """
@@ -94,19 +120,22 @@ class ZipFiles:
         self._zip: zipfile.ZipFile | None = None
         self._process = 0  # that opened it
         archive = self._open()
-        for name, count in Counter(archive.namelist()).items():
-            if not is_safe(name):
+        stored = archive.namelist()
+        for name in stored:
+            if fault := fault_of_name(name):
                 raise UserError(
-                    f"{path} holds the unsafe path {shown(repr(name))}: make the zip again with relative "
+                    f"{path} holds the unsafe path {shown(repr(name))} ({fault}): make the zip again with relative "
                     "paths inside it."
                 )
+        for name, count in Counter(name if name.endswith("/") else plain(name) for name in stored).items():
             if count > 1:
                 raise UserError(f"{path} holds {shown(name)} {count} times: make the zip again.")
+        self._spellings = {plain(name): name for name in stored if name != plain(name)}
         if sum(item.compress_size for item in archive.infolist()) > path.stat().st_size:
             raise UserError(f"{path} is smaller than what it says it holds: copy or make it again.")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_zip": None, "_process": 0}
+        return vars(self) | {"_zip": None, "_process": 0}
 
     def _open(self) -> zipfile.ZipFile:
         if self._zip is not None and self._process == os.getpid():
@@ -120,8 +149,13 @@ class ZipFiles:
         return archive
 
     def names(self) -> list[str]:
-        """List all files in the zip, sorted."""
-        return sorted(name for name in self._open().namelist() if not name.endswith("/"))
+        """List all files in the zip but leftovers, in natural order."""
+        return listed(plain(name) for name in self._open().namelist() if not name.endswith("/"))
+
+    def datasets_inside(self) -> list[str]:
+        """List the folders right inside that hold an index."""
+        paths = map(PurePosixPath, self.names())
+        return [path.parts[0] for path in paths if len(path.parts) == 2 and path.name == INDEX]
 
     def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
         """Read a file's bytes.
@@ -131,7 +165,7 @@ class ZipFiles:
             one of DAMAGE: it cannot be read or is larger than `most` bytes.
         """
         archive = self._open()
-        item = archive.getinfo(name)
+        item = archive.getinfo(self._spellings.get(name, name))
         if item.compress_type not in PLAIN:  # the others cannot be unpacked bit by bit
             raise ValueError("compressed by another method than deflate")
         with archive.open(item) as file:
@@ -140,7 +174,7 @@ class ZipFiles:
     def size(self, name: str) -> int:
         """Return a file's number of bytes; -1 if there is none of this name."""
         try:
-            return self._open().getinfo(name).file_size
+            return self._open().getinfo(self._spellings.get(name, name)).file_size
         except KeyError:
             return -1
 
@@ -168,7 +202,7 @@ def read_index(files: Files) -> dict[str, Any]:
     try:
         index = _parse_index(files)
     except KeyError:
-        raise UserError(f"The dataset {files.path} has no {INDEX}: {MAKE_ONE}.") from None
+        raise _no_index(files) from None
     except DAMAGE as error:  # json's and unicode's errors are ValueErrors
         raise UserError(
             f"{INDEX} of the dataset {files.path} is unreadable ({shown(str(error))}): {MAKE_ONE}."
@@ -176,6 +210,19 @@ def read_index(files: Files) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise UserError(f'{INDEX} of the dataset {files.path} is not a JSON object with "labels": {MAKE_ONE}.')
     return index
+
+
+def _no_index(files: Files) -> UserError:
+    inside = files.datasets_inside()
+    if not inside:
+        return UserError(f"The dataset {files.path} has no {INDEX}: {MAKE_ONE}.")
+    folder = shown(inside[0])
+    if isinstance(files, FolderFiles):
+        return UserError(f"{files.path} has no {INDEX}, but its folder {folder} has one: give {files.path / folder}.")
+    return UserError(
+        f"{files.path} has a folder around its content ({folder}/{INDEX}): zip what is inside that folder, or unpack "
+        "the zip and give the folder."
+    )
 
 
 def _parse_index(files: Files) -> object:
@@ -187,7 +234,7 @@ def _parse_index(files: Files) -> object:
 
 
 def labels_of(index: dict[str, Any], path: Path) -> list[tuple[str, object]]:
-    """Return the (frame path, label) entries of an index, which may be a list or an object; labels are not checked.
+    """Return the (frame path, label) entries of an index, a list or an object: plain paths, labels unchecked.
 
     UserError if there are none: such a dataset has no cameras.
     """
@@ -198,7 +245,7 @@ def labels_of(index: dict[str, Any], path: Path) -> list[tuple[str, object]]:
         raise UserError(f'The dataset {path} has no cameras ("labels" in {INDEX} is missing or empty): {MAKE_ONE}.')
     if not isinstance(labels, list) or not all(_is_entry(entry) for entry in labels):
         raise UserError(f'"labels" in {INDEX} of {path} must be a list of [path, 25 numbers]: {MAKE_ONE}.')
-    return [(entry[0], entry[1]) for entry in labels]
+    return [(plain(entry[0]), entry[1]) for entry in labels]
 
 
 def _is_entry(entry: object) -> bool:

@@ -103,7 +103,7 @@ def _open_folder(path: Path) -> Iterator[Put]:
 
     def put(name: str, data: bytes) -> None:
         target = temporary / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
     try:

@@ -3,6 +3,7 @@
 import io
 import pickle
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -13,6 +14,7 @@ from tests.helpers import noise
 from tests.helpers.noise import SIZE, edit_index, make, noise_clip
 from training.data.dataset import ClipDataset
 from training.data.frames import decode_depth, decode_frame, encode_depth
+from training.data.writer import write_dataset
 
 
 def test_folder_and_zip_hold_the_same(clips, tmp_path):
@@ -41,6 +43,49 @@ def test_an_image_dataset_opens_as_clips_of_one_frame(folder, as_object):
     dataset = ClipDataset(folder)
     assert dataset.num_clips == dataset.num_frames == 66
     assert len({clip.name for clip in dataset.clips}) == 66 and dataset.clips[5].frames == (dataset.clips[5].name,)
+
+
+@pytest.mark.parametrize("suffix", ["", ".zip"])
+def test_names_with_numbers_are_in_the_order_of_the_numbers(tmp_path, suffix):
+    """Clips 0 to 11 of frames 0 to 11, names without leading zeros; a frame's first pixel is its number."""
+    with write_dataset(tmp_path / f"clips{suffix}") as writer:
+        for index in range(12):
+            clip = noise_clip(index, 12)
+            frames = [(f"{number}.png", data) for number, (_, data) in enumerate(clip.frames)]
+            writer.add(replace(clip, name=str(index), frames=frames))
+    dataset = ClipDataset(tmp_path / f"clips{suffix}")
+    assert [clip.name for clip in dataset.clips] == [str(index) for index in range(12)]
+    assert [dataset.read_frame(3, number)[0, 0, 0] for number in range(12)] == list(range(12))
+    assert np.allclose(dataset.clips[3].cameras, noise_clip(3, 12).cameras)
+
+
+def test_names_with_zeros_keep_the_order_of_their_text(clips):
+    dataset = ClipDataset(clips)
+    names = [clip.name for clip in dataset.clips]
+    assert names == sorted(names)
+    assert all(list(clip.frames) == sorted(clip.frames) for clip in dataset.clips)
+
+
+def test_clips_without_description_are_said_to_be_stills(folder):
+    assert ClipDataset(folder).notes == []
+    edit_index(folder, lambda index: index.pop("clips"))
+    (note,) = ClipDataset(folder).notes
+    assert "each of 66 frames is a still picture" in note and "3 folders" in note and '"clips": {}' in note
+    edit_index(folder, lambda index: index.update(clips={}))
+    assert ClipDataset(folder).notes == [] and ClipDataset(folder).num_clips == 3, "the cure is true"
+
+
+@pytest.mark.parametrize("rename", [lambda name: name.replace("/", "-"), lambda name: name.replace("00001.", "90001.")])
+def test_stills_are_not_said_to_look_like_clips(folder, rename):
+    def change(index):
+        del index["clips"]
+        index["labels"] = [[rename(name), label] for name, label in index["labels"]]
+
+    edit_index(folder, change)
+    for frame in [*folder.glob("*/*.png")]:
+        target = folder / rename(frame.relative_to(folder).as_posix())
+        frame.rename(target)
+    assert ClipDataset(folder).notes == []
 
 
 def test_jpeg_grey_and_alpha_frames_become_rgb(folder):
