@@ -155,6 +155,15 @@ def test_a_checkpoint_of_the_official_pv3d(nets, tmp_path):
     assert lines[-1].endswith("8 NaN, 0 infinite")
 
 
+def test_the_counters_of_a_pv3d_checkpoint(nets, tmp_path):
+    counters = {"num_samples": 4_800_000, "num_updates": 300_000}
+    path = foreign_files.pv3d(nets, tmp_path / "a.pt", counters=counters)
+    lines = inspect(path).stdout.splitlines()
+    counter = "num_samples of the checkpoint, 16 in each of its 300000 updates"
+    assert lines[0].startswith(f"{path}: PV3D checkpoint of 4800 kimg ({counter}), ")
+    assert {"num_samples: 4800000", "num_updates: 300000"} <= set(lines)
+
+
 def test_a_pickle_of_eg3d_is_not_run(nets, tmp_path):
     path = foreign_files.eg3d(nets, tmp_path / "a.pkl", extra={"augment_pipe": Call(), "D": None})
     result = inspect(path)

@@ -20,14 +20,14 @@ SOURCE = f"open('{MARKER}', 'w')\n"  # in place of a class's source text
 PREFIXES = {"generator.": "G", "generator_ema.": "G_ema", "img_discriminator.": "D_img", "vid_discriminator.": "D_vid"}
 
 
-def pv3d(networks, path, **changes):
-    """Write a checkpoint as the official PV3D does."""
+def pv3d(networks, path, counters=None, **changes):
+    """Write a checkpoint as the official PV3D does; `counters` say beside the model how far it is."""
     model = {
         prefix + name: value
         for prefix, key in PREFIXES.items()
         for name, value in getattr(networks, key).state_dict().items()
     }
-    torch.save({"model": OrderedDict((model | changes).items())}, path)
+    torch.save({"model": OrderedDict((model | changes).items())} | (counters or {}), path)
     return path
 
 

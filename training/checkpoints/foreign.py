@@ -1,6 +1,7 @@
 """Checkpoints of the official PV3D and of EG3D, read as inert records, as snapshots.
 
-PV3D: a torch file {model: weights of generator.*, generator_ema.*, img_discriminator.*, vid_discriminator.*}.
+PV3D: a torch file {model: weights of generator.*, generator_ema.*, img_discriminator.*, vid_discriminator.*,
+num_samples, num_updates}.
 EG3D: a pickle {G, D, G_ema} of persistent-class records, of which the state is read and the source text is not.
 
 Our networks have the names of both. The configuration comes from the weights' shapes and, for what shapes do not say,
@@ -32,7 +33,7 @@ from training.checkpoints.foreign_config import (
     validated,
 )
 from training.checkpoints.shapes import Shapes, network_shapes, shapes_of
-from training.checkpoints.snapshots import MOTION, StoredSnapshot, Weights, with_fresh_motion
+from training.checkpoints.snapshots import MAX_KIMG, MOTION, StoredSnapshot, Weights, with_fresh_motion
 from training.config import Config, GeneratorConfig, RenderingConfig
 from training.networks.generator import Generator
 from training.networks.layers import RESAMPLE_TAPS
@@ -40,6 +41,7 @@ from training.networks.layers import RESAMPLE_TAPS
 PV3D = "PV3D"
 EG3D = "EG3D"
 PV3D_NAMES = {"generator": "G", "generator_ema": "G_ema", "img_discriminator": "D_img", "vid_discriminator": "D_vid"}
+PV3D_COUNTERS = ("num_samples", "num_updates")
 EG3D_GENERATORS = ("G", "G_ema")
 WRAPPER = "module."  # what DistributedDataParallel puts in front of names
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"  # EG3D's classes, which bring their source text
@@ -86,11 +88,23 @@ def as_snapshot(content: dict[str, Any], origin: str, path: Path) -> StoredSnaps
         ) from error
 
 
-def _snapshot(path: Path, config: Config, weights: dict[str, Weights], **details: Any) -> StoredSnapshot:
+def _snapshot(
+    path: Path,
+    config: Config,
+    weights: dict[str, Weights],
+    clips: float = 0,
+    counter: str | None = None,
+    **details: Any,
+) -> StoredSnapshot:
     yaws = torch.linspace(-BANK_YAW, BANK_YAW, BANK_CLIPS)
-    bank = frontal_label(yaws).unsqueeze(1).repeat(1, BANK_FRAMES, 1)
     return StoredSnapshot(
-        path=path, config=config, weights=weights, camera_bank=bank, progress={"kimg": 0.0}, **details
+        path=path,
+        config=config,
+        weights=weights,
+        camera_bank=frontal_label(yaws).unsqueeze(1).repeat(1, BANK_FRAMES, 1),
+        progress={"kimg": clips / 1000},
+        counter=counter,
+        **details,
     )
 
 
@@ -113,7 +127,22 @@ def _pv3d_snapshot(content: dict[str, Any], path: Path) -> StoredSnapshot:
     config = validated(Config(generator=generator, discriminator=discriminator_config(shapes)))
     own = network_shapes(config, found)
     weights = {name: _fitting(part, own[name], name) for name, part in found.items()}
-    return _snapshot(path, config, weights)
+    clips, counter = pv3d_counter(content)
+    return _snapshot(path, config, weights, clips, counter)
+
+
+def pv3d_counter(content: dict[str, Any]) -> tuple[float, str | None]:
+    """Return the clips that a PV3D checkpoint has seen, and where it says so: (0, None) if it does not.
+
+    `num_samples` counts what the schedules of PV3D count: clips, of which each of `num_updates` takes a batch.
+    """
+    clips, updates = (content.get(name) for name in PV3D_COUNTERS)
+    if not isinstance(clips, (int, float)) or not 0 <= clips <= MAX_KIMG * 1000:
+        return 0, None
+    counter = "num_samples of the checkpoint"
+    if isinstance(updates, int) and 0 < updates <= clips:
+        counter += f", {clips / updates:.6g} in each of its {updates} updates"
+    return clips, counter
 
 
 # --- EG3D -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dnnlib.files import require_file
 from torch_utils.checkpoint import MAX_GROWTH, VERSION, reading_checkpoint
 from torch_utils.pickles.report import as_text, report
 from training.checkpoints import safetensors
-from training.checkpoints.foreign import EG3D, PV3D, describe_record
+from training.checkpoints.foreign import EG3D, PV3D, describe_record, pv3d_counter
 from training.checkpoints.opener import open_checkpoint
 
 TITLES = {PV3D: "PV3D checkpoint", EG3D: "EG3D pickle"}
@@ -37,4 +37,6 @@ def _content(path: Path) -> tuple[str, dict[str, Any]]:
     opened = open_checkpoint(path)
     if opened.origin is None:
         return f"{as_text(opened.kind)}, checkpoint version {VERSION}", opened.content
-    return TITLES[opened.origin], opened.content
+    title = TITLES[opened.origin]
+    clips, counter = pv3d_counter(opened.content) if opened.origin == PV3D else (0, None)
+    return f"{title} of {clips / 1000:.9g} kimg ({counter})" if counter else title, opened.content

@@ -130,6 +130,7 @@ class StoredSnapshot:
     progress: dict[str, Any]  # kimg, ...
     static: bool = False  # the generator knows no motion: its motion layers are made up
     notes: tuple[str, ...] = ()  # sentences for the user
+    counter: str | None = "kimg of the snapshot"  # what its progress is read from; None: nothing says it
 
     @classmethod
     def of(cls, payload: dict[str, Any], path: Path | str) -> "StoredSnapshot":

@@ -70,6 +70,38 @@ def test_pv3d_comes_back(nets, pv3d):
         hold(frames(built(opened, name)), frames(G), tolerance=0)
 
 
+@pytest.mark.parametrize(
+    "counters, kimg, counter",
+    [
+        ({}, 0, None),
+        ({"num_updates": 300_000}, 0, None),
+        ({"num_samples": 4_800_000}, 4800, "num_samples of the checkpoint"),
+        (
+            {"num_samples": 4_800_000, "num_updates": 300_000},
+            4800,
+            "num_samples of the checkpoint, 16 in each of its 300000 updates",
+        ),
+        ({"num_samples": 16.0, "num_updates": 0}, 0.016, "num_samples of the checkpoint"),
+        ({"num_samples": -16}, 0, None),
+        ({"num_samples": float("nan")}, 0, None),
+        ({"num_samples": 10**400}, 0, None),
+        ({"num_samples": "4800000", "num_updates": [1]}, 0, None),
+        ({"num_samples": 16, "num_updates": "1"}, 0.016, "num_samples of the checkpoint"),
+    ],
+)
+def test_pv3d_says_how_far_it_is(nets, pv3d, counters, kimg, counter):
+    opened = open_snapshot(pv3d(counters=counters))
+    assert opened.progress == {"kimg": kimg}
+    assert opened.counter == counter
+    assert init_networks(nets, opened) == kimg * 1000
+
+
+def test_eg3d_does_not_say_how_far_it_is(eg3d):
+    opened = open_snapshot(eg3d(extra={"cur_nimg": 7}))
+    assert opened.progress == {"kimg": 0}
+    assert opened.counter is None
+
+
 def published_shapes() -> Shapes:
     """Shapes of the published generator."""
     lines = (golden.FOLDER / "state_dict_keys.txt").read_text().splitlines()
