@@ -122,7 +122,7 @@ def train_on(page: Page, data: Path, outdir: Path, kimg: float) -> Path:
     run_command(arguments)
     page.heading("Trained on", f"{kimg:g} thousand more clips of procedural heads, on this machine.")
     page.code(as_typed(arguments))
-    return sorted(outdir.iterdir())[-1]
+    return sorted(outdir.glob("[0-9]*/training_options.json"))[-1].parent
 
 
 def show_training(page: Page, run: Path) -> None:

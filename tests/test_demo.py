@@ -64,6 +64,7 @@ def tiny_demo(monkeypatch, tmp_path) -> None:
 
 def test_the_demo_writes_one_page_with_everything(tiny_demo, tmp_path, one_thread):
     outdir = tmp_path / "out"
+    (outdir / "runs" / "tried").mkdir(parents=True)  # what others keep there is no run
     result = CliRunner().invoke(demo.main, [f"--outdir={outdir}", "--kimg=0.006", "--clips=2"])
     assert result.exit_code == 0, (result.output, result.exc_info)
     assert f"Open {outdir / 'index.html'}" in result.stdout
