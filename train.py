@@ -6,6 +6,7 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,22 @@ from torch_utils.machine_options import machine_options
 from torch_utils.startup import Machine, prepared_machine
 from training import config as options
 from training.checkpoints.opener import open_snapshot
+from training.checkpoints.snapshots import MAX_KIMG, StoredSnapshot
 from training.config import Config
 from training.data.dataset import ClipDataset
+from training.loss import schedule
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
 from training.runs.options import RunOptions
 from training.runs.pictures import SnapshotPictures
+from training.runs.progress import Progress
 from training.runs.resume import open_run
 from training.runs.status import StatusLine
 from training.runs.stopping import StopFlag, explained_end
 from training.training_loop import Trainer
 
 SCORES = "Scores"
+SNAPSHOT_NAME = re.compile(r"network-snapshot-(\d{1,9})\.")  # EG3D's, with its kimg
 HEADINGS = (
     options.RUN,
     options.DATA,
@@ -78,6 +83,13 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
     "folder: go on from there, in a new run if that one has later states, which stay.",
 )
 @cli.option("--init-from", group=options.RUN, type=PATH, help="Start a new run from the weights of a snapshot.")
+@cli.option(
+    "--init-kimg",
+    group=options.RUN,
+    type=click.FloatRange(min=0, max=MAX_KIMG),
+    help="--init-from: thousand clips behind the weights, from which blur, camera swaps and averaging go on. "
+    "[default: what its file says]",
+)
 @cli.option("--desc", group=options.RUN, default="", show_default=False, help="Added to the run's name.")
 @cli.option("--data", group=options.DATA, type=PATH, required=True, help="Dataset: a folder or an uncompressed zip.")
 @machine_options("device", "ops")
@@ -109,6 +121,7 @@ def main(
     cfg: str,
     resume: str,
     init_from: Path | None,
+    init_kimg: float | None,
     desc: str,
     dry_run: bool,
     data: Path,
@@ -132,6 +145,8 @@ def main(
     Defaults are the paper's; with a preset, as in python train.py --cfg=demo --help, they are its own.
     """
     cli.ignore_broken_pipes()
+    if init_kimg is not None and init_from is None:
+        raise UserError("--init-kimg says how far the weights of --init-from are: give that, too, or neither.")
     config = resolve(cfg, flags)
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(device=device, ops=ops, precision=config.training.precision, join=True) as machine:
@@ -144,11 +159,13 @@ def main(
         run = open_run(
             outdir,
             name=run_name(cfg, data, config, desc),
+            alike=run_name(cfg, None, config, desc),
             options=RunOptions(
                 config=config,
-                data=str(data),
+                data=str(data.absolute()),
                 fingerprint=dataset.fingerprint(),
-                init_from=str(init_from) if init_from else None,
+                init_from=str(init_from.absolute()) if init_from else None,
+                init_kimg=init_kimg,
             ),
             resume=resume,
             flags=flags_of(Config),
@@ -168,6 +185,7 @@ def main(
                 run=run,
                 machine=machine,
                 init_from=init_from,
+                init_kimg=init_kimg,
                 requests=requests,
                 scoring=scoring,
                 time_limit=time_limit,
@@ -191,12 +209,13 @@ def open_dataset(path: Path, config: Config) -> ClipDataset:
     return dataset
 
 
-def run_name(cfg: str, data: Path, config: Config, desc: str) -> str:
-    """Return what a run's folder is called, behind its number."""
-    parts = [cfg, data.stem or "data", f"batch{config.training.batch}", f"gamma{config.loss.gamma:g}"]
+def run_name(cfg: str, data: Path | None, config: Config, desc: str) -> str:
+    """Return what a run's folder is called, behind its number; without `data`, the pattern of that for any data."""
+    dataset = None if data is None else data.stem or "data"
+    parts = [cfg, dataset, f"batch{config.training.batch}", f"gamma{config.loss.gamma:g}"]
     if desc:
         parts.append(desc)
-    return re.sub(r"[^\w.\-]+", "_", "-".join(parts))
+    return "-".join("*" if part is None else re.sub(r"[^\w.\-]+", "_", part) for part in parts)
 
 
 def train(
@@ -206,6 +225,7 @@ def train(
     run: RunFolder,
     machine: Machine,
     init_from: Path | None,
+    init_kimg: float | None,
     requests: Sequence[Request],
     scoring: EvaluationOptions,
     time_limit: float | None,
@@ -221,8 +241,10 @@ def train(
     with distributed.fail_together():
         if init_from and not resumed:
             source = open_snapshot(init_from)
-            print_notes(source.notes)
+            if init_kimg is not None:
+                source = replace(source, progress={"kimg": init_kimg}, counter="--init-kimg")
             trainer.init_from(source)
+            print_notes([*source.notes, schedules_line(source, config, trainer.progress)])
     if requests:
         hooks.evaluate = SnapshotScores(requests, scoring, run.path, trainer.snapshot())
 
@@ -245,6 +267,18 @@ def train(
         click.echo(f"{end} {progress.kimg:.3f} kimg in {run.path}")
     if stopped:
         raise SystemExit(cli.INTERRUPTED_STATUS)
+
+
+def schedules_line(source: StoredSnapshot, config: Config, progress: Progress) -> str:
+    """Return where the schedules of a run begin that starts from weights, and why there."""
+    now = schedule(config, progress.seen)
+    named = SNAPSHOT_NAME.match(source.path.name)
+    hint = f", but its name does: --init-kimg={int(named[1])} goes on there" if named else "; --init-kimg sets it"
+    counter = source.counter or f"{source.path} does not say how far it is{hint}"
+    return (
+        f"Schedules begin at {progress.seen / 1000:.9g} kimg ({counter}): "
+        f"blur {now.blur_sigma:.2f} pixels, swap probability {now.swap_probability:.2f}."
+    )
 
 
 def print_notes(notes: Iterable[str]) -> None:

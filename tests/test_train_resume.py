@@ -1,15 +1,23 @@
 """Which run a start of train.py goes on with, and what it asks for."""
 
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import Result
 
+import train
 from dnnlib.files import read_json
+from tests.helpers.foreign_files import PREFIXES
 from tests.helpers.train_command import FINISHED, finished_run, is_empty, refused, run, without_pictures
 from torch_utils import checkpoint
+from training.checkpoints.opener import load_generator, open_snapshot
+from training.config import Config
+from training.runs.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -107,6 +115,104 @@ def test_another_dataset_of_the_same_name_starts_a_new_run(old, heads, tmp_path,
     shutil.copytree(heads, moved)
     result = again(old, moved)
     assert f"Continuing {old}" in result.stdout, "its path does not matter"
+
+
+def test_the_same_run_by_other_paths(old, heads, tmp_path, monkeypatch):
+    """Dataset and weights are known by what is in them, wherever they lie and whatever they are called."""
+    without_pictures(monkeypatch)
+    snapshot = old / "network-snapshot-000000.004.pkl"
+    monkeypatch.chdir(tmp_path)
+    relative = snapshot.relative_to(tmp_path)
+    started = again(old, heads, "--kimg=0.002", f"--init-from={relative}")
+    new = second_run(old)
+    assert f"Starting {new}" in started.stdout
+    renamed = Path(shutil.copytree(heads, tmp_path / "other name"))
+    moved = Path(shutil.copy(snapshot, tmp_path / "moved.pkl"))
+    (tmp_path / "runs by link").symlink_to(old.parent)
+    for path, data, outdir in (
+        (snapshot, heads, old.parent),
+        (moved, renamed, f"{os.path.relpath(old.parent)}/"),
+        (relative, "other name", old.parent),
+        (moved, heads, "runs by link"),
+    ):
+        result = run(outdir, data, *FINISHED, "--kimg=0.002", f"--init-from={path}")
+        assert "Continuing" in result.stdout, result.output
+        assert "A new run starts" not in result.stderr
+    moved.unlink()
+    assert "Continuing" in again(old, heads, "--kimg=0.002", f"--init-from={moved}").stdout, "it is not needed any more"
+    assert runs_beside(old) == [old.name, new.name]
+
+
+def test_a_new_run_beside_others_says_why(old, heads, monkeypatch):
+    without_pictures(monkeypatch)
+    result = again(old, heads, "--kimg=0.002", "--lambda-reg=0.3")
+    (line,) = [line for line in result.stderr.splitlines() if "A new run starts" in line]
+    assert line == (
+        f"Warning: A new run starts, because {old} was started with other options "
+        f"(--lambda-reg was 0.25, not 0.3): repeat them with --resume={old} to go on with that one."
+    )
+    described = again(old, heads, "--kimg=0.002", "--desc=other")
+    assert f"{old}, of the same options and data, has another name: --resume={old} goes on" in described.stderr
+    assert "A new run starts" not in again(old, heads, "--kimg=0.002", "--resume=none").stderr
+
+
+# --- Where schedules begin --------------------------------------------------------------------------------------------
+
+
+def pv3d(old: Path, name: str, **counters: int) -> Path:
+    """Write the networks of a run as the official PV3D does, beside it."""
+    stored = checkpoint.load(old / "network-snapshot-000000.004.pkl", "snapshot")["weights"]
+    model = {f"{prefix}{entry}": value for prefix, key in PREFIXES.items() for entry, value in stored[key].items()}
+    path = old.parents[1] / name
+    torch.save({"model": model, **counters}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "counters, options, inherited, told",
+    [
+        (
+            {"num_samples": 4_800_000, "num_updates": 300_000},
+            [],
+            4_800_000,
+            "4800 kimg (num_samples of the checkpoint, 16 in each of its 300000 updates): "
+            "blur 0.00 pixels, swap probability 0.50.",
+        ),
+        (
+            {"num_samples": 4_800_000},
+            ["--init-kimg=2.5"],
+            2500,
+            "2.5 kimg (--init-kimg): blur 1.00 pixels, swap probability 1.00.",
+        ),
+        ({}, [], 0, "0 kimg ({path} does not say how far it is; --init-kimg sets it): blur 2.00 pixels"),
+    ],
+    ids=["counters", "option", "unknown"],
+)
+def test_weights_of_others_do_not_fade_in_again(old, heads, monkeypatch, counters, options, inherited, told):
+    """The preset's blur of 2 pixels fades over 5 kimg at this batch, swaps over 1000."""
+    without_pictures(monkeypatch)
+    path = pv3d(old, "official.pt", **counters)
+    result = again(old, heads, "--kimg=0.002", f"--init-from={path}", *options)
+    assert "Schedules begin at " + told.format(path=path) in result.stderr, result.output
+    new = second_run(old)
+    assert f"Starting {new} at 0.000 kimg" in result.stdout, "a run counts its own clips"
+    state = checkpoint.load(new / "training-state-000000.002.pt", "state")
+    assert state["progress"]["inherited"] == inherited
+    assert load_generator(new / "network-snapshot-000000.002.pkl").progress == {"kimg": (inherited + 2) / 1000}
+    first = json.loads((new / "stats.jsonl").read_text().splitlines()[0])
+    assert first["schedule/swap_probability"] == pytest.approx(1 - 0.5 * min((inherited + 2) / 1e6, 1))
+    resumed = again(old, heads, "--kimg=0.002", f"--init-from={path}", *options)
+    assert f"Continuing {new}" in resumed.stdout
+    assert "Schedules begin" not in resumed.stderr
+
+
+def test_a_pickle_of_eg3d_says_how_far_it_is_in_its_name(snapshot):
+    source = replace(open_snapshot(snapshot), path=Path("x/network-snapshot-025000.pkl"), counter=None)
+    line = train.schedules_line(source, Config(), Progress())
+    assert line == (
+        "Schedules begin at 0 kimg (x/network-snapshot-025000.pkl does not say how far it is, but its name does: "
+        "--init-kimg=25000 goes on there): blur 10.00 pixels, swap probability 1.00."
+    )
 
 
 # --- With the run that is named --------------------------------------------------------------------------------------

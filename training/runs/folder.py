@@ -96,7 +96,7 @@ class RunFolder:
 
     @classmethod
     def find(cls, outdir: Path, name: str, options: RunOptions) -> Path | None:
-        """Return the newest run under `outdir` with this name and these options that has a state to go on from.
+        """Return the newest run under `outdir` with such a name and these options that has a state to go on from.
 
         If none has a state, the newest that was killed before its first one, to start it again; None if there is none.
         """
@@ -112,6 +112,12 @@ class RunFolder:
     def latest(cls, outdir: Path) -> Path | None:
         """Return the run under `outdir` with the highest number that has a state, whatever its options."""
         return next((path for path in _newest_first(outdir) if cls(path).states()), None)
+
+    @classmethod
+    def all_with_states(cls, outdir: Path) -> list[Path]:
+        """Return all runs under `outdir` that have a state, also those that were renamed, the newest first."""
+        folders = sorted((path.parent for path in outdir.glob(f"*/{OPTIONS}")), reverse=True)
+        return [path for path in folders if cls(path).states()]
 
     @classmethod
     def branch(cls, outdir: Path, name: str, options: RunOptions, state: Path) -> Path:

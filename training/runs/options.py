@@ -1,16 +1,19 @@
 """What a run is started with: kept in its folder, and compared with what a later start asks for."""
 
-from dataclasses import dataclass
+import filecmp
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dnnlib.errors import UserError
-from dnnlib.files import read_json, write_json
+from dnnlib.files import file_checksum, read_json, reading, write_json
 from dnnlib.options import from_dict, to_dict
 from training.config import Config
 
 OPTIONS = "training_options.json"
 FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
+SHOWN_DIGITS = 8  # of a checksum in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,47 +23,71 @@ class RunOptions:
     config: Config
     data: str  # path of the dataset
     fingerprint: str  # of its content
-    init_from: str | None  # snapshot that the weights come from
+    init_from: str | None  # path of the snapshot that the weights come from
+    init_from_sha256: str | None = None  # of that file; unknown in runs of earlier versions, and if it was gone
+    init_kimg: float | None = None  # where the schedules begin; None: where the snapshot says
+
+    def identified(self) -> "RunOptions":
+        """Return the options with the checksum of the file that the weights come from, if it is there."""
+        if self.init_from is None or not os.path.isfile(self.init_from):
+            return self
+        path = Path(self.init_from)
+        with reading(path, f"The snapshot {path} cannot be read", "give another one"):
+            return replace(self, init_from_sha256=file_checksum(path))
+
+    def going_on(self, saved: "RunOptions") -> "RunOptions":
+        """Return those of a start that goes on with a run of the options `saved`; its origin need not be given."""
+        kimg = saved.init_kimg if self.init_kimg is None else self.init_kimg
+        going_on = replace(self, init_from=self.init_from or saved.init_from, init_kimg=kimg)
+        if self.init_from is None or (self.init_from_sha256 is None and self._same_origin(saved)):
+            return replace(going_on, init_from_sha256=saved.init_from_sha256)
+        return going_on
 
     def save(self, folder: Path) -> None:
         """Write the options into a run's folder."""
-        write_json(
-            folder / OPTIONS,
-            {
-                "data": self.data,
-                "fingerprint": self.fingerprint,
-                "init_from": self.init_from,
-                "config": to_dict(self.config),
-            },
-        )
+        write_json(folder / OPTIONS, to_dict(self))
 
     @classmethod
     def load(cls, folder: Path) -> "RunOptions":
         """Read the options of a run. UserError if they are missing, damaged or of another version."""
-        values = read_json(folder / OPTIONS)
         try:
-            return cls(
-                config=from_dict(Config, values["config"]),
-                data=values["data"],
-                fingerprint=values["fingerprint"],
-                init_from=values["init_from"],
-            )
-        except (KeyError, TypeError) as error:
+            return from_dict(cls, dict(read_json(folder / OPTIONS)))
+        except (TypeError, ValueError) as error:  # there is no table, or it lacks an entry
             raise UserError(f"{folder / OPTIONS} is no list of options of this version: start a new run.") from error
 
     def differences(self, other: "RunOptions") -> dict[str, tuple[Any, Any]]:
         """Return {option: (value here, value in `other`)} of all that a run cannot change when it goes on.
 
-        How long it trains and how often it reports (FREE) it can, and where its dataset lies.
+        How long it trains and how often it reports (FREE) it can, and where its dataset and its first weights lie.
         """
         here = self._binding()
         there = other._binding()
-        return {key: (here[key], there[key]) for key in here if here[key] != there[key]}
+        found = {key: (here[key], there[key]) for key in here if here[key] != there[key]}
+        if not self._same_origin(other):
+            found["init_from"] = (self._origin(), other._origin())
+        return found
+
+    def _same_origin(self, other: "RunOptions") -> bool:
+        """Whether the weights come from one file, wherever it lies: by its content, unless a side does not know it."""
+        if self.init_from is None or other.init_from is None:
+            return self.init_from == other.init_from
+        if self.init_from_sha256 and other.init_from_sha256:
+            return self.init_from_sha256 == other.init_from_sha256
+        paths = (self.init_from, other.init_from)
+        if len(set(map(os.path.abspath, paths))) == 1:
+            return True
+        return all(map(os.path.isfile, paths)) and filecmp.cmp(*paths, shallow=False)
+
+    def _origin(self) -> str | None:
+        """Return the file that the weights come from, as a message calls it."""
+        if self.init_from is None or self.init_from_sha256 is None:
+            return self.init_from
+        return f"{self.init_from} (sha256 {self.init_from_sha256[:SHOWN_DIGITS]}...)"
 
     def _binding(self) -> dict[str, Any]:
         """Return all that a run cannot change when it goes on, with dotted keys."""
         binding = {key: value for key, value in _flat(to_dict(self.config)).items() if key not in FREE}
-        return {**binding, "dataset": self.fingerprint, "init_from": self.init_from}
+        return {**binding, "dataset": self.fingerprint, "init_kimg": self.init_kimg}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

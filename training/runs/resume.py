@@ -1,27 +1,32 @@
 """Which run a start goes on with (--resume): one that it finds, one that is named, or a new one."""
 
 import contextlib
-from dataclasses import replace
+import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 from dnnlib.errors import UserError
+from dnnlib.files import shown
 from torch_utils import checkpoint, distributed
 from training.checkpoints.states import require_sound
 from training.runs.folder import RunFolder, Warn
 from training.runs.options import OPTIONS, RunOptions
 
 KEYWORDS = ("auto", "latest", "none")  # any other --resume is a path
+FLAGS = {"init_from": "--init-from", "init_kimg": "--init-kimg"}  # of what is no part of a configuration
+MAX_CHANGES = 6  # that a message names
 
 
 def open_run(
-    outdir: Path, *, name: str, options: RunOptions, resume: str, flags: dict[str, str], warn: Warn
+    outdir: Path, *, name: str, alike: str, options: RunOptions, resume: str, flags: dict[str, str], warn: Warn
 ) -> RunFolder:
     """Return the folder of the run to go on with or of a new one; the main process decides for all, and claims it.
 
     Args:
         name: of a new run's folder, behind its number.
+        alike: a pattern of the names that the run has if its dataset was called otherwise.
         options: what the user asks for.
-        resume: auto: the newest run under `outdir` with this name and these options, else a new one; latest: the
+        resume: auto: the newest run under `outdir` with such a name and these options, else a new one; latest: the
             newest run under `outdir`, which must have these options; none: a new one; a folder: the run in it; a
             training state in a run's folder: that run from there. Later states of it are neither dropped nor used: if
             there are any, a new run goes on, and a later start with `auto` finds that one.
@@ -36,9 +41,14 @@ def open_run(
     run = None
     with distributed.fail_together():
         if distributed.is_main():
-            found = _find(outdir, name, options, resume, state)
+            options = options.identified()
+            found = _find(outdir, alike, options, resume, state)
             if found is not None and resume != "auto":
-                options = _same_options(found, options, resume, flags)
+                _require_same_options(found, options, resume, flags)
+            if found is not None:
+                options = options.going_on(RunOptions.load(found))
+            elif resume == "auto":
+                _tell_why_new(outdir, alike, options, flags, warn)
             if found is None:
                 found = RunFolder.create(outdir, name, options)
             elif state is not None and state != RunFolder(found).states()[-1]:
@@ -51,10 +61,10 @@ def open_run(
     return run or RunFolder(path, fall_back=state is None)
 
 
-def _find(outdir: Path, name: str, options: RunOptions, resume: str, state: Path | None) -> Path | None:
+def _find(outdir: Path, alike: str, options: RunOptions, resume: str, state: Path | None) -> Path | None:
     """Return the folder of the run that --resume means, None for a new one."""
     if resume == "auto":
-        return RunFolder.find(outdir, name, options)
+        return RunFolder.find(outdir, alike, options)
     if resume == "latest":
         return _latest(outdir)
     if resume == "none":
@@ -94,22 +104,76 @@ def _require_state(file: Path) -> None:
     require_sound(checkpoint.load(file, "state"), file)
 
 
-def _same_options(folder: Path, asked: RunOptions, resume: str, flags: dict[str, str]) -> RunOptions:
-    """Return `asked` if the run in `folder` can go on with it, else UserError. --init-from need not be repeated."""
+# --- What differs -----------------------------------------------------------------------------------------------------
+
+
+def _require_same_options(folder: Path, asked: RunOptions, resume: str, flags: dict[str, str]) -> None:
+    """UserError unless the run in `folder` can go on with what is asked for. --init-from need not be repeated."""
     if not RunFolder(folder).states():
         raise UserError(f"--resume={resume} has no training-state-*.pt: give the folder of a run.")
     saved = RunOptions.load(folder)
-    asked = replace(asked, init_from=asked.init_from or saved.init_from)
-    changed = []
-    for key, (then, now) in saved.differences(asked).items():
-        if key == "dataset":
-            changed.append("the dataset was another one")
-        else:
-            changed.append(f"{flags.get(key, key)} was {then}, not {now}")
-    if changed:
+    changes = _changes(saved, asked.going_on(saved), flags)
+    if changes:
         meaning = f" means {folder}, which" if resume == "latest" else ""
         raise UserError(
-            f"--resume={resume}{meaning} was started with other options ({'; '.join(changed)}): repeat them, "
+            f"--resume={resume}{meaning} was started with other options ({changes}): repeat them, "
             "or start a new run from its snapshot with --resume=none --init-from."
         )
-    return asked
+
+
+def _tell_why_new(outdir: Path, alike: str, asked: RunOptions, flags: dict[str, str], warn: Warn) -> None:
+    """Say why none of the runs under `outdir` goes on, if one is of such a name or of this dataset.
+
+    Of several it is told of the one with the fewest differences, the newest of them.
+    """
+    related: list[tuple[int, Path, RunOptions]] = []
+    unreadable: list[str] = []
+    for path in RunFolder.all_with_states(outdir):
+        named = fnmatch(path.name, f"?????-{alike}")
+        try:
+            saved = RunOptions.load(path)
+        except UserError as error:
+            if named:
+                unreadable.append(f"A new run starts, because the options of {path} cannot be read: {error}")
+            continue
+        different = saved.differences(asked)
+        if named or "dataset" not in different:
+            related.append((len(different), path, saved))
+    if related:
+        _, path, saved = min(related, key=lambda entry: entry[0])
+        warn(_why_new(path, _changes(saved, asked, flags)))
+    elif unreadable:
+        warn(unreadable[0])
+
+
+def _why_new(path: Path, changes: str) -> str:
+    """Return why a start does not go on with the run in `path`, and how to do that."""
+    if not changes:
+        return (
+            f"A new run starts, because {path}, of the same options and data, has another name: "
+            f"--resume={path} goes on with that one."
+        )
+    return (
+        f"A new run starts, because {path} was started with other options ({changes}): "
+        f"repeat them with --resume={path} to go on with that one."
+    )
+
+
+def _changes(saved: RunOptions, asked: RunOptions, flags: dict[str, str]) -> str:
+    """Return what `asked` would change of a run, as flags with their values then and now; "" if nothing."""
+    changes = []
+    for key, (then, now) in saved.differences(asked).items():
+        if key == "dataset":
+            moved = os.path.abspath(saved.data) != os.path.abspath(asked.data)
+            changes.append(f"the dataset was another one, {saved.data}" if moved else "the dataset has changed since")
+        else:
+            name = flags.get(key) or FLAGS.get(key) or f"{key} of --cfg"
+            changes.append(f"{name} was {_shown(then)}, not {_shown(now)}")
+    more = len(changes) - MAX_CHANGES
+    if more > 0:
+        changes[MAX_CHANGES:] = [f"and {more} more"]
+    return "; ".join(changes)
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else shown(str(value))

@@ -1,15 +1,19 @@
 """training.runs.resume: which run --resume means, and what it refuses."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.files import file_checksum
 from tests.helpers import tiny
 from torch_utils import checkpoint
+from training.config import Config
 from training.runs.folder import RunFolder, Warn
-from training.runs.options import RunOptions
+from training.runs.options import OPTIONS, RunOptions
 from training.runs.progress import Progress
 from training.runs.resume import open_run
 
@@ -23,7 +27,7 @@ def options(**changes) -> RunOptions:
 def choose(outdir: Path, resume: object, warn: Warn = print, name: str = "demo", **changes) -> RunFolder:
     """Return what `open_run` gives, with the folder free again."""
     asked = options(**changes)
-    with open_run(outdir, name=name, options=asked, resume=str(resume), flags=FLAGS, warn=warn) as run:
+    with open_run(outdir, name=name, alike=name, options=asked, resume=str(resume), flags=FLAGS, warn=warn) as run:
         return run
 
 
@@ -96,6 +100,129 @@ def test_an_earlier_state_of_a_run_goes_on_in_a_new_one(tmp_path):
     assert choose(tmp_path, "auto").path == choose(tmp_path, "latest").path == run.path
 
 
+# --- Why a new run starts ---------------------------------------------------------------------------------------------
+
+
+def said(outdir: Path, name: str = "demo", alike: str = "demo", **changes) -> list[str]:
+    """Return what a start with `auto` tells, which must make a new run."""
+    lines: list[str] = []
+    asked = replace(options(), **changes)
+    before = set(outdir.glob("*"))
+    with open_run(outdir, name=name, alike=alike, options=asked, resume="auto", flags=FLAGS, warn=lines.append) as run:
+        assert run.path not in before
+    return lines
+
+
+def seeded(**changes) -> dict[str, Config]:
+    return {"config": tiny.config(training__seed=1, **changes)}
+
+
+def test_a_new_run_beside_others_says_what_differs(tmp_path):
+    assert said(tmp_path) == []
+    old = start(tmp_path, 4)
+    assert said(tmp_path, **seeded()) == [
+        f"A new run starts, because {old} was started with other options (--seed was 0, not 1): "
+        f"repeat them with --resume={old} to go on with that one."
+    ]
+    assert said(tmp_path, name="other", alike="other", fingerprint="beef") == [], "of another name and of other data"
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"init_from": "a.pkl"}, "--init-from was none, not a.pkl"),
+        ({"init_from": "a.pkl", "init_kimg": 5.0}, "--init-kimg was none, not 5.0; --init-from was none, not a.pkl"),
+        ({"fingerprint": "beef"}, "the dataset has changed since"),
+        ({"fingerprint": "beef", "data": "x/heads.zip"}, "the dataset was another one, heads.zip"),
+        (seeded(loss__blur_fade_factor=2.0), "loss.blur_fade_factor of --cfg was 6.25, not 2.0; --seed was 0, not 1"),
+    ],
+)
+def test_differences_are_called_as_on_the_command_line(tmp_path, changes, told):
+    start(tmp_path, 4)
+    (line,) = said(tmp_path, **changes)
+    assert f"({told})" in line
+
+
+def test_many_differences_are_cut(tmp_path):
+    start(tmp_path, 4)
+    weights = dict.fromkeys(("lambda_img", "lambda_vid", "lambda_reg", "gamma", "blur_sigma", "swap_start"), 0.5)
+    changes = {f"loss__{name}": value for name, value in weights.items()}
+    (line,) = said(tmp_path, **seeded(**changes), init_from="x" * 10_000)
+    assert line.count(" was ") == 7
+    assert "; and 2 more): repeat them" in line
+    assert len(line) < 1000
+
+
+def test_the_nearest_run_is_told_of(tmp_path):
+    start(tmp_path, 4, training__seed=7, loss__gamma=9.0)
+    start(tmp_path, 4, training__seed=8)
+    near = start(tmp_path, 4, training__seed=9)
+    start(tmp_path, 4, training__seed=7, loss__gamma=9.0)
+    start(tmp_path, training__seed=0)  # has nothing to go on from
+    (line,) = said(tmp_path, **seeded())
+    assert str(near) in line
+    assert "(--seed was 9, not 1)" in line
+
+
+def test_a_run_of_this_data_under_another_name_is_told_of(tmp_path):
+    described = start(tmp_path, 4, name="demo-first")
+    told = [
+        f"A new run starts, because {described}, of the same options and data, has another name: "
+        f"--resume={described} goes on with that one."
+    ]
+    assert said(tmp_path) == told
+    renamed = described.rename(tmp_path / "mine")
+    assert said(tmp_path) == [line.replace(str(described), str(renamed)) for line in told]
+    assert choose(tmp_path, renamed).path == renamed
+
+
+def test_a_run_whose_data_was_called_otherwise_goes_on(tmp_path):
+    old = start(tmp_path, 4, name="demo-heads-batch2")
+    asked = replace(options(), data="renamed.zip")
+    for _ in range(2):
+        with open_run(
+            tmp_path,
+            name="demo-renamed-batch2",
+            alike="demo-*-batch2",
+            options=asked,
+            resume="auto",
+            flags=FLAGS,
+            warn=pytest.fail,
+        ) as run:
+            assert run.path == old
+    (line,) = said(tmp_path, name="demo-heads-batch4", alike="demo-*-batch4", **seeded())
+    assert f"{old} was started with" in line
+
+
+def test_a_run_of_another_version_is_told_of(tmp_path):
+    old = start(tmp_path, 4)
+    path = old / OPTIONS
+    values = json.loads(path.read_text())
+    values["config"]["loss"]["novel"] = 1
+    path.write_text(json.dumps(values))
+    assert said(tmp_path) == [
+        f"A new run starts, because the options of {old} cannot be read: "
+        "The saved LossConfig has options this version does not know: novel."
+    ]
+
+
+def test_a_run_of_an_earlier_version_is_completed(tmp_path):
+    weights = tmp_path / "a.pkl"
+    weights.write_text("weights")
+    asked = replace(options(), init_from=str(weights))
+    old = RunFolder.create(tmp_path / "runs", "demo", asked)
+    save(old, 4)
+    assert RunOptions.load(old).init_from_sha256 is None
+    with open_run(
+        tmp_path / "runs", name="demo", alike="demo", options=asked, resume="auto", flags=FLAGS, warn=pytest.fail
+    ) as run:
+        assert run.path == old
+    assert RunOptions.load(old).init_from_sha256 == file_checksum(weights)
+
+
+# --- Mistakes ---------------------------------------------------------------------------------------------------------
+
+
 def stray(outdir: Path) -> Path:
     """Make a state outside of a run."""
     return save(outdir / "stray", 4)
@@ -145,7 +272,7 @@ def test_a_file_or_folder_to_go_on_from_that_is_none(tmp_path, make, sentence):
 
 def test_a_run_that_another_process_trains_is_refused_and_not_touched(tmp_path):
     old = start(tmp_path, 4)
-    with open_run(tmp_path, name="demo", options=options(), resume="auto", flags=FLAGS, warn=print):
+    with open_run(tmp_path, name="demo", alike="demo", options=options(), resume="auto", flags=FLAGS, warn=print):
         for resume in ("auto", "latest", old, old / "training-state-000000.004.pt"):
             with pytest.raises(UserError, match="Another process is training"):
                 choose(tmp_path, resume, training__kimg=5.0)
