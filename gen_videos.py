@@ -4,7 +4,6 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,8 +167,6 @@ def main(
     One appearance, several motions:  --seeds=3 --motion-seeds=0-3 --grid=4x1
     One motion, several appearances:  --seeds=0-3 --motion-seeds=7 --grid=4x1
     """
-    if not math.isfinite(trunc):
-        raise UserError(f"--trunc={trunc} is no finite number.")
     if neural_rendering_resolution is not None:
         RAY_GRID.check(neural_rendering_resolution)
     if shapes:

@@ -6,6 +6,7 @@ SIGTERM and --time-limit), 1 a fault of ours (with a traceback) or the end of an
 
 import contextlib
 import io
+import math
 import os
 import re
 import sys
@@ -94,14 +95,26 @@ def ignore_broken_pipes() -> None:
 
 
 class GroupedOption(click.Option):
-    """An option that `--help` lists under the heading `group`."""
+    """An option that `--help` lists under the heading `group`.
 
-    def __init__(self, *names: Any, group: str | None = None, **attrs: Any):
+    Args:
+        finite: nan and inf, which lie in every range of click's, are refused.
+    """
+
+    def __init__(self, *names: Any, group: str | None = None, finite: bool = True, **attrs: Any):
         super().__init__(*names, **attrs)
         self.group = group
+        self.finite = finite
         kind = self.type
         if self.metavar is None and isinstance(kind, (click.IntRange, click.FloatRange)):
             self.metavar = kind.name.removesuffix(" range").upper()
+
+    def type_cast_value(self, context: click.Context, value: Any) -> Any:
+        """Return the value as the option's type."""
+        found = super().type_cast_value(context, value)
+        if self.finite and isinstance(found, float) and not math.isfinite(found):
+            raise click.BadParameter(f"{value} is no finite number.", context, self)
+        return found
 
     def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
         """Return names and help; of a switch `--[no-]mirror`, with the default on or off."""

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pytest
+from click.testing import CliRunner
 
 from tests.helpers.commands import COMMANDS
 
@@ -61,6 +63,28 @@ def test_options_are_the_frozen_ones():
     frozen = text.splitlines()
     difference = difflib.unified_diff(frozen, all_lines(), "options.txt", "commands", lineterm="", n=0)
     assert list(difference) == [], "if this is meant: python -m tests.test_options"
+
+
+def float_flags() -> Iterator[tuple[click.Command, str]]:
+    """Yield every option of every command that takes any finite number, or those of a range."""
+    for command in COMMANDS.values():
+        members = command.commands.values() if isinstance(command, click.Group) else [command]
+        for member in members:
+            for parameter in member.params:
+                if parameter.type.name in ("float", "float range") and getattr(parameter, "finite", True):
+                    yield member, parameter.opts[0]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_numbers_that_are_not_finite_are_refused(value):
+    found = list(float_flags())
+    assert {"--fps", "--trunc", "--time-limit", "--kimg", "--seconds"} <= {flag for _, flag in found}
+    for command, flag in found:
+        before = [f"{other.opts[0]}=demo" for other in command.params if other.required and other.is_eager]
+        result = CliRunner().invoke(command, [*before, f"{flag}={value}"])
+        assert result.exit_code == 2 and isinstance(result.exception, SystemExit), flag
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith(f"Error: Invalid value for '{flag}': ") and "Traceback" not in result.output
 
 
 if __name__ == "__main__":
