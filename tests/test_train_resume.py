@@ -100,6 +100,7 @@ def test_other_options_start_a_new_run(old, heads, monkeypatch, option, inherite
     assert result.exit_code == 0, result.output
     new = second_run(old)
     assert f"Starting {new} at 0.000 kimg." in result.stdout
+    assert ("Schedules begin at 0.004 kimg (kimg of the snapshot): blur" in result.stderr) == bool(inherited)
     (path,) = new.glob("training-state*")
     state = checkpoint.load(path, "state")
     assert state["progress"]["inherited"] == inherited
