@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from dnnlib import cli
-from dnnlib.cli import PATH
+from dnnlib.cli import FRAME_RATE, PATH
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Counter, counted
 from training.data.check import check_dataset, summary
@@ -78,7 +78,7 @@ def convert(
 @cli.option("--clips", type=COUNT, default=200, help="Clips, each of a person of its own.")
 @cli.option("--frames", type=COUNT, default=24, help="Frames a clip.")
 @cli.option("--resolution", type=click.IntRange(16, 1024), default=64, help="Side of the frames in pixels.")
-@cli.option("--fps", type=click.FloatRange(1, 240), default=25.0, help="Frames a second.")
+@cli.option("--fps", type=FRAME_RATE, default=25.0, help="Frames a second.")
 @cli.option("--seed", type=click.IntRange(0), default=0, help="Another seed gives other people.")
 @cli.option("--depth", is_flag=True, help="Store the true depth beside every frame (16-bit PNG, docs/data.md).")
 @workers_option

@@ -13,7 +13,7 @@ import click
 import torch
 
 from dnnlib import cli
-from dnnlib.cli import PATH
+from dnnlib.cli import FRAME_RATE, PATH
 from dnnlib.errors import UserError
 from dnnlib.options import options_of
 from dnnlib.progress import Counter, counted
@@ -102,7 +102,7 @@ class LayerList(click.ParamType):
     show_default=f"as many as a file of cameras has, else {PAPER_FRAMES}",
     help="Frames of each video; a camera path of another length is resampled.",
 )
-@cli.option("--fps", group=CLIPS, type=click.FloatRange(min=0, min_open=True), default=25.0, help="Frames per second.")
+@cli.option("--fps", group=CLIPS, type=FRAME_RATE, default=25.0, help="Frames per second.")
 @cli.option(
     "--cameras",
     group=CLIPS,

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeGuard
 
 import imageio_ffmpeg
 import numpy as np
@@ -15,9 +15,18 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.files import AnyPath, atomic_path, require_file, shown
 
-# Rec. 709, and tagged as such: players take untagged files for 601 or 709 depending on their size, and tint them.
-COLOUR_IN = ["-vf", "scale=out_color_matrix=bt709:out_range=tv"]
-COLOUR_TAGS = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
+# Rec. 709, and tagged as such: players take untagged files for 601 or 709 depending on their size, and tint them. It is
+# the frames that are tagged: what they say overrides what the encoder is told.
+COLOUR = (
+    "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
+    "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+)
+# Between RGB and YUV, swscale's defaults are fast, not right: on x86, 4:2:0 comes 1 to 1.5 of 255 too dark, with its
+# colour in blocks of 2 x 2. These flags leave less than 0.2, and ask for the same on every processor (docs/metrics.md).
+ACCURATE = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"]
+CODEC_VERSION = (
+    2  # of the pixels that a frame has in a file, and a file's frame here: what is kept of such pixels names it
+)
 # Of strangers' files, only containers that hold their pixels themselves are opened: a playlist (HLS, concat) named .mp4
 # would have ffmpeg read other files, or addresses. Larger frames than 8K, and what asks for more memory, are refused.
 CONTAINERS = "mov,matroska,avi,gif"
@@ -29,7 +38,14 @@ CAUTION = {
     "-format_whitelist": CONTAINERS,
     "-max_pixels": str(MAX_PIXELS),
 }
-STREAM_LINE = re.compile(r"^ *Stream #0.*?: Video: .*?(\d{2,5})x(\d{2,5}).*? (\d+(?:\.\d+)?)(k?) fps", re.MULTILINE)
+MIN_FPS = 0.01  # frames a second, of files and of clips in datasets
+MAX_FPS = 1000
+# Of a stream: its number, width, height, its pixels' shape if known, its rate. The input's come before the output's.
+STREAM_LINE = re.compile(
+    r"^ *Stream #0:(\d+).*?: Video: .*?(\d{2,5})x(\d{2,5})(?:,? \[?SAR (\d+):(\d+))?.*? (\d+(?:\.\d+)?)(k?) fps",
+    re.MULTILINE,
+)
+MAPPING_LINE = re.compile(r"^ *Stream #0:(\d+) -> #0:0 ", re.MULTILINE)
 COUNT_LINE = re.compile(r"frame=\s*(\d+)")
 
 
@@ -38,9 +54,10 @@ class VideoInfo:
     """The frames of a video: their number, rate and size."""
 
     frames: int
-    fps: float  # two decimals
-    width: int  # pixels
+    fps: float  # the mean, two decimals
+    width: int  # pixels, after any rotation
     height: int
+    pixel_aspect: float  # a pixel's width by its height
 
 
 # --- Write and read ---------------------------------------------------------------------------------------------------
@@ -53,7 +70,7 @@ def write_video(path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: in
         path: ends in `.mp4`.
         frames: uint8 [H, W, 3] RGB, all of one size. 4:2:0 colour needs even sizes: an odd one gets its last row or
             column twice.
-        fps: frames per second.
+        fps: frames per second, MIN_FPS to MAX_FPS.
         crf: x264's constant rate factor, 0 (lossless) to 51; 17 looks like the source.
 
     Raises:
@@ -75,7 +92,9 @@ def write_video(path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: in
 
 
 def read_frames(path: AnyPath) -> Generator[np.ndarray, None, None]:
-    """Decode a video: yield every stored frame once, as uint8 [H, W, 3] RGB, whatever its time stamps.
+    """Decode a video: yield every frame that it shows once, as uint8 [H, W, 3] RGB, whatever its time stamps.
+
+    A turned video is turned upright. Of several, the first is taken; a cover picture is none.
 
     Raises:
         UserError: the file is missing, not a video, or broken before its end; ffmpeg is missing.
@@ -102,18 +121,28 @@ def video_info(path: AnyPath, max_frames: int | None = None) -> VideoInfo:
     with _ffmpeg([*args, "-f", "null", "-"], level="info") as (decoder, log):
         status = decoder.wait()
         text = _text(log)
+        mapped = MAPPING_LINE.search(text)
         streams = STREAM_LINE.findall(text)
         counts = COUNT_LINE.findall(text)
         frames = int(counts[-1]) if counts else 0
-        if status != 0 or not streams or frames == 0:
+        if status != 0 or mapped is None or not streams or frames == 0:
             raise _decoder_failure(path, log)
-    width, height, rate, thousand = streams[-1]  # of the output: after any rotation
+    _, width, height, across, down, *output_rate = streams[-1]
+    # The output's rate is a guess at a common measure of all time stamps: thousands, where they are uneven.
+    rates = [rate for number, _, _, _, _, *rate in streams[:-1] if number == mapped[1]]
+    rate, thousand = (rates or [output_rate])[0]
     return VideoInfo(
         frames=frames,
         fps=float(rate) * (1000 if thousand else 1),
         width=int(width),
         height=int(height),
+        pixel_aspect=int(across) / int(down) if across and down != "0" else 1.0,
     )
+
+
+def is_frame_rate(fps: object) -> TypeGuard[float]:
+    """Return whether a value is a number of frames a second that a video can have."""
+    return isinstance(fps, int | float) and MIN_FPS <= fps <= MAX_FPS
 
 
 def require_ffmpeg() -> None:
@@ -129,14 +158,15 @@ def require_ffmpeg() -> None:
 def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int) -> list[str]:
     size = f"{_even(shape[1])}x{_even(shape[0])}"
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{fps:.6g}", "-i", "-"]
-    codec = ["-c:v", "libx264", "-profile:v", "high", "-pix_fmt", "yuv420p", "-crf", str(crf)]
-    return [*source, "-an", *COLOUR_IN, *codec, *COLOUR_TAGS, "-movflags", "+faststart", f"file:{path}"]
+    codec = ["-c:v", "libx264", "-profile:v", "high", "-crf", str(crf)]
+    return [*source, "-an", "-vf", COLOUR, *ACCURATE, *codec, "-movflags", "+faststart", f"file:{path}"]
 
 
 def _decode_args(path: Path) -> list[str]:
     """Return arguments with which a damaged file is an error (-xerror), and no frame is dropped or repeated."""
     caution = [word for option in CAUTION.items() for word in option]
-    return [*caution, "-xerror", "-i", f"file:{path}", "-map", "0:v:0", "-fps_mode", "passthrough"]
+    video = ["-map", "0:V:0"]  # a small v would take cover pictures, too
+    return [*caution, "-xerror", "-i", f"file:{path}", *video, "-fps_mode", "passthrough", *ACCURATE]
 
 
 def _even(size: int) -> int:

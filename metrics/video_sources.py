@@ -17,7 +17,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_file
-from dnnlib.video import read_frames, write_video
+from dnnlib.video import CODEC_VERSION, read_frames, write_video
 from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 from training.data.files import MAX_FILE_BYTES
@@ -137,6 +137,7 @@ class FolderVideos:
             files += sorted(path.iterdir()) if path.is_dir() else [path]
         return {
             "source": "folder",
+            "codec": CODEC_VERSION,
             "fingerprint": names_and_sizes(self.folder, files),
             "window": asdict(self.window),
         }
@@ -260,6 +261,7 @@ class GeneratedVideos:
             "seed": self.seed,
             "window": asdict(self.window),
             "storage": self.storage.name,
+            "codec": CODEC_VERSION if self.storage.h264 else None,
         }
 
     def video(self, index: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from click.testing import Result
@@ -174,6 +175,18 @@ def not_square(source):
     black_video(source / "recrop_faces" / "anna.mp4", 4, 32, 64)
 
 
+def too_fast(source):
+    write_video(source / "recrop_faces" / "anna.mp4", np.zeros([4, 32, 32, 3], np.uint8), 1200)
+
+
+def wide_pixels(source):
+    video = source / "recrop_faces" / "anna.mp4"
+    wide = source / "wide.mp4"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", video, "-vf", "setsar=4/3", wide]
+    subprocess.run(command, check=True)
+    wide.replace(video)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("damage", "word"),
@@ -183,6 +196,8 @@ def not_square(source):
         (one_camera_less, "4 frames"),
         (spoil_cameras, "anna.json"),
         (not_square, "64 x 32"),
+        (too_fast, "1200 frames a second"),
+        (wide_pixels, "1.33 times as wide as high"),
     ],
 )
 def test_convert_names_a_broken_clip(source, tmp_path, damage, word, workers):

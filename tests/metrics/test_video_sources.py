@@ -10,6 +10,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.video import read_frames, write_video
+from metrics import video_sources
 from metrics.video_sources import (
     PV3D_STORAGE,
     STYLEGAN_V_STORAGE,
@@ -217,6 +218,15 @@ def test_folders_hold_files_and_frames(folder, frames):
 def test_a_stride_skips_frames(folder, frames):
     source = FolderVideos(folder, Window(2, 3))
     assert np.array_equal(source.video(1), frames[:4:3])
+
+
+def test_what_was_decoded_otherwise_is_another_source(generated, folder, monkeypatch):
+    through_files = replace(generated, storage=PV3D_STORAGE)
+    sources = (FolderVideos(folder, SHORT), through_files, generated)
+    before = [source.identity for source in sources]
+    monkeypatch.setattr(video_sources, "CODEC_VERSION", -1)
+    same = [source.identity == identity for source, identity in zip(sources, before, strict=True)]
+    assert same == [False, False, True]
 
 
 def test_a_changed_file_changes_the_identity(folder):

@@ -12,9 +12,10 @@ import numpy as np
 from dnnlib.files import AnyPath, shown
 from dnnlib.names import natural_key
 from dnnlib.parallel import parallel_map
+from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate
 from training.cameras import camera_faults
 from training.config import TrainingConfig
-from training.data.dataset import ClipDataset, described_clips, is_frame_rate, stills_note
+from training.data.dataset import ClipDataset, described_clips, stills_note
 from training.data.files import DAMAGE, INDEX, Files, fault_of_name, labels_of, open_files, read_index
 from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, verify_frame
 
@@ -120,7 +121,9 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
         about = described.get(clip)
         fps = about.get("fps") if isinstance(about, dict) else None
         if not is_frame_rate(fps):
-            yield Finding(clip, f"clip without a frame rate in {INDEX}", broken=clip in described)
+            yield Finding(
+                clip, f"clip without a frame rate of {MIN_FPS} to {MAX_FPS} in {INDEX}", broken=clip in described
+            )
 
 
 # --- What the frames hold ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import PIL.Image
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_file, read_json, require_file, shown
-from dnnlib.video import read_frames, video_info
+from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate, read_frames, video_info
 from training.cameras import CAMERA_DIM, parse_label
 from training.data.files import INDEX, fault_of_name
 from training.data.frames import MAX_SIDE, encode_png
@@ -18,6 +18,7 @@ from training.data.writer import ClipRecord
 VIDEOS, CAMERAS = "recrop_faces", "smoothed_camera2world"
 LAYOUT = f"it needs {VIDEOS}/*.mp4 and {CAMERAS}/*.json (docs/data.md)"
 MAX_LIST_BYTES = 2**24  # of a *.list; that of all clips published has 1 MB
+ASPECT_TOLERANCE = 0.01  # of a pixel's width by its height; some software rounds them
 PATIENCE = 1000  # frames beyond the last camera that are counted; the end may be far
 
 
@@ -102,7 +103,7 @@ def convert_clip(job: ConvertJob) -> ClipRecord | str:
 
 def _convert(job: ConvertJob) -> ClipRecord:
     cameras = _cameras(job.cameras)
-    fps = video_info(job.video, max_frames=1).fps
+    fps = _frame_rate(job.video)
     wanted = len(cameras[: job.max_frames])
     enough = len(cameras) + PATIENCE
     frames = []
@@ -121,6 +122,20 @@ def _convert(job: ConvertJob) -> ClipRecord:
             f"{job.video} has {counted} frames but {job.cameras} has {len(cameras)} cameras: they must match."
         )
     return ClipRecord(name=job.video.stem, frames=frames, cameras=cameras[: len(frames)], fps=fps)
+
+
+def _frame_rate(video: Path) -> float:
+    """Return the frames a second of a video. UserError if no clip can have so many, or the pixels are not square."""
+    info = video_info(video, max_frames=1)
+    if not is_frame_rate(info.fps):
+        raise UserError(
+            f"{video} has {info.fps:g} frames a second: write it again with its true rate, {MIN_FPS} to {MAX_FPS}."
+        )
+    if abs(info.pixel_aspect - 1) > ASPECT_TOLERANCE:
+        raise UserError(
+            f"{video} has pixels {info.pixel_aspect:.3g} times as wide as high: write it again with square ones."
+        )
+    return info.fps
 
 
 def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:

@@ -4,19 +4,18 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeGuard
 
 import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import shown
 from dnnlib.names import frame_numbers, natural_key, plain
+from dnnlib.video import is_frame_rate
 from training.cameras import CAMERA_DIM, parse_label
 from training.data.files import DAMAGE, INDEX, fault_of_name, labels_of, open_files, read_index
 from training.data.frames import DEPTH_SUFFIX, decode_depth, decode_frame
 
 DEFAULT_FPS = 25.0  # of a clip without a proper frame rate
-FPS_END = 1000  # proper ones are above 0 and below this
 
 
 # --- Clips on disk ----------------------------------------------------------------------------------------------------
@@ -201,11 +200,6 @@ def _clip(name: str, frames: Frames, description: object) -> Clip:
         fps=float(fps) if is_frame_rate(fps) else DEFAULT_FPS,
         identity=str(identity) if isinstance(identity, str | int | float) else None,
     )
-
-
-def is_frame_rate(fps: object) -> TypeGuard[float]:
-    """Return whether a value is a number of frames a second that a clip can have."""
-    return isinstance(fps, int | float) and 0 < fps < FPS_END
 
 
 def _camera(name: str, label: object, path: Path) -> np.ndarray:

@@ -109,7 +109,7 @@ def test_a_larger_dataset_shrinks_by_whole_factors(clips):
             ClipDataset(clips, resolution=wrong)
 
 
-@pytest.mark.parametrize("fps", [0, -25, 1000, 10**400, float("inf"), float("nan"), "30", [30], None])
+@pytest.mark.parametrize("fps", [0, -25, 0.001, 1200, 10**400, float("inf"), float("nan"), "30", [30], None])
 def test_impossible_frame_rates_count_as_unknown(folder, fps):
     edit_index(folder, lambda index: index["clips"]["00000"].update(fps=fps))
     assert [clip.fps for clip in ClipDataset(folder).clips] == [25.0, 30.0, 30.0]
