@@ -4,8 +4,11 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,13 @@ from training.data.dataset import ClipDataset
 from training.data.frames import encode_png
 from training.data.pairs import camera_bank
 from training.data.writer import ClipRecord, write_dataset
+
+
+def pytest_configure(config):
+    """Give the suite a cache of its own, before modules take the environment for the processes that they start."""
+    folder = tempfile.mkdtemp(prefix="pv3d-tests-")
+    os.environ["PV3D_CACHE_DIR"] = folder
+    config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items):
