@@ -122,6 +122,8 @@ def main(
                 cache_folder=cache,
                 batch=batch,
             )
+        if options.dataset is not None:
+            options.dataset.share_fingerprint()
         report(requests, subject, options, out)
 
 

@@ -166,6 +166,7 @@ def main(
                 fingerprint=dataset.fingerprint(),
                 init_from=str(init_from.absolute()) if init_from else None,
                 init_kimg=init_kimg,
+                names_and_sizes=dataset.names_and_sizes,
             ),
             resume=resume,
             flags=flags_of(Config),
@@ -203,9 +204,7 @@ def open_dataset(path: Path, config: Config) -> ClipDataset:
         require_ffmpeg()
         dataset = ClipDataset(path, resolution=config.generator.img_resolution)
         options.split_batch(config, distributed.world_size())
-    with distributed.fail_together():
-        if len(set(distributed.gather(dataset.fingerprint()))) > 1:
-            raise UserError(f"The processes see different datasets as {path}: give a path that all machines share.")
+    dataset.share_fingerprint()
     return dataset
 
 

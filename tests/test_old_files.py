@@ -15,6 +15,7 @@ from training.checkpoints.states import require_sound
 from training.data.dataset import ClipDataset
 from training.runs.folder import RunFolder
 from training.runs.options import RunOptions
+from training.runs.resume import open_run
 from training.training_loop import Trainer
 
 WRITTEN = Path(__file__).parent / "data" / "written_by_4471a8b"
@@ -42,7 +43,34 @@ def test_the_training_state_is_sound():
 
 
 def test_the_dataset_is_the_same_one():
-    assert ClipDataset(WRITTEN / "heads.zip").fingerprint() == RunOptions.load(RUN).fingerprint
+    assert ClipDataset(WRITTEN / "heads.zip").names_and_sizes == RunOptions.load(RUN).fingerprint
+
+
+@pytest.mark.parametrize("resume", ["auto", "latest", "{run}", "{run}/training-state-000000.004.pt"])
+def test_the_run_knows_its_dataset_by_its_content_from_now_on(tmp_path, resume):
+    run = tmp_path / RUN.name
+    shutil.copytree(RUN, run)
+    dataset = ClipDataset(WRITTEN / "heads.zip")
+    old = RunOptions.load(RUN)
+    asked = replace(old, fingerprint=dataset.fingerprint(), names_and_sizes=dataset.names_and_sizes)
+    lines = []
+    for _ in range(2):
+        with open_run(
+            tmp_path,
+            name="tiny",
+            alike="tiny",
+            options=asked,
+            resume=resume.format(run=run),
+            flags={},
+            warn=lines.append,
+        ) as found:
+            assert found.path == run
+        assert RunOptions.load(run).fingerprint == dataset.fingerprint() != old.fingerprint
+    (line,) = lines
+    assert str(run) in line and "names and sizes" in line
+
+    edited = replace(asked, fingerprint="beef")
+    assert RunFolder.find(tmp_path, "tiny", edited) is None, "names and sizes count no more"
 
 
 def test_the_run_is_found_and_goes_on_as_it_would_have(tmp_path):

@@ -70,5 +70,5 @@ def test_processes_with_different_data_do_not_train(heads, tmp_path):
         timeout=120,
         check=False,
     )
-    assert done.returncode != 0 and done.stderr.count("The processes see different datasets") == 1, done.stderr
+    assert done.returncode != 0 and done.stderr.count("The processes see different files") == 1, done.stderr
     assert not (tmp_path / "runs").exists()

@@ -5,9 +5,9 @@ Every function is a no-op, or its one-process equivalent, when the process is al
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from dnnlib.cli import USAGE_STATUS
 from dnnlib.errors import UserError
 
 TIME_LIMIT = timedelta(minutes=20)  # longest wait for another process, which may be building ops
+PATIENCE = timedelta(days=7)  # longest wait for what the main process does for all
 BUCKET_BYTES = 64 * 2**20  # of one all-reduce: large enough to fill the link, small beside activations
 GRADIENT_LIMIT = 1e5  # what +-infinity becomes in a gradient (PV3D section 4)
 
@@ -110,18 +111,21 @@ def barrier() -> None:
 
 
 @contextlib.contextmanager
-def fail_together() -> Iterator[None]:
+def fail_together(group: dist.ProcessGroup | None = None) -> Iterator[None]:
     """End all processes with a UserError that any of them raises in the block. Every process must enter the block.
 
     The main process raises the error, whichever process it came from; the others exit quietly with the status of a
     user's mistake. So it is printed once, and no process waits for another that has ended.
+
+    Args:
+        group: as of `gather`.
     """
     problem: UserError | None = None
     try:
         yield
     except UserError as error:
         problem = error
-    messages = gather(None if problem is None else str(problem))
+    messages = gather(None if problem is None else str(problem), group)
     first = next((message for message in messages if message is not None), None)
     if first is not None:
         if not is_main():
@@ -129,13 +133,34 @@ def fail_together() -> Iterator[None]:
         raise problem or UserError(first)
 
 
-def gather(value: Value) -> list[Value]:
-    """Return the values (small picklable objects) of all processes, in order of rank, on every process."""
+def gather(value: Value, group: dist.ProcessGroup | None = None) -> list[Value]:
+    """Return the values (small picklable objects) of all processes, in order of rank, on every process.
+
+    Args:
+        group: of all processes, that waits longer than usual.
+    """
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group)
     return values
+
+
+def from_main(compute: Callable[[], Value]) -> Value:
+    """Return on every process what `compute` returns on the main one, which may take its time. Every process must call.
+
+    Raises:
+        UserError: as `compute`; as of `fail_together`.
+    """
+    if world_size() == 1:
+        return compute()
+    group = dist.new_group(timeout=PATIENCE, backend="gloo")
+    try:
+        with fail_together(group):
+            value = compute() if is_main() else None
+        return cast(Value, gather(value)[0])
+    finally:
+        dist.destroy_process_group(group)
 
 
 # --- Tensors ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import write_json
 from torch_utils import distributed
 from torch_utils.training_stats import Collector
+from training.data.fingerprints import Fingerprinted
 
 
 def averaged_gradients(rank: int) -> dict:
@@ -59,6 +60,37 @@ def failures(rank: int) -> list[str]:
     return ends
 
 
+class Data(Fingerprinted):
+    """Data that only the main process may read."""
+
+    path = Path("data")
+
+    def __init__(self, seen: str, broken: bool = False):
+        self.seen = seen
+        self.broken = broken
+
+    @property
+    def names_and_sizes(self) -> str:
+        return self.seen
+
+    def _read_fingerprint(self) -> str:
+        if self.broken:
+            raise UserError("The disk is gone.")
+        return f"read by {distributed.rank()}"
+
+
+def fingerprints(rank: int) -> list[str]:
+    """Return fingerprints of the same data, of data that cannot be read, and of data that the processes see as two."""
+    ends = []
+    for data in (Data("same"), Data("same", broken=True), Data(f"of {rank}"), Data("same")):
+        try:
+            data.share_fingerprint()
+            ends.append(data.fingerprint())
+        except (UserError, SystemExit) as end:
+            ends.append(f"{type(end).__name__} {end}")
+    return ends
+
+
 def threads() -> list[str]:
     """Return the names of this process's threads."""
     return [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
@@ -78,6 +110,7 @@ def main() -> None:
         "statistics": statistics(rank),
         "gather": distributed.gather({"rank": rank}),
         "failures": failures(rank),
+        "fingerprints": fingerprints(rank),
     }
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # imports much of torch
     distributed.barrier()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 
 from training.cameras import frontal_label
@@ -42,6 +43,19 @@ def edit_index(folder: Path, change: Callable[[dict], object]) -> None:
     index = json.loads((folder / "dataset.json").read_text())
     change(index)
     (folder / "dataset.json").write_text(json.dumps(index))
+
+
+def store_uncompressed(folder: Path) -> None:
+    """Write all PNGs below a folder again without compression, as other tools do: they are all of one size then."""
+    for path in folder.rglob("*.png"):
+        edit_frame(path, lambda pixels: pixels)
+
+
+def edit_frame(path: Path, change: Callable[[np.ndarray], np.ndarray] = np.flipud) -> None:
+    """Write a picture again in place, without compression."""
+    with PIL.Image.open(path) as image:
+        pixels = np.asarray(image)
+    PIL.Image.fromarray(np.ascontiguousarray(change(pixels))).save(path, format="png", compress_level=0)
 
 
 # --- What may be wrong with the first frame ---------------------------------------------------------------------------

@@ -68,6 +68,14 @@ def test_gather(seen):
         assert s["gather"] == [{"rank": 0}, {"rank": 1}]
 
 
+def test_the_main_process_reads_a_fingerprint_for_all(seen):
+    main, other = (s["fingerprints"] for s in seen)
+    read = "read by 0"
+    different = "The processes see different files in data: give a path that all machines share."
+    assert main == [read, "UserError The disk is gone.", f"UserError {different}", read]
+    assert other == [read, "SystemExit 2", "SystemExit 2", read]
+
+
 def test_shutdown_ends_the_threads(seen):
     """One that is left may abort the process when Python ends."""
     assert [name for s in seen for name in s["threads"] if "gloo" in name] == []

@@ -1,8 +1,10 @@
 """A dataset as clips: a folder or zip of `<clip>/<frame>.png|jpg` and `dataset.json` (docs/data.md), read on demand."""
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -13,6 +15,7 @@ from dnnlib.names import frame_numbers, natural_key, plain
 from dnnlib.video import is_frame_rate
 from training.cameras import CAMERA_DIM, parse_label
 from training.data.files import DAMAGE, INDEX, fault_of_name, labels_of, open_files, read_index
+from training.data.fingerprints import Fingerprinted
 from training.data.frames import DEPTH_SUFFIX, decode_depth, decode_frame
 
 DEFAULT_FPS = 25.0  # of a clip without a proper frame rate
@@ -32,7 +35,7 @@ class Clip:
     identity: str | None
 
 
-class ClipDataset:
+class ClipDataset(Fingerprinted):
     """The clips of a folder or zip, which every process that gets the dataset opens for itself.
 
     Args:
@@ -74,16 +77,33 @@ class ClipDataset:
         note = None if self._describes_clips else stills_note([frame for clip in self.clips for frame in clip.frames])
         return [] if note is None else [f"{self.path}: {note}"]
 
-    def fingerprint(self) -> str:
-        """Return 64 hexadecimal digits that change with the frames' names, file sizes, cameras or resolution.
+    @cached_property
+    def names_and_sizes(self) -> str:
+        """64 hexadecimal digits of the frames' names, file sizes and cameras, and of the resolution.
 
-        They do not change with the path, nor between a folder and a zip of it.
+        This was the fingerprint that earlier versions gave to their runs, so that it never changes: names are in the
+        order of their text.
         """
         digest = hashlib.sha256(str(self.resolution).encode())
-        for clip in self.clips:
-            digest.update("\0".join((clip.name, *clip.frames, "")).encode())
-            sizes = np.array([self._files.size(frame) for frame in clip.frames], dtype="<i8")
+        for clip in sorted(self.clips, key=lambda clip: clip.name):
+            order = sorted(range(len(clip.frames)), key=clip.frames.__getitem__)
+            frames = [clip.frames[place] for place in order]
+            digest.update("\0".join((clip.name, *frames, "")).encode())
+            sizes = np.array([self._files.size(frame) for frame in frames], dtype="<i8")
             digest.update(sizes.tobytes())
+            digest.update(clip.cameras[order].tobytes())
+        return digest.hexdigest()
+
+    def _read_fingerprint(self) -> str:
+        """Digest the frames' names in order, their contents and cameras, and the resolution.
+
+        The path does not count, nor whether it is a folder or a zip of it.
+        """
+        marks = iter(self._files.checksums([frame for clip in self.clips for frame in clip.frames]))
+        digest = hashlib.sha256(str(self.resolution).encode())
+        for clip in self.clips:
+            contents = itertools.islice(marks, len(clip.frames))
+            digest.update("\0".join((clip.name, *clip.frames, *contents, "")).encode())
             digest.update(clip.cameras.tobytes())
         return digest.hexdigest()
 

@@ -1,6 +1,5 @@
 """A dataset's files: a folder or zip of `<clip>/<frame>.png|jpg` with `dataset.json`."""
 
-import contextlib
 import functools
 import os
 import re
@@ -8,10 +7,11 @@ import stat
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dnnlib.content import UNREADABLE, checksums
 from dnnlib.errors import UserError
 from dnnlib.files import MAX_JSON_BYTES, MAX_JSON_VALUES, AnyPath, parse_json, read_at_most, require_file, shown
 from dnnlib.names import listed, plain
@@ -88,6 +88,10 @@ class FolderFiles:
             return -1
         return found.st_size
 
+    def checksums(self, names: Sequence[str]) -> list[str]:
+        """Return a text for each file that changes with its content, as `dnnlib.content.checksums` does."""
+        return checksums(self.path, [self._spelling(name) for name in names])
+
     def _walk(self) -> Iterator[str]:
         """Yield the files below the folder as they are stored."""
         for folder, _, files in os.walk(self.path):
@@ -96,12 +100,17 @@ class FolderFiles:
 
     def _find(self, name: str) -> tuple[str, os.stat_result]:
         """Return the real path of what has a name, and what it is. KeyError if there is none, OSError if refused."""
-        spellings = [name] if name.isascii() else [name, self._spellings.get(name, name)]
-        for spelling in spellings:
-            target = os.path.realpath(self.path / spelling)
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                return target, os.stat(target)
-        raise KeyError(name)
+        target = os.path.realpath(self.path / self._spelling(name))
+        try:
+            return target, os.stat(target)
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(name) from None
+
+    def _spelling(self, name: str) -> str:
+        """Return how a file of this plain name is stored."""
+        if name.isascii() or os.path.lexists(self.path / name):
+            return name
+        return self._spellings.get(name, name)
 
     @functools.cached_property
     def _spellings(self) -> dict[str, str]:
@@ -177,6 +186,14 @@ class ZipFiles:
             return self._open().getinfo(self._spellings.get(name, name)).file_size
         except KeyError:
             return -1
+
+    def checksums(self, names: Sequence[str]) -> list[str]:
+        """Return a text for each file that changes with its content; it is the one of a folder with the same files.
+
+        The zip's directory has the CRC-32 of all; reading a file that has another one fails.
+        """
+        found = [self._open().NameToInfo.get(self._spellings.get(name, name)) for name in names]
+        return [UNREADABLE if item is None else f"{item.CRC:08x}" for item in found]
 
 
 Files = FolderFiles | ZipFiles

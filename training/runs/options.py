@@ -26,6 +26,7 @@ class RunOptions:
     init_from: str | None  # path of the snapshot that the weights come from
     init_from_sha256: str | None = None  # of that file; unknown in runs of earlier versions, and if it was gone
     init_kimg: float | None = None  # where the schedules begin; None: where the snapshot says
+    names_and_sizes: str = ""  # of the dataset's files, not kept: its fingerprint in runs of earlier versions
 
     def identified(self) -> "RunOptions":
         """Return the options with the checksum of the file that the weights come from, if it is there."""
@@ -45,7 +46,9 @@ class RunOptions:
 
     def save(self, folder: Path) -> None:
         """Write the options into a run's folder."""
-        write_json(folder / OPTIONS, to_dict(self))
+        values = to_dict(self)
+        del values["names_and_sizes"]
+        write_json(folder / OPTIONS, values)
 
     @classmethod
     def load(cls, folder: Path) -> "RunOptions":
@@ -63,6 +66,8 @@ class RunOptions:
         here = self._binding()
         there = other._binding()
         found = {key: (here[key], there[key]) for key in here if here[key] != there[key]}
+        if self._has_old_fingerprint_of(other) or other._has_old_fingerprint_of(self):
+            found.pop("dataset", None)
         if not self._same_origin(other):
             found["init_from"] = (self._origin(), other._origin())
         return found
@@ -83,6 +88,10 @@ class RunOptions:
         if self.init_from is None or self.init_from_sha256 is None:
             return self.init_from
         return f"{self.init_from} (sha256 {self.init_from_sha256[:SHOWN_DIGITS]}...)"
+
+    def _has_old_fingerprint_of(self, other: "RunOptions") -> bool:
+        """Return whether an earlier version wrote these options, for a dataset of the other's names and sizes."""
+        return self.fingerprint == other.names_and_sizes
 
     def _binding(self) -> dict[str, Any]:
         """Return all that a run cannot change when it goes on, with dotted keys."""

@@ -46,7 +46,13 @@ def open_run(
             if found is not None and resume != "auto":
                 _require_same_options(found, options, resume, flags)
             if found is not None:
-                options = options.going_on(RunOptions.load(found))
+                saved = RunOptions.load(found)
+                options = options.going_on(saved)
+                if saved.fingerprint != options.fingerprint:
+                    warn(
+                        f"{found} knows its dataset by names and sizes alone, as runs of earlier versions do: they "
+                        f"are those of {options.data}, whose content counts from now on."
+                    )
             elif resume == "auto":
                 _tell_why_new(outdir, alike, options, flags, warn)
             if found is None:

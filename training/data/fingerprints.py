@@ -1,0 +1,44 @@
+"""Data on a disk, known by its content: the main process of several reads it for all."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from dnnlib.errors import UserError
+from torch_utils import distributed
+
+
+class Fingerprinted(ABC):
+    """Files that belong together and are told from others by what is in them; `path` says where they lie."""
+
+    path: Path
+    _fingerprint: str | None = None
+
+    @property
+    @abstractmethod
+    def names_and_sizes(self) -> str:
+        """Text that changes with the files' names and sizes; no file is read for it."""
+
+    @abstractmethod
+    def _read_fingerprint(self) -> str:
+        """Return 64 hexadecimal digits that change with the files' names and contents."""
+
+    def fingerprint(self) -> str:
+        """Return 64 hexadecimal digits that change with the files' names and contents, read at the first call."""
+        if self._fingerprint is None:
+            self._fingerprint = self._read_fingerprint()
+        return self._fingerprint
+
+    def share_fingerprint(self) -> None:
+        """Let the main process read the fingerprint, and all others have it. Every process must call this.
+
+        Raises:
+            UserError: the others do not see files of the same names and sizes.
+        """
+        with distributed.fail_together():
+            seen = self.names_and_sizes if distributed.world_size() > 1 else ""
+        with distributed.fail_together():
+            if len(set(distributed.gather(seen))) > 1:
+                raise UserError(
+                    f"The processes see different files in {self.path}: give a path that all machines share."
+                )
+        self._fingerprint = distributed.from_main(self.fingerprint)
