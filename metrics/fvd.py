@@ -22,7 +22,9 @@ from metrics.statistics_files import Source, Statistics, load_statistics, read_r
 from metrics.video_sources import DatasetVideos, FolderVideos, GeneratedVideos, VideoSource
 from torch_utils import distributed
 
-LEAST_FOR_ERROR = 3  # videos on each side
+# Videos on each side.
+LEAST_FOR_DISTANCE = 2
+LEAST_FOR_ERROR = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +217,8 @@ def video_features(
     batch: int,
 ) -> Features:
     """Compute features of the first `request.videos` videos of a source, or of all where it has fewer."""
+    if source.content is not None:
+        source.content.share_fingerprint()
     identity = source.identity
     job = PerVideoJob(
         label=label,
@@ -231,6 +235,8 @@ def video_features(
         batch=batch,
     )
     numbers = compute_per_video(job, cache_folder)
+    with distributed.fail_together():
+        numbers.require_left(LEAST_FOR_DISTANCE)
     each = torch.from_numpy(numbers.without_skipped)
     return Features(
         moments=FeatureMoments.of(each),

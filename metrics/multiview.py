@@ -3,6 +3,7 @@
 Views, in order: 0 frontal at t0, 1 side at t1, 2 side at t0, 3 frontal at t1.
 """
 
+import itertools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
-from metrics.video_sources import NumberedVideos, code_spec, folder_frames, names_and_sizes, to_uint8_pv3d
+from metrics.folder_content import FolderContent
+from metrics.video_sources import NumberedVideos, code_spec, folder_frames, frame_files, to_uint8_pv3d
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Stream
@@ -80,7 +82,7 @@ class GeneratedViews:
     snapshot: Snapshot
     checksum: str
     seed: int = 0
-    count = None
+    count = content = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -130,11 +132,12 @@ class FolderViews:
         if not self.paths:
             raise UserError(f"{folder} holds no folders: --multiview needs a folder of four images per video.")
         self.count = len(self.paths)
+        files = [[*frame_files(path), path / GEOMETRY_FILE] for path in self.paths]
+        self.content = FolderContent(folder, itertools.chain.from_iterable(files))
 
     @property
     def identity(self) -> dict[str, Any]:
-        files = sorted(file for path in self.paths for file in path.iterdir())
-        return {"source": "folder", "fingerprint": names_and_sizes(self.folder, files)}
+        return {"source": "folder", "fingerprint": self.content.fingerprint()}
 
     def views(self, index: int) -> FourViews:
         path = self.paths[index]

@@ -20,6 +20,7 @@ from metrics.per_video import PerVideoJob, PerVideoNumbers, compute_per_video
 from metrics.protocols import Request
 from metrics.results import Result
 from metrics.warping import warping_errors
+from torch_utils import distributed
 
 PAPER_BIN = 1.05 / 48  # world units between samples along a ray, at the published configuration
 WARPING_DEFINITIONS = ("paper", "reference", "zbuffer", "no_warp")
@@ -199,6 +200,8 @@ class MultiviewScores(MetricFamily):
     def _measure(self, metrics: list[ViewMetric], videos: int) -> PerVideoNumbers:
         """Measure all that is asked for in one pass over the views."""
         source = self._source
+        if source.content is not None:
+            source.content.share_fingerprint()
 
         def load(index: int) -> np.ndarray:
             views = source.views(index)
@@ -212,7 +215,10 @@ class MultiviewScores(MetricFamily):
             load=load,
             compute=np.stack,
         )
-        return compute_per_video(job, self.options.cache_folder_for(self.subject))
+        numbers = compute_per_video(job, self.options.cache_folder_for(self.subject))
+        with distributed.fail_together():
+            numbers.require_left(1)
+        return numbers
 
     @cached_property
     def _source(self) -> ViewSource:

@@ -2,7 +2,8 @@
 
 The set is cut into pieces of PIECE_VIDEOS videos. A piece is computed by one process and in one way however many
 processes there are, so their number changes no digit; and it is a file of its own in the cache, so that an interrupted
-evaluation goes on and a repeated one has nothing to compute.
+evaluation goes on and a repeated one has nothing to compute. Failures are not kept: a video that was skipped is tried
+again each time, as it may have been the machine that failed.
 """
 
 import hashlib
@@ -20,8 +21,10 @@ from dnnlib.progress import Counter
 from metrics.arrays import read_arrays
 from torch_utils import distributed
 
-CACHE_VERSION = 1  # another one is never read
+# Another one is never read. 1: identities were names and sizes, failures were kept.
+CACHE_VERSION = 2
 PIECE_VIDEOS = 16
+FIRST_REASONS = 3  # that are named where too few videos are left
 KEY_FILE = "key.json"  # beside the pieces: what they depend on
 
 
@@ -60,6 +63,18 @@ class PerVideoNumbers:
         """Rows of the videos that were not skipped, [n, width]."""
         return np.delete(self.values, sorted(self.skipped), axis=0)
 
+    def require_left(self, least: int) -> None:
+        """UserError, with the first reasons, if videos were skipped and fewer than `least` are left."""
+        left = len(self.values) - len(self.skipped)
+        if self.skipped and left < least:
+            reasons = list(dict.fromkeys(self.skipped[place] for place in sorted(self.skipped)))
+            named = "; ".join(reason.rstrip(".") for reason in reasons[:FIRST_REASONS])
+            more = len(reasons) - FIRST_REASONS
+            raise UserError(
+                f"{left or 'None'} of {len(self.values)} videos can be scored, and {least} or more are needed: "
+                f"{named}{f' (and {more} more)' if more > 0 else ''}."
+            )
+
 
 class PieceCache:
     """Finished pieces of one job in a folder of their own below `root`; without a root nothing is kept."""
@@ -75,33 +90,27 @@ class PieceCache:
                 write_json(key_file, key)
 
     def load(self, piece: range) -> PerVideoNumbers | None:
-        """Return a finished piece, or None if there is none, or it is damaged."""
+        """Return a finished piece, None if there is none, or it is damaged. Why videos were skipped is not kept."""
         if self.folder is None:
             return None
         try:
             arrays = read_arrays(self.folder / _file_name(piece))
             values = arrays["values"]
-            places = arrays["skipped"]
-            reasons = arrays["reasons"]
+            places = arrays["skipped"].tolist()
         except (*FAULTS, OSError):
             return None
         if values.shape != (len(piece), self.width) or values.dtype != np.float64:
             return None
-        skipped = {int(place): str(reason) for place, reason in zip(places, reasons, strict=True)}
-        return PerVideoNumbers(values, skipped)
+        if not set(places) <= set(range(len(piece))):
+            return None
+        return PerVideoNumbers(values, dict.fromkeys(places, ""))
 
     def save(self, piece: range, numbers: PerVideoNumbers) -> None:
         """Keep a finished piece."""
         if self.folder is None:
             return
-        places = sorted(numbers.skipped)
         with atomic_path(self.folder / _file_name(piece)) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                values=numbers.values,
-                skipped=np.array(places, dtype=np.int64),
-                reasons=np.array([numbers.skipped[place] for place in places], dtype=np.str_),
-            )
+            np.savez(file, values=numbers.values, skipped=np.array(sorted(numbers.skipped), dtype=np.int64))
 
 
 def _file_name(piece: range) -> str:
@@ -144,13 +153,28 @@ def _own_pieces(job: PerVideoJob, cache_folder: Path | None) -> dict[int, PerVid
     ) as counter:
         for piece in own:
             numbers = cache.load(piece)
-            if numbers is None:
+            if numbers is None or not _skips_again(job, piece, numbers):
                 numbers = _compute_piece(job, piece, counter)
                 cache.save(piece, numbers)
             else:
                 counter.update(len(piece))
             done[piece.start] = numbers
     return done
+
+
+def _skips_again(job: PerVideoJob, piece: range, numbers: PerVideoNumbers) -> bool:
+    """Return whether the videos that were skipped still cannot be loaded; set the reasons of today.
+
+    If one can, the whole piece is to be computed: its numbers are those of the batches that it falls into.
+    """
+    for place in numbers.skipped:
+        try:
+            job.load(piece[place])
+        except UserError as error:
+            numbers.skipped[place] = str(error)
+        else:
+            return False
+    return True
 
 
 def _compute_piece(job: PerVideoJob, piece: range, counter: Counter) -> PerVideoNumbers:

@@ -17,7 +17,7 @@ from torch_utils.pickles.machine import Record
 from torch_utils.pickles.reader import is_finite
 
 FORMAT = "pv3d-feature-statistics"
-VERSION = 1
+VERSION = 2  # 1: possibly of features that were kept of other files of the same names and sizes
 MAX_PICKLE_BYTES = 2**28  # of a reference file; the official one has 1.3 MB
 RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # numpy 1, numpy 2
 PICKLE_KEYS = frozenset({"num_items", "num_features", "raw_mean", "raw_cov"})

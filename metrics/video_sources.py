@@ -18,9 +18,11 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import read_file
 from dnnlib.video import CODEC_VERSION, read_frames, write_video
+from metrics.folder_content import FolderContent
 from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 from training.data.files import MAX_FILE_BYTES
+from training.data.fingerprints import Fingerprinted
 from training.data.frames import FRAME_SUFFIXES, decode_frame
 from training.data.pairs import camera_window
 from training.data.streams import Stream
@@ -52,6 +54,10 @@ class NumberedVideos(Protocol):
         """Number of videos; None: any number."""
 
     @property
+    def content(self) -> Fingerprinted | None:
+        """Files that the videos lie in; the identity has their fingerprint, which the processes share first."""
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Plain values that everything about the videos follows from."""
 
@@ -78,7 +84,7 @@ class DatasetVideos:
     """
 
     def __init__(self, dataset: ClipDataset, window: Window, seed: int = 0, every_clip_once: bool = False):
-        self.dataset = dataset
+        self.dataset = self.content = dataset
         self.window = window
         self.seed = seed
         self.every_clip_once = every_clip_once
@@ -129,16 +135,15 @@ class FolderVideos:
         self.window = window
         self.paths = list_videos(folder)
         self.count = len(self.paths)
+        files = [frame_files(path) if path.is_dir() else [path] for path in self.paths]
+        self.content = FolderContent(folder, itertools.chain.from_iterable(files))
 
     @property
     def identity(self) -> dict[str, Any]:
-        files: list[Path] = []
-        for path in self.paths:
-            files += sorted(path.iterdir()) if path.is_dir() else [path]
         return {
             "source": "folder",
             "codec": CODEC_VERSION,
-            "fingerprint": names_and_sizes(self.folder, files),
+            "fingerprint": self.content.fingerprint(),
             "window": asdict(self.window),
         }
 
@@ -152,18 +157,6 @@ class FolderVideos:
         if len({frame.shape for frame in frames}) > 1:
             raise UserError(f"The frames of {path} have different sizes.")
         return np.stack(frames[:: self.window.stride])
-
-
-def names_and_sizes(folder: Path, files: Iterable[Path]) -> str:
-    """Return a checksum of names and sizes of files below a folder; a link that leads nowhere counts as of size -1."""
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            size = file.stat().st_size
-        except OSError:
-            size = -1  # it cannot be read later on
-        digest.update(f"{file.relative_to(folder)}\0{size}\0".encode())
-    return digest.hexdigest()
 
 
 def list_videos(folder: Path) -> list[Path]:
@@ -182,10 +175,11 @@ def _is_video(path: Path) -> bool:
         return False
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return True
-    return path.is_dir() and bool(_frame_files(path))
+    return path.is_dir() and bool(frame_files(path))
 
 
-def _frame_files(folder: Path) -> list[Path]:
+def frame_files(folder: Path) -> list[Path]:
+    """List the frames of a folder, in order."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES)
 
 
@@ -197,7 +191,7 @@ def file_frames(path: Path) -> Iterable[np.ndarray]:
 
 def folder_frames(folder: Path) -> Iterable[np.ndarray]:
     """Read the frames uint8 [3, H, W] of a folder of images. Raises UserError at a damaged one."""
-    for path in _frame_files(folder):
+    for path in frame_files(folder):
         try:
             yield decode_frame(read_file(path, "frame", MAX_FILE_BYTES))
         except (OSError, ValueError) as error:
@@ -247,11 +241,11 @@ class GeneratedVideos:
     window: Window
     storage: FrameStorage
     seed: int = 0
-    count = None
+    count = content = None
 
     @property
     def identity(self) -> dict[str, Any]:
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(repr([len(path) for path in self.cameras]).encode())
         for path in self.cameras:
             digest.update(np.ascontiguousarray(path).tobytes())
         return {

@@ -79,7 +79,7 @@ def total(shape: str, kind: str = "<f8") -> Change:
 def header(**changes: Any) -> Change:
     """Return the change of some of a file's options."""
     source = {"detector": "i3d", "checksum": "5139ceaf", "protocol": "fvd5k_16f", "dataset": "x"}
-    options = {"format": "pv3d-feature-statistics", "version": 1, "source": source} | changes
+    options = {"format": "pv3d-feature-statistics", "version": 2, "source": source} | changes
     return array("header", json.dumps(options))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from metrics import per_video
-from metrics.per_video import PIECE_VIDEOS, PerVideoJob, compute_per_video
+from metrics.per_video import PIECE_VIDEOS, PerVideoJob, PerVideoNumbers, compute_per_video
 
 VIDEOS = 2 * PIECE_VIDEOS + 5
 
@@ -139,18 +139,60 @@ def test_damaged_pieces_are_computed_again(cache, damage):
 # --- Bad videos, many processes ---------------------------------------------------------------------------------------
 
 
+LAST = VIDEOS - 1
+BAD = {3: "video 3 is bad", LAST: f"video {LAST} is bad"}
+
+
 def test_bad_videos_are_named_and_cost_no_others(tmp_path):
-    last = VIDEOS - 1
-    bad = {
-        3: "video 3 is bad",
-        last: f"video {last} is bad",
-    }
     for source in ("computed", "from the cache"):
-        work = Work(bad)
+        work = Work(BAD)
         found = compute_per_video(work.job(), tmp_path)
-        assert found.skipped == bad, source
-        assert np.isnan(found.values[[3, last]]).all()
-        assert np.array_equal(found.without_skipped, np.delete(EXPECTED, [3, last], axis=0))
+        assert found.skipped == BAD, source
+        assert np.isnan(found.values[[3, LAST]]).all()
+        assert np.array_equal(found.without_skipped, np.delete(EXPECTED, [3, LAST], axis=0))
+    assert work.loaded == []
+
+
+def test_a_video_that_failed_is_tried_again(tmp_path):
+    compute_per_video(Work(BAD).job(), tmp_path)
+    work = Work({LAST})
+    found = compute_per_video(work.job(), tmp_path)
+    assert found.skipped == {LAST: BAD[LAST]}
+    assert np.array_equal(found.values[:LAST], EXPECTED[:LAST])
+    assert set(work.loaded) == set(range(PIECE_VIDEOS)), "its piece alone"
+    assert work.batches == [4] * 4, "in the batches that it has without any failure"
+    again = Work({LAST})
+    compute_per_video(again.job(), tmp_path)
+    assert again.loaded == []
+
+
+def test_why_a_video_fails_is_what_is_true_today(tmp_path, monkeypatch):
+    compute_per_video(Work({3}).job(), tmp_path)
+    work = Work({3})
+
+    def load(index: int) -> int:
+        raise UserError("another reason")
+
+    assert compute_per_video(work.job(load=load), tmp_path).skipped == {3: "another reason"}
+
+
+@pytest.mark.parametrize(
+    "skipped, least, sentence",
+    [
+        ({}, 9, None),
+        ({1: "a"}, 4, None),
+        ({1: "a.mp4 has 5 frames: the protocol needs 16."}, 5, "4 of 5 .* 5 or more .*: a.mp4 has 5 frames: .* 16.$"),
+        (dict.fromkeys(range(5), "no ffmpeg."), 1, "^None of 5 videos can be scored, .*: no ffmpeg.$"),
+        ({place: f"{place} is bad." for place in range(5)}, 1, r": 0 is bad; 1 is bad; 2 is bad \(and 2 more\).$"),
+    ],
+)
+def test_too_few_are_refused_with_the_first_reasons(skipped, least, sentence):
+    numbers = PerVideoNumbers(np.zeros([5, 1]), skipped)
+    if sentence is None:
+        numbers.require_left(least)
+    else:
+        with pytest.raises(UserError, match=sentence):
+            numbers.require_left(least)
 
 
 def test_processes_share_the_pieces(monkeypatch):
@@ -166,7 +208,7 @@ def test_processes_share_the_pieces(monkeypatch):
     assert not first & second
     assert first | second == set(range(VIDEOS)) - {5}
 
-    def gather(value) -> list:
+    def gather(value, group=None) -> list:
         return pieces if isinstance(value, dict) else [value]
 
     alone = compute_per_video(Work({5}).job())

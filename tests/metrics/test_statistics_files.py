@@ -61,9 +61,9 @@ def rewritten(path, **changes) -> None:
 
 def test_another_version_and_other_files_are_refused(tmp_path):
     path = tmp_path / "a.npz"
-    header = {"format": "pv3d-feature-statistics", "version": 2, "source": {}}
+    header = {"format": "pv3d-feature-statistics", "version": 1, "source": {}}
     for changes, message in (
-        ({"header": np.array(json.dumps(header))}, "version 2, but this code reads version 1"),
+        ({"header": np.array(json.dumps(header))}, "version 1, but this code reads version 2"),
         ({"header": np.array("{}")}, "no statistics file"),
         ({"header": None}, "no statistics file"),
         ({"header": np.array("[")}, "no statistics file"),
