@@ -284,7 +284,7 @@ class Drawing:
         G = self.snapshot.G
         side = self.snapshot.config.generator.rendering.box_side
         device = next(G.parameters()).device
-        with self.progress("mesh") as counter:
+        with self.progress("shape") as counter:
             for clip in self.clips:
                 densities = counted(clip_densities(G, clip.spec, self.sampling), counter)
                 for index, density in enumerate(densities):

@@ -256,6 +256,7 @@ def train(
             hooks.iteration = line.iteration
             hooks.status = line.status
             hooks.saving = line.saving
+            run.open_events(trainer.progress, line.warn)
         with explained_end(run, partial(click.echo, err=True)):  # each process says what ends it
             progress = trainer.train()
         stopped = any(distributed.gather(stop.asked))

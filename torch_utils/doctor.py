@@ -127,10 +127,10 @@ def describe_environment() -> Facts:
 def first_line(*command: str, containing: str = "") -> str:
     """Return the first line with some text that a command prints; empty if it cannot be run."""
     try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=30)
     except (OSError, subprocess.SubprocessError):
         return ""
-    for line in output.splitlines():
+    for line in done.stdout.splitlines():
         if containing in line:
             return line.strip()
     return ""

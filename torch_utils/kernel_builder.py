@@ -148,14 +148,14 @@ def compile_library(op: str, target: Path, archs: Iterable[str], limit: float = 
     command = shlex.join([nvcc, *FLAGS, "-ccbin", compiler, *targets])
     for path in source_files():  # beside the target: nvcc chokes on odd characters in paths
         shutil.copy(path, target.parent)
-    (target.parent / "build.ninja").write_text(
-        f"rule nvcc\n  command = {command.replace('$', '$$')} -o $out $in\nbuild {target.name}: nvcc {op}.cu\n"
-    )
+    rules = f"rule nvcc\n  command = {command.replace('$', '$$')} -o $out $in\nbuild {target.name}: nvcc {op}.cu\n"
+    (target.parent / "build.ninja").write_bytes(os.fsencode(rules))  # paths as they are, in any locale
     try:
         run = subprocess.run(
             [ninja],
             cwd=target.parent,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=limit,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -251,7 +251,7 @@ def _build(library: Path, compile: Callable[[Path], None]) -> None:
         failed.unlink(missing_ok=True)
     except BuildProblem as problem:
         with contextlib.suppress(OSError):  # only a hint for those who wait
-            (temporary / failed.name).write_text(json.dumps([problem.reason, problem.fix]))
+            (temporary / failed.name).write_text(json.dumps([problem.reason, problem.fix]), encoding="utf-8")
             os.replace(temporary / failed.name, failed)
         raise
     finally:
@@ -262,5 +262,5 @@ def _raise_failure(path: Path, since: float) -> None:
     """Raise the BuildProblem that another process met, and wrote down, while this one waited."""
     with contextlib.suppress(OSError, ValueError):
         if path.stat().st_mtime >= since:
-            reason, fix = json.loads(path.read_text())
+            reason, fix = json.loads(path.read_text(encoding="utf-8"))
             raise BuildProblem(reason, fix)

@@ -2,6 +2,9 @@
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -9,6 +12,8 @@ from click.testing import CliRunner
 
 from dnnlib.cli import CONTEXT_SETTINGS, Command, IntList, command, group, option
 from dnnlib.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(body, args=(), params=()):
@@ -41,6 +46,37 @@ def test_user_error_is_one_line_and_status_2():
 def test_names_cannot_command_the_terminal():
     result = run(raising(UserError("No folder \x1b[2Jevil\x07 or \u00fcber.")))
     assert result.stderr == "Error: No folder \\x1b[2Jevil\\x07 or \u00fcber.\n"
+
+
+PRINT = r"""
+import sys
+import click
+from dnnlib import cli
+
+@cli.command()
+@click.argument("path")
+def main(path):
+    click.echo(path)
+    print(path, "\u00e4")
+    print(path, "\u00e4", file=sys.stderr)
+    cli.ignore_broken_pipes()
+    print(path, "\u00e4")
+
+main()
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_no_name_ends_a_command_that_prints_it(encoding):
+    """Bytes that are no text of the locale's become surrogates, which strict streams refuse."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT, b"d\xc3\xa4t\xff"],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": encoding},
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr
 
 
 def test_user_error_from_an_option_callback():

@@ -26,6 +26,7 @@ from dnnlib.files import (
     shown,
     write_json,
 )
+from dnnlib.optional import optional_packages
 from torch_utils import checkpoint
 from torch_utils.pickles.dtypes import BY_SAFETENSORS
 from torch_utils.pickles.machine import MAX_DIMENSIONS, InertTensor, Malformed, Storage, is_size
@@ -67,12 +68,8 @@ def export_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
 
 def _require_safetensors() -> ModuleType:
     """Return safetensors for torch, an optional dependency. UserError without it."""
-    try:
+    with optional_packages("Safetensors", "safetensors"):
         import safetensors.torch
-    except ImportError as error:
-        raise UserError(
-            "Safetensors need the package of this name: install it with `pip install safetensors`."
-        ) from error
     return safetensors.torch
 
 

@@ -25,11 +25,11 @@ from torch_utils import checkpoint
 from training.checkpoints.snapshots import Networks, save_snapshot
 from training.checkpoints.states import require_finite
 from training.config import Config
+from training.runs.events import EVENTS, EventLog
 from training.runs.options import OPTIONS, RunOptions
 from training.runs.progress import Progress
 
 STATS = "stats.jsonl"
-EVENTS = "events.out.tfevents.*"
 
 Warn = Callable[[str], None]  # passes a sentence on to the user
 
@@ -47,7 +47,7 @@ class RunFolder:
     def __init__(self, path: Path, *, fall_back: bool = True):
         self.path = path
         self.fall_back = fall_back
-        self._events: Any = None  # TensorBoard's writer, from the first statistics on
+        self._events: EventLog | None = None
         self._lock = PathLock(path)
 
     # --- Start and end ------------------------------------------------------------------------------------------------
@@ -70,10 +70,11 @@ class RunFolder:
     def __exit__(self, *exception: object) -> None:
         try:
             if self._events is not None:
-                with storage_errors(self.path / EVENTS):
-                    self._events.close()
-            if [path.name for path in self.path.iterdir()] == [OPTIONS]:
-                (self.path / OPTIONS).unlink()
+                self._events.close()
+            files = list(self.path.iterdir())
+            if all(path.name == OPTIONS or path.match(EVENTS) for path in files):
+                for path in files:
+                    path.unlink()
                 self.path.rmdir()
         finally:
             self._lock.release()
@@ -135,8 +136,12 @@ class RunFolder:
 
     # --- Statistics ---------------------------------------------------------------------------------------------------
 
+    def open_events(self, progress: Progress, warn: Warn) -> None:
+        """Let `log` write TensorBoard's events, too, if it is installed; `warn` is told if it fails, now or later."""
+        self._events = EventLog(self.path, progress.clips, warn)
+
     def log(self, progress: Progress, stats: dict[str, float]) -> None:
-        """Append a line to stats.jsonl and, where TensorBoard is installed, its events.
+        """Append a line to stats.jsonl, and to TensorBoard's events if they are open.
 
         JSON knows neither NaN nor infinity: they become null.
         """
@@ -149,12 +154,8 @@ class RunFolder:
         for name, value in stats.items():
             line[name] = value if math.isfinite(value) else None
         json_lines.append(self.path / STATS, [json.dumps(line, allow_nan=False)])
-        with storage_errors(self.path / EVENTS):
-            if self._events is None:
-                self._events = _event_writer(self.path, progress.clips)
-            if self._events is not None:
-                for name, value in stats.items():
-                    self._events.add_scalar(name, value, progress.clips)
+        if self._events is not None:
+            self._events.add(stats, progress.clips)
 
     def rewind(self, iteration: int) -> None:
         """Drop statistics of iterations beyond this one, which a run that was killed will do again."""
@@ -235,15 +236,6 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 def _copy(source: Path, dest: Path) -> None:
     with atomic_path(dest) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def _event_writer(folder: Path, clips: int) -> Any:
-    """Return TensorBoard's writer, None without TensorBoard; earlier events from `clips` on do not count any more."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=clips)
 
 
 def _newest_first(outdir: Path, name: str = "*") -> list[Path]:

@@ -47,7 +47,7 @@ class StatusLine:
     def status(self, status: Status) -> None:
         """Show the statistics of a tick, and print warnings in lines of their own."""
         for warning in status.warnings:
-            _print(f"Warning: {warning}")
+            self.warn(warning)
         stats = status.stats
         speed = stats["time/sec_per_kimg"]
         losses = [f"{label} {_short(stats[name])}" for label, name in LABELS.items() if name in stats]
@@ -66,6 +66,10 @@ class StatusLine:
             f"mem {memory}",
         ]
         _print(_joined(fields))
+
+    def warn(self, line: str) -> None:
+        """Print a warning in a line of its own."""
+        _print(f"Warning: {line}")
 
     def saving(self, what: str) -> None:
         """Say that files are being written, until training goes on."""

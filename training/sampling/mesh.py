@@ -8,6 +8,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path
+from dnnlib.optional import optional_packages
 
 
 def lattice_axis(resolution: int, box_side: float) -> torch.Tensor:
@@ -44,10 +45,8 @@ def density_lattice(
 
 def require_marching_cubes() -> Callable:
     """Return the function of scikit-image, an optional dependency. Raises UserError without it."""
-    try:
+    with optional_packages("Meshes", "scikit-image"):
         from skimage.measure import marching_cubes
-    except ImportError as error:
-        raise UserError("Meshes need scikit-image: install it with `pip install scikit-image`.") from error
     return marching_cubes
 
 

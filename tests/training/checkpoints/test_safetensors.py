@@ -1,7 +1,7 @@
 """training.checkpoints.safetensors: exact both ways, readable by others; what does not fit gets a sentence."""
 
-import builtins
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +162,6 @@ def test_snapshots_that_cannot_be_exported(snapshot, tmp_path, edit, sentence):
 
 
 def test_without_the_package(exported, snapshot, tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def lacking(name, *args, **more):
-        if name.startswith("safetensors"):
-            raise ImportError(name)
-        return real(name, *args, **more)
-
-    monkeypatch.setattr(builtins, "__import__", lacking)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     assert "pip install safetensors" in refused("export", snapshot, tmp_path / "b.safetensors")
     assert "pip install safetensors" in refused("import", exported, tmp_path / "b.pkl")
