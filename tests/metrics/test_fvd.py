@@ -1,5 +1,6 @@
 """metrics.fvd: numbers of a known detector, statistics files, what is said and refused."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.video import write_video
+from dnnlib.video import read_frames, write_video
 from metrics import fvd
 from metrics.frechet import FeatureMoments, frechet_distance, kernel_distance
 from metrics.fvd import VideoDistances
@@ -15,9 +16,11 @@ from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_request, parse_requests
 from metrics.results import Result
 from metrics.video_sources import DatasetVideos, FolderVideos, VideoSource, Window
+from tests.helpers.noise import edit_frame, store_uncompressed
 from tests.helpers.tiny import normal
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
+from training.data.frames import encode_png
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,6 +101,59 @@ def test_features_are_kept(detector, movies, heads, tmp_path):
     (again,) = score(movies, "fvd6_9f", **options)
     assert again.value == first.value
     assert detector.clips == seen
+
+
+@pytest.fixture
+def frames(movies, tmp_path) -> Path:
+    """The videos as folders of uncompressed frames."""
+    folder = tmp_path / "frames"
+    for movie in movies.iterdir():
+        (folder / movie.stem).mkdir(parents=True)
+        for index, frame in enumerate(read_frames(movie)):
+            path = folder / movie.stem / f"{index:05d}.png"
+            path.write_bytes(encode_png(frame.transpose(2, 0, 1)))
+    store_uncompressed(folder)
+    return folder
+
+
+def test_frames_edited_in_place_are_looked_at_again(detector, frames, heads, tmp_path):
+    """All that their names and sizes say is as it was."""
+    data = tmp_path / "data"
+    shutil.copytree(heads, data)
+    store_uncompressed(data)
+    options = {"cache_folder": tmp_path / "cache"}
+    (first,) = score(frames, "fvd6_9f", dataset=ClipDataset(data), **options)
+    value = first.value
+    for folder in (frames, data):
+        for path in folder.rglob("*.png"):
+            edit_frame(path, lambda pixels: 255 - pixels // 2)
+        (result,) = score(frames, "fvd6_9f", dataset=ClipDataset(data), **options)
+        (alone,) = score(frames, "fvd6_9f", dataset=ClipDataset(data))
+        assert result.value == alone.value != value
+        value = result.value
+
+
+def test_an_ffmpeg_that_is_mended_is_noticed(detector, movies, heads, tmp_path, monkeypatch):
+    broken = tmp_path / "ffmpeg"
+    broken.write_text('#!/bin/sh\ncase "$*" in *-version) ;; *) echo it has no decoders >&2; exit 1;; esac\n')
+    broken.chmod(0o755)
+    options = {"dataset": ClipDataset(heads), "cache_folder": tmp_path / "cache"}
+    with monkeypatch.context() as patch:
+        patch.setenv("IMAGEIO_FFMPEG_EXE", str(broken))
+        with pytest.raises(UserError, match=r"^None of 6 videos .*0\.mp4.*it has no decoders.* \(and 3 more\)\.$"):
+            score(movies, "fvd6_9f", **options)
+    (result,) = score(movies, "fvd6_9f", **options)
+    assert (result.samples, result.skipped) == (6, 0)
+
+
+def test_videos_that_are_too_short_are_named_with_their_lengths(detector, tmp_path, heads):
+    movies = tmp_path / "movies"
+    movies.mkdir()
+    for length in (5, 16):
+        write_video(movies / f"{length}.mp4", np.zeros([length, 16, 16, 3], np.uint8), 25)
+    sentence = r"^1 of 2 videos can be scored, and 2 or more are needed: .*/5.mp4 has 5 frames: the protocol needs 9\.$"
+    with pytest.raises(UserError, match=sentence):
+        score(movies, "fvd6_9f", dataset=ClipDataset(heads))
 
 
 def test_bad_and_missing_videos_are_named(detector, movies, heads):

@@ -1,16 +1,19 @@
 """metrics.multiview_scores: means over pairs of views by hand, with missing pairs, and through a generator."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from dnnlib.errors import UserError
-from metrics.multiview import FourViews
+from metrics.multiview import GEOMETRY_FILE, FourViews, protocol_cameras
 from metrics.multiview_scores import MultiviewScores, definition_means, identity_metric, mean_over_pairs, warping_metric
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
 from metrics.results import Result
 from training.checkpoints.opener import load_generator
+from training.data.frames import encode_png
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAN = float("nan")
@@ -113,6 +116,37 @@ def test_nothing_is_kept_of_a_snapshot_that_is_no_file(snapshot, tmp_path):
     subject = EvaluationSubject(snapshot=load_generator(snapshot))
     score(subject, "we2", cache_folder=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def write_views(folder: Path, *, depth: float = 2.7, scale: float = 1.0) -> None:
+    """Write a video's four images, and a geometry of points at random around the origin."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(4):
+        grey = np.full([3, 8, 8], index * 9, np.uint8)
+        (folder / f"{index}.png").write_bytes(encode_png(grey))
+    points = np.random.default_rng(0).normal(0, 0.1 * scale, [4, 8, 8, 3])
+    cameras = protocol_cameras()[[0, 1, 1, 0]].numpy()
+    ones = np.ones([4, 8, 8])
+    np.savez(folder / GEOMETRY_FILE, depth=depth * ones, points=points, opacity=ones, cameras=cameras)
+
+
+def test_another_geometry_of_the_same_size_is_measured(tmp_path):
+    subject = EvaluationSubject(multiview_folder=tmp_path / "views")
+    write_views(tmp_path / "views" / "a")
+    first = score(subject, "cd1", cache_folder=tmp_path / "cache")["cd1"]
+    write_views(tmp_path / "views" / "a", scale=2.0)
+    second = score(subject, "cd1", cache_folder=tmp_path / "cache")["cd1"]
+    assert second.value == pytest.approx(4 * first.value, rel=1e-4), "it is a squared length"
+
+
+def test_videos_without_any_geometry_are_refused_with_the_reason(tmp_path):
+    write_views(tmp_path / "views" / "a")
+    (tmp_path / "views" / "a" / GEOMETRY_FILE).unlink()
+    subject = EvaluationSubject(multiview_folder=tmp_path / "views")
+    with pytest.raises(UserError, match=f"^None of 1 videos can be scored, .*: CD and WE need {GEOMETRY_FILE}"):
+        score(subject, "cd1", cache_folder=tmp_path / "cache")
+    write_views(tmp_path / "views" / "a")
+    assert score(subject, "cd1", cache_folder=tmp_path / "cache")["cd1"].samples == 1
 
 
 def test_views_are_needed():

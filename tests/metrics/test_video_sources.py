@@ -159,6 +159,12 @@ def test_identities_of_generated_videos_follow_everything(generated):
         assert other.identity != generated.identity, name
 
 
+def test_paths_of_cameras_are_more_than_their_frames(generated):
+    whole = generated.cameras[0]
+    halves = replace(generated, cameras=[whole[:8], whole[8:]])
+    assert halves.identity != replace(generated, cameras=[whole]).identity
+
+
 @pytest.mark.parametrize(
     "storage, levels",
     [
