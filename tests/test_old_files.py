@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,21 @@ def test_the_run_knows_its_dataset_by_its_content_from_now_on(tmp_path, resume):
 
     edited = replace(asked, fingerprint="beef")
     assert RunFolder.find(tmp_path, "tiny", edited) is None, "names and sizes count no more"
+
+
+def test_names_and_sizes_do_not_tell_data_of_another_name_apart(tmp_path):
+    run = Path(shutil.copytree(RUN, tmp_path / RUN.name))
+    old = RunOptions.load(RUN)
+    renamed = replace(old, data="other.zip", fingerprint="beef", names_and_sizes=old.fingerprint)
+    assert RunFolder.find(tmp_path, "tiny", replace(renamed, data=old.data)) == run
+    assert RunFolder.find(tmp_path, "tiny", renamed) is None
+    lines: list[str] = []
+    start = partial(open_run, tmp_path, name="tiny", alike="tiny", options=renamed, flags={}, warn=lines.append)
+    with start(resume="auto") as found:
+        assert found.path != run
+    assert f"--resume={run} goes on with that one" in lines[0]
+    with start(resume=str(run)) as found:
+        assert found.path == run
 
 
 def test_the_run_is_found_and_goes_on_as_it_would_have(tmp_path):

@@ -104,7 +104,10 @@ class RunFolder:
         same = []
         for path in _newest_first(outdir, name):
             with contextlib.suppress(UserError):  # of another version, or no run of ours: not the same options
-                if not options.differences(RunOptions.load(path)):
+                saved = RunOptions.load(path)
+                # Names and sizes, all that earlier versions knew, may be those of other data.
+                certain = saved.fingerprint == options.fingerprint or Path(saved.data).stem == Path(options.data).stem
+                if certain and not options.differences(saved):
                     same.append(path)
         with_state = [path for path in same if cls(path).states()]
         return next(iter(with_state or same), None)

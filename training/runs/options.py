@@ -20,12 +20,12 @@ SHOWN_DIGITS = 8  # of a checksum in a message
 class RunOptions:
     """What a run is started with, kept as `training_options.json`."""
 
-    config: Config
     data: str  # path of the dataset
     fingerprint: str  # of its content
     init_from: str | None  # path of the snapshot that the weights come from
     init_from_sha256: str | None = None  # of that file; unknown in runs of earlier versions, and if it was gone
     init_kimg: float | None = None  # where the schedules begin; None: where the snapshot says
+    config: Config
     names_and_sizes: str = ""  # of the dataset's files, not kept: its fingerprint in runs of earlier versions
 
     def identified(self) -> "RunOptions":
