@@ -15,8 +15,9 @@ from dnnlib.cli import FRAME_RATE, PATH
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Counter, counted
 from training.data.check import check_dataset, summary
-from training.data.convert import convert_clip, convert_jobs
+from training.data.convert import ConvertJob, convert_clip
 from training.data.dataset import ClipDataset
+from training.data.published import published_clips
 from training.data.writer import ClipRecord, refuse_existing, write_dataset
 from training.synthetic.job import SynthJob, synth_clip
 
@@ -69,7 +70,13 @@ def convert(
 ) -> None:
     """Make a dataset from the published PV3D layout (videos, cameras, list)."""
     refuse_existing(dest)
-    jobs = convert_jobs(source, resolution=resolution, max_frames=max_frames, skip_broken=skip_broken)[:clips]
+    found, notes = published_clips(source)
+    for note in notes:
+        click.echo(note, err=True)
+    jobs = [
+        ConvertJob(clip=clip, resolution=resolution, max_frames=max_frames, skip_broken=skip_broken)
+        for clip in found[:clips]
+    ]
     write(dest, parallel_map(convert_clip, jobs, workers), len(jobs))
 
 

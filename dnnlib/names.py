@@ -9,6 +9,7 @@ from pathlib import PurePath, PurePosixPath
 DIGITS = re.compile(r"([0-9]+)")
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # of a file's name
 MAX_DIGITS = 18  # of a number that counts something
+MAX_NAMED = 5  # names in a message
 # What macOS and Windows leave in folders and zips, in lower case; names with a leading dot are all left out.
 LEFTOVERS = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 
@@ -46,6 +47,12 @@ def frame_numbers(names: Sequence[str]) -> list[int] | None:
         return None
     numbers = columns[1::2][differing[0]]
     return [int(number) for number in numbers] if max(map(len, numbers)) <= MAX_DIGITS else None
+
+
+def few(names: Sequence[str]) -> str:
+    """Return names for a message: all, or the first ones and how many more."""
+    some = ", ".join(names[:MAX_NAMED])
+    return some if len(names) <= MAX_NAMED else f"{some} and {len(names) - MAX_NAMED} more"
 
 
 def plain(name: str) -> str:

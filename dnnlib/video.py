@@ -30,6 +30,7 @@ CODEC_VERSION = (
 # Of strangers' files, only containers that hold their pixels themselves are opened: a playlist (HLS, concat) named .mp4
 # would have ffmpeg read other files, or addresses. Larger frames than 8K, and what asks for more memory, are refused.
 CONTAINERS = "mov,matroska,avi,gif"
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif")  # of these, in any case
 MAX_PIXELS = 2**25
 MAX_BLOCK_BYTES = 2**28  # that ffmpeg allocates at once
 CAUTION = {

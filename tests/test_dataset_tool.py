@@ -145,6 +145,31 @@ def test_convert_options(published, tmp_path):
     assert np.abs(dataset.read_frame(0, 1) - blocks).mean() < 5
 
 
+def test_convert_gives_every_frame_its_own_camera(source, tmp_path):
+    """Where the list of cameras is shuffled, or in the order of text."""
+    path = source / "smoothed_camera2world" / "anna.json"
+    labels = json.loads(path.read_text())
+    path.write_text(json.dumps([[f"{place}.png", labels[place][1]] for place in (2, 0, 3, 1)]))
+    done("convert", "--source", source, "--dest", tmp_path / "out", "--workers", 1)
+    assert np.allclose(ClipDataset(tmp_path / "out").clips[0].cameras, synthetic.render_clip(0, 64, 4).cameras)
+
+
+@pytest.mark.parametrize("dest", ["out", "out.zip"])
+def test_convert_keeps_clips_of_one_name_apart(source, tmp_path, dest):
+    for folder, name in (("id1", "anna"), ("id2", "ben")):
+        for root, suffix in (("recrop_faces", ".mp4"), ("smoothed_camera2world", ".json")):
+            target = source / root / folder / f"a 1{suffix}"
+            target.parent.mkdir()
+            (source / root / f"{name}{suffix}").rename(target)
+    (source / "voxceleb.list").write_text("id1/a 1.mp4\nid2/a 1.mp4\n")
+    said = done("convert", "--source", source, "--dest", tmp_path / dest, "--workers", 1)
+    assert "Not taken: videos that are not in voxceleb.list (1): carl.mp4." in said
+    dataset = ClipDataset(tmp_path / dest)
+    assert names_of(dataset) == ["id1/a 1", "id2/a 1"]
+    for index in range(2):
+        assert np.allclose(dataset.clips[index].cameras, synthetic.render_clip(index, 64, 4).cameras)
+
+
 def test_convert_takes_all_videos_without_a_list(source, tmp_path):
     (source / "voxceleb.list").unlink()
     done("convert", "--source", source, "--dest", tmp_path / "all", "--workers", 1)

@@ -25,8 +25,8 @@ from tests.hostile import hostile_data, hostile_sources
 from tests.hostile.hostile_indexes import SIDE
 from tests.hostile.measured_calls import Ended, call, invoke, measure
 from tests.hostile.source_makers import LENGTH, count_callers
-from training.data.convert import VIDEOS
 from training.data.dataset import ClipDataset
+from training.data.published import VIDEOS
 
 SECONDS = 15  # that a command has
 MOST_FRAMES = 40  # of a clip that are read

@@ -19,7 +19,7 @@ import numpy as np
 
 from dnnlib.video import write_video
 from tests.hostile.hostile_indexes import CAMERA, SIDE
-from training.data.convert import CAMERAS, VIDEOS
+from training.data.published import CAMERAS, VIDEOS
 
 LENGTH = 9  # frames of the sound video
 VIDEO = f"{VIDEOS}/anna.mp4"

@@ -1,23 +1,20 @@
-"""Clips of the published PV3D layout as records of a dataset: listed, then decoded, resized and encoded by workers."""
+"""Clips of the published PV3D layout as records of a dataset: decoded, resized and encoded by workers."""
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError
-from dnnlib.files import read_file, read_json, require_file, shown
+from dnnlib.files import read_json, require_file
 from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate, read_frames, video_info
 from training.cameras import CAMERA_DIM, parse_label
-from training.data.files import INDEX, fault_of_name
 from training.data.frames import MAX_SIDE, encode_png
+from training.data.published import SourceClip, frame_order
 from training.data.writer import ClipRecord
 
-VIDEOS, CAMERAS = "recrop_faces", "smoothed_camera2world"
-LAYOUT = f"it needs {VIDEOS}/*.mp4 and {CAMERAS}/*.json (docs/data.md)"
-MAX_LIST_BYTES = 2**24  # of a *.list; that of all clips published has 1 MB
 ASPECT_TOLERANCE = 0.01  # of a pixel's width by its height; some software rounds them
 PATIENCE = 1000  # frames beyond the last camera that are counted; the end may be far
 
@@ -26,69 +23,10 @@ PATIENCE = 1000  # frames beyond the last camera that are counted; the end may b
 class ConvertJob:
     """One clip of the published layout, and what to make of it."""
 
-    video: Path
-    cameras: Path
+    clip: SourceClip
     resolution: int | None  # side to resize to; None: as it is
     max_frames: int | None  # frames to take, from the start; None: all
     skip_broken: bool  # return the reason instead of raising it
-
-
-# --- Which clips there are --------------------------------------------------------------------------------------------
-
-
-def convert_jobs(
-    source: Path,
-    *,
-    resolution: int | None,
-    max_frames: int | None,
-    skip_broken: bool,
-) -> list[ConvertJob]:
-    """List the clips of a folder in the published layout: those of its *.list, else all videos.
-
-    UserError if the folder is not in this layout.
-    """
-    videos, cameras = source / VIDEOS, source / CAMERAS
-    if not source.is_dir():
-        raise UserError(f"The source folder {source} does not exist: check --source.")
-    if not videos.is_dir() or not cameras.is_dir():
-        raise UserError(f"{source} is not in the published layout: {LAYOUT}.")
-    names = _listed(source) or sorted(path.stem for path in videos.glob("*.mp4"))
-    if not names:
-        raise UserError(f"{videos} has no videos: {LAYOUT}.")
-    jobs = []
-    for name in names:
-        if fault_of_name(name) or name == INDEX:  # it becomes a folder of the dataset
-            raise UserError(f"No clip can be called {shown(repr(name))}: rename it in {videos}, {cameras} and *.list.")
-        job = ConvertJob(
-            video=videos / f"{name}.mp4",
-            cameras=cameras / f"{name}.json",
-            resolution=resolution,
-            max_frames=max_frames,
-            skip_broken=skip_broken,
-        )
-        jobs.append(job)
-    return jobs
-
-
-def _listed(source: Path) -> list[str]:
-    """Return the clips named in the folder's *.list files, each once, in order. UserError if one is no text."""
-    names: dict[str, None] = {}
-    for path in sorted(source.glob("*.list")):
-        for line in _text(path).splitlines():
-            words = line.split()
-            if words:
-                names[PurePosixPath(words[0]).stem] = None
-    return list(names)
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_file(path, "list of clips", MAX_LIST_BYTES).decode("utf-8")
-    except ValueError as error:
-        raise UserError(f"{path} is no list of clips ({error}): write it again, a name a line.") from error
-
-
-# --- One clip ---------------------------------------------------------------------------------------------------------
 
 
 def convert_clip(job: ConvertJob) -> ClipRecord | str:
@@ -102,13 +40,14 @@ def convert_clip(job: ConvertJob) -> ClipRecord | str:
 
 
 def _convert(job: ConvertJob) -> ClipRecord:
-    cameras = _cameras(job.cameras)
-    fps = _frame_rate(job.video)
+    clip = job.clip
+    cameras = _cameras(clip.cameras)
+    fps = _frame_rate(clip.video)
     wanted = len(cameras[: job.max_frames])
     enough = len(cameras) + PATIENCE
     frames = []
     count = 0
-    with contextlib.closing(read_frames(job.video)) as decoded:
+    with contextlib.closing(read_frames(clip.video)) as decoded:
         for pixels in decoded:
             count += 1
             if count == enough:
@@ -119,9 +58,9 @@ def _convert(job: ConvertJob) -> ClipRecord:
     if count != len(cameras):
         counted = f"{count} or more" if count == enough else str(count)
         raise UserError(
-            f"{job.video} has {counted} frames but {job.cameras} has {len(cameras)} cameras: they must match."
+            f"{clip.video} has {counted} frames but {clip.cameras} has {len(cameras)} cameras: they must match."
         )
-    return ClipRecord(name=job.video.stem, frames=frames, cameras=cameras[: len(frames)], fps=fps)
+    return ClipRecord(name=clip.name, frames=frames, cameras=cameras[: len(frames)], fps=fps)
 
 
 def _frame_rate(video: Path) -> float:
@@ -142,10 +81,12 @@ def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:
     """Resize uint8 [H, W, 3] to the wanted side, antialiased."""
     height, width, _ = pixels.shape
     if height != width:
-        raise UserError(f"{job.video} is {width} x {height} pixels: clips must be square face crops.")
+        raise UserError(f"{job.clip.video} is {width} x {height} pixels: clips must be square face crops.")
     side = job.resolution or height
     if side > MAX_SIDE:
-        raise UserError(f"{job.video} is {width} x {height} pixels, more than {MAX_SIDE} a side: give --resolution.")
+        raise UserError(
+            f"{job.clip.video} is {width} x {height} pixels, more than {MAX_SIDE} a side: give --resolution."
+        )
     if side == height:
         return pixels
     image = PIL.Image.fromarray(pixels)
@@ -153,11 +94,15 @@ def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:
 
 
 def _cameras(path: Path) -> np.ndarray:
-    """Read the cameras float [F, 25] of a file [[frame name, 25 numbers], ...]. UserError if it is not one."""
+    """Read the cameras float [F, 25] of a file [[frame name, 25 numbers], ...], in the order of the frames' numbers.
+
+    UserError if it is not one, or does not number the frames.
+    """
     entries = read_json(require_file(path, "camera file"))
     if not entries or not isinstance(entries, list) or not all(_is_camera_entry(entry) for entry in entries):
         raise UserError(f"{path} is not a list of [frame name, {CAMERA_DIM} finite numbers]: write it again.")
-    return np.array([label for _, label in entries], dtype=np.float64)
+    order = frame_order([str(name) for name, _ in entries], path)
+    return np.array([entries[place][1] for place in order], dtype=np.float64)
 
 
 def _is_camera_entry(entry: object) -> bool:

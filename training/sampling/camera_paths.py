@@ -8,6 +8,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
+from training.data.published import frame_order
 
 KINDS = ("dataset", "frontal", "orbit")
 
@@ -34,14 +35,18 @@ def camera_path(bank: torch.Tensor, seed: int, cameras: str | torch.Tensor, fram
 
 
 def read_cameras(path: Path) -> torch.Tensor:
-    """Read labels [F, 25] from a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data."""
+    """Read labels [F, 25] from a JSON list: 25 numbers each, or [name, 25 numbers] as in the published data.
+
+    Named ones come in the order of the frames' numbers. UserError if the file is none such, or frames are missing.
+    """
     if not path.exists():
         raise UserError(f"--cameras={path} is neither {', '.join(KINDS[:-1])} or {KINDS[-1]} nor a file.")
-    rows = read_json(path)
-    labels = []
-    for row in rows if isinstance(rows, list) else []:
-        named = isinstance(row, list) and len(row) == 2
-        labels.append(parse_label(row[1] if named else row))
+    content = read_json(path)
+    rows = content if isinstance(content, list) else []
+    names = [str(row[0]) for row in rows if isinstance(row, list) and len(row) == 2]
+    if names and len(names) == len(rows):
+        rows = [rows[place][1] for place in frame_order(names, path, from_start=False)]
+    labels = [parse_label(row) for row in rows]
     valid = [label for label in labels if label is not None]
     if not valid or len(valid) < len(labels):
         raise UserError(f"{path} is no camera path: expected a JSON list of labels of {CAMERA_DIM} finite numbers.")
