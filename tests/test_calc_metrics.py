@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import calc_metrics
+from torch_utils import checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[1]
@@ -45,6 +47,21 @@ def test_one_command_scores_a_snapshot_and_repeats_itself(snapshot, heads, tmp_p
     assert "metric" in first.stdout.splitlines()[len(lines(first))], "then a table"
     other = {line["metric"]: line["value"] for line in lines(run(*command, "--seed=1"))}
     assert other["we3"] != numbers[0]["we3"] and other["diversity3"] != numbers[0]["diversity3"]
+
+
+def test_a_snapshot_that_is_replaced_in_place_is_scored_again(snapshot, tmp_path, monkeypatch):
+    monkeypatch.setenv("PV3D_CACHE_DIR", str(tmp_path / "cache"))
+    path = Path(shutil.copy(snapshot, tmp_path / "best-snapshot.pkl"))
+    command = ["--network", path, "--metrics=diversity3", "--device=cpu"]
+    (first,) = lines(run(*command))
+    payload = checkpoint.load(path, "snapshot")
+    payload["weights"]["G_ema"]["backbone.mapping.fc0.weight"] *= 3
+    checkpoint.save(path, payload, "snapshot")
+    (second,) = lines(run(*command))
+    assert second["value"] != first["value"]
+    shutil.copy(snapshot, path)
+    (third,) = lines(run(*command))
+    assert third["value"] == first["value"]
 
 
 def test_two_processes_find_the_same_digits(snapshot, heads, tmp_path):
