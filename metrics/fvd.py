@@ -102,10 +102,16 @@ class VideoDistances(MetricFamily):
             assert self.subject.video_folder is not None
             return FolderVideos(self.subject.video_folder, request.window)
         dataset = self.options.dataset
+        if dataset is None:
+            cameras = list(snapshot.camera_bank.numpy())
+        else:
+            cameras = [clip.cameras for clip in dataset.clips]
+            # Real videos come from long clips alone; a short clip's cameras would run to and fro, or stand still.
+            cameras = [path for path in cameras if len(path) >= request.window.span] or cameras
         return GeneratedVideos(
             snapshot=snapshot,
             checksum=self.subject.checksum,
-            cameras=list(snapshot.camera_bank.numpy()) if dataset is None else [clip.cameras for clip in dataset.clips],
+            cameras=cameras,
             window=request.window,
             storage=request.style.storage,
             seed=self.options.seed,

@@ -16,14 +16,13 @@ from dnnlib.errors import UserError
 from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
 from metrics.folder_content import FolderContent
-from metrics.video_sources import NumberedVideos, code_spec, folder_frames, frame_files, to_uint8_pv3d
+from metrics.video_sources import NumberedVideos, code_spec, folder_frames, frame_files, scored_times, to_uint8_pv3d
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Stream
-from training.sampling.clips import PAPER_FRAMES, SamplingOptions, frame_times, generate_views
+from training.sampling.clips import SamplingOptions, generate_views
 
 SIDE_YAW = np.deg2rad(30)  # asked for; by the formula it is seen as 32.27 degrees
-TIMES = frame_times(PAPER_FRAMES)  # t0 and t1 are two of these, drawn with replacement
 CAMERA_OF_VIEW = (0, 1, 1, 0)  # 0 frontal, 1 side
 TIME_OF_VIEW = (0, 1, 0, 1)  # 0 t0, 1 t1
 PAIRS_GEOMETRY = ((0, 2), (3, 1), (0, 1), (3, 2))  # CD and WE: (frontal, side), same time first
@@ -89,9 +88,10 @@ class GeneratedViews:
         return {"source": "generator", "snapshot": self.checksum, "seed": self.seed}
 
     def times(self, index: int) -> torch.Tensor:
-        """Return t0 and t1 of video `index`, [2]."""
+        """Return t0 and t1 of video `index`, [2]: two of the times of a scored video, drawn with replacement."""
         rng = np.random.default_rng([self.seed, index, Stream.VIEW_TIMES])
-        return TIMES[rng.integers(len(TIMES), size=2)]
+        times = scored_times(self.snapshot)
+        return times[rng.integers(len(times), size=2)]
 
     @torch.inference_mode()
     def views(self, index: int) -> FourViews:

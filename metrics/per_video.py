@@ -21,7 +21,7 @@ from dnnlib.progress import Counter
 from metrics.arrays import read_arrays
 from torch_utils import distributed
 
-# Another one is never read. 1: identities were names and sizes, failures were kept.
+# Another one is never read. 1: identities were names and sizes, failures were kept, times went to 1.
 CACHE_VERSION = 2
 PIECE_VIDEOS = 16
 FIRST_REASONS = 3  # that are named where too few videos are left

@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from dnnlib.progress import Counter, counted
-from metrics.variety import TIMES, Estimate, mean_estimate, random_stream
-from metrics.video_sources import code_spec, stored_frames
+from metrics.variety import Estimate, mean_estimate, random_stream
+from metrics.video_sources import code_spec, scored_times, stored_frames
 from training import synthetic
 from training.cameras import LOOK_AT, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
@@ -142,7 +142,8 @@ def pose_row(snapshot: Snapshot, regressor: PoseRegressor, seed: int, index: int
     """
     rng = random_stream(seed, index, Control.POSE)
     cameras = draw_cameras(rng, CAMERAS)
-    moment = TIMES[rng.integers(len(TIMES))]
+    times = scored_times(snapshot)
+    moment = times[rng.integers(len(times))]
     spec = replace(code_spec(snapshot, seed, index, canonical_label()[None]), times=moment[None])
     (views,) = generate_views(snapshot.G, spec, list(cameras[:, None]))
     return _row(cameras.numpy(), regressor.angles(stored_frames(views)))

@@ -14,16 +14,15 @@ import numpy as np
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from metrics.video_sources import code_spec, stored_frames
+from metrics.video_sources import code_spec, scored_times, stored_frames
 from training import synthetic
 from training.cameras import canonical_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Control, Stream
-from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, frame_times, generate
+from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, generate
 
 FEATURE_SIDE = 16  # pixels: a mouth is three of them wide; half as much noise as with 32
 RENDER_SIDE = 64  # of procedural frames: enough for such features
-TIMES = frame_times(PAPER_FRAMES)
 MOMENTS = range(0, PAPER_FRAMES, 5)  # frames of a video that `motion` compares with one another
 WIDTH = 1  # numbers in a row
 # sRGB (IEC 61966-2-1) to XYZ, divided by the white point D65; then CIE L*a*b*.
@@ -76,7 +75,7 @@ def diversity_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
     camera = canonical_label()[None]
     first = code_spec(snapshot, seed, 2 * index, camera)
     second = code_spec(snapshot, seed, 2 * index + 1, camera)
-    moment = TIMES[_moment(seed, index)][None]
+    moment = scored_times(snapshot)[_moment(seed, index)][None]
     first = replace(first, times=moment)
     frames = [
         still_frames(snapshot, first),
@@ -87,7 +86,7 @@ def diversity_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
 
 def motion_row(snapshot: Snapshot, seed: int, index: int) -> np.ndarray:
     """Return the mean distance [1] between frames of video `index` under the canonical camera."""
-    moments = TIMES[list(MOMENTS)]
+    moments = scored_times(snapshot)[list(MOMENTS)]
     cameras = canonical_label().expand(len(moments), -1)
     spec = code_spec(snapshot, seed, index, cameras)
     return _distance_row(still_frames(snapshot, replace(spec, times=moments)))
@@ -170,7 +169,7 @@ def random_stream(seed: int, index: int, control: int) -> np.random.Generator:
 def _moment(seed: int, index: int) -> int:
     """Draw the number of a frame."""
     rng = random_stream(seed, index, Control.DIVERSITY)
-    return int(rng.integers(len(TIMES)))
+    return int(rng.integers(PAPER_FRAMES))
 
 
 def _seeds(seed: int, index: int, control: int, count: int) -> list[int]:

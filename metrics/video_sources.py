@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from training.data.fingerprints import Fingerprinted
 from training.data.frames import FRAME_SUFFIXES, decode_frame
 from training.data.pairs import camera_window
 from training.data.streams import Stream
-from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, generate
+from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, frame_times, generate
 from training.sampling.pictures import to_uint8
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
@@ -263,6 +263,7 @@ class GeneratedVideos:
         path = self.cameras[rng.integers(len(self.cameras))]
         cameras = camera_window(rng, path, self.window.span)[:: self.window.stride]
         spec = code_spec(self.snapshot, self.seed, index, torch.from_numpy(cameras))
+        spec = replace(spec, times=scored_times(self.snapshot, self.window))
         frames = stored_frames(generate(self.snapshot.G, spec), self.storage.to_uint8)
         return through_h264(frames) if self.storage.h264 else frames
 
@@ -271,6 +272,12 @@ def code_spec(snapshot: Snapshot, seed: int, index: int, cameras: torch.Tensor) 
     """Return video `index` of a seed, seen by cameras [T, 25]; no two (seed, index) share a code."""
     number = (seed << 32) + index
     return clip_spec(snapshot.G, number, number, cameras)
+
+
+def scored_times(snapshot: Snapshot, window: Window = Window()) -> torch.Tensor:
+    """Return the times [T] of a scored video: at the speed of real frames, but not beyond the greatest trained one."""
+    step = max(snapshot.config.training.window - 1, 1)
+    return frame_times(window.frames, min((window.span - 1) / step, snapshot.G.max_time))
 
 
 def through_h264(frames: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_request, parse_requests
 from metrics.results import Result
 from metrics.video_sources import DatasetVideos, FolderVideos, VideoSource, Window
-from tests.helpers.noise import edit_frame, store_uncompressed
+from tests.helpers.noise import edit_frame, make, store_uncompressed
 from tests.helpers.tiny import normal
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
@@ -208,6 +208,14 @@ def test_generated_videos_take_their_cameras_from_the_dataset_or_the_snapshot(de
     without_data = VideoDistances(subject, EvaluationOptions())
     paths = without_data._scored_videos(request).cameras
     assert np.array_equal(paths, subject.snapshot.camera_bank)
+
+
+def test_cameras_of_generated_videos_come_from_the_clips_that_real_ones_come_from(detector, snapshot, tmp_path):
+    data = ClipDataset(make(tmp_path / "clips", lengths=(1, 9, 20)))
+    subject = EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc")
+    distances = VideoDistances(subject, EvaluationOptions(dataset=data))
+    paths = distances._scored_videos(parse_request("fvd4_9f")).cameras
+    assert [len(path) for path in paths] == [9, 20]
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,12 @@ def test_times_are_those_of_the_video_with_replacement(source):
     assert 0.02 < same.float().mean() < 0.12, "one in sixteen"
 
 
+def test_times_stay_within_the_trained_ones(source, monkeypatch):
+    monkeypatch.setattr(source.snapshot.G, "max_time", 4 / 15)
+    times = torch.stack([source.times(index) for index in range(100)])
+    assert set(times.flatten().tolist()) == set(frame_times(16, 4 / 15).tolist())
+
+
 def test_times_follow_from_the_index(source):
     again = GeneratedViews(source.snapshot, "abc")
     assert torch.equal(source.times(3), again.times(3))

@@ -156,6 +156,12 @@ def test_no_appearance_counts_twice(subject, monkeypatch):
         assert torch.equal(first.times, second.times)
 
 
+def test_frames_stay_within_the_trained_time(subject, monkeypatch):
+    monkeypatch.setattr(subject.G, "max_time", 0.0)
+    for index in range(3):
+        assert motion_row(subject, 0, index) == 0
+
+
 # --- Procedural heads -------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.options import override
 from dnnlib.video import read_frames, write_video
 from metrics import video_sources
 from metrics.video_sources import (
@@ -21,6 +22,7 @@ from metrics.video_sources import (
     code_spec,
     through_h264,
 )
+from tests.helpers.recording import spy
 from training.cameras import frontal_label
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
@@ -144,6 +146,29 @@ def test_codes_of_seed_0_are_those_of_gen_videos(generated):
     assert torch.equal(spec.z_motion, expected.z_motion)
     other = code_spec(snapshot, 1, 3, cameras)
     assert not torch.equal(other.z, spec.z)
+
+
+@pytest.mark.parametrize(
+    "window, trained, scored, end",
+    [
+        (16, 1.0, Window(), 1.0),  # the paper's
+        (16, 1.0, Window(128), 1.0),  # slowed down: there is no more time
+        (16, 1.0, Window(16, 8), 1.0),
+        (16, 1.0, Window(9), 8 / 15),
+        (64, 1.0, Window(), 15 / 63),
+        (64, 19 / 63, Window(), 15 / 63),
+        (16, 4 / 15, Window(), 4 / 15),
+        (1, 0.0, Window(), 0.0),
+    ],
+)
+def test_scored_videos_run_at_the_speed_of_real_ones_as_far_as_there_was_training(
+    generated, window, trained, scored, end, monkeypatch
+):
+    config = override(generated.snapshot.config, {"training.window": window})
+    monkeypatch.setattr(generated.snapshot.G, "max_time", trained)
+    made = spy(monkeypatch, video_sources, "generate")
+    replace(generated, snapshot=replace(generated.snapshot, config=config), window=scored).video(0)
+    assert torch.equal(made[0].inputs[1].times, torch.linspace(0, end, scored.frames))
 
 
 def test_identities_of_generated_videos_follow_everything(generated):
