@@ -25,7 +25,15 @@ from training.checkpoints.snapshots import Snapshot
 from training.config import RenderingConfig
 from training.sampling import mesh, pictures
 from training.sampling.camera_paths import KINDS, camera_path, read_cameras
-from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, clip_densities, clip_spec, generate
+from training.sampling.clips import (
+    PAPER_FRAMES,
+    ClipSpec,
+    SamplingOptions,
+    clip_densities,
+    clip_spec,
+    generate,
+    slow_motion,
+)
 
 LAYERS = ("rgb", "depth", "normals")
 # Headings of `--help`.
@@ -183,6 +191,9 @@ def main(
             labels = camera_path(snapshot.camera_bank, seed, path, frames)
             spec = clip_spec(snapshot.G, seed, motion_seed, labels)
             clips.append(Clip(seed=seed, motion_seed=motion_seed, spec=spec))
+        slowed = slow_motion(snapshot.G, snapshot.config.training.window, len(clips[0].spec.times))
+        if slowed:
+            click.echo(slowed, err=True)
         drawing = Drawing(
             snapshot=snapshot,
             clips=clips,

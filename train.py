@@ -30,6 +30,7 @@ from training.checkpoints.opener import open_snapshot
 from training.checkpoints.snapshots import MAX_KIMG, StoredSnapshot
 from training.config import Config
 from training.data.dataset import ClipDataset
+from training.data.pairs import moving_clips
 from training.loss import schedule
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
@@ -204,6 +205,12 @@ def open_dataset(path: Path, config: Config) -> ClipDataset:
         require_ffmpeg()
         dataset = ClipDataset(path, resolution=config.generator.img_resolution)
         options.split_batch(config, distributed.world_size())
+        lengths = [len(clip.frames) for clip in dataset.clips]
+        if not (config.discriminator.image or moving_clips(lengths, config.training.window)):
+            raise UserError(
+                f"No clip of {path} gives two different frames for the video discriminator to judge: leave out "
+                "--no-image-discriminator."
+            )
     dataset.share_fingerprint()
     return dataset
 
@@ -236,6 +243,7 @@ def train(
     stop = StopFlag(time_limit)
     hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, machine.device))
     trainer = Trainer(config, dataset, run, machine.device, dtype=machine.dtype, hooks=hooks)
+    print_notes(trainer.notes)
     resumed = trainer.restore(warn)
     with distributed.fail_together():
         if init_from and not resumed:

@@ -185,6 +185,9 @@ def test_times_of_fake_frames(clips):
 def test_times_of_videos(G):
     spec = clip_spec(G, 0, 0, cameras.orbit_labels(7))
     torch.testing.assert_close(spec.times, torch.linspace(0, 1, 7))
+    short = tiny.generator()
+    short.max_time = 0.25
+    torch.testing.assert_close(clip_spec(short, 0, 0, cameras.orbit_labels(7)).times, torch.linspace(0, 0.25, 7))
 
 
 def test_motion_starts_at_time_zero(G):

@@ -15,6 +15,7 @@ import gen_videos
 from dnnlib import video
 from dnnlib.video import read_frames, video_info
 from tests.helpers import tiny
+from tests.helpers.recording import spy
 from torch_utils import checkpoint
 from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
@@ -159,6 +160,36 @@ def test_any_length(snapshot, tmp_path, written):
     done(run(snapshot, tmp_path, "--seeds=0", "--frames=40"))
     done(run(snapshot, tmp_path, "--seeds=1", "--frames=1"))
     assert len(written["seed0000.mp4"]) == 40 and len(written["seed0001.mp4"]) == 1
+
+
+@pytest.fixture
+def short_snapshot(tmp_path) -> Path:
+    """A snapshot of a generator that was trained on clips of five frames."""
+    options = tiny.config()
+    networks = tiny.networks(options)
+    networks.G_ema.max_time = 4 / 15
+    save_snapshot(tmp_path / "short.pkl", options, networks, orbit_labels(16)[None], {"kimg": 0.0})
+    return tmp_path / "short.pkl"
+
+
+@pytest.mark.parametrize("frames, slowed", [(5, False), (6, True)])
+def test_videos_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypatch, written, frames, slowed):
+    made = spy(monkeypatch, gen_videos, "generate")
+    result = run(short_snapshot, tmp_path, "--seeds=0-1", f"--frames={frames}")
+    done(result)
+    assert ("--frames=5 at the speed of the data" in result.stderr) == slowed
+    for call in made:
+        assert torch.equal(call.inputs[1].times, torch.linspace(0, 4 / 15, frames))
+
+
+def test_meshes_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypatch, written):
+    monkeypatch.setattr(gen_videos.mesh, "require_marching_cubes", lambda: None)
+    monkeypatch.setattr(gen_videos.mesh, "density_grid_to_mesh", lambda sigma, level, side: (None, None))
+    monkeypatch.setattr(gen_videos.mesh, "write_ply", lambda path, vertices, faces: None)
+    drawn = spy(monkeypatch, gen_videos, "clip_densities")
+    done(run(short_snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8"))
+    (call,) = drawn
+    assert torch.equal(call.inputs[1].times, torch.linspace(0, 4 / 15, 3))
 
 
 def test_meshes_without_their_library_are_refused_before_any_work(snapshot, tmp_path, monkeypatch):

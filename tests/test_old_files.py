@@ -35,6 +35,7 @@ def test_the_snapshot_is_sampled():
     z_motion = tiny.normal(1, 1, found.config.generator.z_motion_dim)
     frames = found.G.synthesis(found.G.mapping(z, camera), camera, z_motion, torch.full([1, 1], 0.5))
     assert found.progress == {"kimg": 0.004}
+    assert found.G.max_time == 1
     assert frames["image"].shape == (1, 3, 32, 32)
     assert frames["image"].isfinite().all()
 

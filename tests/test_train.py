@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 import train
 from dnnlib.files import read_json
 from tests.helpers.forks import ENVIRONMENT
+from tests.helpers.noise import make
 from tests.helpers.train_command import (
     command,
     copy_with_later_frames_cut,
@@ -26,6 +27,7 @@ from tests.helpers.train_command import (
 )
 from torch_utils import checkpoint
 from training.checkpoints.opener import load_generator
+from training.fakes import NO_VIDEOS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,6 +77,14 @@ def test_names_that_are_no_text_and_a_broken_tensorboard_end_no_run(heads, tmp_p
     warnings = [line for line in result.stderr.splitlines() if line.startswith("Warning: TensorBoard's events")]
     assert len(warnings) == 1 and "UnicodeEncodeError" in warnings[0]
     assert result.stderr.index(warnings[0]) < result.stderr.index("kimg 0.002/0.004"), "before training"
+
+
+def test_images_train_with_one_line_about_it(tmp_path, monkeypatch):
+    without_pictures(monkeypatch)
+    images = make(tmp_path / "images", lengths=(1, 1), size=32)
+    result = run(tmp_path / "runs", images, "--kimg=0.002")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines().count(NO_VIDEOS) == 1
 
 
 def test_dry_run_prints_options_and_writes_nothing(heads, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.helpers.forks import ROOT
+from tests.helpers.noise import make
 from tests.helpers.train_command import copy_with_later_frames_cut, is_empty, refused, run
 from torch_utils import checkpoint
 
@@ -37,6 +38,13 @@ def first_frame_cut(heads: Path, folder: Path) -> Path:
     frame = folder / "00000" / "00000.png"
     frame.write_bytes(frame.read_bytes()[:80])
     return folder
+
+
+def test_images_need_the_image_discriminator(tmp_path):
+    images = make(tmp_path / "images", lengths=(1, 1), size=32)
+    said = refused(run(tmp_path / "runs", images, "--no-image-discriminator"))
+    assert "No clip of" in said and "leave out --no-image-discriminator" in said
+    assert is_empty(tmp_path / "runs")
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,9 @@ class Streams:
     def __len__(self) -> int:
         return len(self.generators)
 
-    def __getitem__(self, rows: slice) -> "Streams":
-        return Streams(self.generators[rows])
+    def __getitem__(self, rows: slice | list[int]) -> "Streams":
+        chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
+        return Streams(tuple(self.generators[row] for row in chosen))
 
 
 Random = torch.Generator | Streams

@@ -8,7 +8,16 @@ import torch
 
 from torch_utils.random_numbers import Streams, normal
 from training.config import Config
-from training.data.pairs import CameraSampler
+from training.data.pairs import CameraSampler, moving_clips
+
+NO_VIDEOS = (
+    "No clip gives two different frames, so the video discriminator is left as it is, and the model learns no motion."
+)
+# About a run whose states do not say what the greatest time is.
+OTHER_TIMES = (
+    "The fakes of this run had times up to 1, whatever the length of their clips. From now on they have those of real "
+    "frames: scores and motion may change for a while."
+)
 
 
 @dataclass(kw_only=True)
@@ -21,10 +30,17 @@ class Fakes:
     cameras: torch.Tensor  # [B, 2, 25]
     others: torch.Tensor  # [B, 2, 25], cameras of other clips: what the mapping network may see instead
     random: Streams  # B: drives noise, ray jitter, camera swaps and regularisation points
+    # B others, all of clips of several frames: the video discriminator judges them in place of those of one frame.
+    stand_ins: "Fakes | None" = None
 
-    def rows(self, rows: slice) -> "Fakes":
+    def rows(self, rows: slice | list[int]) -> "Fakes":
         """Return the fakes of some of the clips."""
-        return Fakes(**{name: value[rows] for name, value in vars(self).items()})
+        parts = {name: value[rows] for name, value in vars(self).items() if name != "stand_ins"}
+        return Fakes(**parts, stand_ins=self.stand_ins and self.stand_ins.rows(rows))
+
+    def stills(self) -> list[int]:
+        """Return which clips are of one frame: both of their times are 0."""
+        return (self.times == 0).all(dim=1).nonzero().flatten().tolist()
 
 
 class FakeSource:
@@ -36,21 +52,36 @@ class FakeSource:
     """
 
     def __init__(self, sequences: Sequence[np.ndarray], config: Config, device: torch.device):
+        window = config.training.window
+        mirror = config.training.mirror
         self.config = config
         self.device = device
-        self.cameras = CameraSampler(sequences, window=config.training.window, mirror=config.training.mirror)
+        self.cameras = CameraSampler(sequences, window=window, mirror=mirror)
+        moving = moving_clips([len(sequence) for sequence in sequences], window)
+        self.moving: CameraSampler | None = None  # where there are clips of one frame beside longer ones
+        if 0 < len(moving) < len(sequences):
+            self.moving = CameraSampler([sequences[index] for index in moving], window=window, mirror=mirror)
 
     def draw(self, key: tuple[int, ...], own: slice) -> Fakes:
         """Return those of the clips `own` of a batch that `key` names (seed, iteration, index of the phase)."""
         batch = self.config.training.batch
-        random = Streams.seeded(key, range(batch)[own], self.device)
-        times, cameras = self.cameras.sample(key, batch)
+        clips = self.cameras.sample(key, batch)
         _, others = self.cameras.sample((*key, batch), batch)
+        random = Streams.seeded(key, range(batch)[own], self.device)
+        fakes = self._fakes(random, *(values[own] for values in (*clips, others)))
+        if self.moving is not None:
+            clips = self.moving.sample((*key, batch + 1), batch)
+            random = Streams.seeded(key, range(batch, 2 * batch)[own], self.device)
+            fakes.stand_ins = self._fakes(random, *(values[own] for values in (*clips, others)))
+        return fakes
+
+    def _fakes(self, random: Streams, times: torch.Tensor, cameras: torch.Tensor, others: torch.Tensor) -> Fakes:
+        """Return fakes with codes of their own."""
         return Fakes(
             z=normal([len(random), self.config.generator.z_dim], random, self.device),
             z_motion=normal([len(random), self.config.generator.z_motion_dim], random, self.device),
-            times=times[own].to(self.device),
-            cameras=cameras[own].to(self.device),
-            others=others[own].to(self.device),
+            times=times.to(self.device),
+            cameras=cameras.to(self.device),
+            others=others.to(self.device),
             random=random,
         )

@@ -34,6 +34,16 @@ class Frames:
     image_raw: torch.Tensor  # [B * 2, 3, r, r]
     times: torch.Tensor  # [B, 2]
     cameras: torch.Tensor  # [B * 2, 25]
+    video: "Frames | None" = None  # what the video discriminator judges instead, where some clips have but one frame
+
+    def with_clips(self, clips: list[int], others: "Frames") -> "Frames":
+        """Return these frames with those of some clips replaced, in order, by all of `others`."""
+        values = {}
+        for name in ("image", "image_raw", "times", "cameras"):
+            by_clip = getattr(self, name).unflatten(0, (len(self.times), -1))
+            new = getattr(others, name).unflatten(0, (len(clips), -1))
+            values[name] = by_clip.index_copy(0, torch.tensor(clips, device=new.device), new).flatten(0, 1)
+        return Frames(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +83,7 @@ class Loss:
     Each accumulates gradients, times `gain`, into the networks that it trains, and returns what to report.
 
     Args:
-        D_img, D_vid: None where the ablation leaves one out.
+        D_img, D_vid: None where the ablation leaves one out, or the data has nothing for it to judge.
         noise_mode, deterministic: how fakes are synthesised ("random" and False in training).
     """
 
@@ -144,6 +154,9 @@ class Loss:
         penalties = {}
         if self.D_img is not None:
             penalties["img"] = r1_image(self.D_img, image, reals.image_raw, reals.cameras).mean()
+        if reals.video is not None:
+            reals = reals.video
+            image = blur(reals.image, schedule.blur_sigma)
         if self.D_vid is not None:
             penalties["vid"] = r1_video(self.D_vid, self.D_vid.assemble(image, reals.times), reals.cameras).mean()
         loss = _total(penalties.values()) * (self.config.loss.gamma / 2)
@@ -180,7 +193,19 @@ class Loss:
         return Latents(ws=ws, z_motion=z_motion, t=t, cameras=rendered.flatten(0, 1))
 
     def synthesise(self, fakes: Fakes, schedule: Schedule, w_avg_beta: float | None = None) -> Frames:
-        """Return fake frames; update the mean latent if its decay `w_avg_beta` is given."""
+        """Return fake frames; update the mean latent if its decay `w_avg_beta` is given.
+
+        Where some clips have but one frame, `video` holds those of others in their place.
+        """
+        frames = self._synthesise(fakes, schedule, w_avg_beta)
+        if self.D_vid is not None and fakes.stand_ins is not None:
+            stills = fakes.stills()
+            if stills:
+                others = self._synthesise(fakes.stand_ins.rows(stills), schedule)
+                frames.video = frames.with_clips(stills, others)
+        return frames
+
+    def _synthesise(self, fakes: Fakes, schedule: Schedule, w_avg_beta: float | None = None) -> Frames:
         latents = self.latents(fakes, schedule)
         if w_avg_beta is not None:
             self.G.backbone.mapping.update_w_avg(latents.ws.detach(), w_avg_beta)
@@ -203,6 +228,9 @@ class Loss:
         logits = {}
         if self.D_img is not None:
             logits["img"] = self.D_img(image, frames.image_raw, frames.cameras)
+        if frames.video is not None:
+            frames = frames.video
+            image = blur(frames.image, schedule.blur_sigma)
         if self.D_vid is not None:
             logits["vid"] = self.D_vid(self.D_vid.assemble(image, frames.times), frames.cameras)
         return logits

@@ -17,8 +17,8 @@ from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_netwo
 from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
 from training.data.dataset import ClipDataset
-from training.data.pairs import camera_bank, training_batches
-from training.fakes import Fakes, FakeSource
+from training.data.pairs import camera_bank, greatest_time, moving_clips, training_batches
+from training.fakes import NO_VIDEOS, OTHER_TIMES, Fakes, FakeSource
 from training.loss import Frames, Loss, Schedule, schedule
 from training.phases import Phase, build_phases
 from training.runs.folder import RunFolder, Warn
@@ -26,7 +26,7 @@ from training.runs.health import Health, probe
 from training.runs.hooks import Hooks, Status
 from training.runs.progress import Progress
 
-Batch = dict[str, torch.Tensor]  # frames uint8 [B, 2, 3, R, R], times [B, 2], cameras [B, 2, 25]
+Batch = dict[str, torch.Tensor]  # what `training_batches` yields
 
 
 class Trainer:
@@ -60,18 +60,26 @@ class Trainer:
         # Data.
         self.dataset = dataset
         self.fakes = FakeSource([clip.cameras for clip in dataset.clips], config, device)
+        self.lengths = [len(clip.frames) for clip in dataset.clips]
+        self.videos = bool(moving_clips(self.lengths, options.window))  # whether there is a video to judge
         self.bank = camera_bank(dataset, seed=options.seed)
 
         # Networks and what trains them.
         self.networks = build_networks(config, options.seed, device, dtype)
+        self.networks.G_ema.max_time = greatest_time(self.lengths, options.window)
         self.optimizers = build_optimizers(self.networks, config)
-        self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid, config)
-        self.phases = build_phases(config)
+        self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid if self.videos else None, config)
+        self.phases = build_phases(config, self.videos)
 
         # What a training state keeps besides them.
         self.progress = Progress()
         self.health = Health()
         self.stats = Collector()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know before training starts."""
+        return [] if self.videos or self.networks.D_vid is None else [NO_VIDEOS]
 
     def init_from(self, snapshot: StoredSnapshot) -> None:
         """Start from a snapshot's weights."""
@@ -117,11 +125,15 @@ class Trainer:
             optimizer.load_state_dict(optimizer.state_dict() | {"state": state["optimizers"][name]["state"]})
         self.progress = Progress(**state["progress"])
         self.health = Health(**state.get("health", {}))
+        if "max_time" not in state and greatest_time([min(self.lengths)], self.config.training.window) < 1:
+            warn(OTHER_TIMES)
+            self.health.best.pop("health/motion", None)  # it was measured over times that are not trained any more
         return True
 
     def _require_fit(self, state: Any, path: Path) -> None:
         """UserError unless a training state is whole, finite and of this run's networks and optimisers."""
-        require_fit(state, path, self.networks, self.optimizers)
+        untrained = [] if self.videos else ["D_vid"]
+        require_fit(state, path, self.networks, self.optimizers, untrained)
 
     # --- Main loop ----------------------------------------------------------------------------------------------------
 
@@ -252,7 +264,11 @@ class Trainer:
 
     def _real_frames(self, batch: Batch, rows: slice, now: Schedule) -> Frames:
         """Return the frames of some of the clips of a batch."""
-        return self.loss.real_frames(batch["frames"][rows], batch["times"][rows], batch["cameras"][rows], now)
+        own = {name: value[rows] for name, value in batch.items()}
+        frames = self.loss.real_frames(own["frames"], own["times"], own["cameras"], now)
+        if "video_frames" in own:
+            frames.video = self.loss.real_frames(own["video_frames"], own["video_times"], own["video_cameras"], now)
+        return frames
 
     def _make_fakes(self, phase: Phase) -> Fakes:
         """Return this process's share of a phase's fakes; the whole is the same for any number of processes."""
@@ -320,6 +336,7 @@ class Trainer:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "progress": vars(self.progress).copy(),
             "health": asdict(self.health),
+            "max_time": self.networks.G_ema.max_time,
         }
 
 

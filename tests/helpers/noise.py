@@ -15,10 +15,10 @@ from training.data.writer import ClipRecord, write_dataset
 SIZE = 16  # side of the frames in pixels
 
 
-def noise_clip(index: int, frames: int, seed: int = 0) -> ClipRecord:
+def noise_clip(index: int, frames: int, seed: int = 0, size: int = SIZE) -> ClipRecord:
     """Return a clip of noise with cameras of its own; pixel [0, 0, 0] is the frame's number."""
     rng = np.random.default_rng([seed, index])
-    pictures = rng.integers(0, 256, [frames, 3, SIZE, SIZE], dtype=np.uint8)
+    pictures = rng.integers(0, 256, [frames, 3, size, size], dtype=np.uint8)
     pictures[:, 0, 0, 0] = np.arange(frames)
     yaw = rng.uniform(-0.4, 0.4, frames)
     return ClipRecord(
@@ -30,11 +30,11 @@ def noise_clip(index: int, frames: int, seed: int = 0) -> ClipRecord:
     )
 
 
-def make(path: Path, lengths: Sequence[int] = (20, 16, 30), seed: int = 0) -> Path:
+def make(path: Path, lengths: Sequence[int] = (20, 16, 30), seed: int = 0, size: int = SIZE) -> Path:
     """Write a dataset with clips of these numbers of frames."""
     with write_dataset(path) as writer:
         for index, length in enumerate(lengths):
-            writer.add(noise_clip(index, length, seed))
+            writer.add(noise_clip(index, length, seed, size))
     return path
 
 

@@ -20,6 +20,7 @@ AVERAGE = "payload.weights.G_ema"
 BANK = "payload.camera_bank"
 PROGRESS = "payload.progress"
 KIMG = "payload.progress.kimg"
+TIME = "payload.max_time"
 WEIGHT = "decoder.net.0.weight"  # the one that is changed
 INDEX_LENGTH = 4000  # bytes at the end of the file that its index is among
 
@@ -187,6 +188,12 @@ PARTS: list[tuple[str, Edit, CheckpointOutcome]] = [
     ("kimg whole", put(KIMG, 10**400), SHOWN),
     ("kimg bool", put(KIMG, True), SHOWN),
     ("kimg a tensor", put(KIMG, torch.zeros(3)), SHOWN),
+    ("time a text", put(TIME, "1"), SHOWN),
+    ("time nan", put(TIME, math.nan), SHOWN),
+    ("time above 1", put(TIME, 1.5), SHOWN),
+    ("time negative", put(TIME, -0.1), SHOWN),
+    ("time whole", put(TIME, 10**400), SHOWN),
+    ("time a tensor", put(TIME, torch.zeros(3)), SHOWN),
 ]
 
 

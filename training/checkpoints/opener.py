@@ -84,6 +84,7 @@ def load_generator(
     G = Generator(stored.config.generator).requires_grad_(False).eval()
     G.load_state_dict(weights)
     set_sampling_precision(G, dtype)
+    G.max_time = stored.max_time
     return Snapshot(
         G=G.to(device),
         config=stored.config,

@@ -1,7 +1,8 @@
 """The networks as a set, their optimisers, and the snapshots that hold them.
 
 A snapshot (`network-snapshot-<kimg>.pkl`) holds plain values and tensors only: the configuration, the weights of G,
-G_ema and both discriminators, a bank of camera sequences of the training set, and how far training was.
+G_ema and both discriminators, a bank of camera sequences of the training set, how far training was, and the greatest
+time that it showed (`max_time`; older ones lack it).
 """
 
 import copy
@@ -128,6 +129,7 @@ class StoredSnapshot:
     weights: dict[str, Any]  # by network: of G_ema at least
     camera_bank: torch.Tensor  # [M, T, 25] real camera sequences
     progress: dict[str, Any]  # kimg, ...
+    max_time: float = 1.0  # greatest time that the generator was trained at
     static: bool = False  # the generator knows no motion: its motion layers are made up
     notes: tuple[str, ...] = ()  # sentences for the user
     counter: str | None = "kimg of the snapshot"  # what its progress is read from; None: nothing says it
@@ -139,6 +141,7 @@ class StoredSnapshot:
         if flaw:
             raise UserError(f"{path} is a damaged snapshot: {flaw}; copy it again, or give another one.")
         parts = {name: payload[name] for name in PARTS}
+        parts["max_time"] = payload.get("max_time", cls.max_time)
         try:
             parts["config"] = validate(from_dict(Config, payload["config"]))
         except UserError as error:
@@ -147,7 +150,8 @@ class StoredSnapshot:
 
     def payload(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the snapshot."""
-        return {name: getattr(self, name) for name in PARTS} | {"config": to_dict(self.config)}
+        parts = {name: getattr(self, name) for name in PARTS}
+        return parts | {"config": to_dict(self.config), "max_time": self.max_time}
 
     def weights_of(self, name: str, shapes: Shapes) -> Weights:
         """Return the weights of a network. UserError unless they have these shapes, and are finite."""
@@ -164,7 +168,14 @@ def _flaw(payload: dict[str, Any]) -> str | None:
         return f"its weights are not those of {', '.join(NAMES)}"
     if "G_ema" not in weights:
         return "it holds no weights of G_ema"
+    if not is_time(payload.get("max_time", 1.0)):
+        return "its max_time is no number from 0 to 1"
     return _flaw_of_bank(payload["camera_bank"]) or _flaw_of_progress(payload["progress"])
+
+
+def is_time(value: Any) -> bool:
+    """Return whether a value is a moment of a clip."""
+    return type(value) is float and 0 <= value <= 1
 
 
 def _flaw_of_bank(bank: Any) -> str | None:
@@ -211,6 +222,7 @@ def save_snapshot(
         weights={name: dict(module.state_dict()) for name, module in networks.items()},
         camera_bank=camera_bank,
         progress=progress,
+        max_time=networks.G_ema.max_time,
     )
     checkpoint.save(path, snapshot.payload(), "snapshot")
 

@@ -1,11 +1,11 @@
 """Whether a training state is whole, finite, and of the networks that are to go on from it.
 
 A state is {networks: {name: weights}, optimizers: {name: Adam's state_dict}, progress: {clips, iteration, ...}, health:
-{best, troubles}}; older ones have no health.
+{best, troubles}, max_time: greatest time of fakes}; older ones have no health, or no max_time (then it was 1).
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from dnnlib.errors import UserError
 from torch_utils.pickles.dtypes import dtype_name
 from torch_utils.pickles.reader import is_finite
-from training.checkpoints.snapshots import Networks
+from training.checkpoints.snapshots import Networks, is_time
 
 PARTS = ("networks", "optimizers", "progress")
 HEALTH_PARTS = {"best", "troubles"}
@@ -45,10 +45,16 @@ def require_sound(state: Any, path: Path) -> None:
     _raise_first(_flaws(state), path)
 
 
-def require_fit(state: Any, path: Path, networks: Networks, optimizers: Optimizers) -> None:
-    """Raise a UserError unless the state is sound and of these networks and optimisers. Changes nothing."""
+def require_fit(
+    state: Any, path: Path, networks: Networks, optimizers: Optimizers, untrained: Collection[str] = ()
+) -> None:
+    """Raise a UserError unless the state is sound and of these networks and optimisers. Changes nothing.
+
+    Args:
+        untrained: names of the networks whose optimisers may have made no step.
+    """
     _raise_first(_flaws(state), path)
-    _raise_first(_misfits(state, networks, optimizers), path)
+    _raise_first(_misfits(state, networks, optimizers, untrained), path)
 
 
 def _raise_first(problems: Problems, path: Path) -> None:
@@ -75,6 +81,8 @@ def _flaws(state: Any) -> Problems:
             return
     yield from _flaws_of_progress(state["progress"])
     yield from _flaws_of_health(state.get("health", {}))
+    if not is_time(state.get("max_time", 1.0)):
+        yield "its max_time is no number from 0 to 1"
     for name, weights in state["networks"].items():
         if not _is_table(weights, torch.Tensor):
             yield f"networks.{name} is no table of tensors"
@@ -130,7 +138,7 @@ def _non_finite_entries(value: Any, where: str) -> Problems:
 # --- Of these networks ------------------------------------------------------------------------------------------------
 
 
-def _misfits(state: dict[str, Any], networks: Networks, optimizers: Optimizers) -> Problems:
+def _misfits(state: dict[str, Any], networks: Networks, optimizers: Optimizers, untrained: Collection[str]) -> Problems:
     """Yield how a sound state differs from one of these networks and optimisers."""
     modules = dict(networks.items())
     saved_networks = state["networks"]
@@ -139,8 +147,8 @@ def _misfits(state: dict[str, Any], networks: Networks, optimizers: Optimizers) 
     yield from _other_names("optimizers", saved_optimizers, optimizers)
     for name, module in modules.items():
         yield from _misfits_of_tensors(f"networks.{name}", saved_networks[name], module.state_dict())
-    steps = state["progress"]["iteration"]
     for name, optimizer in optimizers.items():
+        steps = 0 if name in untrained else state["progress"]["iteration"]
         yield from _misfits_of_optimizer(f"optimizers.{name}", saved_optimizers[name], optimizer, steps)
 
 

@@ -20,7 +20,7 @@ from training.data.files import DAMAGE, INDEX, Files, fault_of_name, labels_of, 
 from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, verify_frame
 
 CHUNK = 32  # frames that a worker decodes at a time
-WINDOW = TrainingConfig().window  # frames that a clip needs for training with default options
+WINDOW = TrainingConfig().window  # frames that a clip needs to show all of time, with default options
 MAX_RATES = 5  # frame rates that the summary names
 
 Progress = Callable[[Iterable, int], Iterable]

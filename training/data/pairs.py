@@ -4,7 +4,7 @@ Item k of the endless stream of training pairs depends on the seed and k alone, 
 the same stream, and a resumed run goes on where it stopped.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +20,23 @@ from training.data.streams import First
 MIRROR_PROBABILITY = 0.5  # where mirroring is on
 BANK_CLIPS, BANK_FRAMES = 256, 16  # of the cameras that a snapshot holds
 
+# --- How long clips are -----------------------------------------------------------------------------------------------
+
+
+def greatest_time(lengths: Iterable[int], window: int) -> float:
+    """Return the greatest time that frames of clips of these lengths have: 1 where one fills the window.
+
+    A window of one frame holds no time at all.
+    """
+    span = min(max(lengths), window)
+    return (span - 1) / max(window - 1, 1)
+
+
+def moving_clips(lengths: Sequence[int], window: int) -> list[int]:
+    """Return the numbers of the clips that can give two different frames."""
+    return [index for index, length in enumerate(lengths) if greatest_time([length], window) > 0]
+
+
 # --- Two frames of a clip ---------------------------------------------------------------------------------------------
 
 
@@ -30,6 +47,18 @@ class Pair:
     frames: np.ndarray
     times: np.ndarray
     cameras: np.ndarray
+
+
+@dataclass(frozen=True)
+class MixedPair(Pair):
+    """A pair of data of which some clips have but one frame, and the pair that the video discriminator judges.
+
+    They are the same for any other clip.
+    """
+
+    video_frames: np.ndarray
+    video_times: np.ndarray
+    video_cameras: np.ndarray
 
 
 def draw_times(rng: np.random.Generator) -> tuple[float, float]:
@@ -100,6 +129,7 @@ class PairStream(torch.utils.data.Dataset):
         self.seed = seed
         self.window = window
         self.mirror = MIRROR_PROBABILITY if mirror else 0.0
+        self.moving = moving_clips([len(clip.frames) for clip in dataset.clips], window)
 
     def clip_index(self, item: int) -> int:
         """Return which clip item number `item` is drawn from."""
@@ -109,10 +139,20 @@ class PairStream(torch.utils.data.Dataset):
 
     def __getitem__(self, item: int) -> Pair | UserError:
         rng = np.random.default_rng([First.PAIRS, self.seed, item])
+        clip = self.clip_index(item)
         try:
-            return draw_pair(rng, self.dataset, self.clip_index(item), window=self.window, mirror=self.mirror)
+            pair = self._draw(rng, clip)
+            if len(self.moving) in (0, self.dataset.num_clips):
+                return pair
+            judged = pair
+            if len(self.dataset.clips[clip].frames) == 1:
+                judged = self._draw(rng, self.moving[rng.integers(len(self.moving))])
+            return MixedPair(**vars(pair), **{f"video_{name}": value for name, value in vars(judged).items()})
         except UserError as error:
             return error
+
+    def _draw(self, rng: np.random.Generator, clip: int) -> Pair:
+        return draw_pair(rng, self.dataset, clip, window=self.window, mirror=self.mirror)
 
 
 @lru_cache(maxsize=2)
@@ -143,7 +183,8 @@ def training_batches(
         mirror: whether half of the pairs are mirrored.
 
     Yields:
-        frames uint8 [batch, 2, 3, R, R], times float32 [batch, 2], cameras float32 [batch, 2, 25].
+        frames uint8 [batch, 2, 3, R, R], times float32 [batch, 2], cameras float32 [batch, 2, 25]. Where some clips
+        have but one frame, also video_frames, video_times, video_cameras (`MixedPair`).
 
     Raises:
         UserError: a frame is missing or damaged; a worker died, hangs, or has no shared memory.
@@ -157,6 +198,8 @@ def training_batches(
 
 class CameraSampler:
     """A source of times and cameras for fakes: those of a random training clip, as for reals but with continuous times.
+
+    The times of a clip's fakes are within those that its real frames have.
 
     Args:
         sequences: the clips' cameras, float32 [F, 25] each.
@@ -176,7 +219,8 @@ class CameraSampler:
         cameras = np.empty([n, 2, CAMERA_DIM], np.float32)
         for row in range(n):
             sequence = self.sequences[int(rng.integers(len(self.sequences)))]
-            start, offsets, times[row] = draw_frames(rng, len(sequence), window=self.window)
+            start, offsets, moments = draw_frames(rng, len(sequence), window=self.window)
+            times[row] = moments * greatest_time([len(sequence)], self.window)
             pair = sequence[start + offsets]
             if rng.random() < self.mirror:
                 pair = _mirrored(pair)

@@ -18,7 +18,8 @@ class Generator(nn.Module):
     """G(z_a, z_m | c, t). Rows of every argument are frames: a clip of T frames repeats its codes T times.
 
     `precision` sets the data type of the super-resolution and, with `half_backbone`, of the backbone's convolutions
-    (None: that of the parameters); latents, rendering and images keep the parameters' type.
+    (None: that of the parameters); latents, rendering and images keep the parameters' type. `max_time` is the greatest
+    time that it was trained at, and that videos of it run to.
     """
 
     def __init__(self, config: GeneratorConfig):
@@ -26,6 +27,7 @@ class Generator(nn.Module):
         self.config = config
         self.precision: torch.dtype | None = None
         self.half_backbone = False
+        self.max_time = 1.0
         channels = config.plane_channels
         self.backbone = Backbone(config, CAMERA_DIM)
         self.decoder = Decoder(channels, config.rendering.decoder_hidden, channels)

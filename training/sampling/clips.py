@@ -44,18 +44,35 @@ def latent_code(seed: int, dim: int, stream: int) -> torch.Tensor:
     return torch.from_numpy(random.standard_normal(dim, dtype=np.float32))
 
 
-def frame_times(frames: int) -> torch.Tensor:
-    """Return evenly spaced times [frames] from 0 to 1."""
-    return torch.linspace(0, 1, frames)
+def frame_times(frames: int, end: float = 1.0) -> torch.Tensor:
+    """Return evenly spaced times [frames] from 0 to `end`."""
+    return torch.linspace(0, end, frames)
 
 
 def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) -> ClipSpec:
-    """Return the clip of two seeds seen by cameras [T, 25], at evenly spaced times."""
+    """Return the clip of two seeds seen by cameras [T, 25], at evenly spaced times up to the greatest trained one."""
     return ClipSpec(
         z=latent_code(seed, G.config.z_dim, Stream.APPEARANCE),
         z_motion=latent_code(motion_seed, G.config.z_motion_dim, Stream.MOTION),
         cameras=cameras,
-        times=frame_times(len(cameras)),
+        times=frame_times(len(cameras), G.max_time),
+    )
+
+
+def slow_motion(G: Generator, window: int, frames: int) -> str | None:
+    """Return a sentence if so many frames are more than those that the generator was trained on.
+
+    None where it was trained on whole windows of `window` frames: then any number of frames shows the same stretch of
+    time, as in the paper.
+    """
+    trained = round(G.max_time * (window - 1)) + 1
+    if G.max_time == 1 or frames <= trained:
+        return None
+    if trained == 1:
+        return "The model was trained on single frames: nothing but the camera moves."
+    return (
+        f"The model was trained on clips of up to {trained} frames: {frames} frames show that stretch of time slowed "
+        f"down, --frames={trained} at the speed of the data."
     )
 
 

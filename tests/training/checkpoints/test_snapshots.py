@@ -84,7 +84,7 @@ def test_a_snapshot_opens_safely_and_holds_plain_values_only(snapshot):
     assert content["format"] == "pv3d"
     assert content["version"] == 1
     payload = content["payload"]
-    assert set(payload) == {"config", "weights", "camera_bank", "progress"}
+    assert set(payload) == {"config", "weights", "camera_bank", "progress", "max_time"}
     assert set(payload["weights"]) == {"G", "G_ema", "D_img", "D_vid"}
     bank = payload["camera_bank"]
     assert bank.shape == (3, 16, 25)
@@ -102,6 +102,19 @@ def test_the_averaged_generator_comes_back(snapshot):
     assert not loaded.G.training
     assert not any(parameter.requires_grad for parameter in loaded.G.parameters())
     assert same(loaded.G, tiny.networks(options).G_ema)
+
+
+def test_the_greatest_trained_time_comes_back(tmp_path, snapshot):
+    options = tiny.config()
+    networks = tiny.networks(options)
+    networks.G_ema.max_time = 4 / 15
+    path = tmp_path / "a.pkl"
+    save_snapshot(path, options, networks, torch.zeros(1, 16, 25), {"kimg": 1.0})
+    compact_snapshot(path, tmp_path / "compact.pkl")
+    for written in (path, tmp_path / "compact.pkl"):
+        assert load_generator(written).G.max_time == 4 / 15
+    old = changed(snapshot, tmp_path / "old.pkl", drop("max_time"))
+    assert load_generator(old).G.max_time == 1
 
 
 def test_ablations_come_back(tmp_path):

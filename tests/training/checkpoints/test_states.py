@@ -82,6 +82,8 @@ MOMENTS = "optimizers", "D_img", "state", 0
         (put("1", "progress", "seconds"), "progress.seconds is '1' and no duration"),
         (put(NAN, "progress", "seconds"), "progress.seconds is nan and no duration"),
         (put(1, "progress", "epochs"), "progress.epochs is unknown"),
+        (put(1.5, "max_time"), "its max_time is no number from 0 to 1"),
+        (put("1", "max_time"), "its max_time is no number from 0 to 1"),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(fresh, tmp_path, saved, spoil, reason):

@@ -14,7 +14,16 @@ from tests.helpers.noise import SIZE, damage_missing, damage_size, damage_trunca
 from training.cameras import mirror_label
 from training.data import pairs
 from training.data.dataset import ClipDataset
-from training.data.pairs import CameraSampler, camera_bank, draw_frames, draw_pair, draw_times, training_batches
+from training.data.pairs import (
+    CameraSampler,
+    camera_bank,
+    draw_frames,
+    draw_pair,
+    draw_times,
+    greatest_time,
+    moving_clips,
+    training_batches,
+)
 
 WINDOW = 16
 
@@ -51,6 +60,99 @@ def test_pairs_have_their_frames_times_and_cameras(clips):
         mirrored = draw_pair(np.random.default_rng(seed), dataset, 2, window=WINDOW, mirror=1.0)
         assert np.array_equal(mirrored.frames, pair.frames[..., ::-1]) and np.array_equal(mirrored.times, pair.times)
         assert np.array_equal(mirrored.cameras, mirror_label(torch.from_numpy(pair.cameras)).numpy())
+
+
+# --- Short clips ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [16, 64])
+@pytest.mark.parametrize("length", [1, 2, 5, 20])
+def test_fakes_have_the_times_of_reals(length, window):
+    """What the two have in common: the greatest time, and how often a moment falls on each frame."""
+    span = min(length, window)
+    rng = np.random.default_rng([length, window])
+    reals = np.array([draw_frames(rng, length, window=window)[1] for _ in range(4000)]) / (window - 1)
+    sampler = CameraSampler([np.zeros([length, 25], np.float32)], window=window, mirror=False)
+    fakes = sampler.sample(length, 4000)[0].double().numpy()
+
+    greatest = greatest_time([length], window)
+    assert greatest == (span - 1) / (window - 1)
+    assert reals.max() == greatest and reals.min() == 0
+    assert fakes.max() <= greatest and fakes.min() >= 0
+    if greatest == 0:
+        return
+    assert fakes.max() > 0.97 * greatest, "all of the time is used"
+    # Real times are those of whole frames; those that the moments of fakes fall on are as frequent, and as far apart.
+    real_frames = (reals * (window - 1)).round()
+    fake_frames = np.floor(fakes / greatest * span)
+    for real, fake in zip(real_frames.T, fake_frames.T, strict=True):
+        counts = [np.bincount(frames.astype(int), minlength=span) for frames in (real, fake)]
+        assert np.abs(np.subtract(*counts)).max() < 5 * np.sqrt(2 * np.max(counts))
+    apart = [np.diff(frames) for frames in (real_frames, fake_frames)]
+    error = np.std(apart) * np.sqrt(2 / 4000)
+    assert apart[0].mean() == pytest.approx(apart[1].mean(), abs=5 * error)
+
+
+@pytest.mark.parametrize("window", [1, 16, 20])
+def test_fakes_of_long_clips_have_the_moments_that_were_drawn(window):
+    """To the bit, as ever: a factor of 1 changes nothing; in a window of one frame there is no time."""
+    sequences = [np.full([length, 25], length, np.float32) for length in (20, 33)]
+    times, _ = CameraSampler(sequences, window=window, mirror=True).sample((3, 5), 40)
+    rng = np.random.default_rng([pairs.First.CAMERAS, 3, 5])
+    for row in times.numpy():
+        sequence = sequences[int(rng.integers(2))]
+        _, _, moments = draw_frames(rng, len(sequence), window=window)
+        rng.random()
+        assert np.array_equal(row, moments.astype(np.float32) if window > 1 else [0, 0])
+
+
+def test_which_clips_move():
+    assert moving_clips([1, 2, 1, 40], 16) == [1, 3]
+    assert moving_clips([5, 20], 1) == [] == moving_clips([1, 1], 16)
+    assert greatest_time([1, 5, 2], 16) == 4 / 15 and greatest_time([1, 16], 16) == 1 and greatest_time([9], 1) == 0
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> ClipDataset:
+    """Clips of 1, 20, 1 and 3 frames."""
+    return ClipDataset(make(tmp_path_factory.mktemp("mixed") / "clips", lengths=(1, 20, 1, 3)))
+
+
+def test_clips_of_one_frame_have_a_stand_in_before_the_video_discriminator(mixed):
+    stream = pairs.PairStream(mixed, seed=2, window=WINDOW, mirror=True)
+    cameras = [{camera.tobytes() for camera in clip.cameras} for clip in mixed.clips]
+    seen = []
+    for item in range(200):
+        clip = stream.clip_index(item)
+        pair = stream[item]
+        rng = np.random.default_rng([pairs.First.PAIRS, 2, item])
+        alone = draw_pair(rng, mixed, clip, window=WINDOW, mirror=0.5)
+        for name, value in vars(alone).items():
+            assert np.array_equal(getattr(pair, name), value), "the image discriminator sees what it would without them"
+            if clip in (1, 3):
+                assert np.array_equal(getattr(pair, f"video_{name}"), value)
+        judged = pair.video_cameras, _mirrored(pair.video_cameras)
+        (judged_clip,) = {index for index in range(4) if any(rows[0].tobytes() in cameras[index] for rows in judged)}
+        seen.append((clip, judged_clip))
+    assert {judged for _, judged in seen} == {1, 3}
+    in_place = [judged for clip, judged in seen if clip in (0, 2)]
+    assert len(in_place) == 100
+    assert 30 < in_place.count(1) < 70, "either one as often"
+
+
+def _mirrored(cameras: np.ndarray) -> np.ndarray:
+    return mirror_label(torch.from_numpy(cameras)).numpy()
+
+
+def test_a_mixed_stream_does_not_depend_on_ranks_either(mixed):
+    whole = take(mixed, 3, batch=4)
+    assert whole["video_frames"].shape == (12, 2, 3, SIZE, SIZE)
+    ranks = [take(mixed, 3, batch=2, rank=rank, world=2) for rank in range(2)]
+    for key, value in whole.items():
+        assert torch.equal(torch.stack([rank[key] for rank in ranks], dim=1).flatten(0, 1), value)
+
+
+# --- The stream -------------------------------------------------------------------------------------------------------
 
 
 def take(dataset: ClipDataset, count: int, **options) -> dict[str, torch.Tensor]:

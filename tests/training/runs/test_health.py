@@ -68,6 +68,12 @@ def test_probe_sees_appearances_and_motion():
     assert seen["health/motion"] > 0
 
 
+def test_probe_stays_within_the_trained_time():
+    G = tiny.generator()
+    G.max_time = 0.0
+    assert probe(G)["health/motion"] == pytest.approx(0, abs=1e-4)
+
+
 def test_probe_sees_that_no_motion_code_comes_through():
     G = tiny.generator()
     for name, parameter in G.named_parameters():

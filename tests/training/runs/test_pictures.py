@@ -10,7 +10,9 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.video import read_frames, video_info
 from tests.helpers import tiny
+from tests.helpers.recording import spy
 from training.cameras import frontal_label
+from training.runs import pictures as runs_pictures
 from training.runs.pictures import SIDE_YAW, SnapshotPictures, clip_layers, save_png
 from training.sampling import pictures
 from training.sampling.clips import clip_spec, generate, generate_views
@@ -99,6 +101,14 @@ def test_side_views_differ_from_front_views_in_the_camera_alone(networks):
     expected = pictures.to_uint8(out["image"])
     difference = seen.int() - expected.int()
     assert difference.abs().max() <= ROUNDING
+
+
+def test_pictures_stay_within_the_trained_time(monkeypatch):
+    G = tiny.generator()
+    G.max_time = 0.25
+    made = spy(monkeypatch, runs_pictures, "generate_views")
+    list(clip_layers(G, 0, 3, ("rgb",)))
+    assert made[0].inputs[1].times.tolist() == [0, 0.125, 0.25]
 
 
 def test_pictures_are_whole_or_absent(tmp_path, monkeypatch):

@@ -52,6 +52,7 @@ def test_codes_are_those_of_the_seeds():
 
 def test_times_run_from_0_to_1(G):
     assert frame_times(5).tolist() == [0.0, 0.25, 0.5, 0.75, 1.0] and frame_times(1).tolist() == [0.0]
+    assert frame_times(3, 0.5).tolist() == [0.0, 0.25, 0.5]
     spec = clip(G)
     assert spec.z.shape == (8,) and spec.z_motion.shape == (8,) and spec.times.shape == (FRAMES,)
     assert torch.equal(spec.z, latent_code(3, 8, Stream.APPEARANCE)) and torch.equal(
