@@ -11,6 +11,7 @@ import click
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import require_file
+from dnnlib.names import natural_key
 from dnnlib.page import Lines, Page
 
 ROOT = Path(__file__).resolve().parent
@@ -122,12 +123,12 @@ def train_on(page: Page, data: Path, outdir: Path, kimg: float) -> Path:
     run_command(arguments)
     page.heading("Trained on", f"{kimg:g} thousand more clips of procedural heads, on this machine.")
     page.code(as_typed(arguments))
-    return sorted(outdir.glob("[0-9]*/training_options.json"))[-1].parent
+    return max(outdir.glob("[0-9]*/training_options.json"), key=natural_key).parent
 
 
 def show_training(page: Page, run: Path) -> None:
     """Show a run's newest video and its curves."""
-    newest = sorted(run.glob("fakes*.mp4"))[-1]
+    newest = max(run.glob("fakes*.mp4"), key=natural_key)
     page.videos([(newest, "After training: front view, side view, depth, normals of four fixed seeds.")])
     text = (run / "stats.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]

@@ -35,6 +35,7 @@ class Features:
     each: torch.Tensor | None  # float64 [N, D]
     source: dict[str, Any]
     skipped: tuple[str, ...] = ()  # reasons, one for each missing or damaged video
+    notes: tuple[str, ...] = ()  # what else is there, and is no video of the set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +180,7 @@ class VideoDistances(MetricFamily):
         for features, side in ((scored, "scored"), (real, "real")):
             if features.moments.num < request.videos:
                 warnings.append(f"{features.moments.num} {side} videos in place of {request.videos}.")
-            warnings += features.skipped
+            warnings += features.skipped + features.notes
         detector = self._detector(request)
         dataset = self.options.dataset
         return Result(
@@ -249,6 +250,7 @@ def video_features(
         each=each,
         source=identity,
         skipped=tuple(numbers.skipped.values()),
+        notes=tuple(source.notes),
     )
 
 

@@ -16,7 +16,15 @@ from dnnlib.errors import UserError
 from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
 from metrics.folder_content import FolderContent
-from metrics.video_sources import NumberedVideos, code_spec, folder_frames, frame_files, scored_times, to_uint8_pv3d
+from metrics.video_sources import (
+    NumberedVideos,
+    code_spec,
+    folder_frames,
+    frame_files,
+    scored_times,
+    taken,
+    to_uint8_pv3d,
+)
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Stream
@@ -82,6 +90,7 @@ class GeneratedViews:
     checksum: str
     seed: int = 0
     count = content = None
+    notes = ()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -128,9 +137,7 @@ class FolderViews:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder: give the one that holds a folder of four images per video.")
         self.folder = folder
-        self.paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        if not self.paths:
-            raise UserError(f"{folder} holds no folders: --multiview needs a folder of four images per video.")
+        self.paths, self.notes = taken(folder, Path.is_dir, "folders of four images, as --multiview needs per video")
         self.count = len(self.paths)
         files = [[*frame_files(path), path / GEOMETRY_FILE] for path in self.paths]
         self.content = FolderContent(folder, itertools.chain.from_iterable(files))

@@ -282,5 +282,5 @@ class MultiviewScores(MetricFamily):
             detector_checksum=detector.checksum if detector else None,
             skipped=len(skipped),
             details=details,
-            warnings=(*warnings, *skipped),
+            warnings=(*warnings, *skipped, *self._source.notes),
         )

@@ -6,8 +6,9 @@ order, gets the same pixels.
 
 import hashlib
 import itertools
+import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,20 +17,20 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import read_file
-from dnnlib.video import CODEC_VERSION, read_frames, write_video
+from dnnlib.files import read_file, shown
+from dnnlib.names import few, listed
+from dnnlib.video import CODEC_VERSION, VIDEO_SUFFIXES, read_frames, write_video
 from metrics.folder_content import FolderContent
 from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 from training.data.files import MAX_FILE_BYTES
 from training.data.fingerprints import Fingerprinted
-from training.data.frames import FRAME_SUFFIXES, decode_frame
+from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, decode_frame
 from training.data.pairs import camera_window
 from training.data.streams import Stream
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, frame_times, generate
 from training.sampling.pictures import to_uint8
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 ROUND_TRIP_FPS = 25
 
 
@@ -56,6 +57,10 @@ class NumberedVideos(Protocol):
     @property
     def content(self) -> Fingerprinted | None:
         """Files that the videos lie in; the identity has their fingerprint, which the processes share first."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about what is there and is no video of the set."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -90,6 +95,8 @@ class DatasetVideos:
         self.every_clip_once = every_clip_once
         lengths = [len(clip.frames) for clip in dataset.clips]
         self.clips = [index for index, length in enumerate(lengths) if length >= window.span]
+        short = [clip.name for clip in dataset.clips if len(clip.frames) < window.span]
+        self.notes = _not_taken(f"clips of {dataset.path} with fewer than {window.span} frames", short)
         if not self.clips:
             raise UserError(f"No clip of {dataset.path} has {window.span} frames: the protocol needs longer clips.")
         if every_clip_once:
@@ -133,7 +140,7 @@ class FolderVideos:
     def __init__(self, folder: Path, window: Window):
         self.folder = folder
         self.window = window
-        self.paths = list_videos(folder)
+        self.paths, self.notes = list_videos(folder)
         self.count = len(self.paths)
         files = [frame_files(path) if path.is_dir() else [path] for path in self.paths]
         self.content = FolderContent(folder, itertools.chain.from_iterable(files))
@@ -159,28 +166,55 @@ class FolderVideos:
         return np.stack(frames[:: self.window.stride])
 
 
-def list_videos(folder: Path) -> list[Path]:
-    """List the video files and folders of frames in a folder, by name. Raises UserError if there are none."""
+def list_videos(folder: Path) -> tuple[list[Path], list[str]]:
+    """List the video files and folders of frames in a folder, by name.
+
+    Returns:
+        videos: what is taken.
+        notes: a sentence about what is not, if there is any.
+
+    Raises:
+        UserError: the folder is missing or holds none.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: give the folder that holds the videos.")
-    videos = [path for path in sorted(folder.iterdir()) if _is_video(path)]
-    if not videos:
-        raise UserError(f"{folder} holds no videos ({', '.join(VIDEO_SUFFIXES)}) and no folders of frames.")
-    return videos
+    return taken(
+        folder,
+        lambda path: path.suffix.lower() in VIDEO_SUFFIXES or (path.is_dir() and bool(frame_files(path))),
+        f"videos ({', '.join(VIDEO_SUFFIXES)}) and no folders of frames",
+    )
 
 
-def _is_video(path: Path) -> bool:
-    """Return whether a path is a video file or a folder of frames; hidden ones do not count."""
-    if path.name.startswith("."):
-        return False
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return True
-    return path.is_dir() and bool(frame_files(path))
+def taken(folder: Path, wanted: Callable[[Path], bool], what: str) -> tuple[list[Path], list[str]]:
+    """Return what is wanted in a folder, in natural order without leftovers, and a sentence about all else.
+
+    UserError, with `what` is wanted, if there is none.
+    """
+    chosen, rest = [], []
+    for path in content_of(folder):
+        if wanted(path):
+            chosen.append(path)
+        else:
+            rest.append(f"{path.name}/" if path.is_dir() else path.name)
+    if not chosen:
+        there = f", but {shown(few(rest))}" if rest else ""
+        raise UserError(f"{folder} holds no {what}{there}.")
+    return chosen, _not_taken(f"what else is in {folder}", rest)
+
+
+def _not_taken(what: str, names: list[str]) -> list[str]:
+    return [f"Not taken: {what} ({len(names)}): {shown(few(names))}."] if names else []
+
+
+def content_of(folder: Path) -> list[Path]:
+    """List a folder in natural order, without leftovers."""
+    return [folder / name for name in listed(os.listdir(folder))]
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """List the frames of a folder, in order."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES)
+    """List the frames of a folder, in order; true depth beside them is none."""
+    names = [(path, path.name.lower()) for path in content_of(folder)]
+    return [path for path, name in names if name.endswith(FRAME_SUFFIXES) and not name.endswith(DEPTH_SUFFIX)]
 
 
 def file_frames(path: Path) -> Iterable[np.ndarray]:
@@ -242,6 +276,7 @@ class GeneratedVideos:
     storage: FrameStorage
     seed: int = 0
     count = content = None
+    notes = ()
 
     @property
     def identity(self) -> dict[str, Any]:

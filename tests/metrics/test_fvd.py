@@ -158,12 +158,14 @@ def test_videos_that_are_too_short_are_named_with_their_lengths(detector, tmp_pa
 
 def test_bad_and_missing_videos_are_named(detector, movies, heads):
     (movies / "2.mp4").write_bytes(b"no video")
+    (movies / "7.mpg").write_bytes(b"not taken")
     (result,) = score(movies, "fvd9_9f", dataset=ClipDataset(heads))
     assert result.samples == 5
     assert result.skipped == 1
     warnings = "\n".join(result.warnings)
     assert "5 scored videos in place of 9" in warnings
     assert "2.mp4" in warnings
+    assert "(1): 7.mpg." in warnings
 
 
 # --- Statistics in place of the dataset -------------------------------------------------------------------------------

@@ -130,6 +130,19 @@ def test_folders_made_elsewhere(tmp_path):
     assert source.views(1).geometry is None
 
 
+def test_folders_and_views_are_in_the_order_of_their_numbers(tmp_path):
+    for video in (10, 9):
+        write(tmp_path / str(video))
+        (tmp_path / str(video) / "0.png").rename(tmp_path / str(video) / "10.png")
+    write(tmp_path / "__MACOSX")
+    (tmp_path / "9" / "._1.png").write_bytes(b"left behind")
+    (tmp_path / "notes.txt").touch()
+    source = FolderViews(tmp_path)
+    assert [path.name for path in source.paths] == ["9", "10"]
+    assert source.views(0).images[:, 0, 0, 0].tolist() == [9, 18, 27, 0]
+    assert source.notes == [f"Not taken: what else is in {tmp_path} (1): notes.txt."]
+
+
 def test_a_folder_is_known_by_its_files(tmp_path):
     write(tmp_path / "a")
     before = FolderViews(tmp_path).identity

@@ -134,9 +134,11 @@ def test_another_geometry_of_the_same_size_is_measured(tmp_path):
     subject = EvaluationSubject(multiview_folder=tmp_path / "views")
     write_views(tmp_path / "views" / "a")
     first = score(subject, "cd1", cache_folder=tmp_path / "cache")["cd1"]
+    (tmp_path / "views" / "notes.txt").touch()
     write_views(tmp_path / "views" / "a", scale=2.0)
     second = score(subject, "cd1", cache_folder=tmp_path / "cache")["cd1"]
     assert second.value == pytest.approx(4 * first.value, rel=1e-4), "it is a squared length"
+    assert first.warnings == () and "(1): notes.txt." in second.warnings[0]
 
 
 def test_videos_without_any_geometry_are_refused_with_the_reason(tmp_path):

@@ -97,6 +97,12 @@ def test_every_clip_once_goes_clip_by_clip(numbered):
     assert clips == [0, 2]
 
 
+def test_clips_that_are_too_short_are_named(numbered):
+    source = DatasetVideos(numbered, SHORT)
+    assert source.notes == [f"Not taken: clips of {numbered.path} with fewer than 4 frames (1): 00001."]
+    assert DatasetVideos(numbered, Window(3)).notes == []
+
+
 @pytest.mark.parametrize("window", [Window(21), Window(6, 4)])
 def test_a_dataset_of_short_clips_is_refused(numbered, window):
     with pytest.raises(UserError, match="21 frames"):
@@ -264,6 +270,45 @@ def test_a_changed_file_changes_the_identity(folder):
     before = FolderVideos(folder, SHORT).identity
     os.truncate(folder / "b" / "5.png", 20)
     assert FolderVideos(folder, SHORT).identity != before
+
+
+def test_frames_and_videos_are_in_the_order_of_their_numbers(tmp_path):
+    frames = np.zeros([12, 3, 8, 8], np.uint8)
+    frames[:, 0, 0, 0] = np.arange(12)
+    for video in range(12):
+        write_frames(tmp_path / str(video), frames)
+    source = FolderVideos(tmp_path, Window(12))
+    assert [path.name for path in source.paths] == [str(video) for video in range(12)]
+    assert frame_numbers(source.video(0)).tolist() == list(range(12))
+
+
+def test_leftovers_and_depth_are_no_videos_and_no_frames(folder, frames):
+    for name in ("._a.mp4", "__MACOSX/a.mp4", "Thumbs.db", "b/._0.png", "b/desktop.ini", "b/0.depth.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"left behind")
+    source = FolderVideos(folder, SHORT)
+    assert source.count == 2
+    assert np.array_equal(source.video(1), frames[:4])
+
+
+def test_every_video_is_taken_or_named(folder):
+    for name in ("c.M4V", "d.MKV", "e.mpg", "f.mpeg", "more/a.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((folder / "a.mp4").read_bytes())
+    source = FolderVideos(folder, SHORT)
+    assert [path.name for path in source.paths] == ["a.mp4", "b", "c.M4V", "d.MKV"]
+    assert source.notes == [
+        f"Not taken: what else is in {folder} (5): e.mpg, empty/, f.mpeg, more/, notes.txt.",
+    ]
+    assert source.video(2).shape == source.video(3).shape == source.video(0).shape
+
+
+def test_a_folder_of_other_things_says_what_it_holds(tmp_path):
+    (tmp_path / "more").mkdir()
+    for number in range(9):
+        (tmp_path / f"{number}.png").touch()
+    with pytest.raises(UserError, match="no folders of frames, but 0.png, 1.png, 2.png, 3.png, 4.png and 5 more"):
+        FolderVideos(tmp_path, SHORT)
 
 
 @pytest.mark.parametrize("folder", [".", "missing"])

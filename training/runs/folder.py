@@ -21,6 +21,7 @@ from dnnlib import json_lines
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, remove_unfinished, storage_errors
 from dnnlib.locks import PathLock
+from dnnlib.names import natural_key
 from torch_utils import checkpoint
 from training.checkpoints.snapshots import Networks, save_snapshot
 from training.checkpoints.states import require_finite
@@ -185,14 +186,14 @@ class RunFolder:
         path = self.path / f"training-state-{stamp(progress.clips)}.pt"
         require_finite(state, path)
         checkpoint.save(path, state, "state")
-        own = [other for other in self.states() if other <= path]
+        own = [other for other in self.states() if natural_key(other) <= natural_key(path)]
         for old in own[:-keep]:
             old.unlink(missing_ok=True)
         return path
 
     def states(self) -> list[Path]:
         """Return the training states, oldest first."""
-        return sorted(self.path.glob("training-state-*.pt"))
+        return sorted(self.path.glob("training-state-*.pt"), key=natural_key)
 
     def newest_state(self, check: Callable[[Any, Path], None], warn: Warn) -> tuple[Path, dict[str, Any]] | None:
         """Return the newest training state that opens and that `check` does not refuse; None if there is none at all.

@@ -131,6 +131,8 @@ def test_the_last_states_are_kept(run):
     for clips in (1000, 9000, 10_000, 123_456_789):
         state(run, clips)
     assert [path.name for path in run.states()] == ["training-state-000010.000.pt", "training-state-123456.789.pt"]
+    state(run, 1_000_000_000)  # seven digits of kimg
+    assert [path.name for path in run.states()] == ["training-state-123456.789.pt", "training-state-1000000.000.pt"]
     assert stamp(5) == "000000.005"
 
 
