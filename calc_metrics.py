@@ -11,7 +11,7 @@ import click
 from dnnlib import cli
 from dnnlib.cache import cache_root
 from dnnlib.cli import PATH
-from dnnlib.files import file_checksum
+from dnnlib.files import file_checksum, unchanged
 from dnnlib.video import require_ffmpeg
 from metrics.evaluation import evaluate
 from metrics.options import EvaluationOptions, EvaluationSubject
@@ -135,11 +135,13 @@ def open_subject(
         return EvaluationSubject(video_folder=videos, multiview_folder=multiview)
     if videos or multiview:
         raise click.UsageError("Give --network, or --videos and --multiview: not both.")
-    snapshot = load_generator(network, machine.device, machine.dtype)
+    with unchanged(network):  # training may put a better one into its place
+        snapshot = load_generator(network, machine.device, machine.dtype)
+        checksum = file_checksum(network)
     if distributed.is_main():
         for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)
-    return EvaluationSubject(snapshot=snapshot, checksum=f"{file_checksum(network)} {machine.dtype or 'fp32'}")
+    return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum} {machine.dtype or 'fp32'}")
 
 
 def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset | None:

@@ -104,6 +104,8 @@ def make_data(outdir: Path, clips: int) -> Path:
     path = outdir / f"heads-{clips}.zip"
     if not path.exists():
         run_command(command("dataset_tool.py", "synth", dest=path, clips=clips, frames=16, resolution=64))
+    else:
+        click.echo(f"\nTaking {path}, which is there.")
     return path
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from detectors import i3d, random_weights, torchscript, weights
 from detectors.arcface import ArcFace, ArcFaceEmbedder
 from detectors.i3d import I3DEmbedder, InceptionI3D
-from dnnlib.files import file_checksum
+from dnnlib.files import file_checksum, unchanged
 
 # Of random weights, so that signals keep their size through the network.
 I3D_GAIN = 1.7
@@ -78,12 +78,13 @@ def load_i3d_stylegan_v(*, kind: str, folder: Path | None, device: torch.device 
     else:
         source = weights.I3D_STYLEGAN_V
         path = weights.locate(source, folder)
-        state, epsilon = torchscript.read_script(source, path)
+        with unchanged(path):
+            state, epsilon = torchscript.read_script(source, path)
+            checksum = file_checksum(path)
         network = InceptionI3D(epsilon or i3d.TENSORFLOW_EPS)
         state = torchscript.rename(state, network, source, path)
         weights.put_into(network, state, source, path)
         name = "i3d-stylegan-v"
-        checksum = file_checksum(path)
     return I3DEmbedder(network, prepare=i3d.preprocess_stretched, name=name, checksum=checksum, device=device)
 
 
@@ -102,6 +103,8 @@ def load_arcface(*, kind: str, folder: Path | None, device: torch.device | str) 
 def _read_public(network: nn.Module, source: weights.Source, folder: Path | None) -> str:
     """Put a public state dict into a network; return the checksum of its file."""
     path = weights.locate(source, folder)
-    state = weights.read_state(source, path)
+    with unchanged(path):
+        state = weights.read_state(source, path)
+        checksum = file_checksum(path)
     weights.put_into(network, state, source, path)
-    return file_checksum(path)
+    return checksum

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
-from dnnlib.files import PIECE_BYTES, atomic_path, read_file
+from dnnlib.files import PIECE_BYTES, atomic_path, file_state, read_file
 from dnnlib.progress import Counter
 
 RACY_NS = 2 * 10**9  # the coarsest times are FAT's, of 2 s
@@ -79,13 +79,13 @@ def _look(folder: Path, name: str, known: Memory) -> Seen:
         if not stat.S_ISREG(about.st_mode):
             return Seen("no file")
         if about.st_size > LARGEST:
-            return Seen(f"unread, {_state(about)}")
+            return Seen(f"unread, {file_state(about)}")
         key = _key(name, about)
         if key in known:
             return Seen(known[key].hex(), key)
         now = time.time_ns()
         crc = _read_crc(folder / name)
-        unchanged = _state(os.stat(folder / name)) == _state(about)
+        unchanged = file_state(os.stat(folder / name)) == file_state(about)
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         return Seen(UNREADABLE)
     is_settled = max(about.st_mtime_ns, about.st_ctime_ns) < now - RACY_NS
@@ -100,12 +100,8 @@ def _read_crc(path: Path) -> bytes:
     return crc.to_bytes(CRC_BYTES, "big")
 
 
-def _state(about: os.stat_result) -> str:
-    return f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
-
-
 def _key(name: str, about: os.stat_result) -> bytes:
-    text = os.fsencode(name) + b"\0" + _state(about).encode()
+    text = os.fsencode(name) + b"\0" + file_state(about).encode()
     return hashlib.blake2b(text, digest_size=KEY_BYTES).digest()
 
 

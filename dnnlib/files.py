@@ -232,6 +232,20 @@ def read_at_most(file: IO[bytes], most: int) -> bytes:
     return data
 
 
+def file_state(about: os.stat_result) -> str:
+    """Return text that changes when a file is written to or another one takes its place, as far as times are fine."""
+    return f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
+
+
+@contextlib.contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Raise a UserError if the file is written to, or another takes its place, while the block looks at it twice."""
+    before = file_state(path.stat()) if path.exists() else None
+    yield
+    if before is not None and (not path.exists() or file_state(path.stat()) != before):
+        raise UserError(f"{path} changed while it was read: start again once it stays as it is.")
+
+
 def file_checksum(path: Path) -> str:
     """Return the sha256 of a file in hexadecimal digits."""
     digest = hashlib.sha256()

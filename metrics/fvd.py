@@ -182,7 +182,6 @@ class VideoDistances(MetricFamily):
                 warnings.append(f"{features.moments.num} {side} videos in place of {request.videos}.")
             warnings += features.skipped + features.notes
         detector = self._detector(request)
-        dataset = self.options.dataset
         return Result(
             metric=request.metric,
             value=distance.value,
@@ -196,7 +195,7 @@ class VideoDistances(MetricFamily):
                 "stride": request.window.stride,
             },
             source=scored.source,
-            dataset=None if dataset is None else dataset.fingerprint(),
+            dataset=real.source.get("fingerprint", real.source.get("dataset")),
             detector=detector.name,
             detector_checksum=detector.checksum,
             skipped=len(scored.skipped) + len(real.skipped),

@@ -21,7 +21,8 @@ from dnnlib.progress import Counter
 from metrics.arrays import read_arrays
 from torch_utils import distributed
 
-# Another one is never read. 1: identities were names and sizes, failures were kept, times went to 1.
+# Another one is never read: raise it with every change that moves a number of a video, be it of a network, a
+# protocol, a decoder or procedural heads. 1: identities were names and sizes, failures were kept, times went to 1.
 CACHE_VERSION = 2
 PIECE_VIDEOS = 16
 FIRST_REASONS = 3  # that are named where too few videos are left
@@ -81,7 +82,7 @@ class PieceCache:
 
     def __init__(self, root: Path | None, job: PerVideoJob):
         key = {"version": CACHE_VERSION, "piece": PIECE_VIDEOS, "width": job.width, **job.key}
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        digest = _digest(key)
         self.width = job.width
         self.folder = root / digest[:32] if root else None
         if self.folder and distributed.is_main():
@@ -113,6 +114,19 @@ class PieceCache:
             np.savez(file, values=numbers.values, skipped=np.array(sorted(numbers.skipped), dtype=np.int64))
 
 
+def _digests_of_all(key: dict[str, Any]) -> dict[str, set[str]]:
+    """Return the digests that the processes have of each part of a key."""
+    digests: dict[str, set[str]] = {}
+    for own in distributed.gather({part: _digest(value) for part, value in key.items()}):
+        for part, digest in own.items():
+            digests.setdefault(part, set()).add(digest)
+    return digests
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def _file_name(piece: range) -> str:
     return f"{piece.start:06d}-{piece.stop:06d}.npz"
 
@@ -124,8 +138,16 @@ def compute_per_video(job: PerVideoJob, cache_folder: Path | None = None) -> Per
         cache_folder: for finished pieces; None: nothing is kept.
 
     Raises:
-        UserError: the disk is full, or whatever else is not the fault of one video; on every process.
+        UserError: the processes see other files (a snapshot, a detector), the disk is full, or whatever else is not
+            the fault of one video; on every process.
     """
+    with distributed.fail_together():
+        others = [part for part, digests in _digests_of_all(job.key).items() if len(digests) > 1]
+        if others:
+            raise UserError(
+                f"The processes would compute {job.label} of different things (see {', '.join(others)}): give them "
+                "the same files, such as on a disk that all machines share."
+            )
     with distributed.fail_together():
         own = _own_pieces(job, cache_folder)
     numbers = PerVideoNumbers(np.empty([job.videos, job.width]))

@@ -229,6 +229,11 @@ def test_resuming_a_folder_asks_for_the_same_options(old, heads, tmp_path):
     assert run(outdir, heads, resume, "--kimg=0.004").exit_code == 0
     fewer = without_clip(heads, tmp_path / "fewer", "00000")
     assert "the dataset was another one" in refused(run(outdir, fewer, resume))
+    edited = Path(shutil.copytree(heads, tmp_path / "edited"))
+    with (edited / "00001" / "00003.png").open("r+b") as frame:
+        frame.seek(-30, os.SEEK_END)
+        frame.write(b"edited")  # the size stays
+    assert "the dataset was another one" in refused(run(outdir, edited, resume))
     (elsewhere / "training_options.json").unlink()
     assert "training_options.json does not exist" in refused(run(outdir, heads, resume))
     assert "has no training-state-*.pt" in refused(run(outdir, heads, f"--resume={tmp_path}"))

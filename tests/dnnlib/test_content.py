@@ -101,7 +101,7 @@ def test_an_edit_that_keeps_size_and_time_is_noticed(folder, settled, edit):
 
 def test_what_was_written_just_now_is_read_again(folder, monkeypatch):
     """Where times are coarse, an edit may leave everything but the content as it was."""
-    monkeypatch.setattr(content, "_state", lambda about: "the same")
+    monkeypatch.setattr(content, "file_state", lambda about: "the same")
     first = checksums(folder, NAMES)
     rewrite(folder / "a")
     assert checksums(folder, NAMES) == expected(folder) != first

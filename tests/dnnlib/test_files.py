@@ -24,6 +24,7 @@ from dnnlib.files import (
     remove_unfinished,
     require_file,
     shown,
+    unchanged,
     write_json,
 )
 
@@ -249,3 +250,16 @@ def test_what_goes_wrong_while_reading_becomes_a_sentence(error, sentence):
 def test_checksum_of_a_file(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert file_checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("first")
+    with unchanged(path):
+        path.read_text()
+    with pytest.raises(UserError, match=r"/a changed while it was read"), unchanged(path):
+        write_json(path, "other")
+    with pytest.raises(UserError, match="changed"), unchanged(path):
+        path.unlink()
+    with unchanged(path):
+        pass  # whoever reads it says that it is missing

@@ -176,6 +176,15 @@ def test_statistics_stand_for_the_dataset(detector, movies, heads, tmp_path):
     first = score(movies, "fvd6_9f,kvd6_9f", dataset=ClipDataset(heads), save_real_stats=path)
     second = score(movies, "fvd6_9f,kvd6_9f", real_stats=path)
     assert [result.value for result in first] == [result.value for result in second]
+    assert [result.dataset for result in second] == [ClipDataset(heads).fingerprint()] * 2
+
+
+def test_results_name_the_dataset_that_the_statistics_are_of(detector, movies, heads, tmp_path):
+    path = tmp_path / "real.npz"
+    other = ClipDataset(make(tmp_path / "other", lengths=(16, 16)))
+    score(movies, "fvd6_9f", dataset=other, save_real_stats=path)
+    (result,) = score(movies, "fvd6_9f", dataset=ClipDataset(heads), real_stats=path)
+    assert result.dataset == other.fingerprint()
 
 
 def test_statistics_of_another_protocol_are_refused(detector, movies, heads, tmp_path):

@@ -209,10 +209,22 @@ def test_processes_share_the_pieces(monkeypatch):
     assert first | second == set(range(VIDEOS)) - {5}
 
     def gather(value, group=None) -> list:
-        return pieces if isinstance(value, dict) else [value]
+        is_pieces = isinstance(value, dict) and all(isinstance(start, int) for start in value)
+        return pieces if is_pieces else [value]
 
     alone = compute_per_video(Work({5}).job())
     monkeypatch.setattr(per_video.distributed, "gather", gather)
     together = compute_per_video(Work({5}).job())
     assert np.array_equal(together.values, alone.values, equal_nan=True)
     assert together.skipped == alone.skipped
+
+
+def test_processes_that_see_other_files_do_not_share(monkeypatch):
+    def gather(value, group=None) -> list:
+        return [value, value | {"checksum": "of another file"}] if isinstance(value, dict) else [value]
+
+    monkeypatch.setattr(per_video.distributed, "gather", gather)
+    work = Work()
+    with pytest.raises(UserError, match="see checksum"):
+        compute_per_video(work.job(key={"seed": 0, "checksum": "of this file"}))
+    assert work.loaded == []

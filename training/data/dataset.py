@@ -14,7 +14,7 @@ from dnnlib.files import shown
 from dnnlib.names import frame_numbers, natural_key, plain
 from dnnlib.video import is_frame_rate
 from training.cameras import CAMERA_DIM, parse_label
-from training.data.files import DAMAGE, INDEX, fault_of_name, labels_of, open_files, read_index
+from training.data.files import DAMAGE, INDEX, ZipFiles, fault_of_name, labels_of, open_files, read_index
 from training.data.fingerprints import Fingerprinted
 from training.data.frames import DEPTH_SUFFIX, decode_depth, decode_frame
 
@@ -93,6 +93,10 @@ class ClipDataset(Fingerprinted):
             digest.update(sizes.tobytes())
             digest.update(clip.cameras[order].tobytes())
         return digest.hexdigest()
+
+    def at_a_glance(self) -> str:
+        """Return what can be told of the content without reading files; of a zip all."""
+        return self.fingerprint() if isinstance(self._files, ZipFiles) else self.names_and_sizes
 
     def _read_fingerprint(self) -> str:
         """Digest the frames' names in order, their contents and cameras, and the resolution.

@@ -18,6 +18,10 @@ class Fingerprinted(ABC):
     def names_and_sizes(self) -> str:
         """Text that changes with the files' names and sizes; no file is read for it."""
 
+    def at_a_glance(self) -> str:
+        """Return what can be told of the content without reading files."""
+        return self.names_and_sizes
+
     @abstractmethod
     def _read_fingerprint(self) -> str:
         """Return 64 hexadecimal digits that change with the files' names and contents."""
@@ -32,10 +36,10 @@ class Fingerprinted(ABC):
         """Let the main process read the fingerprint, and all others have it. Every process must call this.
 
         Raises:
-            UserError: the others do not see files of the same names and sizes.
+            UserError: the others do not see files of the same names and sizes, or as far as they tell without reading.
         """
         with distributed.fail_together():
-            seen = self.names_and_sizes if distributed.world_size() > 1 else ""
+            seen = self.at_a_glance() if distributed.world_size() > 1 else ""
         with distributed.fail_together():
             if len(set(distributed.gather(seen))) > 1:
                 raise UserError(
