@@ -16,15 +16,8 @@ from dnnlib.errors import UserError
 from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
 from metrics.folder_content import FolderContent
-from metrics.video_sources import (
-    NumberedVideos,
-    code_spec,
-    folder_frames,
-    frame_files,
-    scored_times,
-    taken,
-    to_uint8_pv3d,
-)
+from metrics.folders import folder_frames, frame_files, taken
+from metrics.video_sources import NumberedVideos, code_spec, scored_times, to_uint8_pv3d
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Stream

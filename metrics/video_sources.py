@@ -6,7 +6,6 @@ order, gets the same pixels.
 
 import hashlib
 import itertools
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,15 +16,12 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import read_file, shown
-from dnnlib.names import few, listed
-from dnnlib.video import CODEC_VERSION, VIDEO_SUFFIXES, read_frames, write_video
+from dnnlib.video import CODEC_VERSION, read_frames, write_video
 from metrics.folder_content import FolderContent
+from metrics.folders import file_frames, folder_frames, frame_files, list_videos, not_taken
 from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
-from training.data.files import MAX_FILE_BYTES
 from training.data.fingerprints import Fingerprinted
-from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, decode_frame
 from training.data.pairs import camera_window
 from training.data.streams import Stream
 from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, frame_times, generate
@@ -96,7 +92,7 @@ class DatasetVideos:
         lengths = [len(clip.frames) for clip in dataset.clips]
         self.clips = [index for index, length in enumerate(lengths) if length >= window.span]
         short = [clip.name for clip in dataset.clips if len(clip.frames) < window.span]
-        self.notes = _not_taken(f"clips of {dataset.path} with fewer than {window.span} frames", short)
+        self.notes = not_taken(f"clips of {dataset.path} with fewer than {window.span} frames", short)
         if not self.clips:
             raise UserError(f"No clip of {dataset.path} has {window.span} frames: the protocol needs longer clips.")
         if every_clip_once:
@@ -164,72 +160,6 @@ class FolderVideos:
         if len({frame.shape for frame in frames}) > 1:
             raise UserError(f"The frames of {path} have different sizes.")
         return np.stack(frames[:: self.window.stride])
-
-
-def list_videos(folder: Path) -> tuple[list[Path], list[str]]:
-    """List the video files and folders of frames in a folder, by name.
-
-    Returns:
-        videos: what is taken.
-        notes: a sentence about what is not, if there is any.
-
-    Raises:
-        UserError: the folder is missing or holds none.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: give the folder that holds the videos.")
-    return taken(
-        folder,
-        lambda path: path.suffix.lower() in VIDEO_SUFFIXES or (path.is_dir() and bool(frame_files(path))),
-        f"videos ({', '.join(VIDEO_SUFFIXES)}) and no folders of frames",
-    )
-
-
-def taken(folder: Path, wanted: Callable[[Path], bool], what: str) -> tuple[list[Path], list[str]]:
-    """Return what is wanted in a folder, in natural order without leftovers, and a sentence about all else.
-
-    UserError, with `what` is wanted, if there is none.
-    """
-    chosen, rest = [], []
-    for path in content_of(folder):
-        if wanted(path):
-            chosen.append(path)
-        else:
-            rest.append(f"{path.name}/" if path.is_dir() else path.name)
-    if not chosen:
-        there = f", but {shown(few(rest))}" if rest else ""
-        raise UserError(f"{folder} holds no {what}{there}.")
-    return chosen, _not_taken(f"what else is in {folder}", rest)
-
-
-def _not_taken(what: str, names: list[str]) -> list[str]:
-    return [f"Not taken: {what} ({len(names)}): {shown(few(names))}."] if names else []
-
-
-def content_of(folder: Path) -> list[Path]:
-    """List a folder in natural order, without leftovers."""
-    return [folder / name for name in listed(os.listdir(folder))]
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """List the frames of a folder, in order; true depth beside them is none."""
-    names = [(path, path.name.lower()) for path in content_of(folder)]
-    return [path for path, name in names if name.endswith(FRAME_SUFFIXES) and not name.endswith(DEPTH_SUFFIX)]
-
-
-def file_frames(path: Path) -> Iterable[np.ndarray]:
-    """Read the frames uint8 [3, H, W] of a video file."""
-    for frame in read_frames(path):
-        yield frame.transpose(2, 0, 1)
-
-
-def folder_frames(folder: Path) -> Iterable[np.ndarray]:
-    """Read the frames uint8 [3, H, W] of a folder of images. Raises UserError at a damaged one."""
-    for path in frame_files(folder):
-        try:
-            yield decode_frame(read_file(path, "frame", MAX_FILE_BYTES))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} is unreadable or truncated ({error}).") from error
 
 
 # --- Generated videos -------------------------------------------------------------------------------------------------

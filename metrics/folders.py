@@ -1,0 +1,80 @@
+"""What folders made elsewhere hold: videos, frames, and what is neither."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.files import read_file, shown
+from dnnlib.names import few, listed
+from dnnlib.video import VIDEO_SUFFIXES, read_frames
+from training.data.files import MAX_FILE_BYTES
+from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, decode_frame
+
+
+def list_videos(folder: Path) -> tuple[list[Path], list[str]]:
+    """List the video files and folders of frames in a folder, by name.
+
+    Returns:
+        videos: what is taken.
+        notes: a sentence about what is not, if there is any.
+
+    Raises:
+        UserError: the folder is missing or holds none.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: give the folder that holds the videos.")
+    return taken(
+        folder,
+        lambda path: path.suffix.lower() in VIDEO_SUFFIXES or (path.is_dir() and bool(frame_files(path))),
+        f"videos ({', '.join(VIDEO_SUFFIXES)}) and no folders of frames",
+    )
+
+
+def taken(folder: Path, wanted: Callable[[Path], bool], what: str) -> tuple[list[Path], list[str]]:
+    """Return what is wanted in a folder, in natural order without leftovers, and a sentence about all else.
+
+    UserError, with `what` is wanted, if there is none.
+    """
+    chosen, rest = [], []
+    for path in content_of(folder):
+        if wanted(path):
+            chosen.append(path)
+        else:
+            rest.append(f"{path.name}/" if path.is_dir() else path.name)
+    if not chosen:
+        there = f", but {shown(few(rest))}" if rest else ""
+        raise UserError(f"{folder} holds no {what}{there}.")
+    return chosen, not_taken(f"what else is in {folder}", rest)
+
+
+def not_taken(what: str, names: list[str]) -> list[str]:
+    return [f"Not taken: {what} ({len(names)}): {shown(few(names))}."] if names else []
+
+
+def content_of(folder: Path) -> list[Path]:
+    """List a folder in natural order, without leftovers."""
+    return [folder / name for name in listed(os.listdir(folder))]
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """List the frames of a folder, in order; true depth beside them is none."""
+    names = [(path, path.name.lower()) for path in content_of(folder)]
+    return [path for path, name in names if name.endswith(FRAME_SUFFIXES) and not name.endswith(DEPTH_SUFFIX)]
+
+
+def file_frames(path: Path) -> Iterable[np.ndarray]:
+    """Read the frames uint8 [3, H, W] of a video file."""
+    for frame in read_frames(path):
+        yield frame.transpose(2, 0, 1)
+
+
+def folder_frames(folder: Path) -> Iterable[np.ndarray]:
+    """Read the frames uint8 [3, H, W] of a folder of images. Raises UserError at a damaged one."""
+    for path in frame_files(folder):
+        try:
+            yield decode_frame(read_file(path, "frame", MAX_FILE_BYTES))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is unreadable or truncated ({error}).") from error
