@@ -14,7 +14,7 @@ from dnnlib import cli
 from dnnlib.cli import FRAME_RATE, PATH
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Counter, counted
-from training.data.check import check_dataset, summary
+from training.data.check import camera_warning, check_dataset, summary
 from training.data.convert import ConvertJob, convert_clip
 from training.data.dataset import ClipDataset
 from training.data.published import published_clips
@@ -127,7 +127,11 @@ def write(dest: Path, records: Generator[ClipRecord | str], total: int) -> None:
                 counter.print(f"Left out: {record}")
             else:
                 writer.add(record)
-    click.echo(summary(ClipDataset(dest)))
+    dataset = ClipDataset(dest)
+    click.echo(summary(dataset))
+    warning = camera_warning(dataset)
+    if warning:
+        click.echo(f"Warning: {warning}", err=True)
     if left_out:
         click.echo(f"Left out {left_out} of {total} clips, named above.", err=True)
 

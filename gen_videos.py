@@ -20,6 +20,7 @@ from dnnlib.progress import Counter, counted
 from dnnlib.video import write_video
 from torch_utils.machine_options import MACHINE, machine_options
 from torch_utils.startup import prepared_machine
+from training.camera_checks.judgement import judge
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
 from training.config import RenderingConfig
@@ -186,6 +187,8 @@ def main(
         snapshot = load_generator(network, machine.device, machine.dtype)
         for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)
+        if not isinstance(path, str):
+            warn_of_cameras(path, cameras, snapshot)
         clips = []
         for seed, motion_seed in seed_pairs(seeds, motion_seeds):
             labels = camera_path(snapshot.camera_bank, seed, path, frames)
@@ -238,6 +241,13 @@ def seed_pairs(seeds: list[int], motion_seeds: list[int] | None) -> list[tuple[i
     if motion_seeds is None:
         return [(seed, seed) for seed in seeds]
     return list(itertools.product(seeds, motion_seeds))
+
+
+def warn_of_cameras(labels: torch.Tensor, where: str, snapshot: Snapshot) -> None:
+    """Print one line if labels [F, 25] of a file look wrong for this model."""
+    warning = judge(labels.numpy(), snapshot.config.generator.rendering).warning(where)
+    if warning:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from training import config as options
 from training.checkpoints.opener import open_snapshot
 from training.checkpoints.snapshots import MAX_KIMG, StoredSnapshot
 from training.config import Config
+from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
 from training.data.pairs import moving_clips
 from training.loss import schedule
@@ -153,6 +154,10 @@ def main(
     with prepared_machine(device=device, ops=ops, precision=config.training.precision, join=True) as machine:
         dataset = open_dataset(data, config)
         print_notes(dataset.notes)
+        if distributed.is_main():
+            looks_wrong = camera_warning(dataset, config.generator.rendering)
+            if looks_wrong:
+                warn(looks_wrong)
         if dry_run:
             if distributed.is_main():
                 print_options(config, dataset)

@@ -12,6 +12,8 @@ import torch
 from tests.helpers import tiny
 from tests.helpers.views import ray, turned
 from training import cameras, config
+from training.camera_checks import views
+from training.camera_checks.judgement import judge
 from training.cameras import condition_cameras
 from training.checkpoints.snapshots import build_networks
 from training.data.dataset import ClipDataset
@@ -147,6 +149,22 @@ def test_cameras_between_two():
     pose, _ = cameras.split_label(middle)
     torch.testing.assert_close(pose[:3, 3].norm(), torch.tensor(2.7))
     torch.testing.assert_close(middle, cameras.frontal_label(), atol=0.005, rtol=0)
+
+
+def test_ranges_of_good_cameras():
+    assert (
+        views.HEAD.tolist() == [0, 0, 0.1]
+        and views.radii(config.RenderingConfig()) == pytest.approx((2.6, 2.9))
+        and views.FOCALS == (1.5, 8)
+    )
+    assert (views.MAX_ASPECT, views.MIDDLE) == (1.1, 0.15) and views.MIN_UP == pytest.approx(math.cos(1.31), abs=0.01)
+    label = cameras.canonical_label().numpy()
+    assert judge(label[None]).faults == []
+    for entry, good, bad in ((11, 2.61, 2.59), (11, 2.89, 2.91), (16, 4.6, 4.8), (18, 0.64, 0.66), (21, 0.36, 0.34)):
+        for value, faults in ((good, 0), (bad, 1)):
+            changed = label.copy()
+            changed[entry] = value
+            assert len(judge(changed[None]).faults) == faults, (entry, value)
 
 
 def test_cameras_of_mapping_and_rendering():

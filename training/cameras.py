@@ -1,10 +1,10 @@
-"""The 25-number camera label: build, split, look at, orbit, mirror, interpolate, judge; which one the mapping sees.
+"""The 25-number camera label: build, split, look at, orbit, mirror, interpolate, parse; which one the mapping sees.
 
 A label is the flattened 4 x 4 cam2world matrix followed by the flattened 3 x 3 intrinsics. Axes are OpenCV's: +x right,
 +y down, +z forward (the viewing direction). Intrinsics are in units of the image size: principal point 0.5 is the
 centre, and a focal length of 4.2647 means a frame that is 1 / 4.2647 as wide as it is far away (PV3D section 3.1, A.3).
 
-Everything but the judging of labels from files takes and returns torch tensors with any leading batch shape `...`.
+Everything but the parsing of labels from files takes and returns torch tensors with any leading batch shape `...`.
 """
 
 import math
@@ -27,9 +27,6 @@ POLE_DISTANCE = 1e-5  # least angle between a camera and the poles, where no dir
 MIRROR_NEGATES = [1, 2, 3, 4, 8]  # label entries that change sign when a frame is mirrored left-right
 SKEW, CENTRE_X = 17, 18  # label entries: skew, and where the principal point is from left to right
 MAX_TURN = math.radians(170)  # between neighbours of a path; the way to the opposite side could be any
-ROTATION_TOLERANCE = 1e-3  # of R^T R - 1
-RADIUS_TOLERANCE = 0.02  # of the distance to the origin, world units
-ROW_TOLERANCE = 1e-4  # of the last rows of both matrices
 
 Numbers = float | torch.Tensor
 
@@ -256,7 +253,7 @@ def swap_cameras(
     return torch.where(draws < probability, others, cameras)
 
 
-# --- Judge labels from files ------------------------------------------------------------------------------------------
+# --- Labels from files ------------------------------------------------------------------------------------------------
 
 
 def parse_label(label: object) -> np.ndarray | None:
@@ -276,36 +273,13 @@ def _as_array(label: object) -> np.ndarray | None:
         return None
 
 
-def camera_faults(label: object) -> list[str]:
-    """Return what is wrong with a label from a file, in words; nothing for a good one."""
+def label_fault(label: object) -> str:
+    """Return why `parse_label` takes a label from a file for none, in words."""
     if label is None:
-        return ["missing camera"]
-    camera = _as_array(label)
-    if camera is None:
-        return ["camera is not a list of numbers"]
-    if camera.shape != (CAMERA_DIM,):
-        return [f"camera has shape {list(camera.shape)}, not {CAMERA_DIM} numbers"]
-    if parse_label(label) is None:
-        return ["camera has non-finite numbers"]
-    return _pose_faults(camera[:16].reshape(4, 4)) + _intrinsics_faults(camera[16:].reshape(3, 3))
-
-
-def _pose_faults(pose: np.ndarray) -> list[str]:
-    faults = []
-    rotation = pose[:3, :3]
-    is_orthonormal = np.allclose(rotation.T @ rotation, np.eye(3), rtol=0, atol=ROTATION_TOLERANCE)
-    if not is_orthonormal or np.linalg.det(rotation) <= 0:
-        faults.append("camera matrix is not a rotation")
-    if not np.allclose(pose[3], (0, 0, 0, 1), rtol=0, atol=ROW_TOLERANCE):
-        faults.append("last row of the camera matrix is not 0 0 0 1")
-    distance = np.linalg.norm(pose[:3, 3])
-    if abs(distance - RADIUS) > RADIUS_TOLERANCE:
-        faults.append(f"camera is {distance:.3f} from the origin, not {RADIUS}")
-    return faults
-
-
-def _intrinsics_faults(intrinsics: np.ndarray) -> list[str]:
-    has_last_row = np.allclose(intrinsics[2], (0, 0, 1), rtol=0, atol=ROW_TOLERANCE)
-    if min(intrinsics[0, 0], intrinsics[1, 1]) <= 0 or not has_last_row:
-        return ["intrinsics are not those of a camera"]
-    return []
+        return "missing camera"
+    numbers = _as_array(label)
+    if numbers is None:
+        return "camera is not a list of numbers"
+    if numbers.shape != (CAMERA_DIM,):
+        return f"camera has shape {list(numbers.shape)}, not {CAMERA_DIM} numbers"
+    return "camera has non-finite numbers"

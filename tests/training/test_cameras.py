@@ -193,11 +193,16 @@ def changed(index: int, value: object) -> list:
     return [*GOOD[:index], value, *GOOD[index + 1 :]]
 
 
+def test_labels_from_files_are_parsed():
+    assert np.array_equal(cameras.parse_label(GOOD), np.array(GOOD, dtype=np.float32))
+    assert cameras.parse_label(changed(11, 5.0)) is not None, "any 25 finite numbers"
+    for junk in (None, "label", GOOD[:16], [GOOD], changed(0, math.inf), changed(0, 1e39), changed(0, 10**400)):
+        assert cameras.parse_label(junk) is None
+
+
 @pytest.mark.parametrize(
     "label, fault",
     [
-        (GOOD, ""),
-        (changed(3, 0.1), ""),
         (None, "missing camera"),
         ("label", "not a list of numbers"),
         (changed(0, "one"), "not a list of numbers"),
@@ -205,21 +210,7 @@ def changed(index: int, value: object) -> list:
         (GOOD[:16], "shape [16], not 25"),
         (changed(0, math.nan), "non-finite"),
         (changed(0, 1e39), "non-finite"),
-        (changed(0, -1.0), "not a rotation"),
-        (changed(1, 0.01), "not a rotation"),
-        (changed(15, 2.0), "last row"),
-        (changed(11, 2.75), "2.750 from the origin"),
-        (changed(16, 0.0), "intrinsics"),
-        (changed(24, 1.1), "intrinsics"),
     ],
 )
-def test_labels_from_files_are_judged(label, fault):
-    faults = cameras.camera_faults(label)
-    assert fault in " and ".join(faults) and bool(faults) == bool(fault)
-
-
-def test_labels_from_files_are_parsed():
-    assert np.array_equal(cameras.parse_label(GOOD), np.array(GOOD, dtype=np.float32))
-    assert cameras.parse_label(changed(11, 5.0)) is not None, "any 25 finite numbers"
-    for junk in (None, "label", GOOD[:16], [GOOD], changed(0, math.inf), changed(0, 1e39), changed(0, 10**400)):
-        assert cameras.parse_label(junk) is None
+def test_what_is_no_label_is_named(label, fault):
+    assert cameras.parse_label(label) is None and fault in cameras.label_fault(label)

@@ -13,8 +13,9 @@ from dnnlib.files import AnyPath, shown
 from dnnlib.names import natural_key
 from dnnlib.parallel import parallel_map
 from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate
-from training.cameras import camera_faults
-from training.config import TrainingConfig
+from training.camera_checks.judgement import judge, named_faults
+from training.camera_checks.views import USUAL
+from training.config import RenderingConfig, TrainingConfig
 from training.data.dataset import ClipDataset, described_clips, stills_note
 from training.data.files import DAMAGE, INDEX, Files, fault_of_name, labels_of, open_files, read_index
 from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, verify_frame
@@ -66,9 +67,8 @@ def check_dataset(path: AnyPath, *, workers: int, progress: Progress) -> Iterato
     yield from _check_names(names)
     yield from _check_unlisted(files, names)
     yield from _check_clips(described_clips(index), names)
-    for name, label in labels:
-        for fault in camera_faults(label):
-            yield Finding(name, fault)
+    for name, fault in named_faults(labels):
+        yield Finding(name, fault)
     readable = {name for name in names if fault_of_name(name) is None}
     yield from _check_frames(files, sorted(readable, key=natural_key), workers, progress)
 
@@ -169,6 +169,12 @@ def _decode_sizes(job: tuple[Files, list[str]]) -> list[tuple[str, Size | str]]:
 
 
 # --- A dataset in a few lines -----------------------------------------------------------------------------------------
+
+
+def camera_warning(dataset: ClipDataset, rendering: RenderingConfig = USUAL) -> str | None:
+    """Return what looks wrong with the cameras of a dataset for this rendering, in one line; None if nothing does."""
+    cameras = np.concatenate([clip.cameras for clip in dataset.clips])
+    return judge(cameras, rendering).warning(dataset.path)
 
 
 def summary(dataset: ClipDataset) -> str:
