@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import calc_metrics
 import train
 from dnnlib.files import read_json
 from tests.helpers.forks import ENVIRONMENT
-from tests.helpers.noise import make
+from tests.helpers.noise import edit_index, make
 from tests.helpers.train_command import (
     command,
     copy_with_later_frames_cut,
@@ -91,6 +93,17 @@ def test_dry_run_prints_options_and_writes_nothing(heads, tmp_path):
     result = run(tmp_path / "runs", heads, "--dry-run", "--glr=0.5")
     assert result.exit_code == 0 and not (tmp_path / "runs").exists()
     assert "  glr: 0.5" in result.stdout and "dataset: 3 clips, 48 frames" in result.stdout
+    assert result.stderr == ""
+
+
+def test_clips_that_are_not_described_are_said_to_be_stills(heads, tmp_path):
+    stills = Path(shutil.copytree(heads, tmp_path / "stills"))
+    edit_index(stills, lambda index: index.pop("clips"))
+    result = run(tmp_path / "runs", stills, "--dry-run")
+    assert "dataset: 48 clips, 48 frames" in result.stdout
+    assert "each of 48 frames is a still picture" in result.stderr
+    calc = CliRunner().invoke(calc_metrics.main, [f"--data={stills}", f"--videos={tmp_path}", "--metrics=fvd2_9f"])
+    assert calc.exit_code == 2 and "each of 48 frames is a still picture" in calc.stderr
 
 
 @pytest.mark.parametrize(
