@@ -21,6 +21,7 @@ from torch_utils import distributed
 from torch_utils.machine_options import MACHINE, machine_options
 from torch_utils.startup import Machine, prepared_machine
 from training.checkpoints.opener import load_generator
+from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
 
 # Headings of `--help`.
@@ -153,6 +154,10 @@ def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset |
     if distributed.is_main():
         for note in dataset.notes:
             click.echo(note, err=True)
+        # Real videos need none, generated ones are seen by the dataset's cameras.
+        warning = camera_warning(dataset, subject.snapshot.config.generator.rendering) if subject.snapshot else None
+        if warning:
+            click.echo(f"Warning: {warning}", err=True)
     return dataset
 
 

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import calc_metrics
 import gen_videos
 from dnnlib.video import write_video
+from metrics.options import EvaluationSubject
 from tests.helpers import dataset_command, train_command
 from tests.helpers.camera_sets import OPENGL, written
 from training.cameras import orbit_labels
+from training.checkpoints.opener import load_generator
 
 LIKELY = "likely OpenGL camera axes (y up, z backward): negate columns 2 and 3 of each 4 x 4 matrix"
 OPENGL_ORBIT = written(orbit_labels(16).numpy(), axes=OPENGL)
@@ -84,3 +87,13 @@ def test_gen_videos_warns_of_a_file(snapshot, tmp_path, labels, expected):
     assert len(said) == expected, "once for all videos"
     if said:
         assert f"16 of 16 cameras of {path} look wrong" in said[0] and LIKELY in said[0]
+
+
+def test_calc_metrics_warns_if_generated_videos_get_the_cameras(snapshot, heads, opengl_heads, capsys):
+    subject = EvaluationSubject(snapshot=load_generator(snapshot))
+    calc_metrics.open_dataset(opengl_heads, subject)
+    (said,) = warnings(capsys.readouterr().err)
+    assert "48 of 48 cameras of" in said and LIKELY in said
+    calc_metrics.open_dataset(heads, subject)
+    calc_metrics.open_dataset(opengl_heads, EvaluationSubject(video_folder=heads))
+    assert not warnings(capsys.readouterr().err)

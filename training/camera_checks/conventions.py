@@ -55,13 +55,12 @@ def likely_convention(cameras: np.ndarray) -> str:
     One camera may not tell: a frontal cam2world matrix is its own inverse, but in a set that turns, those of world2cam
     all stand at one place.
     """
-    pose, intrinsics = matrices(cameras)
-    pose_ok = has_pose_row(pose)
-    pose, intrinsics = pose[pose_ok], intrinsics[pose_ok]
-    if len(pose) == 0:
+    places = np.linspace(0, len(cameras) - 1, min(len(cameras), SAMPLE)).astype(int)
+    pose, intrinsics = matrices(cameras[places])
+    has_row = has_pose_row(pose)
+    if not has_row.any():
         return ""
-    places = np.linspace(0, len(pose) - 1, min(len(pose), SAMPLE)).astype(int)
-    pose, intrinsics = pose[places], intrinsics[places]
+    pose, intrinsics = pose[has_row], intrinsics[has_row]
     names, cures = [], []
     side = _side_in_pixels(intrinsics)
     if side:
