@@ -116,7 +116,7 @@ def _picture(data: bytes) -> Iterator[PIL.Image.Image]:
 
 def _bound_png(data: bytes) -> None:
     """Check the size in a PNG's header before anything is decoded. ValueError if it is too large or missing."""
-    if data[12:16] != b"IHDR" or len(data) < 24:
+    if data[12:16] != b"IHDR" or len(data) <= PNG_DEPTH:
         raise ValueError("the header of the PNG is missing")
     _bound(*struct.unpack(">II", data[16:24]))
 

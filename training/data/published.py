@@ -5,7 +5,7 @@ folders of the same names; and perhaps a `*.list` that names the clips to take.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_file, shown
 from dnnlib.names import few, frame_numbers, listed, plain
 from dnnlib.video import VIDEO_SUFFIXES
-from training.data.files import INDEX, fault_of_name
+from training.data.files import INDEX, MAX_NAME, fault_of_name
 
 VIDEOS, CAMERAS = "recrop_faces", "smoothed_camera2world"
 CAMERA_SUFFIX = ".json"
@@ -54,8 +54,8 @@ def published_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
     if lines:
         names, again = _named(lines, found)
         rest = found.others(names)
-        notes += _note(rest, f"videos that are not in {few(lists)}")
-        notes += _note(again, f"lines of {few(lists)} that name a clip again")
+        notes += _note(rest, f"videos that are not in {shown(few(lists))}")
+        notes += _note(again, f"lines of {shown(few(lists))} that name a clip again")
     else:
         names = list(found.by_name)
     if not names:
@@ -63,7 +63,7 @@ def published_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
     notes += _note(camera_files.others(found.by_name), "files of cameras without video")
     clips = []
     for name in names:
-        if fault := fault_of_name(name) or ("it is the name of the index" if name == INDEX else None):
+        if fault := _fault_of_clip(name):
             raise UserError(
                 f"No clip can be called {shown(repr(name))} ({fault}): rename it in {videos}, {cameras} and *.list."
             )
@@ -72,39 +72,41 @@ def published_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
     return clips, notes
 
 
+def _fault_of_clip(name: str) -> str | None:
+    """Return why a clip cannot have a name, which becomes that of a folder of the dataset; None if it can."""
+    return "it begins with the name of the index" if name.split("/")[0] == INDEX else fault_of_name(name)
+
+
 class _Files:
     """The files of some suffixes in a folder and the folders in it.
 
     Attributes:
-        by_name: plain paths of the files by their names, which are paths without suffix; both in natural order.
+        by_name: the files' paths by their names, which are plain paths without suffix; both in natural order.
         by_last_part: these names, by what is behind their last slash.
     """
 
     def __init__(self, root: Path, suffixes: tuple[str, ...]):
         self.root = root
         self.by_name: dict[str, list[str]] = {}
-        self._stored: dict[str, str] = {}  # path as it is in the folder, by plain path
-        self._others: list[str] = []
-        for folder, folders, files in os.walk(root):
-            here = Path(folder).relative_to(root)
-            links = [f"{name}/" for name in folders if (root / here / name).is_symlink()]  # which walk passes over
-            self._stored.update({plain((here / name).as_posix()): (here / name).as_posix() for name in files})
-            self._others += [(here / name).as_posix() for name in links]
-        for path in listed(self._stored):
-            if path.lower().endswith(suffixes):
-                self.by_name.setdefault(_without_suffix(path), []).append(path)
-            else:
-                self._others.append(path)
         self.by_last_part: dict[str, list[str]] = {}
-        for name in self.by_name:
-            self.by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
+        self._others: list[str] = []
+        for path in listed(_walk(root)):
+            if not path.lower().endswith(suffixes):
+                self._others.append(path)
+                continue
+            name = plain(_without_suffix(path))
+            if name not in self.by_name:
+                self.by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
+            self.by_name.setdefault(name, []).append(path)
 
     def path(self, name: str, default: str) -> Path:
         """Return the one file of a name, with the suffix `default` if there is none. UserError if there are several."""
         files = self.by_name.get(name, [f"{name}{default}"])
         if len(files) > 1:
-            raise UserError(f"{files[0]} and {files[1]} in {self.root} would be one clip: rename or move one of them.")
-        return self.root / self._stored.get(files[0], files[0])
+            raise UserError(
+                f"{shown(files[0])} and {shown(files[1])} in {self.root} would be one clip: rename or move one of them."
+            )
+        return self.root / files[0]
 
     def others(self, names: Iterable[str]) -> list[str]:
         """Return the paths of the files of all other names."""
@@ -113,7 +115,15 @@ class _Files:
 
     def notes(self, what: str) -> list[str]:
         """Return a sentence about files of other suffixes, if there are any."""
-        return _note(listed(self._others), f"files in {self.root.name} that are {what}")
+        return _note(self._others, f"files in {self.root.name} that are {what}")
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Yield the paths below a folder of files, and, with a slash, of links to folders, which are not entered."""
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        yield from ((here / name).relative_to(root).as_posix() for name in files)
+        yield from (f"{(here / name).relative_to(root)}/" for name in folders if (here / name).is_symlink())
 
 
 def _note(files: list[str], what: str) -> list[str]:
@@ -142,44 +152,47 @@ def _named(lines: list[str], found: _Files) -> tuple[list[str], list[str]]:
 
     UserError if two lines of different folders mean one video, or a line means several.
     """
-    first: dict[str, str] = {}
+    first: dict[str, tuple[str, str]] = {}  # line, and its folders that are not there, by name
     again = []
     for line in lines:
-        name = _meant(line, found)
+        name, folders = _meant(line, found)
         if name not in first:
-            first[name] = line
+            first[name] = line, folders
             continue
-        folders = {PurePosixPath(plain(other)).parent.as_posix() for other in (line, first[name])}
-        if len(folders - {"."}) > 1:
+        before, before_folders = first[name]
+        if folders and before_folders and folders != before_folders:
             raise UserError(
-                f"The list names {shown(first[name])} and {shown(line)}, but {found.root} has one {shown(name)} for "
-                "both: keep the videos in these folders there, and their cameras likewise."
+                f"The list names {shown(before)} and {shown(line)}, which would be one clip, for {found.root} does not "
+                "have these folders: keep the videos in them there, and their cameras likewise."
             )
         again.append(line)
     return list(first), again
 
 
-def _meant(line: str, found: _Files) -> str:
-    """Return the name of the clip that a line of a list means, which need not exist.
+def _meant(line: str, found: _Files) -> tuple[str, str]:
+    """Return the name of the clip that a line of a list means, which need not exist, and the folders in front of it.
 
-    The line is a path below the folder of videos, with or without suffix; or one whose last part is a video right in
-    that folder; or the last part of the path of one video only. Other columns may follow a name with a suffix.
+    The line is a path below the folder of videos, with or without suffix, perhaps with other folders in front; or the
+    last part of one such path. Other columns may follow a name with a suffix.
     """
     first, *others = line.split()
     columns = [first] if others and _stripped(first) != first else []
     for text in map(plain, [line, *columns]):
-        path, base = _stripped(text), _stripped(PurePosixPath(text).name)
-        for name in (text, path, PurePosixPath(text).name, base):
-            if name in found.by_name:
-                return name
-        same = found.by_last_part.get(base, []) if path == base else []
+        parts = PurePosixPath(text).parts if len(text) <= MAX_NAME else ()
+        for start in range(len(parts)):
+            path = "/".join(parts[start:])
+            for name in (path, _stripped(path)):
+                if name in found.by_name:
+                    return name, "/".join(parts[:start])
+        same = found.by_last_part.get(_stripped(text), []) if len(parts) == 1 else []
         if len(same) > 1:
             raise UserError(
                 f"The list names {shown(line)}, but there are {shown(few(same))}: add the folders to the list."
             )
         if same:
-            return same[0]
-    return _stripped(PurePosixPath(plain(line)).name)
+            return same[0], ""
+    whole = PurePosixPath(_stripped(plain(line)))
+    return (whole.name, whole.parent.as_posix()) if fault_of_name(whole.as_posix()) else (whole.as_posix(), "")
 
 
 def _stripped(path: str) -> str:

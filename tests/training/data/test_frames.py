@@ -53,6 +53,16 @@ def test_sixteen_bits_are_called_so(colour):
             read(png(colour, 16))
 
 
+@pytest.mark.parametrize("exif", [b"", b"MM\0*\0\0\0\x08"])
+def test_a_png_cut_anywhere_is_refused(exif):
+    whole = encode_png(np.zeros([3, 8, 8], np.uint8))
+    place = whole.index(b"IDAT") - 4
+    whole = whole[:place] + chunk(b"eXIf", exif) + whole[place:]
+    for length in range(place + 8):
+        with pytest.raises(ValueError, match="."):
+            decode_frame(whole[:length])
+
+
 # --- Pictures that are stored sideways --------------------------------------------------------------------------------
 
 

@@ -75,10 +75,17 @@ def test_accents_may_be_composed_or_not(source):
     assert notes(source) == []
 
 
-def test_two_files_of_one_clip_are_refused(source):
-    put_clips(source, "a/anna")
-    put(source, f"{VIDEOS}/a/anna.mov")
-    with pytest.raises(UserError, match=r"a/anna\.mov and a/anna\.mp4 .* one clip"):
+@pytest.mark.parametrize("second", ["a/Zoë.mov", "a/Zoë.MP4", unicodedata.normalize("NFD", "a/Zoë.mp4")])
+def test_two_files_of_one_clip_are_refused(source, second):
+    put_clips(source, "a/Zoë")
+    put(source, f"{VIDEOS}/{second}")
+    with pytest.raises(UserError, match="would be one clip: rename or move one"):
+        published_clips(source)
+
+
+def test_a_clip_cannot_take_the_place_of_the_index(source):
+    put_clips(source, "dataset.json/a")
+    with pytest.raises(UserError, match="begins with the name of the index"):
         published_clips(source)
 
 
@@ -122,7 +129,7 @@ def test_clips_in_folders_are_distinct(source):
 def test_listed_clips_that_collide_are_refused(source):
     put_clips(source, "00001")
     (source / "x.list").write_text("".join(f"{name}.mp4\n" for name in FOLDERS))
-    with pytest.raises(UserError, match=r"id1/a/00001\.mp4 and id2/b/00001\.mp4, but .* one 00001 for both"):
+    with pytest.raises(UserError, match=r"id1/a/00001\.mp4 and id2/b/00001\.mp4, which would be one clip"):
         published_clips(source)
 
 
@@ -132,6 +139,14 @@ def test_a_listed_folder_is_never_another(source):
     (source / "x.list").write_text(f"{FOLDERS[1]}.mp4\n")
     ((clip,), _) = published_clips(source)
     assert not clip.video.exists()
+
+
+@pytest.mark.parametrize("front", ["recrop_faces", "./", "/data/vox/recrop_faces"])
+def test_folders_in_front_do_not_matter(source, front):
+    put_clips(source, *FOLDERS, "1")
+    (source / "x.list").write_text("".join(f"{front}/{name}.mp4\n" for name in ("1", *FOLDERS)) + "1\n1\n")
+    assert names(source) == ["1", *FOLDERS]
+    assert notes(source) == ["Not taken: lines of x.list that name a clip again (2): 1, 1."]
 
 
 def test_a_listed_name_without_folder_means_one_clip(source):
