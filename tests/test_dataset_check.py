@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -86,6 +87,28 @@ def test_check_accepts_zips_and_image_datasets(tmp_path):
     assert "note: dataset.json: no clips are described" in said
     synth(tmp_path / "heads.zip")
     done("check", tmp_path / "heads.zip", "--workers", 1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "uneven"), [(range(24), False), (range(0, 24, 2), False), ([*range(9), *range(11, 24)], True)]
+)
+def test_check_notes_frames_that_are_left_out_in_the_middle(tmp_path, kept, uneven):
+    synth(tmp_path / "heads", "--frames", 24)
+    path = tmp_path / "heads" / "dataset.json"
+    index = json.loads(path.read_text())
+    wanted = {f"00000/{number:05d}.png" for number in kept}
+    index["labels"] = [[name, label] for name, label in index["labels"] if name in wanted or name.startswith("00001")]
+    path.write_text(json.dumps(index))
+    said = run("check", tmp_path / "heads", "--workers", 1).output
+    assert ("note: 00000: the numbers of its frames have uneven steps" in said) == uneven
+    assert "note: 00001" not in said
+
+
+def test_check_finds_two_spellings_of_one_name(tmp_path):
+    synth(tmp_path / "heads")
+    for form in ("NFC", "NFD"):
+        (tmp_path / "heads" / unicodedata.normalize(form, "Zoë.txt")).touch()
+    assert "broken: Zoë.txt: there twice" in run("check", tmp_path / "heads", "--workers", 1).output
 
 
 def test_check_finds_flipped_bytes_in_a_zip(tmp_path):

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from dnnlib.files import AnyPath, shown
-from dnnlib.names import natural_key
+from dnnlib.names import frame_numbers, natural_key
 from dnnlib.parallel import parallel_map
 from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate
 from training.camera_checks.judgement import judge, named_faults
@@ -90,7 +90,9 @@ def _check_names(names: list[str]) -> Iterator[Finding]:
 def _check_unlisted(files: Files, names: list[str]) -> Iterator[Finding]:
     """Yield files that are there and not listed."""
     known = {*names, INDEX}
-    for name in files.names():
+    for name, count in Counter(files.names()).items():
+        if count > 1:
+            yield Finding(name, "there twice, with accents that are composed and not: remove one")
         if name in known or name.endswith(DEPTH_SUFFIX):
             continue
         if _is_frame(name):
@@ -112,18 +114,29 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
     if not isinstance(described, dict):
         yield Finding(INDEX, '"clips" must be an object {clip: {"fps": ...}}')
         return
-    lengths = Counter(PurePosixPath(name).parent.as_posix() for name in set(names))
-    for clip in sorted(set(described) | set(lengths), key=natural_key):
-        if clip not in lengths:
+    frames: dict[str, list[str]] = {}
+    for name in set(names):
+        path = PurePosixPath(name)
+        frames.setdefault(path.parent.as_posix(), []).append(path.name)
+    for clip in sorted(set(described) | set(frames), key=natural_key):
+        if clip not in frames:
             yield Finding(clip, f"clip without frames in {INDEX}")
-        elif lengths[clip] < WINDOW:
-            yield Finding(clip, f"clip of {lengths[clip]} frames, shorter than the {WINDOW}-frame window")
+        elif len(frames[clip]) < WINDOW:
+            yield Finding(clip, f"clip of {len(frames[clip])} frames, shorter than the {WINDOW}-frame window")
+        if clip in frames and not _is_even(frames[clip]):
+            yield Finding(clip, "the numbers of its frames have uneven steps, which train as even ones", broken=False)
         about = described.get(clip)
         fps = about.get("fps") if isinstance(about, dict) else None
         if not is_frame_rate(fps):
             yield Finding(
                 clip, f"clip without a frame rate of {MIN_FPS} to {MAX_FPS} in {INDEX}", broken=clip in described
             )
+
+
+def _is_even(frames: list[str]) -> bool:
+    """Return whether the numbers of a clip's frames have even steps, or are none."""
+    numbers = sorted(frame_numbers(frames) or [])
+    return len({late - early for early, late in pairwise(numbers)}) <= 1
 
 
 # --- What the frames hold ---------------------------------------------------------------------------------------------
