@@ -91,9 +91,12 @@ def show_samples(page: Page, outdir: Path) -> None:
 
 
 def grid_video(outdir: Path, **options: object) -> Path:
-    """Make a video of a grid of clips with gen_videos.py."""
+    """Make a video of a grid of clips with gen_videos.py, in place of one that is there, however that was made."""
+    path = outdir / "grid.mp4"
+    for old in (path, path.with_suffix(".json")):
+        old.unlink(missing_ok=True)
     run_command(command("gen_videos.py", network=MODEL, outdir=outdir, frames=32, fps=16, **options))
-    return outdir / "grid.mp4"
+    return path
 
 
 # --- Training --------------------------------------------------------------------------------------------------------

@@ -3,9 +3,8 @@
 from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,20 @@ import torch
 
 from dnnlib import cli
 from dnnlib.cli import FRAME_RATE, PATH
-from dnnlib.errors import UserError
+from dnnlib.files import file_checksum
 from dnnlib.options import options_of
-from dnnlib.progress import Counter, counted
-from dnnlib.video import write_video
+from dnnlib.progress import Counter
 from torch_utils.machine_options import MACHINE, machine_options
 from torch_utils.startup import prepared_machine
 from training.camera_checks.judgement import judge
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
 from training.config import RenderingConfig
-from training.sampling import mesh, pictures
-from training.sampling.camera_paths import KINDS, camera_path, read_cameras
-from training.sampling.clips import (
-    PAPER_FRAMES,
-    ClipSpec,
-    SamplingOptions,
-    clip_densities,
-    clip_spec,
-    generate,
-    slow_motion,
-)
+from training.sampling import mesh, records
+from training.sampling.camera_paths import KINDS, read_cameras
+from training.sampling.clips import PAPER_FRAMES, SamplingOptions, slow_motion
+from training.sampling.drawing import LAYERS, Clips, Drawing, Product
 
-LAYERS = ("rgb", "depth", "normals")
 # Headings of `--help`.
 FILES = "Files"
 CLIPS = "Clips"
@@ -189,17 +179,17 @@ def main(
             click.echo(note, err=True)
         if not isinstance(path, str):
             warn_of_cameras(path, cameras, snapshot)
-        clips = []
-        for seed, motion_seed in seed_pairs(seeds, motion_seeds):
-            labels = camera_path(snapshot.camera_bank, seed, path, frames)
-            spec = clip_spec(snapshot.G, seed, motion_seed, labels)
-            clips.append(Clip(seed=seed, motion_seed=motion_seed, spec=spec))
-        slowed = slow_motion(snapshot.G, snapshot.config.training.window, len(clips[0].spec.times))
+        slowed = slow_motion(snapshot.G, snapshot.config.training.window, frames)
         if slowed:
             click.echo(slowed, err=True)
         drawing = Drawing(
-            snapshot=snapshot,
-            clips=clips,
+            G=snapshot.G,
+            bank=snapshot.camera_bank,
+            checksum=file_checksum(network),
+            precision=str(machine.dtype or torch.float32),
+            clips=Clips(seeds, motion_seeds),
+            cameras=path,
+            frames=frames,
             sampling=SamplingOptions(
                 psi=trunc,
                 cutoff=trunc_cutoff,
@@ -208,39 +198,18 @@ def main(
             ),
             layers=layers,
             fps=fps,
+            software=records.software(machine.device),
             outdir=outdir,
         )
-        paths = drawing.write_grid(*grid) if grid else drawing.write_each()
+        work: dict[str, Callable[[], Iterator[Product]]] = {"frame": drawing.videos}
+        if grid:
+            work["frame"] = partial(drawing.grid, *grid)
         if shapes:
-            paths += drawing.write_meshes(shape_resolution, shape_level)
-    for written in paths:
-        click.echo(written)
+            work["mesh"] = partial(drawing.meshes, shape_resolution, shape_level)
+        make(work, len(drawing.clips) * frames)
 
 
-# --- Clips -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """A clip that was asked for."""
-
-    seed: int
-    motion_seed: int
-    spec: ClipSpec
-
-    @property
-    def name(self) -> str:
-        """The name of its files."""
-        if self.motion_seed == self.seed:
-            return f"seed{self.seed:04d}"
-        return f"seed{self.seed:04d}-motion{self.motion_seed:04d}"
-
-
-def seed_pairs(seeds: list[int], motion_seeds: list[int] | None) -> list[tuple[int, int]]:
-    """Return (appearance seed, motion seed) of every clip, appearances outermost."""
-    if motion_seeds is None:
-        return [(seed, seed) for seed in seeds]
-    return list(itertools.product(seeds, motion_seeds))
+# --- Files -----------------------------------------------------------------------------------------------------------
 
 
 def warn_of_cameras(labels: torch.Tensor, where: str, snapshot: Snapshot) -> None:
@@ -250,71 +219,22 @@ def warn_of_cameras(labels: torch.Tensor, where: str, snapshot: Snapshot) -> Non
         click.echo(f"Warning: {warning}", err=True)
 
 
-# --- Files -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """Clips of one generator, how their frames are drawn, and where they are written."""
-
-    snapshot: Snapshot
-    clips: list[Clip]
-    sampling: SamplingOptions
-    layers: tuple[str, ...]
-    fps: float
-    outdir: Path
-
-    def frames(self, clip: Clip, sampling: SamplingOptions) -> Iterator[torch.Tensor]:
-        """Yield frames uint8 [3, R, R * layers] of a clip, one at a time."""
-        G = self.snapshot.G
-        for out in generate(G, clip.spec, sampling):
-            drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, G.config)}
-            yield from torch.cat([drawn[layer].cpu() for layer in self.layers], dim=3)
-
-    def progress(self, unit: str) -> Counter:
-        """Return a counter of all frames."""
-        return Counter(sum(len(clip.spec.times) for clip in self.clips), unit=unit)
-
-    def write_each(self) -> list[Path]:
-        """Write one video per clip."""
-        paths = [self.outdir / f"{clip.name}.mp4" for clip in self.clips]
-        with self.progress("frame") as counter:
-            for clip, path in zip(self.clips, paths, strict=True):
-                drawn = counted(self.frames(clip, self.sampling), counter)
-                write_video(path, (frame.permute(1, 2, 0).numpy() for frame in drawn), self.fps)
-        return paths
-
-    def write_grid(self, columns: int, rows: int) -> list[Path]:
-        """Write one video of all clips."""
-        if len(self.clips) != columns * rows:
-            raise UserError(
-                f"--grid={columns}x{rows} has {columns * rows} places but there are {len(self.clips)} clips: "
-                "change --grid, --seeds or --motion-seeds."
-            )
-        path = self.outdir / "grid.mp4"
-        sampling = replace(self.sampling, frames_per_batch=1)  # all clips are in memory at once
-        with self.progress("frame") as counter:
-            runs = [counted(self.frames(clip, sampling), counter) for clip in self.clips]
-            moments = zip(*runs, strict=True)
-            write_video(path, (pictures.image_grid(torch.stack(cells), columns) for cells in moments), self.fps)
-        return [path]
-
-    def write_meshes(self, resolution: int, level: float) -> list[Path]:
-        """Write a mesh for every frame of every clip, in world units: shapes/<clip>/frame000.ply."""
-        paths = []
-        G = self.snapshot.G
-        side = self.snapshot.config.generator.rendering.box_side
-        device = next(G.parameters()).device
-        with self.progress("shape") as counter:
-            for clip in self.clips:
-                densities = counted(clip_densities(G, clip.spec, self.sampling), counter)
-                for index, density in enumerate(densities):
-                    sigma = mesh.density_lattice(density, resolution, side, device)
-                    vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
-                    path = self.outdir / "shapes" / clip.name / f"frame{index:03d}.ply"
-                    mesh.write_ply(path, vertices, faces)
-                    paths.append(path)
-        return paths
+def make(work: Mapping[str, Callable[[], Iterator[Product]]], frames: int) -> None:
+    """Make what is not there yet, by the unit that is counted, `frames` of each; print the names of all files."""
+    for products in work.values():
+        for product in products():
+            product.is_made()  # refuses, before any work, what is in the way
+    kept = 0
+    for unit, products in work.items():
+        with Counter(frames, unit=unit) as counter:
+            for product in products():
+                kept += not product.make(counter)
+    if kept:
+        click.echo(f"{kept} already there, made with the same options.", err=True)
+    for products in work.values():
+        for product in products():
+            for path in product.files():
+                click.echo(path)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 import struct
@@ -98,6 +99,26 @@ def atomic_path(path: AnyPath) -> Iterator[Path]:
         # Absent after os.replace; a failed clean-up must not hide the error that led here.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Fill a new folder: nothing appears at `path` before the block has ended well.
+
+    The block fills a temporary folder beside it; if it raises anything, Ctrl-C included, that is removed. An empty
+    folder may be there already.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with storage_errors(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -86,6 +86,14 @@ def test_data_are_made_once(monkeypatch, tmp_path):
     assert demo.make_data(tmp_path, 7) == path and len(calls) == 1
 
 
+def test_videos_of_an_earlier_demo_give_way(monkeypatch, tmp_path):
+    for name in ("grid.mp4", "grid.json"):
+        (tmp_path / name).write_text("of another model")
+    monkeypatch.setattr(demo, "run_command", lambda _: None)
+    assert demo.grid_video(tmp_path, seeds="0") == tmp_path / "grid.mp4"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_demo_needs_its_model(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "MODEL", tmp_path / "absent.pkl")
     result = CliRunner().invoke(demo.main, [f"--outdir={tmp_path / 'out'}"])

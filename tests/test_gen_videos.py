@@ -20,7 +20,7 @@ from torch_utils import checkpoint
 from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import save_snapshot
-from training.sampling import pictures
+from training.sampling import drawing, pictures
 from training.sampling.clips import SamplingOptions, clip_densities, clip_spec, generate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -58,7 +58,7 @@ def written(monkeypatch) -> dict[str, np.ndarray]:
     """Frames handed to the encoder by file name, in place of encoding them."""
     frames: dict[str, np.ndarray] = {}
     monkeypatch.setattr(
-        gen_videos, "write_video", lambda path, items, fps: frames.update({path.name: np.stack(list(items))})
+        drawing, "write_video", lambda path, items, fps: frames.update({path.name: np.stack(list(items))})
     )
     return frames
 
@@ -174,7 +174,7 @@ def short_snapshot(tmp_path) -> Path:
 
 @pytest.mark.parametrize("frames, slowed", [(5, False), (6, True)])
 def test_videos_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypatch, written, frames, slowed):
-    made = spy(monkeypatch, gen_videos, "generate")
+    made = spy(monkeypatch, drawing, "generate")
     result = run(short_snapshot, tmp_path, "--seeds=0-1", f"--frames={frames}")
     done(result)
     assert ("--frames=5 at the speed of the data" in result.stderr) == slowed
@@ -186,7 +186,7 @@ def test_meshes_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypat
     monkeypatch.setattr(gen_videos.mesh, "require_marching_cubes", lambda: None)
     monkeypatch.setattr(gen_videos.mesh, "density_grid_to_mesh", lambda sigma, level, side: (None, None))
     monkeypatch.setattr(gen_videos.mesh, "write_ply", lambda path, vertices, faces: None)
-    drawn = spy(monkeypatch, gen_videos, "clip_densities")
+    drawn = spy(monkeypatch, drawing, "clip_densities")
     done(run(short_snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8"))
     (call,) = drawn
     assert torch.equal(call.inputs[1].times, torch.linspace(0, 4 / 15, 3))
@@ -220,7 +220,7 @@ def test_shapes(snapshot, tmp_path, written):
     assert paths[1:] == meshes and all(path.read_bytes().startswith(b"ply\n") for path in meshes)
     assert meshes[0].read_bytes() != meshes[1].read_bytes()
     assert "no surface at density 1e+06" in refused(
-        run(snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=1e6")
+        run(snapshot, tmp_path / "empty", "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=1e6")
     )
 
 

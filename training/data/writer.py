@@ -2,9 +2,6 @@
 
 import contextlib
 import json
-import os
-import secrets
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import AnyPath, atomic_path, storage_errors
+from dnnlib.files import AnyPath, atomic_folder, atomic_path
 from training.data.files import INDEX
 
 Put = Callable[[str, bytes], None]  # stores a file under its path inside the dataset
@@ -99,17 +96,11 @@ def _open_zip(path: Path) -> Iterator[Put]:
 
 @contextlib.contextmanager
 def _open_folder(path: Path) -> Iterator[Put]:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with atomic_folder(path) as folder:
 
-    def put(name: str, data: bytes) -> None:
-        target = temporary / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
+        def put(name: str, data: bytes) -> None:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
 
-    try:
-        with storage_errors(path):
-            temporary.mkdir(parents=True)
-            yield put
-            os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield put

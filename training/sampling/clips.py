@@ -7,6 +7,7 @@ alone, not on how frames are batched.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -115,9 +116,8 @@ def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator
 def generate(
     G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield batches of frames of a clip, in order: the dictionaries of `Generator.synthesis`, plus `camera` [n, 25]."""
-    for (seen,) in generate_views(G, clip, [clip.cameras], options):
-        yield seen
+    """Return batches of frames of a clip, in order: what `Generator.synthesis` returns, plus `camera` [n, 25]."""
+    return map(itemgetter(0), generate_views(G, clip, [clip.cameras], options))
 
 
 @torch.inference_mode()
@@ -138,19 +138,26 @@ def generate_views(
         _, for_rendering = condition_cameras(view[None], G.config.camera_mode, training=False)
         paths.append(for_rendering[0])
     for batch in _batches(G, clip, options):
-        planes = G.planes(batch.ws, batch.z_motion, batch.t)
-        seen = []
-        for path in paths:
-            camera = path[batch.rows].to(planes.device)
-            frames = G.render_planes(
-                planes,
-                batch.ws,
-                camera,
-                neural_rendering_resolution=options.neural_rendering_resolution,
-                with_points=with_points,
-            )
-            seen.append({**frames, "camera": camera})
-        yield seen
+        yield _views(G, batch, paths, options, with_points)  # whose planes are gone while others wait for their turn
+
+
+def _views(
+    G: Generator, batch: _Batch, paths: list[torch.Tensor], options: SamplingOptions, with_points: bool
+) -> list[dict[str, torch.Tensor]]:
+    """Return the frames of a batch for each camera path [T, 25]."""
+    planes = G.planes(batch.ws, batch.z_motion, batch.t)
+    seen = []
+    for path in paths:
+        camera = path[batch.rows].to(planes.device)
+        frames = G.render_planes(
+            planes,
+            batch.ws,
+            camera,
+            neural_rendering_resolution=options.neural_rendering_resolution,
+            with_points=with_points,
+        )
+        seen.append({**frames, "camera": camera})
+    return seen
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """training.sampling.clips: clips depend on seeds and cameras alone; cameras of the mapping network; densities."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -161,3 +162,20 @@ def test_densities_are_those_of_each_frame(G):
         z, z_motion, t = spec.z[None], spec.z_motion[None], spec.times[index].view(1, 1)
         expected = G.sample(points[None], G.mapping(z, camera, z_motion, t), z_motion, t)["sigma"].flatten()
         assert value.shape == (50,) and torch.allclose(value, expected, atol=1e-5)
+
+
+def test_a_clip_that_waits_for_its_turn_keeps_no_planes(monkeypatch):
+    """A grid of many clips fits into memory."""
+    G = tiny.generator()
+    planes = []
+    make_planes = G.planes
+
+    def watched(*args):
+        made = make_planes(*args)
+        planes.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(G, "planes", watched)
+    waiting = generate(G, clip_spec(G, 0, 0, frontal_label().expand(2, -1)), SamplingOptions(frames_per_batch=1))
+    next(waiting)
+    assert len(planes) == 1 and planes[0]() is None

@@ -1,0 +1,225 @@
+"""From clips to files: a video each or one of all, and meshes; each clip is made when its turn comes."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from dnnlib.errors import UserError
+from dnnlib.files import atomic_folder
+from dnnlib.names import natural_key
+from dnnlib.progress import Counter, counted
+from dnnlib.video import write_video
+from training.networks.generator import Generator
+from training.sampling import mesh, pictures, records
+from training.sampling.camera_paths import camera_path
+from training.sampling.clips import ClipSpec, SamplingOptions, clip_densities, clip_spec, generate
+from training.sampling.records import Plain
+
+LAYERS = ("rgb", "depth", "normals")
+
+
+# --- What is made -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip that was asked for: the seeds of its appearance and its motion."""
+
+    seed: int
+    motion_seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        if self.motion_seed == self.seed:
+            return f"seed{self.seed:04d}"
+        return f"seed{self.seed:04d}-motion{self.motion_seed:04d}"
+
+
+@dataclass(frozen=True)
+class Clips:
+    """All clips that were asked for: appearances outermost; each with its own motion, or with every one of a list."""
+
+    seeds: list[int]
+    motion_seeds: list[int] | None
+
+    def __len__(self) -> int:
+        return len(self.seeds) * (1 if self.motion_seeds is None else len(self.motion_seeds))
+
+    def __iter__(self) -> Iterator[Clip]:
+        if self.motion_seeds is None:
+            return (Clip(seed, seed) for seed in self.seeds)
+        return itertools.starmap(Clip, itertools.product(self.seeds, self.motion_seeds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """A file, or a folder of files, with its record beside it.
+
+    Args:
+        path: where it comes.
+        frames: how many are drawn for it.
+        options: returns what it follows from, but for the software.
+        software: what makes it.
+        write: makes it, at this path, counting its frames.
+    """
+
+    path: Path
+    frames: int
+    options: Callable[[], Plain]
+    software: Plain
+    write: Callable[[Path, Counter], None]
+
+    def is_made(self) -> bool:
+        """Return whether it is there. UserError if something else is."""
+        return records.is_made(self.path, self.options, self.software)
+
+    def make(self, counter: Counter) -> bool:
+        """Make it unless it is there; return whether it was. UserError if something else is."""
+        if self.is_made():
+            counter.update(self.frames)
+            return False
+        with records.making(self.path, self.options(), self.software):
+            self.write(self.path, counter)
+        return True
+
+    def files(self) -> list[Path]:
+        """Return its files, once it is made."""
+        if self.path.is_dir():
+            return sorted(self.path.iterdir(), key=natural_key)
+        return [self.path]
+
+
+# --- How it is made ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """Clips of one generator, how their frames are drawn, and where they are written.
+
+    Args:
+        checksum: of the generator's file.
+        precision: that it computes in.
+        bank: real camera paths [N, F, 25].
+        clips: which clips.
+        cameras: one of `camera_paths.KINDS`, or a path [F, 25].
+        frames: frames of each clip, T.
+        sampling: how they are sampled.
+        layers: pictures side by side, of LAYERS.
+        fps: frames per second.
+        software: what makes them (`records.software`).
+        outdir: folder of all files.
+    """
+
+    G: Generator
+    checksum: str
+    precision: str
+    bank: torch.Tensor
+    clips: Clips
+    cameras: str | torch.Tensor
+    frames: int
+    sampling: SamplingOptions
+    layers: tuple[str, ...]
+    fps: float
+    software: Plain
+    outdir: Path
+
+    def spec(self, clip: Clip) -> ClipSpec:
+        """Return codes, times and cameras of a clip."""
+        labels = camera_path(self.bank, clip.seed, self.cameras, self.frames)
+        return clip_spec(self.G, clip.seed, clip.motion_seed, labels)
+
+    def videos(self) -> Iterator[Product]:
+        """Yield one video per clip: seed0000.mp4."""
+        for clip in self.clips:
+            yield self._product(f"{clip.name}.mp4", [clip], self._picture_options(), partial(self._write_video, clip))
+
+    def grid(self, columns: int, rows: int) -> Iterator[Product]:
+        """Yield one video of all clips, grid.mp4. UserError if their number is another."""
+        if len(self.clips) != columns * rows:
+            raise UserError(
+                f"--grid={columns}x{rows} has {columns * rows} places but there are {len(self.clips)} clips: "
+                "change --grid, --seeds or --motion-seeds."
+            )
+        options = {**self._picture_options(), "grid": [columns, rows]}
+        yield self._product("grid.mp4", self.clips, options, partial(self._write_grid, columns))
+
+    def meshes(self, resolution: int, level: float) -> Iterator[Product]:
+        """Yield a folder per clip of a mesh for every frame, in world units: shapes/<clip>/frame000.ply."""
+        options = {"shape_resolution": resolution, "shape_level": level}
+        for clip in self.clips:
+            write = partial(self._write_meshes, clip, resolution, level)
+            yield self._product(f"shapes/{clip.name}", [clip], options, write)
+
+    def _product(
+        self, name: str, clips: Clips | list[Clip], options: Plain, write: Callable[[Path, Counter], None]
+    ) -> Product:
+        return Product(
+            path=self.outdir / name,
+            frames=len(clips) * self.frames,
+            options=lambda: {**self._options(clips), **options},
+            software=self.software,
+            write=write,
+        )
+
+    def _picture_options(self) -> Plain:
+        return {
+            "layers": list(self.layers),
+            "neural_rendering_resolution": self.sampling.neural_rendering_resolution,
+            "fps": self.fps,
+        }
+
+    def _options(self, clips: Iterable[Clip]) -> Plain:
+        """Return what pictures and meshes of clips follow from."""
+        seeds = []
+        cameras = hashlib.sha256()
+        for clip in clips:
+            spec = self.spec(clip)
+            seeds.append([clip.seed, clip.motion_seed])
+            cameras.update(spec.cameras.cpu().numpy().tobytes())
+        return {
+            "network": self.checksum,
+            "precision": self.precision,
+            "seeds": seeds,  # of appearance and motion
+            "cameras": self.cameras if isinstance(self.cameras, str) else "file",
+            "camera_labels": cameras.hexdigest(),
+            "frames": self.frames,
+            "times": [spec.times[0].item(), spec.times[-1].item()],  # first and last
+            "trunc": self.sampling.psi,
+            "trunc_cutoff": self.sampling.cutoff,
+        }
+
+    def _pictures(self, clip: Clip, sampling: SamplingOptions) -> Iterator[torch.Tensor]:
+        """Yield pictures uint8 [3, R, R * layers] of a clip's frames, one at a time."""
+        # In a grid every clip waits here for its next turn: with pictures of 8 bits and nothing of what they came from.
+        for drawn in map(self._drawn, generate(self.G, self.spec(clip), sampling)):
+            yield from drawn
+
+    def _drawn(self, out: dict[str, torch.Tensor]) -> torch.Tensor:
+        drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, self.G.config)}
+        return torch.cat([drawn[layer].cpu() for layer in self.layers], dim=3)
+
+    def _write_video(self, clip: Clip, path: Path, counter: Counter) -> None:
+        drawn = counted(self._pictures(clip, self.sampling), counter)
+        write_video(path, (frame.permute(1, 2, 0).numpy() for frame in drawn), self.fps)
+
+    def _write_grid(self, columns: int, path: Path, counter: Counter) -> None:
+        sampling = replace(self.sampling, frames_per_batch=1)  # all clips are in memory at once
+        runs = [counted(self._pictures(clip, sampling), counter) for clip in self.clips]
+        moments = zip(*runs, strict=True)
+        write_video(path, (pictures.image_grid(torch.stack(cells), columns) for cells in moments), self.fps)
+
+    def _write_meshes(self, clip: Clip, resolution: int, level: float, path: Path, counter: Counter) -> None:
+        side = self.G.config.rendering.box_side
+        device = next(self.G.parameters()).device
+        densities = counted(clip_densities(self.G, self.spec(clip), self.sampling), counter)
+        with atomic_folder(path) as folder:
+            for index, density in enumerate(densities):
+                sigma = mesh.density_lattice(density, resolution, side, device)
+                vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
+                mesh.write_ply(folder / f"frame{index:03d}.ply", vertices, faces)

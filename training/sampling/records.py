@@ -1,0 +1,95 @@
+"""Records of how files were made: beside `seed0000.mp4` lies `seed0000.json`, so that none is taken for another."""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnnlib.errors import UserError
+from dnnlib.files import read_json, storage_errors, write_json
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("dnnlib", "torch_utils", "training")  # whose code decides what a clip looks like
+CODE_SUFFIXES = frozenset({".py", ".cu", ".cpp", ".h"})
+
+Plain = dict[str, Any]  # values that JSON keeps as they are: no tuples
+
+
+def software(device: torch.device) -> Plain:
+    """Return what computes: with another one, the same options may give other pixels."""
+    digest = hashlib.sha256()
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*")):
+            if path.suffix in CODE_SUFFIXES:
+                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return {"code": digest.hexdigest(), "torch": torch.__version__, "device": device.type}
+
+
+def record_of(path: Path) -> Path:
+    """Return where the record of a file or folder lies."""
+    return path.with_suffix(".json")
+
+
+def is_made(path: Path, options: Callable[[], Plain], by: Plain) -> bool:
+    """Return whether a file or folder is there, made with the same options by the same software.
+
+    Args:
+        options: returns them; it is called only if there is something to compare.
+
+    Raises:
+        UserError: it was made with other options, or nothing says how.
+    """
+    record_path = record_of(path)
+    record = _read(record_path)
+    if record is None:
+        for found in (path, record_path):
+            if found.exists():
+                raise UserError(f"{found} is there, and nothing says how it was made: choose another --outdir.")
+        return False
+    if not path.exists():
+        return False
+    wanted = options()
+    others = record["options"]
+    differing = [name for name in {**wanted, **others} if wanted.get(name) != others.get(name)]
+    if differing:
+        raise UserError(
+            f"{path} was made with other options ({', '.join(differing)}; {record_path} has them): choose another "
+            "--outdir, or remove it."
+        )
+    return record["software"] == by
+
+
+@contextlib.contextmanager
+def making(path: Path, options: Plain, by: Plain) -> Iterator[None]:
+    """Write the record of a file or folder that the block makes, in place of any that is there.
+
+    The record comes first: a block that is killed leaves no file without one. A block that raises leaves no record.
+    """
+    record_path = record_of(path)
+    with storage_errors(path):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    write_json(record_path, {"options": options, "software": by})
+    try:
+        yield
+    except BaseException:
+        record_path.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> Plain | None:
+    """Return a record; None if there is none, or the file is another."""
+    if not path.exists():
+        return None
+    try:
+        record = read_json(path)
+    except UserError:
+        return None
+    is_record = isinstance(record, dict) and all(isinstance(record.get(key), dict) for key in ("options", "software"))
+    return record if is_record else None
