@@ -34,14 +34,10 @@ class Phase:
         return self.function(loss, **inputs, schedule=schedule, gain=gain)
 
 
-def build_phases(config: Config, videos: bool = True) -> list[Phase]:
-    """Return the four phases of an iteration, in order.
-
-    Args:
-        videos: whether the data has clips of several frames; else the video discriminator is not trained.
-    """
+def build_phases(config: Config) -> list[Phase]:
+    """Return the four phases of an iteration, in order."""
     G = ("G",)
-    present = {"D_img": config.discriminator.image, "D_vid": config.discriminator.video and videos}
+    present = {"D_img": config.discriminator.image, "D_vid": config.discriminator.video}
     D = tuple(name for name, is_present in present.items() if is_present)
     return [
         Phase(name="g_main", index=0, networks=G, function=Loss.g_main, takes_fakes=True),

@@ -68,8 +68,9 @@ class Trainer:
         self.networks = build_networks(config, options.seed, device, dtype)
         self.networks.G_ema.max_time = greatest_time(self.lengths, options.window)
         self.optimizers = build_optimizers(self.networks, config)
+        # A network that judges nothing gets no gradients, and stays as it is.
         self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid if self.videos else None, config)
-        self.phases = build_phases(config, self.videos)
+        self.phases = build_phases(config)
 
         # What a training state keeps besides them.
         self.progress = Progress()
