@@ -1,29 +1,24 @@
-"""train.py that, under torchrun, writes down the averaged gradients of every phase of its first iteration.
+"""train.py for several seeds, under torchrun, that writes down the gradients of every first iteration, by phase.
 
-Arguments: the file to write, then those of train.py.
+Arguments: a folder for `<seed>/gradients.pt` and `<seed>/runs`, seeds such as 1,2, then those of train.py.
 """
 
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 import train
 from training.phases import Phase
 from training.training_loop import Trainer, distributed
 
+Gradients = dict[str, list[torch.Tensor]]  # by phase
 
-def record(
-    keep: Callable[[str, list[torch.Tensor]], object],
-    replace: Callable[[object, str, object], None] = setattr,
-) -> None:
-    """Have trainers call `keep` with every phase's name and the gradients that its optimisers get.
 
-    Args:
-        replace: sets an attribute; a test passes a function that can undo it.
-    """
+def record(folder: Path, arguments: list[str]) -> Gradients:
+    """Train in this process, with a run in `folder` and no pictures; return the gradients that optimisers get first."""
+    found: Gradients = {}
     run_phase = Trainer._run_phase
     average = distributed.average_gradients
     phases: list[str] = []
@@ -35,22 +30,27 @@ def record(
     def averaged(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
         faults = average(parameters)
         gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
-        keep(phases[-1], gradients)
+        found.setdefault(phases[-1], gradients)
         return faults
 
-    replace(Trainer, "_run_phase", watch)
-    replace(distributed, "average_gradients", averaged)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_run_phase", watch)
+        patch.setattr(distributed, "average_gradients", averaged)
+        patch.setattr(train.SnapshotPictures, "__call__", lambda self, networks, folder, clips: None)
+        train.main([*arguments, f"--outdir={folder}"], standalone_mode=False)
+    return found
 
 
 def main() -> None:
-    path = Path(sys.argv.pop(1))
-    gradients: dict[str, list[torch.Tensor]] = {}
-    record(gradients.setdefault)
-    try:
-        train.main()
-    finally:
-        if os.environ["RANK"] == "0":
-            torch.save(gradients, path)
+    folder, seeds, *arguments = sys.argv[1:]
+    leave = distributed.shutdown
+    distributed.shutdown = lambda: None  # a process can join its group but once
+    for seed in seeds.split(","):
+        place = Path(folder) / seed
+        gradients = record(place / "runs", [*arguments, f"--seed={seed}"])
+        if distributed.is_main():
+            torch.save(gradients, place / "gradients.pt")
+    leave()
 
 
 if __name__ == "__main__":

@@ -7,22 +7,24 @@ multiple of 4 clips.
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-import train
-from tests.helpers.gradient_recorder import record
+from tests.helpers.gradient_recorder import Gradients, record
 from torch_utils import checkpoint
 from training.config import Config
 from training.phases import build_phases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
-# With everything random on: noise, jitter, swapped cameras, blur, mirrored pairs. A seed without an activation or a ray
-# sample so near to a kink that the rounding of another batch size puts it on the other side: these differ by 1e-4.
+# With one seed in four an activation, a ray sample or a difference of densities is so near to a kink that the rounding
+# of another batch size puts it on the other side: gradients differ by 1e-4 and more. So two of three must agree.
+SEEDS = (1, 7, 9)
+AGREEING = 2
+# With everything random on: noise, jitter, swapped cameras, blur, mirrored pairs. Five iterations.
 OPTIONS = [
     "--cfg=demo",
     "--img-resolution=32",
@@ -34,9 +36,9 @@ OPTIONS = [
     "--d-cmax=8",
     "--depth-samples=4",
     "--importance-samples=4",
-    "--seed=9",
     "--neural-rendering-resolution=8",
     "--batch=8",
+    "--kimg=0.04",
     "--tick=1",
     "--workers=0",
     "--device=cpu",
@@ -45,16 +47,31 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
 
 
-def alone(outdir: Path, data: Path, *more: str) -> None:
-    """Run train.py in this process."""
-    result = CliRunner().invoke(train.main, [*OPTIONS, f"--outdir={outdir}", f"--data={data}", *more])
-    assert result.exit_code == 0, (result.output, result.exc_info)
+@dataclass
+class Trained:
+    """What one run leaves: gradients of its first iteration, by phase, and the weights at its end, by network."""
+
+    gradients: Gradients
+    networks: dict[str, dict[str, torch.Tensor]]
 
 
-def together(program: list[str], outdir: Path, data: Path, *more: str) -> None:
-    """Run the program with train.py's arguments in two processes, four clips each."""
+def state_of(outdir: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the weights in the training state of the one run in a folder."""
+    (path,) = outdir.glob("*/training-state*")
+    return checkpoint.load(path, "state")["networks"]
+
+
+def alone(folder: Path, data: Path, seed: int, *more: str) -> Trained:
+    """Train in this process."""
+    gradients = record(folder, [*OPTIONS, f"--data={data}", f"--seed={seed}", *more])
+    return Trained(gradients, state_of(folder))
+
+
+def together(folder: Path, data: Path) -> dict[int, Trained]:
+    """Train in two processes, four clips each, with every seed."""
+    recorder = ROOT / "tests" / "helpers" / "gradient_recorder.py"
     done = subprocess.run(
-        [*LAUNCH, *program, *OPTIONS, f"--outdir={outdir}", f"--data={data}", *more],
+        [*LAUNCH, str(recorder), str(folder), ",".join(map(str, SEEDS)), *OPTIONS, f"--data={data}"],
         env=ENVIRONMENT,
         text=True,
         capture_output=True,
@@ -62,6 +79,22 @@ def together(program: list[str], outdir: Path, data: Path, *more: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    trained = {}
+    for seed in SEEDS:
+        place = folder / str(seed)
+        trained[seed] = Trained(torch.load(place / "gradients.pt", weights_only=True), state_of(place / "runs"))
+    return trained
+
+
+@pytest.fixture(scope="module")
+def trained(heads, tmp_path_factory) -> dict[str, dict[int, Trained]]:
+    """Runs by division and seed: one pass of 8 clips, two passes of 4, two processes of 4."""
+    folder = tmp_path_factory.mktemp("trained")
+    return {
+        "whole": {seed: alone(folder / f"whole{seed}", heads, seed) for seed in SEEDS},
+        "passes": {seed: alone(folder / f"passes{seed}", heads, seed, "--batch-gpu=4") for seed in SEEDS},
+        "processes": together(folder / "processes", heads),
+    }
 
 
 def norm(tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -69,61 +102,40 @@ def norm(tensors: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(norms).norm()
 
 
-# --- Gradients --------------------------------------------------------------------------------------------------------
+def same_gradients(whole: list[torch.Tensor], divided: list[torch.Tensor]) -> bool:
+    """Whether gradients are the same but for rounding."""
+    assert len(whole) == len(divided) > 10
+    total = norm(whole)
+    differences = [one - other for one, other in zip(whole, divided, strict=True)]
+    # Small sums of large terms cancel: rounding weighs more.
+    limits = [max(1e-4 * gradient.norm(), 1e-6 * total) for gradient in whole]
+    each = all(difference.norm() < limit for difference, limit in zip(differences, limits, strict=True))
+    return each and bool(norm(differences) < 1e-5 * total)
 
 
-@pytest.fixture(scope="module")
-def gradients(heads, tmp_path_factory) -> dict[str, dict[str, list[torch.Tensor]]]:
-    """Gradients of every phase: of one pass of 8 clips, of two passes of 4, and of two processes of 4."""
-    folder = tmp_path_factory.mktemp("gradients")
-    found: dict[str, dict[str, list[torch.Tensor]]] = {"whole": {}, "passes": {}}
-    for name, flags in (("whole", []), ("passes", ["--batch-gpu=4"])):
-        with pytest.MonkeyPatch.context() as patch:
-            record(found[name].setdefault, patch.setattr)
-            alone(folder / name, heads, "--kimg=0.008", *flags)
-    recorder = ROOT / "tests" / "helpers" / "gradient_recorder.py"
-    together([str(recorder), str(folder / "gradients.pt")], folder / "processes", heads, "--kimg=0.008")
-    found["processes"] = torch.load(folder / "gradients.pt", weights_only=True)
-    return found
+def same_weights(whole: dict[str, torch.Tensor], divided: dict[str, torch.Tensor]) -> bool:
+    """Whether a network's weights are the same but for rounding, and what Adam makes of it."""
+    differences = {name: value - divided[name] for name, value in whole.items()}
+    # Adam makes steps of 0.002 of gradients of any size, also of those that are rounding errors.
+    each = all(value.abs().max() <= 5e-4 for value in differences.values())
+    return each and bool(norm(list(differences.values())) < 1e-4 * norm(list(whole.values())))
 
 
 @pytest.mark.parametrize("division", ["passes", "processes"])
 @pytest.mark.parametrize("phase", [phase.name for phase in build_phases(Config())])
-def test_gradients(gradients, phase, division):
-    whole = gradients["whole"][phase]
-    divided = gradients[division][phase]
-    assert len(whole) == len(divided) > 10
-    total = norm(whole)
-    differences = [one - other for one, other in zip(whole, divided, strict=True)]
-    assert norm(differences) < 1e-5 * total
-    for gradient, difference in zip(whole, differences, strict=True):
-        # Small sums of large terms cancel: rounding weighs more.
-        limit = max(1e-4 * gradient.norm(), 1e-6 * total)
-        assert difference.norm() < limit, tuple(gradient.shape)
-
-
-# --- Parameters -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def trained(heads, tmp_path_factory) -> dict[str, dict]:
-    """Training states after five iterations."""
-    folder = tmp_path_factory.mktemp("trained")
-    alone(folder / "whole", heads, "--kimg=0.04")
-    alone(folder / "passes", heads, "--kimg=0.04", "--batch-gpu=4")
-    together([str(ROOT / "train.py")], folder / "processes", heads, "--kimg=0.04")
-    states = {}
-    for outdir in folder.iterdir():
-        (path,) = outdir.glob("*/training-state*")
-        states[outdir.name] = checkpoint.load(path, "state")
-    return states
+def test_gradients(trained, phase, division):
+    agreeing = []
+    for seed, whole in trained["whole"].items():
+        if same_gradients(whole.gradients[phase], trained[division][seed].gradients[phase]):
+            agreeing.append(seed)
+    assert len(agreeing) >= AGREEING, agreeing
 
 
 @pytest.mark.parametrize("division", ["passes", "processes"])
-def test_parameters_after_five_iterations(trained, division):
-    divided = trained[division]["networks"]
-    for network, weights in trained["whole"]["networks"].items():
-        differences = {name: value - divided[network][name] for name, value in weights.items()}
-        assert norm(list(differences.values())) < 1e-4 * norm(list(weights.values())), network
-        # Adam makes steps of 0.002 of gradients of any size, also of those that are rounding errors.
-        assert [name for name, value in differences.items() if value.abs().max() > 5e-4] == []
+@pytest.mark.parametrize("network", ["G", "G_ema", "D_img", "D_vid"])
+def test_parameters_after_five_iterations(trained, network, division):
+    agreeing = []
+    for seed, whole in trained["whole"].items():
+        if same_weights(whole.networks[network], trained[division][seed].networks[network]):
+            agreeing.append(seed)
+    assert len(agreeing) >= AGREEING, agreeing
