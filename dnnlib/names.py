@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath, PurePosixPath
 
 DIGITS = re.compile(r"([0-9]+)")
+SLOPPY = re.compile(r"/\.?(/|$)|^\./")  # what a path may have and needs not
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # of a file's name
 MAX_DIGITS = 18  # of a number that counts something
 MAX_NAMED = 5  # names in a message
@@ -60,7 +61,9 @@ def plain(name: str) -> str:
 
     macOS stores "é" as two characters (NFD), which look the same.
     """
-    return unicodedata.normalize("NFC", PurePosixPath(name).as_posix()) if name else name
+    if not name or (name.isascii() and not SLOPPY.search(name)):
+        return name
+    return unicodedata.normalize("NFC", PurePosixPath(name).as_posix())
 
 
 def is_leftover(name: str | PurePath) -> bool:

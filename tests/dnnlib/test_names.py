@@ -1,6 +1,7 @@
 """The order of names, and which names are left out."""
 
-from pathlib import Path
+import itertools
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -84,6 +85,13 @@ def test_numbers_of_frames(names, numbers):
 )
 def test_plain_names(name, expected):
     assert plain(name) == expected
+
+
+def test_plain_names_are_those_of_the_standard_library():
+    for length in range(1, 7):
+        for characters in itertools.product("a./", repeat=length):
+            name = "".join(characters)
+            assert plain(name) == PurePosixPath(name).as_posix()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A dataset's files: a folder or zip of `<clip>/<frame>.png|jpg` with `dataset.json`."""
 
+import contextlib
 import functools
 import os
 import re
@@ -26,6 +27,7 @@ MAX_FILE_BYTES = 2**26
 INDEX_BYTES_PER_FILE = 2048
 INDEX_VALUES_PER_FILE = 64
 MAX_NAME = 1024  # characters; file systems take 255 between two slashes
+UTF8_NAME = 0x800  # the flag of a zip's member whose name is in UTF-8; else it is in code page 437
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
@@ -34,16 +36,21 @@ DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError
 
 def fault_of_name(name: str) -> str | None:
     """Return why a name cannot be one inside a dataset; None if it stays inside on every system, and can be shown."""
-    faults = {
-        "it is empty": not name,
-        f"it has more than {MAX_NAME} characters": len(name) > MAX_NAME,
-        "it has an unprintable character": not name.isprintable(),
-        "it has a backslash": "\\" in name,
-        "it begins with a slash": name.startswith("/"),
-        "it begins as a drive's name does": DRIVE.match(name),
-        "it leads outside": ".." in PurePosixPath(name).parts,
-    }
-    return next((fault for fault, found in faults.items() if found), None)
+    if not name:
+        return "it is empty"
+    if len(name) > MAX_NAME:
+        return f"it has more than {MAX_NAME} characters"
+    if not name.isprintable():
+        return "it has an unprintable character"
+    if "\\" in name:
+        return "it has a backslash"
+    if name.startswith("/"):
+        return "it begins with a slash"
+    if DRIVE.match(name):
+        return "it begins as a drive's name does"
+    if ".." in name and ".." in PurePosixPath(name).parts:
+        return "it leads outside"
+    return None
 
 
 class FolderFiles:
@@ -129,17 +136,17 @@ class ZipFiles:
         self._zip: zipfile.ZipFile | None = None
         self._process = 0  # that opened it
         archive = self._open()
-        stored = archive.namelist()
-        for name in stored:
+        members = [(_name_of(item), item) for item in archive.infolist()]
+        for name, _ in members:
             if fault := fault_of_name(name):
                 raise UserError(
                     f"{path} holds the unsafe path {shown(repr(name))} ({fault}): make the zip again with relative "
                     "paths inside it."
                 )
-        for name, count in Counter(name if name.endswith("/") else plain(name) for name in stored).items():
+        for name, count in Counter(f"{name}/" if item.is_dir() else name for name, item in members).items():
             if count > 1:
                 raise UserError(f"{path} holds {shown(name)} {count} times: make the zip again.")
-        self._spellings = {plain(name): name for name in stored if name != plain(name)}
+        self._spellings = {name: item.filename for name, item in members if name != item.filename and not item.is_dir()}
         if sum(item.compress_size for item in archive.infolist()) > path.stat().st_size:
             raise UserError(f"{path} is smaller than what it says it holds: copy or make it again.")
 
@@ -159,12 +166,11 @@ class ZipFiles:
 
     def names(self) -> list[str]:
         """List all files in the zip but leftovers, in natural order."""
-        return listed(plain(name) for name in self._open().namelist() if not name.endswith("/"))
+        return listed(_name_of(item) for item in self._open().infolist() if not item.is_dir())
 
     def datasets_inside(self) -> list[str]:
-        """List the folders right inside that hold an index."""
-        paths = map(PurePosixPath, self.names())
-        return [path.parts[0] for path in paths if len(path.parts) == 2 and path.name == INDEX]
+        """List the folders inside, at any depth, that hold an index."""
+        return [path.parent.as_posix() for path in map(PurePosixPath, self.names()) if path.name == INDEX]
 
     def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
         """Read a file's bytes.
@@ -194,6 +200,15 @@ class ZipFiles:
         """
         found = [self._open().NameToInfo.get(self._spellings.get(name, name)) for name in names]
         return [UNREADABLE if item is None else f"{item.CRC:08x}" for item in found]
+
+
+def _name_of(item: zipfile.ZipInfo) -> str:
+    """Return a member's plain name; macOS writes UTF-8 without saying so, and is taken for the PC's old code page."""
+    name = item.filename
+    if not name.isascii() and not item.flag_bits & UTF8_NAME:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return plain(name)
 
 
 Files = FolderFiles | ZipFiles

@@ -89,6 +89,19 @@ def test_accents_may_be_composed_or_not(folder, listed, stored):
     assert ClipDataset(folder).fingerprint() == ClipDataset(zipped(folder)).fingerprint()
 
 
+def test_names_of_zips_made_by_macos(folder):
+    """They are in UTF-8, with accents apart, and the flag that says so is missing."""
+    relist(folder, COMPOSED)
+    raw = APART.encode()
+    stand_in = "Q" * len(raw)
+    path = zipped(folder, lambda name: stand_in if name == FRAME else name)
+    path.write_bytes(path.read_bytes().replace(stand_in.encode(), raw))
+    with zipfile.ZipFile(path) as archive:
+        assert APART not in archive.namelist(), "Python cannot know"
+    assert found(path) == 16
+    assert broken(path) == []
+
+
 def test_two_spellings_of_one_name_in_a_zip_are_refused(folder):
     path = zipped(folder)
     with zipfile.ZipFile(path, "a") as archive:
@@ -206,11 +219,12 @@ def test_a_frame_that_is_listed_is_data_whatever_its_name(folder):
     assert broken(folder) == []
 
 
-def test_a_folder_around_the_content_is_named(folder):
-    path = zipped(folder, lambda name: f"my heads/{name}")
+@pytest.mark.parametrize("around", ["my heads", "home/me/my heads"])
+def test_a_folder_around_the_content_is_named(folder, around):
+    path = zipped(folder, lambda name: f"{around}/{name}")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("__MACOSX/dataset.json", b"")
-    with pytest.raises(UserError, match="a folder around its content .my heads/dataset.json.: zip what is inside"):
+    with pytest.raises(UserError, match=f"a folder around its content .{around}/dataset.json.: zip what is inside"):
         ClipDataset(path)
     os.rename(folder, folder.parent / "my heads")
     with pytest.raises(UserError, match=f"give {folder.parent}/my heads"):
