@@ -83,13 +83,11 @@ def _look(folder: Path, name: str, known: Memory) -> Seen:
         key = _key(name, about)
         if key in known:
             return Seen(known[key].hex(), key)
-        now = time.time_ns()
+        is_settled = max(about.st_mtime_ns, about.st_ctime_ns) < time.time_ns() - RACY_NS
         crc = _read_crc(folder / name)
-        unchanged = file_state(os.stat(folder / name)) == file_state(about)
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         return Seen(UNREADABLE)
-    is_settled = max(about.st_mtime_ns, about.st_ctime_ns) < now - RACY_NS
-    return Seen(crc.hex(), key if unchanged and is_settled else None)
+    return Seen(crc.hex(), key if is_settled else None)  # what was written since has another key
 
 
 def _read_crc(path: Path) -> bytes:

@@ -204,10 +204,16 @@ def test_what_was_read_before_ctrl_c_is_not_read_again(folder, settled, opened, 
         if counter.n == 2:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(content.Counter, "update", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+    def interrupted() -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(content.Counter, "update", interrupt)
             checksums(folder, NAMES)
+
+    interrupted()
     opened.clear()
     checksums(folder, NAMES)
     assert opened == [folder / NAMES[2]]
+    interrupted()
+    opened.clear()
+    checksums(folder, NAMES)
+    assert opened == [], "nor what was read earlier"
