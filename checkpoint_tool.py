@@ -9,6 +9,7 @@ import click
 
 from dnnlib import cli
 from dnnlib.cli import PATH
+from dnnlib.files import refuse_existing
 from training.checkpoints.inspection import inspection
 from training.checkpoints.safetensors import export_snapshot, import_snapshot
 from training.checkpoints.snapshots import compact_snapshot
@@ -44,6 +45,7 @@ def export_command(source: Path, dest: Path) -> None:
 @click.argument("dest", type=PATH)
 def import_command(source: Path, dest: Path) -> None:
     """Write SOURCE (NAME.safetensors, with NAME.json beside it) as the snapshot DEST."""
+    refuse_existing(dest)
     import_snapshot(source, dest)
     click.echo(dest)
 
@@ -53,6 +55,7 @@ def import_command(source: Path, dest: Path) -> None:
 @click.argument("dest", type=PATH)
 def compact_command(source: Path, dest: Path) -> None:
     """Write snapshot SOURCE to DEST a third the size, fit to be shared: in half precision, without G."""
+    refuse_existing(dest)
     compact_snapshot(source, dest)
 
 

@@ -12,13 +12,14 @@ import click
 
 from dnnlib import cli
 from dnnlib.cli import FRAME_RATE, PATH
+from dnnlib.files import refuse_existing
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Counter, counted
 from training.data.check import camera_warning, check_dataset, summary
 from training.data.convert import ConvertJob, convert_clip
 from training.data.dataset import ClipDataset
 from training.data.published import published_clips
-from training.data.writer import ClipRecord, refuse_existing, write_dataset
+from training.data.writer import ClipRecord, write_dataset
 from training.synthetic.job import SynthJob, synth_clip
 
 COUNT = click.IntRange(1)

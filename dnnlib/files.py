@@ -121,6 +121,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def refuse_existing(path: Path) -> None:
+    """Raise UserError if there is something at `path` (an empty folder is nothing)."""
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        raise UserError(f"{path} exists already: remove it or choose another name.")
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files of `atomic_path` in a folder whose writers were killed.
 

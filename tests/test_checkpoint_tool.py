@@ -245,3 +245,25 @@ def test_records_are_shown_and_only_some_values_looked_at():
     assert "again: not shown again" in lines
     assert "bytes: 3 bytes" in lines
     assert "big  float32 [100]  400 bytes, values not looked at" in lines
+
+
+@pytest.mark.parametrize(
+    "command, names",
+    [
+        ("export", ["a.safetensors"]),
+        ("export", ["a.safetensors", "a.json"]),
+        ("import", ["a.pkl"]),
+        ("compact", ["a.pkl"]),
+    ],
+)
+def test_no_file_is_overwritten(snapshot, tmp_path, command, names):
+    """The last of the names is there already."""
+    source = snapshot
+    if command == "import":
+        pytest.importorskip("safetensors")
+        source = tmp_path / "source.safetensors"
+        export_snapshot(snapshot, source)
+    (tmp_path / names[-1]).write_text("precious")
+    result = CliRunner().invoke(checkpoint_tool.main, [command, str(source), str(tmp_path / names[0])])
+    assert result.exit_code == 2 and f"{names[-1]} exists already: remove it or choose another name." in result.stderr
+    assert (tmp_path / names[-1]).read_text() == "precious"

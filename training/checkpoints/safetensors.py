@@ -22,6 +22,7 @@ from dnnlib.files import (
     file_checksum,
     parse_json,
     read_json,
+    refuse_existing,
     require_file,
     shown,
     write_json,
@@ -44,9 +45,12 @@ def export_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
     """Write a snapshot as `dest` (NAME.safetensors) and NAME.json beside it, each atomically.
 
     Raises:
-        UserError: the source is no snapshot; dest has another suffix; no space, no permission; no `safetensors`.
+        UserError: the source is no snapshot; dest has another suffix or is there already; no space, no permission; no
+            `safetensors`.
     """
     dest = _named(dest)
+    for path in (dest, dest.with_suffix(".json")):
+        refuse_existing(path)
     library = _require_safetensors()
     source = Path(source)
     snapshot = StoredSnapshot.of(checkpoint.load(source, "snapshot"), source)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import AnyPath, atomic_folder, atomic_path
+from dnnlib.files import AnyPath, atomic_folder, atomic_path, refuse_existing
 from training.data.files import INDEX
 
 Put = Callable[[str, bytes], None]  # stores a file under its path inside the dataset
@@ -78,14 +78,6 @@ def write_dataset(path: AnyPath) -> Iterator[DatasetWriter]:
         writer = DatasetWriter(put)
         yield writer
         writer.write_index()
-
-
-def refuse_existing(path: Path) -> None:
-    """Raise UserError if there is something at `path` (an empty folder is nothing)."""
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    if path.exists():
-        raise UserError(f"{path} exists already: remove it or choose another --dest.")
 
 
 @contextlib.contextmanager

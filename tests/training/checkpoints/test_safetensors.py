@@ -105,7 +105,7 @@ def test_names_that_do_not_fit(exported, snapshot, tmp_path):
     assert "does not end in .safetensors" in refused("export", snapshot, tmp_path / "a.pkl")
     assert "does not end in .safetensors" in refused("import", exported.with_suffix(".json"), out)
     assert "does not exist" in refused("import", tmp_path / "b.safetensors", out)
-    assert "does not exist" in refused("export", tmp_path / "none.pkl", exported)
+    assert "does not exist" in refused("export", tmp_path / "none.pkl", tmp_path / "none.safetensors")
     assert not out.exists()
 
 
