@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from dnnlib import cli
+from dnnlib import cli, json_lines
 from dnnlib.cache import cache_root
 from dnnlib.cli import PATH
 from dnnlib.files import file_checksum, unchanged
@@ -104,6 +104,8 @@ def main(
     where it was interrupted.
     """
     requests = parse_requests(metrics)
+    if out:
+        json_lines.require_lines(out)
     if no_cache:
         cache = None
     elif cache is None:

@@ -13,7 +13,7 @@ import torch
 
 from dnnlib import cli
 from dnnlib.cli import FRAME_RATE, PATH
-from dnnlib.files import file_checksum
+from dnnlib.files import file_checksum, unchanged
 from dnnlib.options import options_of
 from dnnlib.progress import Counter
 from torch_utils.machine_options import MACHINE, machine_options
@@ -174,7 +174,9 @@ def main(
     if frames is None:
         frames = PAPER_FRAMES if isinstance(path, str) else len(path)
     with prepared_machine(device=device, ops=ops, precision=precision) as machine:
-        snapshot = load_generator(network, machine.device, machine.dtype)
+        with unchanged(network):  # training may put a better one into its place
+            snapshot = load_generator(network, machine.device, machine.dtype)
+            checksum = file_checksum(network)
         for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)
         if not isinstance(path, str):
@@ -185,7 +187,7 @@ def main(
         drawing = Drawing(
             G=snapshot.G,
             bank=snapshot.camera_bank,
-            checksum=file_checksum(network),
+            checksum=checksum,
             precision=str(machine.dtype or torch.float32),
             clips=Clips(seeds, motion_seeds),
             cameras=path,

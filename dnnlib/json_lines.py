@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, parse_json, storage_errors
+
+MAX_LINE = 2**20  # bytes
 
 
 def append(path: Path, lines: Iterable[str]) -> None:
@@ -20,6 +23,16 @@ def append(path: Path, lines: Iterable[str]) -> None:
         start = "\n" if _is_torn(path) else ""
         with open(path, "a", encoding="utf-8") as file:
             file.write(start + text)
+
+
+def require_lines(path: Path) -> None:
+    """Raise UserError if `path` is an ordinary file that holds something else, which lines would spoil."""
+    if not path.is_file():
+        return
+    with open(path, "rb") as file:
+        first = file.read(MAX_LINE)
+    if first and not first.startswith(b"{") or (b"\n" in first and _parse(first.partition(b"\n")[0]) is None):
+        raise UserError(f"{path} is there, and holds no lines of JSON: choose another file.")
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -119,3 +119,10 @@ def test_mistakes_are_one_sentence(args, sentence, tmp_path, monkeypatch):
 def test_a_snapshot_and_files_are_not_scored_together(snapshot, tmp_path):
     result = run("--metrics=cd", "--network", snapshot, "--multiview", tmp_path, "--device=cpu")
     assert result.exit_code == 2 and "not both" in result.output
+
+
+def test_results_spoil_no_other_file(snapshot, tmp_path):
+    precious = Path(shutil.copy(snapshot, tmp_path / "a.pkl"))
+    result = run("--network", snapshot, "--metrics=diversity3", "--device=cpu", "--out", precious)
+    assert result.exit_code == 2 and "a.pkl is there, and holds no lines of JSON" in result.stderr
+    assert precious.read_bytes() == snapshot.read_bytes()

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,21 @@ def test_lines_are_appended_and_read(tmp_path):
     assert [line["a"] for line in json_lines.read(path)] == [1, 2, "\N{LINE SEPARATOR}"]
     with pytest.raises(UserError, match="Cannot write"):
         json_lines.append(path / "under-a-file", ["{}"])
+
+
+@pytest.mark.parametrize("content", ["", '{"a": 1}\n{"a"', '{"a": 1}', '{"a'])
+def test_lines_may_go_behind_lines(tmp_path, content):
+    (tmp_path / "a.jsonl").write_text(content)
+    json_lines.require_lines(tmp_path / "a.jsonl")
+    json_lines.require_lines(tmp_path / "absent.jsonl")
+    json_lines.require_lines(Path("/dev/stdout"))
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b'{\n  "a": 1\n}\n', b"[1]\n", b"\x89PNG\r\n\x1a\n"])
+def test_lines_spoil_no_other_file(tmp_path, content):
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.zip is there, and holds no lines of JSON: choose another file\."):
+        json_lines.require_lines(tmp_path / "a.zip")
 
 
 @pytest.mark.parametrize("torn", ['{"a": 1', '{"a": 1}'])
