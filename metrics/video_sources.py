@@ -206,7 +206,16 @@ class GeneratedVideos:
     storage: FrameStorage
     seed: int = 0
     count = content = None
-    notes = ()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        trained = 1 + round(self.snapshot.G.max_time * time_steps(self.snapshot))
+        if self.window.span <= trained:
+            return ()
+        return [
+            f"The model was trained on {trained} frames of a clip, and real videos span {self.window.span}: "
+            "generated ones move slower."
+        ]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -241,8 +250,12 @@ def code_spec(snapshot: Snapshot, seed: int, index: int, cameras: torch.Tensor) 
 
 def scored_times(snapshot: Snapshot, window: Window = Window()) -> torch.Tensor:
     """Return the times [T] of a scored video: at the speed of real frames, but not beyond the greatest trained one."""
-    step = max(snapshot.config.training.window - 1, 1)
-    return frame_times(window.frames, min((window.span - 1) / step, snapshot.G.max_time))
+    return frame_times(window.frames, min((window.span - 1) / time_steps(snapshot), snapshot.G.max_time))
+
+
+def time_steps(snapshot: Snapshot) -> int:
+    """Return how many frames of a clip time 1 is away."""
+    return max(snapshot.config.training.window - 1, 1)
 
 
 def through_h264(frames: np.ndarray) -> np.ndarray:

@@ -153,25 +153,28 @@ def test_codes_of_seed_0_are_those_of_gen_videos(generated):
 
 
 @pytest.mark.parametrize(
-    "window, trained, scored, end",
+    "window, trained, scored, end, note",
     [
-        (16, 1.0, Window(), 1.0),  # the paper's
-        (16, 1.0, Window(128), 1.0),  # slowed down: there is no more time
-        (16, 1.0, Window(16, 8), 1.0),
-        (16, 1.0, Window(9), 8 / 15),
-        (64, 1.0, Window(), 15 / 63),
-        (64, 19 / 63, Window(), 15 / 63),
-        (16, 4 / 15, Window(), 4 / 15),
-        (1, 0.0, Window(), 0.0),
+        (16, 1.0, Window(), 1.0, None),  # the paper's
+        (16, 1.0, Window(128), 1.0, "16 frames of a clip, and real videos span 128"),  # there is no more time
+        (16, 1.0, Window(16, 8), 1.0, "16 frames of a clip, and real videos span 121"),
+        (16, 1.0, Window(9), 8 / 15, None),
+        (64, 1.0, Window(), 15 / 63, None),
+        (64, 19 / 63, Window(), 15 / 63, None),
+        (16, 4 / 15, Window(), 4 / 15, "5 frames of a clip, and real videos span 16"),
+        (1, 0.0, Window(), 0.0, "1 frames of a clip, and real videos span 16"),
     ],
 )
 def test_scored_videos_run_at_the_speed_of_real_ones_as_far_as_there_was_training(
-    generated, window, trained, scored, end, monkeypatch
+    generated, window, trained, scored, end, note, monkeypatch
 ):
     config = override(generated.snapshot.config, {"training.window": window})
     monkeypatch.setattr(generated.snapshot.G, "max_time", trained)
     made = spy(monkeypatch, video_sources, "generate")
-    replace(generated, snapshot=replace(generated.snapshot, config=config), window=scored).video(0)
+    source = replace(generated, snapshot=replace(generated.snapshot, config=config), window=scored)
+    assert (note is None) == (not source.notes)
+    assert all(note in line for line in source.notes)
+    source.video(0)
     assert torch.equal(made[0].inputs[1].times, torch.linspace(0, end, scored.frames))
 
 
