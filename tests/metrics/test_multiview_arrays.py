@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from metrics import multiview
+from metrics.video_sources import scored_times
 from tests.helpers.golden_metrics import array, hold
 from training.cameras import canonical_label, frontal_label
+from training.checkpoints.opener import load_generator
 from training.rendering.rays import camera_rays
 
 CLOSE = 2e-6
@@ -39,8 +41,8 @@ def test_rays(name):
     hold("multiview", f"ray_dirs_{name}_64_corner", directions[0, corners], atol=CLOSE)
 
 
-def test_times_views_and_pairs():
-    hold("multiview", "timesteps", multiview.TIMES, atol=CLOSE)
+def test_times_views_and_pairs(snapshot):
+    hold("multiview", "timesteps", scored_times(load_generator(snapshot)), atol=CLOSE)
     hold("multiview", "view_is_side", multiview.CAMERA_OF_VIEW)
     hold("multiview", "view_time_slot", multiview.TIME_OF_VIEW)
     hold("multiview", "pairs_cd_we", multiview.PAIRS_GEOMETRY)
