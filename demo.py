@@ -29,7 +29,7 @@ MODEL = ROOT / "models" / "heads.pkl"
 @cli.option("--clips", type=click.IntRange(2), default=96, help="Procedural clips to train on.")
 def main(outdir: Path, kimg: float, clips: int) -> None:
     """Sample the shipped model, train it on for a minute, and write a page with both."""
-    require_file(MODEL, "the demo's model")
+    require_file(MODEL, "demo's model")
     page = Page("PV3D: heads that turn, faces that move")
     show_samples(page, outdir / "before")
     data = make_data(outdir, clips)

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from dnnlib.errors import UserError
-from dnnlib.files import FULL_ERRNOS, printable
+from dnnlib.files import FULL_ERRNOS, printable, shown
 from dnnlib.video import MAX_FPS, MIN_FPS
 
 USAGE_STATUS = 2
@@ -119,11 +119,12 @@ class GroupedOption(click.Option):
             self.metavar = kind.name.removesuffix(" range").upper()
 
     def type_cast_value(self, context: click.Context, value: Any) -> Any:
-        """Return the value as the option's type."""
-        found = super().type_cast_value(context, value)
-        if self.finite and isinstance(found, float) and not math.isfinite(found):
-            raise click.BadParameter(f"{value} is no finite number.", context, self)
-        return found
+        """Return the value as the option's type; what is no number of its range is refused in words."""
+        if isinstance(value, str) and isinstance(self.type, click.types.IntParamType | click.types.FloatParamType):
+            problem = _number_problem(self.type, value, self.finite)
+            if problem:
+                raise click.BadParameter(problem, context, self)
+        return super().type_cast_value(context, value)
 
     def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
         """Return names and help; of a switch `--[no-]mirror`, with the default on or off."""
@@ -138,6 +139,24 @@ class GroupedOption(click.Option):
             text = text.replace(f"[default: {name}]", "[default: on]")
             text = text.replace(f"[default: no-{name}]", "[default: off]")
         return names, text
+
+
+def _number_problem(kind: Any, text: str, finite: bool) -> str | None:
+    """Return what keeps a text from being a number of one of click's types, None if nothing does."""
+    whole = isinstance(kind, click.types.IntParamType)
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        return f"{shown(repr(text))} is no {'whole number' if whole else 'number'}."
+    if finite and not whole and not math.isfinite(value):
+        return f"{text} is no finite number."
+    low = getattr(kind, "min", None)
+    high = getattr(kind, "max", None)
+    if low is not None and (value <= low if kind.min_open else value < low):
+        return f"{shown(text)} is too little: it must be {'above' if kind.min_open else 'at least'} {low}."
+    if high is not None and (value >= high if kind.max_open else value > high):
+        return f"{shown(text)} is too much: it must be {'below' if kind.max_open else 'at most'} {high}."
+    return None
 
 
 class Command(click.Command):

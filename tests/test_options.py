@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,20 @@ def test_numbers_that_are_not_finite_are_refused(value):
         assert result.exit_code == 2 and isinstance(result.exception, SystemExit), flag
         last = result.stderr.splitlines()[-1]
         assert last.startswith(f"Error: Invalid value for '{flag}': ") and "Traceback" not in result.output
+
+
+def test_what_is_no_number_is_said_in_words_by_every_option():
+    count = 0
+    for command in COMMANDS.values():
+        members = command.commands.values() if isinstance(command, click.Group) else [command]
+        for member in members:
+            before = [f"{other.opts[0]}=demo" for other in member.params if other.required and other.is_eager]
+            for parameter in member.params:
+                if parameter.type.name.startswith(("integer", "float")):
+                    result = CliRunner().invoke(member, [*before, f"{parameter.opts[0]}=abc"])
+                    assert re.search("'abc' is no (whole )?number.$", result.stderr), result.stderr
+                    count += 1
+    assert count > 60
 
 
 if __name__ == "__main__":

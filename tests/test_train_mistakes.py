@@ -80,7 +80,7 @@ def test_bad_datasets(heads, tmp_path, spoil, sentence):
         (["--keep=0"], "--keep=0 is not possible: it must be at least 1"),
         (["--workers=-1"], "--workers=-1 is not possible"),
         (["--seed=-1"], "--seed=-1 is not possible"),
-        (["--batch=x"], "Invalid value for '--batch': 'x' is not a valid integer"),
+        (["--batch=x"], "Invalid value for '--batch': 'x' is no whole number"),
         (["--camera-mode=Mapt"], "'--camera-mode'"),
         (["--init-from=absent.pkl"], "absent.pkl does not exist"),
         (["--init-kimg=5"], "--init-kimg says how far the weights of --init-from are: give that"),

@@ -158,6 +158,36 @@ def test_a_default_is_not_broken_over_two_lines():
 
 
 @pytest.mark.parametrize(
+    "kind, text, said",
+    [
+        (int, "abc", "'abc' is no whole number."),
+        (click.IntRange(1), "abc", "'abc' is no whole number."),
+        (click.IntRange(1), "1.5", "'1.5' is no whole number."),
+        (click.IntRange(1), "", "'' is no whole number."),
+        (click.IntRange(1, 1024), "0", "0 is too little: it must be at least 1."),
+        (click.IntRange(1, 1024), "1025", "1025 is too much: it must be at most 1024."),
+        (click.IntRange(1), "9" * 5000, f"'{'9' * 296}... is no whole number."),
+        (float, "fast\x1b[2J", r"'fast\x1b[2J' is no number."),
+        (click.FloatRange(1, max=240, max_open=True), "240", "240 is too much: it must be below 240."),
+        (click.FloatRange(min=0, min_open=True), "0", "0 is too little: it must be above 0."),
+    ],
+)
+def test_what_is_no_number_of_the_range_is_refused_in_words(kind, text, said):
+    result = run(lambda batch: None, [f"--batch={text}"], [option("--batch", type=kind)])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == f"Error: Invalid value for '--batch': {said}"
+
+
+def test_numbers_of_the_range_pass():
+    params = [
+        option("--batch", type=click.IntRange(1, 4)),
+        option("--fps", type=click.FloatRange(min=0, min_open=True)),
+    ]
+    result = run(lambda batch, fps: click.echo(f"{batch} {fps}"), ["--batch=4", "--fps=1e-3"], params)
+    assert result.stdout == "4 0.001\n"
+
+
+@pytest.mark.parametrize(
     "text, numbers", [("0-3,20", [0, 1, 2, 3, 20]), ("7", [7]), (" 1 , 4 - 5 ", [1, 4, 5]), ("3-3,1,1", [3, 1, 1])]
 )
 def test_int_list(text, numbers):
