@@ -51,9 +51,10 @@ def load_i3d_videogpt(*, kind: str, folder: Path | None, device: torch.device | 
     Args:
         kind: "public" weights, or "random" ones, fixed.
         folder: where to look for public weights first.
+        device: as of `select_device`.
 
     Raises:
-        UserError: the weights' file is missing, damaged or of another network.
+        UserError: the weights' file is missing, damaged or of another network; there is no such device.
     """
     network = InceptionI3D(i3d.PYTORCH_EPS)
     if kind == "random":

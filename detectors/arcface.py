@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from torch_utils.runtime import select_device
+
 SIDE = 112  # of the square frames that the network sees
 DIM = 512
 STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))  # channels, blocks; every stage halves the resolution
@@ -105,10 +107,10 @@ class ArcFaceEmbedder:
     dim = DIM
 
     def __init__(self, network: ArcFace, *, name: str, checksum: str, device: torch.device | str = "cpu"):
-        self.network = network.to(device).requires_grad_(False)
+        self.device = select_device(device)
+        self.network = network.to(self.device).requires_grad_(False)
         self.name = name
         self.checksum = checksum
-        self.device = torch.device(device)
 
     @torch.inference_mode()
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:

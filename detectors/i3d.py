@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dnnlib.errors import UserError
+from torch_utils.runtime import select_device
 
 SIDE = 224  # of the square frames that the network sees
 CLASSES = 400
@@ -256,11 +257,11 @@ class I3DEmbedder:
         checksum: str,
         device: torch.device | str = "cpu",
     ):
-        self.network = network.to(device).requires_grad_(False)
+        self.device = select_device(device)
+        self.network = network.to(self.device).requires_grad_(False)
         self.prepare = prepare
         self.name = name
         self.checksum = checksum
-        self.device = torch.device(device)
 
     @torch.inference_mode()
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:

@@ -26,12 +26,13 @@ HALF_PRECISION = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # --- Device ----------------------------------------------------------------------------------------------------------
 
 
-def select_device(name: str) -> torch.device:
-    """Return the device of a name: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:<number>'.
+def select_device(name: str | torch.device) -> torch.device:
+    """Return a device, or that of a name: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:<number>'.
 
     Raises:
         UserError: no such name, or no such device on this machine.
     """
+    name = str(name)
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if name == "auto":
@@ -40,7 +41,7 @@ def select_device(name: str) -> torch.device:
         raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:<number>.")
     if not torch.cuda.is_available():
         reason = "PyTorch sees no GPU" if torch.version.cuda else "this PyTorch was built without CUDA"
-        raise UserError(f"The device {name} is not there ({reason}): use --device=cpu, or repair the CUDA set-up.")
+        raise UserError(f"The device {name} is not there ({reason}): use cpu (--device=cpu), or repair CUDA.")
     device = torch.device(name)
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:

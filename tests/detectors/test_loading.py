@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from detectors import load_arcface, load_i3d_stylegan_v, load_i3d_videogpt, weights
+from detectors import load_arcface, load_i3d_stylegan_v, load_i3d_videogpt, random_weights, weights
 from detectors.i3d import MIN_FRAMES, PYTORCH_EPS, TENSORFLOW_EPS, InceptionI3D
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum
@@ -130,6 +130,14 @@ def test_weights_of_other_networks_are_refused(load, file, tmp_path):
 
 
 # --- Random weights ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("load", [load_i3d_videogpt, load_i3d_stylegan_v, load_arcface])
+def test_a_device_that_is_not_there_is_named(load, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(random_weights, "fill", lambda network, gain: "")
+    with pytest.raises(UserError, match="The device cuda is not there"):
+        load(kind="random", folder=None, device="cuda")
 
 
 def test_random_i3d_is_fixed(i3d):

@@ -38,6 +38,7 @@ print(min(map(second, (8, 16, 31))))
 
 def test_devices():
     assert runtime.select_device("cpu") == torch.device("cpu")
+    assert runtime.select_device(torch.device("cpu")) == torch.device("cpu")
     assert runtime.select_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", ""):
         with pytest.raises(UserError, match="Unknown device"):
@@ -46,7 +47,7 @@ def test_devices():
 
 def test_device_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for name in ("cuda", "cuda:1"):
+    for name in ("cuda", "cuda:1", torch.device("cuda", 1)):
         with pytest.raises(UserError, match=f"{name} is not there"):
             runtime.select_device(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -13,6 +13,7 @@ import torch
 from dnnlib.files import require_file
 from torch_utils.checkpoint import reading_checkpoint, require_kind, unwrap
 from torch_utils.pickles import reader
+from torch_utils.runtime import select_device
 from training.checkpoints import foreign
 from training.checkpoints.shapes import network_shapes
 from training.checkpoints.snapshots import Snapshot, StoredSnapshot, set_sampling_precision
@@ -73,11 +74,13 @@ def load_generator(
     Networks are made only for a file that has weights for them.
 
     Args:
+        device: as of `select_device`.
         dtype: of the super-resolution and, if it is bfloat16, of the backbone's convolutions; None: float32.
 
     Raises:
-        UserError: as for `open_snapshot`, or the weights do not fit the configuration.
+        UserError: as for `open_snapshot`, the weights do not fit the configuration, or there is no such device.
     """
+    device = select_device(device)
     stored = open_snapshot(path)
     shapes = network_shapes(stored.config, ["G_ema"])
     weights = stored.weights_of("G_ema", shapes["G_ema"])

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from dnnlib.errors import UserError
 from tests.helpers import foreign_files, tiny
@@ -53,6 +54,13 @@ def test_a_file_is_read_once(files, monkeypatch):
             load_generator(path)
             assert paths.pop() == path
             assert paths == []
+
+
+@pytest.mark.parametrize("device", ["cuda", torch.device("cuda", 0)])
+def test_a_device_that_is_not_there_is_named_before_the_file_is_read(tmp_path, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="The device cuda.* is not there .* use cpu"):
+        load_generator(tmp_path / "absent.pkl", device)
 
 
 def test_the_training_loop_knows_no_foreign_formats():
