@@ -24,9 +24,7 @@ COLOUR = (
 # Between RGB and YUV, swscale's defaults are fast, not right: on x86, 4:2:0 comes 1 to 1.5 of 255 too dark, with its
 # colour in blocks of 2 x 2. These flags leave less than 0.2, and ask for the same on every processor (docs/metrics.md).
 ACCURATE = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"]
-CODEC_VERSION = (
-    2  # of the pixels that a frame has in a file, and a file's frame here: what is kept of such pixels names it
-)
+CODEC_VERSION = 2  # what is kept of pixels that were in a video file names it: another one means other pixels
 # Of strangers' files, only containers that hold their pixels themselves are opened: a playlist (HLS, concat) named .mp4
 # would have ffmpeg read other files, or addresses. Larger frames than 8K, and what asks for more memory, are refused.
 CONTAINERS = "mov,matroska,avi,gif"

@@ -12,7 +12,8 @@ import pytest
 from dnnlib.video import is_frame_rate, read_frames, video_info, write_video
 
 SIDE = 32
-LUMA = {"bt709": (0.2126, 0.0722), "smpte170m": (0.299, 0.114)}  # of red and blue
+# Shares of red and blue in luma. What does not say its matrix is BT.601, whatever its size, as ffmpeg has it.
+LUMA = {"bt709": (0.2126, 0.0722), "smpte170m": (0.299, 0.114), "unknown": (0.299, 0.114)}
 
 
 def ffmpeg(*args: str | Path, data: bytes | None = None) -> str:
