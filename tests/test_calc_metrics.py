@@ -126,3 +126,10 @@ def test_results_spoil_no_other_file(snapshot, tmp_path):
     result = run("--network", snapshot, "--metrics=diversity3", "--device=cpu", "--out", precious)
     assert result.exit_code == 2 and "a.pkl is there, and holds no lines of JSON" in result.stderr
     assert precious.read_bytes() == snapshot.read_bytes()
+
+
+def test_srun_without_torchrun_is_refused(snapshot, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    result = run("--metrics=cd2", "--network", snapshot, "--device=cpu", f"--out={tmp_path / 'out.json'}")
+    assert result.exit_code == 2 and "srun started 2 processes" in result.stderr and list(tmp_path.iterdir()) == []

@@ -97,6 +97,16 @@ def test_bad_options(heads, tmp_path, monkeypatch, options, sentence):
     assert is_empty(tmp_path / "runs")
 
 
+@pytest.mark.parametrize("task", ["0", "1"])
+def test_srun_without_torchrun_starts_no_runs(heads, tmp_path, monkeypatch, task):
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_PROCID": task}.items():
+        monkeypatch.setenv(name, value)
+    for more in ([], ["--resume=none"], ["--dry-run"]):
+        said = refused(run(tmp_path / "runs", heads, "--kimg=0.004", *more))
+        assert "srun started 2 processes" in said and "torchrun" in said
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_snapshot_of_another_version(snapshot, heads, tmp_path):
     torch.save(torch.load(snapshot, weights_only=True) | {"version": 99}, tmp_path / "new.pkl")
     said = refused(run(tmp_path / "runs", heads, f"--init-from={tmp_path / 'new.pkl'}"))

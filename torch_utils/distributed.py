@@ -14,10 +14,17 @@ import torch.distributed as dist
 
 from dnnlib.cli import USAGE_STATUS
 from dnnlib.errors import UserError
+from dnnlib.files import shown
 
 TIME_LIMIT = timedelta(minutes=20)  # longest wait for another process, which may be building ops
 PATIENCE = timedelta(days=7)  # longest wait for what the main process does for all
 BUCKET_BYTES = 64 * 2**20  # of one all-reduce: large enough to fill the link, small beside activations
+# What other launchers than torchrun tell a process: how many there are of it, and which one it is.
+LAUNCHERS = {
+    "srun": ("SLURM_NTASKS", "SLURM_PROCID"),
+    "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    "mpiexec": ("PMI_SIZE", "PMI_RANK"),
+}
 GRADIENT_LIMIT = 1e5  # what +-infinity becomes in a gradient (PV3D section 4)
 
 Value = TypeVar("Value")
@@ -36,9 +43,10 @@ def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.devi
         The device of this process.
 
     Raises:
-        UserError: torchrun's environment is incomplete, or this machine has fewer GPUs than processes.
+        UserError: the environment is not torchrun's or incomplete, its port is taken, the others cannot be reached, or
+            this machine has fewer GPUs than processes.
     """
-    if _environment("WORLD_SIZE", 1) == 1 or dist.is_initialized():
+    if _processes() == 1 or dist.is_initialized():
         return device
     device = _own_device(device)
     # Small CPU tensors and objects go over gloo, so that they never wait for the GPU.
@@ -51,7 +59,44 @@ def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.devi
         dist.init_process_group(backend, timeout=time_limit)
     except ValueError as error:
         raise UserError(f"The distributed environment is incomplete ({error}): start with torchrun.") from error
+    except RuntimeError as error:
+        raise _no_meeting(error) from error
     return device
+
+
+def _processes() -> int:
+    """Return how many processes this torchrun has. UserError if the environment contradicts itself, or is another's."""
+    rank = _environment("RANK", 0)
+    world = _environment("WORLD_SIZE", 1)
+    if "WORLD_SIZE" in os.environ:
+        if rank >= world:
+            raise UserError(f"RANK={rank} is none of WORLD_SIZE={world} processes: start with torchrun, or unset both.")
+        return world
+    if "RANK" in os.environ:
+        raise UserError(f"RANK={rank} is in the environment without WORLD_SIZE: start with torchrun, or unset it.")
+    for launcher, (number, own_rank) in LAUNCHERS.items():
+        if own_rank in os.environ and _environment(number, 1) > 1:
+            raise UserError(
+                f"{launcher} started {os.environ[number]} processes that know nothing of each other ({number}): let it "
+                "start one a machine that calls torchrun (examples/slurm.sbatch), or a single one (--ntasks=1)."
+            )
+    return world
+
+
+def _no_meeting(error: RuntimeError) -> UserError:
+    """Return why the processes do not come together, in a sentence."""
+    address = os.environ.get("MASTER_ADDR", "")
+    port = os.environ.get("MASTER_PORT", "")
+    reason = shown(str(error).partition("\n")[0])
+    if "EADDRINUSE" in reason or "address already in use" in reason.lower():
+        return UserError(
+            f"MASTER_PORT={port} is taken by another program on this machine: choose another one, with torchrun "
+            "--master-port=PORT, or --standalone on a single machine."
+        )
+    return UserError(
+        f"The processes do not meet at {address}:{port} ({reason}): look whether all of them run, and whether all "
+        "machines reach that address and port."
+    )
 
 
 def _environment(name: str, default: int) -> int:

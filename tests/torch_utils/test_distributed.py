@@ -1,8 +1,11 @@
 """torch_utils.distributed: no-ops when alone, and two processes under torchrun that agree."""
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -134,20 +137,70 @@ def test_half_precision_gradients_stay_finite():
     assert torch.isfinite(param.grad).all()
 
 
+@pytest.fixture
+def environment(monkeypatch) -> Callable[..., None]:
+    """Sets the variables of launchers; none is left of the test's own."""
+    others = [name for names in distributed.LAUNCHERS.values() for name in names]
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", *others):
+        monkeypatch.delenv(name, raising=False)
+
+    def change(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(name, str(value))
+
+    return change
+
+
 @pytest.mark.parametrize(
-    "environment, match",
+    "values, match",
     [
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two .* not a number"),
         ({"WORLD_SIZE": "2"}, "environment is incomplete .* start with torchrun"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK=-1 .* not a number"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "environment is incomplete .*MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK=2 is none of WORLD_SIZE=2 processes"),
+        ({"WORLD_SIZE": "1", "RANK": "1"}, "RANK=1 is none of WORLD_SIZE=1 processes"),
+        ({"WORLD_SIZE": "0"}, "none of WORLD_SIZE=0"),
+        ({"RANK": "1"}, "RANK=1 is in the environment without WORLD_SIZE: start with torchrun, or unset it"),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, r"srun started 2 processes .* torchrun \(examples/slurm.sbatch\)"),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, "srun started 2 processes"),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, "mpirun started 4 processes"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "x"}, "incomplete .*'x'"),
     ],
 )
-def test_broken_environment(monkeypatch, environment, match):
-    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+def test_broken_environment(environment, values, match):
+    environment(**values)
     with pytest.raises(UserError, match=match):
         distributed.init(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"WORLD_SIZE": 1, "RANK": 0, "SLURM_NTASKS": 2, "SLURM_PROCID": 1},  # torchrun in each of two tasks
+        {"SLURM_NTASKS": 1, "SLURM_PROCID": 0},
+        {"SLURM_NTASKS": 2},  # the shell of an allocation
+    ],
+)
+def test_one_process_of_its_own(environment, values):
+    environment(**values)
+    assert distributed.init(torch.device("cpu")) == torch.device("cpu") and distributed.world_size() == 1
+
+
+def test_a_port_that_is_taken(environment):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        environment(RANK=0, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        with pytest.raises(UserError, match=f"MASTER_PORT={port} is taken .* torchrun --master-port"):
+            distributed.init(torch.device("cpu"))
+
+
+def test_processes_that_do_not_come(environment):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    environment(RANK=0, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    with pytest.raises(UserError, match=rf"do not meet at 127.0.0.1:{port} \(Timed out .*1/2 clients joined"):
+        distributed.init(torch.device("cpu"), timedelta(seconds=1))
 
 
 def test_more_processes_than_gpus(monkeypatch):
