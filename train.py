@@ -17,6 +17,7 @@ from dnnlib import cli
 from dnnlib.cache import cache_root
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
+from dnnlib.files import file_checksum, unchanged
 from dnnlib.options import add_flags, flags_of, given, override, parameters_of, to_dict
 from dnnlib.video import require_ffmpeg
 from metrics.in_training import SnapshotScores
@@ -250,13 +251,19 @@ def train(
     trainer = Trainer(config, dataset, run, machine.device, dtype=machine.dtype, hooks=hooks)
     print_notes(trainer.notes)
     resumed = trainer.restore(warn)
+    checksum = None
     with distributed.fail_together():
         if init_from and not resumed:
-            source = open_snapshot(init_from)
+            with unchanged(init_from):
+                source = open_snapshot(init_from)
+                checksum = file_checksum(init_from)
             if init_kimg is not None:
                 source = replace(source, progress={"kimg": init_kimg}, counter="--init-kimg")
             trainer.init_from(source)
             print_notes([*source.notes, schedules_line(source, config, trainer.progress)])
+    distributed.require_same(
+        checksum, f"The processes see different snapshots as {init_from}: give a path that all machines share."
+    )
     if requests:
         hooks.evaluate = SnapshotScores(requests, scoring, run.path, trainer.snapshot())
 

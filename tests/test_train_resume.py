@@ -11,10 +11,10 @@ import torch
 from click.testing import Result
 
 import train
-from dnnlib.files import read_json
+from dnnlib.files import file_checksum, read_json
 from tests.helpers.foreign_files import PREFIXES
 from tests.helpers.train_command import FINISHED, finished_run, is_empty, refused, run, without_pictures
-from torch_utils import checkpoint
+from torch_utils import checkpoint, distributed
 from training.checkpoints.opener import load_generator, open_snapshot
 from training.config import Config
 from training.runs.progress import Progress
@@ -259,3 +259,17 @@ def test_a_run_whose_states_are_all_damaged(old, heads):
         state.write_bytes(content[:1000])
     assert "damaged or was cut short" in refused(again(old, heads, "--kimg=0.006"))
     assert (old / "stats.jsonl").exists(), "the run is left as it was"
+
+
+def test_processes_that_see_different_snapshots_do_not_train(old, heads, monkeypatch):
+    path = old / "network-snapshot-000000.004.pkl"
+    checksum = file_checksum(path)
+    gather = distributed.gather
+
+    def with_another(value, *group):
+        return [value, "of another file"] if value == checksum else gather(value, *group)
+
+    monkeypatch.setattr(distributed, "gather", with_another)
+    said = refused(again(old, heads, "--resume=none", "--init-from", path))
+    assert f"The processes see different snapshots as {path}" in said
+    assert runs_beside(old) == [old.name]

@@ -191,6 +191,13 @@ def gather(value: Value, group: dist.ProcessGroup | None = None) -> list[Value]:
     return values
 
 
+def require_same(value: str | None, complaint: str) -> None:
+    """Raise a UserError unless all processes have the same value. Every process must call it."""
+    with fail_together():
+        if len(set(gather(value))) > 1:
+            raise UserError(complaint)
+
+
 def from_main(compute: Callable[[], Value]) -> Value:
     """Return on every process what `compute` returns on the main one, which may take its time. Every process must call.
 

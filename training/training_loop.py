@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.files import file_checksum
 from torch_utils import distributed
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
@@ -104,7 +105,7 @@ class Trainer:
         iteration = 0
         if found is not None:
             path, state = found
-            file = path.name
+            file = f"{path.name} {file_checksum(path)[:8]}"
             iteration = state["progress"]["iteration"]
         files = distributed.gather(file)
         with distributed.fail_together():

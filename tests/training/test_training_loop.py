@@ -241,3 +241,17 @@ def test_statistics_of_a_run_that_was_killed_are_not_doubled(make):
     lines = path.read_text().splitlines()
     assert lines[:2] == [first, second]
     assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
+
+
+def test_processes_with_states_of_one_name_that_differ_do_not_go_on(make, monkeypatch):
+    """As where --outdir is a folder of each machine's own, with a copy of the run."""
+    make(training__kimg=0.002).train()
+    gather = distributed.gather
+
+    def with_another(value, *group):
+        is_state = isinstance(value, str) and value.startswith("training-state")
+        return [value, f"{value[:-8]}0badf00d"] if is_state else gather(value, *group)
+
+    monkeypatch.setattr(distributed, "gather", with_another)
+    with pytest.raises(UserError, match=r"different training states .*\.pt [0-9a-f]{8}, .*\.pt 0badf00d\)"):
+        make(training__kimg=0.004).restore()

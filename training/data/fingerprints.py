@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from dnnlib.errors import UserError
 from torch_utils import distributed
 
 
@@ -40,9 +39,7 @@ class Fingerprinted(ABC):
         """
         with distributed.fail_together():
             seen = self.at_a_glance() if distributed.world_size() > 1 else ""
-        with distributed.fail_together():
-            if len(set(distributed.gather(seen))) > 1:
-                raise UserError(
-                    f"The processes see different files in {self.path}: give a path that all machines share."
-                )
+        distributed.require_same(
+            seen, f"The processes see different files in {self.path}: give a path that all machines share."
+        )
         self._fingerprint = distributed.from_main(self.fingerprint)
