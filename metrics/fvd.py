@@ -24,6 +24,7 @@ from torch_utils import distributed
 
 # Videos on each side.
 LEAST_FOR_DISTANCE = 2
+REFERENCE_SUFFIX = ".pkl"  # of statistics that the reference implementation wrote
 LEAST_FOR_ERROR = 3
 
 
@@ -62,6 +63,8 @@ class VideoDistances(MetricFamily):
         self._features: dict[tuple[str, str], Features] = {}  # by side and protocol
 
     def check(self, requests: Sequence[Request]) -> None:
+        if self.options.save_real_stats:
+            self._check_saving(self.options.save_real_stats, requests)
         for request in requests:
             if self.subject.snapshot is None and self.subject.video_folder is None:
                 raise UserError(f"{request.metric} scores videos: give --network or --videos.")
@@ -87,6 +90,22 @@ class VideoDistances(MetricFamily):
             with distributed.fail_together():
                 result = self._result(request, scored, real, started)
             yield result
+
+    def _check_saving(self, path: Path, requests: Sequence[Request]) -> None:
+        """UserError unless a file can hold the real videos' statistics of all requests."""
+        flag = f"--save-real-stats={path}"
+        if not requests:
+            raise UserError(f"{flag} keeps what fvd and kvd know of real videos: ask for one of them with --metrics.")
+        if self.options.real_stats:
+            raise UserError(f"{flag} needs real videos to look at: give --data alone, without --real-stats.")
+        if path.suffix == REFERENCE_SUFFIX:
+            raise UserError(f"{flag} would be read as the reference's: give a name that ends in .npz.")
+        protocols = dict.fromkeys(protocol_name(request) for request in requests)
+        if len(protocols) > 1:
+            raise UserError(
+                f"{flag} holds one protocol's statistics, and --metrics asks for {len(protocols)} "
+                f"({'; '.join(protocols)}): save them one by one, each into a file of its own."
+            )
 
     def _detector(self, request: Request) -> VideoEmbedder:
         style = request.style
@@ -142,13 +161,15 @@ class VideoDistances(MetricFamily):
         return self._features[key]
 
     def _read_real_statistics(self, request: Request, path: Path) -> Features:
-        if path.suffix == ".pkl":
+        detector = self._detector(request)
+        if path.suffix == REFERENCE_SUFFIX:
+            note = f"{path.name} says neither protocol nor detector; wanted: {protocol_name(request)}; {detector.name}."
             return Features(
                 moments=read_reference_pickle(path),
                 each=None,
                 source={"source": "statistics", "file": path.name},
+                notes=(note,),
             )
-        detector = self._detector(request)
         statistics = load_statistics(path, detector.name, detector.checksum, protocol_name(request))
         return Features(
             moments=statistics.moments,

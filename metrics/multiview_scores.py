@@ -14,7 +14,7 @@ from detectors.dlib_face import DlibEmbedder
 from dnnlib.errors import UserError
 from metrics.chamfer import chamfer_distances
 from metrics.family import MetricFamily
-from metrics.multiview import PAIRS_GEOMETRY, PAIRS_IDENTITY, FolderViews, FourViews, GeneratedViews, ViewSource
+from metrics.multiview import PAIRS_GEOMETRY, PAIRS_IDENTITY, VIEWS, FolderViews, FourViews, GeneratedViews, ViewSource
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.per_video import PerVideoJob, PerVideoNumbers, compute_per_video
 from metrics.protocols import Request
@@ -23,6 +23,7 @@ from metrics.warping import warping_errors
 from torch_utils import distributed
 
 PAPER_BIN = 1.05 / 48  # world units between samples along a ray, at the published configuration
+FACELESS = "views_without_face"  # number of a video, beside its similarities
 WARPING_DEFINITIONS = ("paper", "reference", "zbuffer", "no_warp")
 
 # --- Numbers of one video ---------------------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ def identity_metric(kind: str, embedder: FaceEmbedder) -> ViewMetric:
     """
     columns = _columns([kind], PAIRS_IDENTITY)
     if isinstance(embedder, DlibEmbedder):
-        columns += ("views_without_face/all",)
+        columns += (f"{FACELESS}/all",)
 
     def measure(views: FourViews) -> np.ndarray:
         images = torch.from_numpy(views.images)
@@ -263,6 +264,14 @@ class MultiviewScores(MetricFamily):
         details: dict[str, float | None] = {"pairs": float(mean.pairs)}
         for name in others:
             details[name] = means[name].value
+        if FACELESS in means:
+            faceless = means[FACELESS]
+            count = round(faceless.value * faceless.pairs)
+            if count > 0:
+                warnings.append(
+                    f"no face was found in {count} of {VIEWS * faceless.videos} frames, which were embedded whole: "
+                    "their similarities are not those of faces."
+                )
         if metric.kind == "cd":
             details["reference_sum"] = means["reference"].value * means["reference"].pairs
         detector = metric.detector

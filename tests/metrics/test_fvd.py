@@ -196,6 +196,34 @@ def test_statistics_of_another_protocol_are_refused(detector, movies, heads, tmp
         distances.check(parse_requests("fvd7_9f"))
 
 
+@pytest.mark.parametrize(
+    "names, more, sentence",
+    [
+        (
+            "fvd6_9f,fvd6_16f",
+            {},
+            r"one protocol's .* asks for 2 \(pv3d, 6 videos of 9 frames, .*; .* of 16 frames",
+        ),
+        ("kvd6_9f,kvd7_9f", {}, "asks for 2 .*6 videos.*7 videos"),
+        ("fvd6_9f", {"real_stats": Path("other.npz")}, "without --real-stats"),
+        ("cd", {}, "ask for one of them with --metrics"),
+        ("fvd6_9f", {"save_real_stats": Path("real.pkl")}, "a name that ends in .npz"),
+    ],
+)
+def test_statistics_that_would_be_lost_are_refused_before_any_work(detector, movies, heads, names, more, sentence):
+    options = EvaluationOptions(**{"dataset": ClipDataset(heads), "save_real_stats": Path("real.npz"), **more})
+    distances = VideoDistances(EvaluationSubject(video_folder=movies), options)
+    requests = [request for request in parse_requests(names) if request.kind in distances.kinds]
+    with pytest.raises(UserError, match=sentence):
+        distances.check(requests)
+    assert detector.clips == 0
+
+
+def test_both_distances_of_one_protocol_share_a_file(detector, movies, heads, tmp_path):
+    options = EvaluationOptions(dataset=ClipDataset(heads), save_real_stats=tmp_path / "real.npz")
+    VideoDistances(EvaluationSubject(video_folder=movies), options).check(parse_requests("fvd6_9f,kvd6_9f"))
+
+
 def test_the_kernel_distance_needs_features(detector, movies, tmp_path, monkeypatch):
     known = FeatureMoments.of(normal(0, 50, 9))
     monkeypatch.setattr(fvd, "read_reference_pickle", lambda path: known)
@@ -203,6 +231,8 @@ def test_the_kernel_distance_needs_features(detector, movies, tmp_path, monkeypa
     (result,) = score(movies, "fvd6_9f", real_stats=official)
     assert np.isfinite(result.value)
     assert result.details["real_videos"] == 50
+    note = "official.pkl says neither protocol nor detector; wanted: pv3d, 6 videos of 9 frames, stride 1; means."
+    assert note in result.warnings
     with pytest.raises(UserError, match="give --data"):
         score(movies, "kvd6_9f", real_stats=official)
 

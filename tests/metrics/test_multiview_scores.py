@@ -12,6 +12,8 @@ from metrics.multiview_scores import MultiviewScores, definition_means, identity
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
 from metrics.results import Result
+from tests.helpers.tiny import pixels
+from training import synthetic
 from training.checkpoints.opener import load_generator
 from training.data.frames import encode_png
 
@@ -116,6 +118,28 @@ def test_nothing_is_kept_of_a_snapshot_that_is_no_file(snapshot, tmp_path):
     subject = EvaluationSubject(snapshot=load_generator(snapshot))
     score(subject, "we2", cache_folder=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def write_images(folder: Path, images: np.ndarray) -> None:
+    """Write four images uint8 [4, 3, R, R] as a folder of views."""
+    folder.mkdir(parents=True)
+    for index, image in enumerate(images):
+        (folder / f"{index}.png").write_bytes(encode_png(image))
+
+
+def test_faces_that_are_not_found_are_counted_in_a_warning(tmp_path):
+    """Pure noise scores 0.98, for dlib's embeddings have a large mean; heads are found where people see one."""
+    pytest.importorskip("dlib")
+    pytest.importorskip("face_recognition_models")
+    heads = [synthetic.render_clip(0, 128, 2).frames[0]] * 4
+    write_images(tmp_path / "views" / "a", np.stack(heads))
+    write_images(tmp_path / "views" / "b", pixels(1, 4, 3, 128, 128).numpy())
+    results = score(EvaluationSubject(multiview_folder=tmp_path / "views"), "id-dlib1,id-dlib2")
+    assert results["id-dlib1"].warnings == () and results["id-dlib1"].details["views_without_face"] == 0
+    assert results["id-dlib2"].value > 0.9
+    assert results["id-dlib2"].warnings == (
+        "no face was found in 4 of 8 frames, which were embedded whole: their similarities are not those of faces.",
+    )
 
 
 def write_views(folder: Path, *, depth: float = 2.7, scale: float = 1.0) -> None:
