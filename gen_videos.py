@@ -207,7 +207,7 @@ def main(
         if grid:
             work["frame"] = partial(drawing.grid, *grid)
         if shapes:
-            work["mesh"] = partial(drawing.meshes, shape_resolution, shape_level)
+            work["shape"] = partial(drawing.meshes, shape_resolution, shape_level)
         make(work, len(drawing.clips) * frames)
 
 

@@ -271,6 +271,8 @@ def _encoder_failure(path: AnyPath, log: IO[bytes]) -> UserError:
 
 
 def _decoder_failure(path: Path, log: IO[bytes]) -> UserError:
+    if "matches no streams" in _text(log):
+        return UserError(f"Cannot read the video {path}: there is none in it (sound, or a cover picture, is no video).")
     return UserError(
         f"Cannot read the video {path} to its end: copy or download it again (ffmpeg: {_last_words(log)})."
     )

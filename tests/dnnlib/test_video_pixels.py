@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from dnnlib.errors import UserError
 from dnnlib.video import is_frame_rate, read_frames, video_info, write_video
 
 SIDE = 32
@@ -130,6 +131,15 @@ def test_a_cover_picture_is_no_video(tmp_path, plain):
         info = video_info(tmp_path / name)
         assert (info.frames, info.fps, info.width, info.height) == (6, 25.0, 48, SIDE)
         assert [frame.shape for frame in read_frames(tmp_path / name)] == [(SIDE, 48, 3)] * 6
+
+
+def test_a_file_of_sound_with_a_cover_has_no_video(tmp_path):
+    PIL.Image.new("RGB", (64, 64)).save(tmp_path / "cover.jpg")
+    sound = ["-f", "lavfi", "-i", "sine=d=0.1", "-i", tmp_path / "cover.jpg", "-map", "0", "-map", "1", "-c:v", "copy"]
+    ffmpeg(*sound, "-disposition:v", "attached_pic", tmp_path / "song.mp4")
+    for read in (video_info, lambda path: next(read_frames(path))):
+        with pytest.raises(UserError, match=r"song\.mp4: there is none in it"):
+            read(tmp_path / "song.mp4")
 
 
 def test_a_turned_video_is_turned_upright(tmp_path, plain):
