@@ -44,6 +44,7 @@ STREAM_LINE = re.compile(
     r"^ *Stream #0:(\d+).*?: Video: .*?(\d{2,5})x(\d{2,5})(?:,? \[?SAR (\d+):(\d+))?.*? (\d+(?:\.\d+)?)(k?) fps",
     re.MULTILINE,
 )
+CHANGE_LINE = re.compile(r"^\[vf\S* @ \w+\] Reconfiguring .* parameters changed to .*? (\d+)x(\d+)", re.MULTILINE)
 MAPPING_LINE = re.compile(r"^ *Stream #0:(\d+) -> #0:0 ", re.MULTILINE)
 COUNT_LINE = re.compile(r"frame=\s*(\d+)")
 
@@ -96,12 +97,13 @@ def read_frames(path: AnyPath) -> Generator[np.ndarray, None, None]:
     A turned video is turned upright. Of several, the first is taken; a cover picture is none.
 
     Raises:
-        UserError: the file is missing, not a video, or broken before its end; ffmpeg is missing.
+        UserError: the file is missing, not a video, or broken before its end; its frames have different sizes, which
+            ffmpeg resizes to the first one's (found at the end); ffmpeg is missing.
     """
     path = require_file(path, "video")
     # Each PPM image carries its own size, so rotated videos need no special case.
     args = [*_decode_args(path), "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
-    with _ffmpeg(args, stdout=True) as (decoder, log):
+    with _ffmpeg(args, stdout=True, level="info") as (decoder, log):
         assert decoder.stdout is not None
         first = frame = _read_ppm(decoder.stdout)
         while frame is not None:
@@ -109,6 +111,9 @@ def read_frames(path: AnyPath) -> Generator[np.ndarray, None, None]:
             frame = _read_ppm(decoder.stdout)
         if decoder.wait() != 0 or first is None:
             raise _decoder_failure(path, log)
+        size = sorted(first.shape[:2])
+        if any(sorted(map(int, other)) != size for other in CHANGE_LINE.findall(_text(log))):
+            raise UserError(f"The frames of {path} have different sizes: write it again, all of one size.")
 
 
 def video_info(path: AnyPath, max_frames: int | None = None) -> VideoInfo:

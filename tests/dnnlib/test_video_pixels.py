@@ -1,5 +1,6 @@
 """dnnlib.video: colours come back as they were, players are told which they are, other people's oddities are read."""
 
+import io
 import re
 import subprocess
 from pathlib import Path
@@ -140,6 +141,22 @@ def test_a_file_of_sound_with_a_cover_has_no_video(tmp_path):
     for read in (video_info, lambda path: next(read_frames(path))):
         with pytest.raises(UserError, match=r"song\.mp4: there is none in it"):
             read(tmp_path / "song.mp4")
+
+
+@pytest.mark.parametrize("sides", [(32, 48), (32, 32)])
+def test_frames_of_different_sizes_are_not_made_alike(tmp_path, sides):
+    """Where the pixels' format alone changes, nothing is wrong."""
+    pictures = b""
+    for side, sampling in zip(sides, ("4:2:0", "4:4:4"), strict=True):
+        stream = io.BytesIO()
+        PIL.Image.new("RGB", (side, side)).save(stream, "JPEG", subsampling=sampling)
+        pictures += stream.getvalue()
+    ffmpeg("-f", "mjpeg", "-i", "-", "-c", "copy", tmp_path / "a.mkv", data=pictures)
+    if sides == (32, 32):
+        assert len(list(read_frames(tmp_path / "a.mkv"))) == 2
+        return
+    with pytest.raises(UserError, match=r"The frames of .*a\.mkv have different sizes"):
+        list(read_frames(tmp_path / "a.mkv"))
 
 
 def test_a_turned_video_is_turned_upright(tmp_path, plain):
