@@ -82,7 +82,8 @@ class Data(Fingerprinted):
 def fingerprints(rank: int) -> list[str]:
     """Return fingerprints of the same data, of data that cannot be read, and of data that the processes see as two."""
     ends = []
-    for data in (Data("same"), Data("same", broken=True), Data(f"of {rank}"), Data("same")):
+    once = Data("same")
+    for data in (once, Data("same", broken=True), Data(f"of {rank}"), once):
         try:
             data.share_fingerprint()
             ends.append(data.fingerprint())

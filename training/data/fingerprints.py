@@ -11,6 +11,7 @@ class Fingerprinted(ABC):
 
     path: Path
     _fingerprint: str | None = None
+    _is_shared = False
 
     @property
     @abstractmethod
@@ -37,9 +38,12 @@ class Fingerprinted(ABC):
         Raises:
             UserError: the others do not see files of the same names and sizes, or as far as they tell without reading.
         """
+        if self._is_shared:
+            return
         with distributed.fail_together():
             seen = self.at_a_glance() if distributed.world_size() > 1 else ""
         distributed.require_same(
             seen, f"The processes see different files in {self.path}: give a path that all machines share."
         )
         self._fingerprint = distributed.from_main(self.fingerprint)
+        self._is_shared = True
