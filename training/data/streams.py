@@ -4,7 +4,8 @@ NumPy mixes all numbers of a key into the seed of a generator. Keys are
 
 * [First, seed, ...] for what training draws from a dataset,
 * [seed, Stream] or [seed, index, Stream, ...] for what follows from the seed that a user gives,
-* (seed, iteration, index of the phase, item) for the fakes of training (`training.phases.Phase`).
+* (seed, iteration, index of the phase, item) for the fakes of training (`training.phases.Phase`); items behind the
+  batch stand in for clips of one frame (`training.fakes`).
 
 A changed number changes every result that is drawn with it.
 """
