@@ -266,12 +266,20 @@ def file_state(about: os.stat_result) -> str:
     return f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
 
 
+def state_of(path: Path) -> str | None:
+    """Return the `file_state` of what is at a path; None if nothing is."""
+    try:
+        return file_state(path.stat())
+    except OSError:
+        return None
+
+
 @contextlib.contextmanager
 def unchanged(path: Path) -> Iterator[None]:
     """Raise a UserError if the file is written to, or another takes its place, while the block looks at it twice."""
-    before = file_state(path.stat()) if path.exists() else None
+    before = state_of(path)
     yield
-    if before is not None and (not path.exists() or file_state(path.stat()) != before):
+    if before is not None and state_of(path) != before:
         raise UserError(f"{path} changed while it was read: start again once it stays as it is.")
 
 

@@ -23,6 +23,7 @@ import torch
 
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
+from dnnlib.files import state_of
 from dnnlib.locks import PathLock
 
 SOURCES = Path(__file__).parent / "ops"
@@ -199,10 +200,12 @@ def build_once(op: str, folder: Path, compile: Callable[[Path], None], limit: fl
         UserError: still not there after `limit` seconds.
     """
     library = folder / f"{op}.so"
-    begun = time.time()
+    failed = library.with_suffix(".failed")
+    earlier = state_of(failed)  # of a failure that is over; clocks of other machines may not tell
     started = time.monotonic()
     while not library.is_file():
-        _raise_failure(library.with_suffix(".failed"), begun)
+        if state_of(failed) != earlier:
+            _raise_failure(failed)
         elapsed = time.monotonic() - started
         if rank == 0 or elapsed > _FIRST_RANK_GRACE:
             with PathLock(library.with_suffix(".lock")) as lock:
@@ -258,9 +261,8 @@ def _build(library: Path, compile: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _raise_failure(path: Path, since: float) -> None:
+def _raise_failure(path: Path) -> None:
     """Raise the BuildProblem that another process met, and wrote down, while this one waited."""
     with contextlib.suppress(OSError, ValueError):
-        if path.stat().st_mtime >= since:
-            reason, fix = json.loads(path.read_text(encoding="utf-8"))
-            raise BuildProblem(reason, fix)
+        reason, fix = json.loads(path.read_text(encoding="utf-8"))
+        raise BuildProblem(reason, fix)

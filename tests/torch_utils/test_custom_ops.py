@@ -261,6 +261,15 @@ def test_failure_reaches_those_who_wait(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "op.lock", "op.so"]
 
 
+def test_a_failure_of_before_does_not_count_though_its_clock_was_ahead(tmp_path):
+    """As that of a file server may be."""
+    with pytest.raises(BuildProblem):
+        build_once("op", tmp_path, slow_compile(tmp_path, 0, fail=True), limit=1)
+    later = time.time() + 600
+    os.utime(tmp_path / "op.failed", (later, later))
+    assert build_once("op", tmp_path, slow_compile(tmp_path, 0), limit=1).read_text() == "whole"
+
+
 class Clock:
     """A stand-in for the module `time`, whose time passes only while somebody sleeps."""
 
