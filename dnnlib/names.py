@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath, PurePosixPath
 
+ESCAPE = "surrogateescape"  # how Python keeps bytes of a file's name that are no text of the locale's
+ESCAPED = re.compile("[\udc80-\udcff]+")
 DIGITS = re.compile(r"([0-9]+)")
 SLOPPY = re.compile(r"/\.?(/|$)|^\./")  # what a path may have and needs not
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # of a file's name
@@ -59,11 +61,13 @@ def few(names: Sequence[str]) -> str:
 def plain(name: str) -> str:
     """Return a path inside a folder or zip as it is compared: without `./` and `//`, accents composed (NFC).
 
-    macOS stores "é" as two characters (NFD), which look the same.
+    macOS stores "é" as two characters (NFD), which look the same. In an ASCII locale Python lists its bytes as so many
+    surrogates, which are put together again.
     """
     if not name or (name.isascii() and not SLOPPY.search(name)):
         return name
-    return unicodedata.normalize("NFC", PurePosixPath(name).as_posix())
+    text = ESCAPED.sub(lambda found: found[0].encode("utf-8", ESCAPE).decode("utf-8", ESCAPE), name)
+    return unicodedata.normalize("NFC", PurePosixPath(text).as_posix())
 
 
 def is_leftover(name: str | PurePath) -> bool:

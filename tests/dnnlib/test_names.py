@@ -81,6 +81,9 @@ def test_numbers_of_frames(names, numbers):
         ("", ""),
         ("e\u0301.png", "\u00e9.png"),
         ("\ud800", "\ud800"),
+        ("cl\udcc3\udcafp/0.png", "cl\u00efp/0.png"),
+        ("e\udccc\udc81", "\u00e9"),
+        ("\udcff.png", "\udcff.png"),
     ],
 )
 def test_plain_names(name, expected):

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from tests.helpers.noise import edit_index, noise_clip
 from training.data.dataset import ClipDataset
 from training.data.frames import decode_frame
 
+ROOT = Path(__file__).parents[3]
 NUMBER = 5  # of the frame that each test is about
 FRAME = f"00001/{NUMBER:05d}.png"
 COMPOSED = unicodedata.normalize("NFC", "Zoë/é5.png")
@@ -71,6 +74,29 @@ def test_paths_are_compared_in_their_plain_form(folder, listed):
         assert dataset.clips[1].fps == 30
         assert found(path) == 16
         assert broken(path) == []
+
+
+READ = """
+import sys
+from pathlib import Path
+from training.data.files import FolderFiles
+files = FolderFiles(Path(sys.argv[1]))
+print([(ascii(name), len(files.read(name)), files.size(name)) for name in [*files.names(), "Zo\\u00eb/\\u00e95.png"]])
+"""
+
+
+@pytest.mark.parametrize("stored", [COMPOSED, APART])
+def test_an_ascii_locale_reads_the_same_names(tmp_path, stored):
+    (tmp_path / stored).parent.mkdir()
+    (tmp_path / stored).write_bytes(b"123")
+    done = subprocess.run(
+        [sys.executable, "-c", READ, tmp_path],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{[(ascii(COMPOSED), 3, 3)] * 2}\n", done.stderr
 
 
 @pytest.mark.parametrize("listed", [COMPOSED, APART])
