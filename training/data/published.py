@@ -203,11 +203,10 @@ def _stripped(path: str) -> str:
 # --- Cameras ----------------------------------------------------------------------------------------------------------
 
 
-def frame_order(names: Sequence[str], path: Path, *, from_start: bool = True) -> list[int]:
+def frame_order(names: Sequence[str], path: Path) -> list[int]:
     """Return where the cameras of the first, second, ... frame are in a camera file, by the frames' names in it.
 
-    Args:
-        from_start: the first frame has to be number 0 or 1.
+    The first may have any number: clips are cut from longer videos.
 
     Raises:
         UserError: the names do not number the frames without gap, each once.
@@ -224,6 +223,4 @@ def frame_order(names: Sequence[str], path: Path, *, from_start: bool = True) ->
         if numbers[before] + 1 < numbers[after]:
             gap = f"{shown(names[before])} and {shown(names[after])}"
             raise UserError(f"{path} has no camera of frame {numbers[before] + 1} (between {gap}): {advice}.")
-    if from_start and numbers[order[0]] > 1:
-        raise UserError(f"{path} begins with frame {numbers[order[0]]} ({shown(names[order[0]])}): {advice}.")
     return order

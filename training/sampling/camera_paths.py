@@ -45,7 +45,7 @@ def read_cameras(path: Path) -> torch.Tensor:
     rows = content if isinstance(content, list) else []
     names = [str(row[0]) for row in rows if isinstance(row, list) and len(row) == 2]
     if names and len(names) == len(rows):
-        rows = [rows[place][1] for place in frame_order(names, path, from_start=False)]
+        rows = [rows[place][1] for place in frame_order(names, path)]
     labels = [parse_label(row) for row in rows]
     valid = [label for label in labels if label is not None]
     if not valid or len(valid) < len(labels):

@@ -184,7 +184,7 @@ PATH = Path("anna.json")
 
 
 @pytest.mark.parametrize("form", ["{:05d}.png", "{}.png", "{}", "id7/frame_{:d}_of_20.jpg"])
-@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("first", [0, 1, 4711])
 def test_cameras_are_ordered_by_their_frames_numbers(form, first):
     shuffled = np.random.default_rng(0).permutation(20)
     order = frame_order([form.format(number + first) for number in shuffled], PATH)
@@ -201,7 +201,6 @@ def test_one_camera_is_that_of_the_one_frame(name):
     [
         (["0.png", "1.png", "01.png"], r"two cameras of frame 1 \(1.png and 01.png\)"),
         (["3.png", "0.png", "1.png"], r"no camera of frame 2 \(between 1.png and 3.png\)"),
-        (["7.png", "8.png"], r"begins with frame 7 \(7.png\)"),
         (["a", "b", "c"], r"\(a, b, c\) do not say which frame is whose"),
         (["0_1.png", "1_2.png"], "do not say which frame"),
         (["x", "x"], "do not say which frame"),
@@ -210,7 +209,3 @@ def test_one_camera_is_that_of_the_one_frame(name):
 def test_cameras_that_cannot_be_told_apart_are_refused(numbered, reason):
     with pytest.raises(UserError, match=f"anna.json.*{reason}"):
         frame_order(numbered, PATH)
-
-
-def test_a_part_of_a_clip_has_an_order_too():
-    assert frame_order(["12", "11"], PATH, from_start=False) == [1, 0]
