@@ -174,6 +174,7 @@ def main(
                 init_from=str(init_from.absolute()) if init_from else None,
                 init_kimg=init_kimg,
                 names_and_sizes=dataset.names_and_sizes,
+                is_reordered=dataset.is_reordered,
             ),
             resume=resume,
             flags=flags_of(Config),

@@ -75,6 +75,17 @@ def test_the_run_knows_its_dataset_by_its_content_from_now_on(tmp_path, resume):
     assert RunFolder.find(tmp_path, "tiny", edited) is None, "names and sizes count no more"
 
 
+@pytest.mark.parametrize("is_reordered", [False, True])
+def test_a_run_that_has_seen_frames_out_of_order_is_told(tmp_path, is_reordered):
+    run = Path(shutil.copytree(RUN, tmp_path / RUN.name))
+    old = RunOptions.load(RUN)
+    asked = replace(old, fingerprint="beef", names_and_sizes=old.fingerprint, is_reordered=is_reordered)
+    lines: list[str] = []
+    with open_run(tmp_path, name="tiny", alike="tiny", options=asked, resume="auto", flags={}, warn=lines.append):
+        assert RunOptions.load(run).fingerprint == "beef"
+    assert ("frame10 before frame2" in lines[0]) == is_reordered
+
+
 def test_names_and_sizes_do_not_tell_data_of_another_name_apart(tmp_path):
     run = Path(shutil.copytree(RUN, tmp_path / RUN.name))
     old = RunOptions.load(RUN)

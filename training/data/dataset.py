@@ -94,6 +94,11 @@ class ClipDataset(Fingerprinted):
             digest.update(clip.cameras[order].tobytes())
         return digest.hexdigest()
 
+    @property
+    def is_reordered(self) -> bool:
+        """Whether earlier versions read the frames of a clip in another order, that of the text of their names."""
+        return any(list(clip.frames) != sorted(clip.frames) for clip in self.clips)
+
     def at_a_glance(self) -> str:
         """Return what can be told of the content without reading files; of a zip all."""
         return self.fingerprint() if isinstance(self._files, ZipFiles) else self.names_and_sizes

@@ -13,6 +13,7 @@ from training.config import Config
 
 OPTIONS = "training_options.json"
 FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
+NOT_KEPT = ("names_and_sizes", "is_reordered")
 SHOWN_DIGITS = 8  # of a checksum in a message
 
 
@@ -26,7 +27,9 @@ class RunOptions:
     init_from_sha256: str | None = None  # of that file; unknown in runs of earlier versions, and if it was gone
     init_kimg: float | None = None  # where the schedules begin; None: where the snapshot says
     config: Config
-    names_and_sizes: str = ""  # of the dataset's files, not kept: its fingerprint in runs of earlier versions
+    # Of the dataset, not kept: its fingerprint in runs of earlier versions; whether they read frames in another order.
+    names_and_sizes: str = ""
+    is_reordered: bool = False
 
     def identified(self) -> "RunOptions":
         """Return the options with the checksum of the file that the weights come from, if it is there."""
@@ -47,7 +50,8 @@ class RunOptions:
     def save(self, folder: Path) -> None:
         """Write the options into a run's folder."""
         values = to_dict(self)
-        del values["names_and_sizes"]
+        for name in NOT_KEPT:
+            del values[name]
         write_json(folder / OPTIONS, values)
 
     @classmethod

@@ -49,10 +49,7 @@ def open_run(
                 saved = RunOptions.load(found)
                 options = options.going_on(saved)
                 if saved.fingerprint != options.fingerprint:
-                    warn(
-                        f"{found} knows its dataset by names and sizes alone, as runs of earlier versions do: they "
-                        f"are those of {options.data}, whose content counts from now on."
-                    )
+                    warn(_now_by_content(found, options))
             elif resume == "auto":
                 _tell_why_new(outdir, alike, options, flags, warn)
             if found is None:
@@ -65,6 +62,17 @@ def open_run(
     path = distributed.gather(None if run is None else run.path)[0]
     assert path is not None
     return run or RunFolder(path, fall_back=state is None)
+
+
+def _now_by_content(folder: Path, options: RunOptions) -> str:
+    """Return what to say of a run of an earlier version that goes on with its dataset."""
+    line = (
+        f"{folder} knows its dataset by names and sizes alone, as runs of earlier versions do: they are those of "
+        f"{options.data}, whose content counts from now on."
+    )
+    if options.is_reordered:
+        line += " So far it has seen frame10 before frame2; --resume=none begins again without that."
+    return line
 
 
 def _find(outdir: Path, alike: str, options: RunOptions, resume: str, state: Path | None) -> Path | None:

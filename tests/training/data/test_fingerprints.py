@@ -112,4 +112,7 @@ def test_the_fingerprint_of_earlier_versions_goes_by_the_text_of_names(tmp_path)
     expected.update("\0".join(["00000", *(name for name, _ in labels), ""]).encode())
     expected.update(np.array([(folder / name).stat().st_size for name, _ in labels], dtype="<i8").tobytes())
     expected.update(np.array([label for _, label in labels], dtype=np.float32).tobytes())
-    assert ClipDataset(folder).names_and_sizes == expected.hexdigest()
+    dataset = ClipDataset(folder)
+    assert dataset.names_and_sizes == expected.hexdigest()
+    assert dataset.is_reordered
+    assert not ClipDataset(make(tmp_path / "padded", lengths=(16,))).is_reordered
