@@ -78,7 +78,7 @@ def _processes() -> int:
         if own_rank in os.environ and _environment(number, 1) > 1:
             raise UserError(
                 f"{launcher} started {os.environ[number]} processes that know nothing of each other ({number}): let it "
-                "start one a machine that calls torchrun (examples/slurm.sbatch), or a single one (--ntasks=1)."
+                "start one a machine that calls torchrun (examples/slurm.sbatch), or a single one (srun --ntasks=1)."
             )
     return world
 
