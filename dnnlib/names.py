@@ -3,13 +3,16 @@
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath, PurePosixPath
+
+from dnnlib.files import shown
 
 ESCAPE = "surrogateescape"  # how Python keeps bytes of a file's name that are no text of the locale's
 ESCAPED = re.compile("[\udc80-\udcff]+")
 DIGITS = re.compile(r"([0-9]+)")
 SLOPPY = re.compile(r"/\.?(/|$)|^\./")  # what a path may have and needs not
+DECIMALS = re.compile(r"[0-9]\.([0-9]+)")
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # of a file's name
 MAX_DIGITS = 18  # of a number that counts something
 MAX_NAMED = 5  # names in a message
@@ -50,6 +53,37 @@ def frame_numbers(names: Sequence[str]) -> list[int] | None:
         return None
     numbers = columns[1::2][differing[0]]
     return [int(number) for number in numbers] if max(map(len, numbers)) <= MAX_DIGITS else None
+
+
+def is_order_doubtful(names: Sequence[str]) -> bool:
+    """Return whether the natural order of names, such as a clip's frames', may be another one than that of the frames.
+
+    So it may unless a number comes first in which all differ, or whole numbers are all that they differ by: with signs,
+    decimals (0.5 is sorted before 0.15), words, two kinds of pictures in one folder.
+    """
+    stems = [SUFFIX.sub("", name) for name in names]
+    parts = [DIGITS.split(stem, maxsplit=1) for stem in stems]
+    if len({(part[0], len(part)) for part in parts}) == 1:
+        first = {part[1].lstrip("0") for part in parts if len(part) > 1}
+        if len(first) == len(names):
+            return False
+    if len({DIGITS.sub("0", stem) for stem in stems}) > 1 or len(set(stems)) < len(stems):
+        return True
+    return len({tuple(map(len, DECIMALS.findall(stem))) for stem in stems}) > 1
+
+
+def order_notes(folders: Mapping[str, Sequence[str]], what: str) -> list[str]:
+    """Return a sentence if the order of the files in some folders is doubtful.
+
+    Args:
+        folders: names of files, in natural order, by folder.
+        what: the folders are.
+    """
+    doubtful = [folder for folder, names in folders.items() if is_order_doubtful(names)]
+    if not doubtful:
+        return []
+    order = shown(f"{doubtful[0]} is read as {few(folders[doubtful[0]])}")
+    return [f"See whether files are in order in {len(doubtful)} {what}, whose names do more than number them: {order}."]
 
 
 def few(names: Sequence[str]) -> str:

@@ -1,14 +1,14 @@
 """What folders made elsewhere hold: videos, frames, and what is neither."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_file, shown
-from dnnlib.names import few, listed
+from dnnlib.names import few, listed, order_notes
 from dnnlib.video import VIDEO_SUFFIXES, read_frames
 from training.data.files import MAX_FILE_BYTES
 from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, decode_frame
@@ -63,6 +63,17 @@ def frame_files(folder: Path) -> list[Path]:
     """List the frames of a folder, in order; true depth beside them is none."""
     names = [(path, path.name.lower()) for path in content_of(folder)]
     return [path for path, name in names if name.endswith(FRAME_SUFFIXES) and not name.endswith(DEPTH_SUFFIX)]
+
+
+def notes_of_frames(folders: Iterable[Path], known: Container[str] = ()) -> list[str]:
+    """Return sentences about folders of frames: what is in them besides and is not `known`, and doubtful orders."""
+    frames: dict[str, list[str]] = {}
+    rest: list[str] = []
+    for folder in folders:
+        frames[folder.name] = [path.name for path in frame_files(folder)]
+        others = (path for path in content_of(folder) if not path.name.lower().endswith(FRAME_SUFFIXES))
+        rest += [f"{folder.name}/{path.name}" for path in others if path.name not in known]
+    return not_taken("what else is in folders of frames", rest) + order_notes(frames, "folders")
 
 
 def file_frames(path: Path) -> Iterable[np.ndarray]:

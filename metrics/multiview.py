@@ -16,7 +16,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
 from metrics.folder_content import FolderContent
-from metrics.folders import folder_frames, frame_files, taken
+from metrics.folders import folder_frames, frame_files, notes_of_frames, taken
 from metrics.video_sources import NumberedVideos, code_spec, scored_times, to_uint8_pv3d
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
@@ -130,7 +130,8 @@ class FolderViews:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder: give the one that holds a folder of four images per video.")
         self.folder = folder
-        self.paths, self.notes = taken(folder, Path.is_dir, "folders of four images, as --multiview needs per video")
+        self.paths, notes = taken(folder, Path.is_dir, "folders of four images, as --multiview needs per video")
+        self.notes = notes + notes_of_frames(self.paths, known=(GEOMETRY_FILE,))
         self.count = len(self.paths)
         files = [[*frame_files(path), path / GEOMETRY_FILE] for path in self.paths]
         self.content = FolderContent(folder, itertools.chain.from_iterable(files))

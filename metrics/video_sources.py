@@ -18,7 +18,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.video import CODEC_VERSION, read_frames, write_video
 from metrics.folder_content import FolderContent
-from metrics.folders import file_frames, folder_frames, frame_files, list_videos, not_taken
+from metrics.folders import file_frames, folder_frames, frame_files, list_videos, not_taken, notes_of_frames
 from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 from training.data.fingerprints import Fingerprinted
@@ -136,7 +136,8 @@ class FolderVideos:
     def __init__(self, folder: Path, window: Window):
         self.folder = folder
         self.window = window
-        self.paths, self.notes = list_videos(folder)
+        self.paths, notes = list_videos(folder)
+        self.notes = notes + notes_of_frames(path for path in self.paths if path.is_dir())
         self.count = len(self.paths)
         files = [frame_files(path) if path.is_dir() else [path] for path in self.paths]
         self.content = FolderContent(folder, itertools.chain.from_iterable(files))

@@ -104,6 +104,20 @@ def test_check_notes_frames_that_are_left_out_in_the_middle(tmp_path, kept, unev
     assert "note: 00001" not in said
 
 
+def test_check_notes_frames_whose_names_do_more_than_number_them(tmp_path):
+    synth(tmp_path / "heads")
+    path = tmp_path / "heads" / "dataset.json"
+    index = json.loads(path.read_text())
+    for entry in index["labels"][:16]:
+        time = f"00000/{int(entry[0][6:11]) / 20:g}.png"
+        (tmp_path / "heads" / entry[0]).rename(tmp_path / "heads" / time)
+        entry[0] = time
+    path.write_text(json.dumps(index))
+    said = done("check", tmp_path / "heads", "--workers", 1)
+    assert "note: 00000: the names of its frames do more than number them, see whether 0.1.png, 0.2.png, " in said
+    assert "note: 00001" not in said
+
+
 def test_check_finds_two_spellings_of_one_name(tmp_path):
     synth(tmp_path / "heads")
     for form in ("NFC", "NFD"):

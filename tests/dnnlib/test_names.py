@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from dnnlib.names import frame_numbers, is_leftover, listed, natural_key, plain
+from dnnlib.names import frame_numbers, is_leftover, is_order_doubtful, listed, natural_key, plain
 
 
 def test_numbers_are_numbers():
@@ -67,6 +67,41 @@ def test_other_scripts_digits_are_no_digits():
 )
 def test_numbers_of_frames(names, numbers):
     assert frame_numbers(names) == numbers
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["-1.png", "0.png", "1.png"],
+        ["0.05.png", "0.1.png", "0.15.png"],
+        ["0.png", "0.5.png", "1.png"],
+        ["IMG_1.png", "img_2.png"],
+        ["front.png", "side.png"],
+        ["0.png", "0_mask.png"],
+        ["0.png", "0.jpg"],
+        ["9.png", "a.png"],
+    ],
+)
+def test_names_that_do_more_than_number_frames(names):
+    assert is_order_doubtful(names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["x.png"],
+        ["0.png", "1.PNG", "10.jpg"],
+        ["f-1.png", "f-10.png"],
+        ["0 front.png", "1 side.png"],
+        ["0.5.png", "1.25.png"],
+        ["00:59.96.png", "01:00.00.png"],
+        ["id1.5/clip_2_frame_9.png", "id1.5/clip_2_frame_10.png"],
+        ["17900000000000000000.png", "17900000000000000040.png"],
+    ],
+)
+def test_names_that_just_number_frames(names):
+    assert not is_order_doubtful(names)
 
 
 @pytest.mark.parametrize(

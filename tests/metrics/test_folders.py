@@ -92,6 +92,15 @@ def test_every_video_is_taken_or_named(folder):
     assert source.video(2).shape == source.video(3).shape == source.video(0).shape
 
 
+def test_what_lies_among_frames_is_named(folder):
+    (folder / "b" / "more").mkdir()
+    (folder / "b" / "a.txt").touch()
+    (folder / "b" / "0_mask.png").write_bytes((folder / "b" / "0.png").read_bytes())
+    taken, order = FolderVideos(folder, SHORT).notes[1:]
+    assert taken == "Not taken: what else is in folders of frames (2): b/a.txt, b/more."
+    assert "in order in 1 folders" in order and "b is read as 0.png, 0_mask.png, 1.png" in order
+
+
 def test_a_folder_of_other_things_says_what_it_holds(tmp_path):
     (tmp_path / "more").mkdir()
     for number in range(9):

@@ -121,7 +121,7 @@ def test_folders_made_elsewhere(tmp_path):
     write(tmp_path / "a", **GOOD)
     write(tmp_path / "b")
     source = FolderViews(tmp_path)
-    assert source.count == 2
+    assert source.count == 2 and source.notes == []
     views = source.views(0)
     greys = views.images[:, 0, 0, 0]
     assert greys.tolist() == [0, 9, 18, 27]
@@ -195,3 +195,11 @@ def test_geometry_is_asked_for_by_name():
     views = FourViews(np.zeros([4, 3, 8, 8], np.uint8))
     with pytest.raises(UserError, match=f"CD and WE need {GEOMETRY_FILE}"):
         views.require_geometry()
+
+
+def test_views_whose_names_do_more_than_number_them_are_named(tmp_path):
+    write(tmp_path / "a")
+    for number, name in enumerate(("front t0", "side t1", "side t0", "front t1")):
+        (tmp_path / "a" / f"{number}.png").rename(tmp_path / "a" / f"{name}.png")
+    (note,) = FolderViews(tmp_path).notes
+    assert "a is read as front t0.png, front t1.png, side t0.png, side t1.png" in note

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnnlib.files import AnyPath, shown
-from dnnlib.names import frame_numbers, natural_key
+from dnnlib.names import few, frame_numbers, is_order_doubtful, natural_key
 from dnnlib.parallel import parallel_map
 from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate
 from training.camera_checks.judgement import judge, named_faults
@@ -125,6 +125,11 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
             yield Finding(clip, f"clip of {len(frames[clip])} frames, shorter than the {WINDOW}-frame window")
         if clip in frames and not _is_even(frames[clip]):
             yield Finding(clip, "the numbers of its frames have uneven steps, which train as even ones", broken=False)
+        if clip in frames and is_order_doubtful(frames[clip]):
+            order = few(sorted(frames[clip], key=natural_key))
+            yield Finding(
+                clip, f"the names of its frames do more than number them, see whether {order} is right", broken=False
+            )
         about = described.get(clip)
         fps = about.get("fps") if isinstance(about, dict) else None
         if not is_frame_rate(fps):

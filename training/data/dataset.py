@@ -11,7 +11,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import shown
-from dnnlib.names import frame_numbers, natural_key, plain
+from dnnlib.names import frame_numbers, natural_key, order_notes, plain
 from dnnlib.video import is_frame_rate
 from training.cameras import CAMERA_DIM, parse_label
 from training.data.files import DAMAGE, INDEX, ZipFiles, fault_of_name, labels_of, open_files, read_index
@@ -74,8 +74,13 @@ class ClipDataset(Fingerprinted):
     @property
     def notes(self) -> list[str]:
         """Sentences about what the dataset leaves open."""
-        note = None if self._describes_clips else stills_note([frame for clip in self.clips for frame in clip.frames])
-        return [] if note is None else [f"{self.path}: {note}"]
+        if self._describes_clips:
+            notes = order_notes(
+                {clip.name: [frame.rpartition("/")[2] for frame in clip.frames] for clip in self.clips}, "clips"
+            )
+        else:
+            notes = [note] if (note := stills_note([frame for clip in self.clips for frame in clip.frames])) else []
+        return [f"{self.path}: {note}" for note in notes]
 
     @cached_property
     def names_and_sizes(self) -> str:
@@ -180,7 +185,11 @@ def _clips(index: dict, path: Path) -> list[Clip]:
     if not isinstance(described, dict | None):
         raise UserError(f'"clips" in {INDEX} of {path} must be an object: {{clip: {{"fps": 25}}}}.')
     grouped: dict[str, Frames] = {}
+    seen: set[str] = set()
     for name, label in labels_of(index, path):
+        if name in seen:
+            raise UserError(f"{INDEX} of {path} lists frame {shown(name)} twice: leave one of its cameras there.")
+        seen.add(name)
         clip = name if described is None else PurePosixPath(name).parent.as_posix()
         grouped.setdefault(clip, []).append((name, _camera(name, label, path)))
     return [_clip(name, grouped[name], (described or {}).get(name)) for name in sorted(grouped, key=natural_key)]

@@ -75,6 +75,25 @@ def test_clips_without_description_are_said_to_be_stills(folder):
     assert ClipDataset(folder).notes == [] and ClipDataset(folder).num_clips == 3, "the cure is true"
 
 
+def test_clips_whose_names_do_more_than_number_frames_are_named(folder):
+    for name, renamed in (("00002", "0.5"), ("00003", "0.25")):
+        (folder / "00001" / f"{name}.png").rename(folder / "00001" / f"{renamed}.png")
+        edit_index(folder, lambda index, old=f"00001/{name}.", new=f"00001/{renamed}.": rename_frames(index, old, new))
+    (note,) = ClipDataset(folder).notes
+    assert "in order in 1 clips" in note and "00001 is read as 0.5.png, 0.25.png, 00000.png, 00001.png" in note
+
+
+def rename_frames(index, old, new):
+    for entry in index["labels"]:
+        entry[0] = entry[0].replace(old, new)
+
+
+def test_a_frame_has_one_camera(folder):
+    edit_index(folder, lambda index: index["labels"].append(["./00001/00003.png", index["labels"][0][1]]))
+    with pytest.raises(UserError, match="lists frame 00001/00003.png twice"):
+        ClipDataset(folder)
+
+
 @pytest.mark.parametrize("rename", [lambda name: name.replace("/", "-"), lambda name: name.replace("00001.", "90001.")])
 def test_stills_are_not_said_to_look_like_clips(folder, rename):
     def change(index):
