@@ -129,7 +129,7 @@ def test_results_spoil_no_other_file(snapshot, tmp_path):
 
 
 def test_srun_without_torchrun_is_refused(snapshot, tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("SLURM_PROCID", "1")
     result = run("--metrics=cd2", "--network", snapshot, "--device=cpu", f"--out={tmp_path / 'out.json'}")
     assert result.exit_code == 2 and "srun started 2 processes" in result.stderr and list(tmp_path.iterdir()) == []

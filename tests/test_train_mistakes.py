@@ -99,7 +99,7 @@ def test_bad_options(heads, tmp_path, monkeypatch, options, sentence):
 
 @pytest.mark.parametrize("task", ["0", "1"])
 def test_srun_without_torchrun_starts_no_runs(heads, tmp_path, monkeypatch, task):
-    for name, value in {"SLURM_NTASKS": "2", "SLURM_PROCID": task}.items():
+    for name, value in {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": task}.items():
         monkeypatch.setenv(name, value)
     for more in ([], ["--resume=none"], ["--dry-run"]):
         said = refused(run(tmp_path / "runs", heads, "--kimg=0.004", *more))

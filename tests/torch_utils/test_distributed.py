@@ -162,8 +162,11 @@ def environment(monkeypatch) -> Callable[..., None]:
         ({"WORLD_SIZE": "1", "RANK": "1"}, "RANK=1 is none of WORLD_SIZE=1 processes"),
         ({"WORLD_SIZE": "0"}, "none of WORLD_SIZE=0"),
         ({"RANK": "1"}, "RANK=1 is in the environment without WORLD_SIZE: start with torchrun, or unset it"),
-        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, r"srun started 2 processes .* torchrun \(examples/slurm.sbatch\)"),
-        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, "srun started 2 processes"),
+        (
+            {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"},
+            r"srun started 2 processes .* torchrun \(examples/slurm.sbatch\)",
+        ),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, "srun started 2 processes"),
         ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, "mpirun started 4 processes"),
         ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "x"}, "incomplete .*'x'"),
     ],
@@ -177,9 +180,9 @@ def test_broken_environment(environment, values, match):
 @pytest.mark.parametrize(
     "values",
     [
-        {"WORLD_SIZE": 1, "RANK": 0, "SLURM_NTASKS": 2, "SLURM_PROCID": 1},  # torchrun in each of two tasks
-        {"SLURM_NTASKS": 1, "SLURM_PROCID": 0},
-        {"SLURM_NTASKS": 2},  # the shell of an allocation
+        {"WORLD_SIZE": 1, "RANK": 0, "SLURM_STEP_NUM_TASKS": 2, "SLURM_PROCID": 1},  # torchrun in each of two tasks
+        {"SLURM_STEP_NUM_TASKS": 1, "SLURM_PROCID": 0},
+        {"SLURM_NTASKS": 2, "SLURM_PROCID": 0},  # a batch script, itself no step
     ],
 )
 def test_one_process_of_its_own(environment, values):
