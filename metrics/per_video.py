@@ -6,9 +6,10 @@ evaluation goes on and a repeated one has nothing to compute. Failures are not k
 again each time, as it may have been the machine that failed.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,17 +79,22 @@ class PerVideoNumbers:
 
 
 class PieceCache:
-    """Finished pieces of one job in a folder of their own below `root`; without a root nothing is kept."""
+    """Finished pieces of one job in a folder of their own below `root`; without a root nothing is kept.
 
-    def __init__(self, root: Path | None, job: PerVideoJob):
+    Nor where they cannot be written, of which a line tells: numbers are worth more than the place to keep them.
+    """
+
+    def __init__(self, root: Path | None, job: PerVideoJob, warn: Callable[[str], None]):
+        self.warn = warn
         key = {"version": CACHE_VERSION, "piece": PIECE_VIDEOS, "width": job.width, **job.key}
         digest = _digest(key)
         self.width = job.width
         self.folder = root / digest[:32] if root else None
         if self.folder and distributed.is_main():
             key_file = self.folder / KEY_FILE
-            if not key_file.exists():
-                write_json(key_file, key)
+            with self._unless_refused():
+                if not key_file.exists():
+                    write_json(key_file, key)
 
     def load(self, piece: range) -> PerVideoNumbers | None:
         """Return a finished piece, None if there is none, or it is damaged. Why videos were skipped is not kept."""
@@ -110,8 +116,22 @@ class PieceCache:
         """Keep a finished piece."""
         if self.folder is None:
             return
-        with atomic_path(self.folder / _file_name(piece)) as temporary, temporary.open("wb") as file:
+        path = self.folder / _file_name(piece)
+        with self._unless_refused(), atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, values=numbers.values, skipped=np.array(sorted(numbers.skipped), dtype=np.int64))
+
+    @contextlib.contextmanager
+    def _unless_refused(self) -> Iterator[None]:
+        """Let the block write; if it cannot, nothing is kept from then on."""
+        try:
+            yield
+        except (UserError, OSError) as error:
+            self.folder = None
+            if distributed.is_main():
+                self.warn(
+                    f"Warning: finished work is not kept, so another start computes it again ({error}): set "
+                    "PV3D_CACHE_DIR to a folder on a disk with room."
+                )
 
 
 def _digests_of_all(key: dict[str, Any]) -> dict[str, set[str]]:
@@ -161,7 +181,6 @@ def compute_per_video(job: PerVideoJob, cache_folder: Path | None = None) -> Per
 
 def _own_pieces(job: PerVideoJob, cache_folder: Path | None) -> dict[int, PerVideoNumbers]:
     """Return this process's pieces by their first index, from the cache or computed."""
-    cache = PieceCache(cache_folder, job)
     videos = range(job.videos)
     pieces = [videos[start : start + PIECE_VIDEOS] for start in videos[::PIECE_VIDEOS]]
     own = pieces[distributed.rank() :: distributed.world_size()]
@@ -173,6 +192,7 @@ def _own_pieces(job: PerVideoJob, cache_folder: Path | None) -> dict[int, PerVid
         leave=False,
         silent=not distributed.is_main(),
     ) as counter:
+        cache = PieceCache(cache_folder, job, counter.print)
         for piece in own:
             numbers = cache.load(piece)
             if numbers is None or not _skips_again(job, piece, numbers):

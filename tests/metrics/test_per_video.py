@@ -70,6 +70,20 @@ def cache(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("refusal", [UserError("No space left"), FileNotFoundError("/proc/x")])
+@pytest.mark.parametrize("writer", ["write_json", "atomic_path"])
+def test_what_cannot_be_kept_is_computed_all_the_same(tmp_path, monkeypatch, capsys, writer, refusal):
+    def refuse(*arguments):
+        raise refusal
+
+    monkeypatch.setattr(per_video, writer, refuse)
+    found = compute_per_video(Work().job(), tmp_path)
+    assert np.array_equal(found.values, EXPECTED)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "not kept" in told and "PV3D_CACHE_DIR" in told
+    assert list(tmp_path.rglob("*.npz")) == []
+
+
 def test_finished_pieces_are_not_computed_again(cache):
     work = Work()
     found = compute_per_video(work.job(), cache)
