@@ -45,6 +45,7 @@ STREAM_LINE = re.compile(
     re.MULTILINE,
 )
 CHANGE_LINE = re.compile(r"^\[vf\S* @ \w+\] Reconfiguring .* parameters changed to .*? (\d+)x(\d+)", re.MULTILINE)
+HDR = re.compile(r"smpte2084|arib-std-b67")  # its transfer, in a stream's line
 MAPPING_LINE = re.compile(r"^ *Stream #0:(\d+) -> #0:0 ", re.MULTILINE)
 COUNT_LINE = re.compile(r"frame=\s*(\d+)")
 
@@ -58,6 +59,7 @@ class VideoInfo:
     width: int  # pixels, after any rotation
     height: int
     pixel_aspect: float  # a pixel's width by its height
+    is_hdr: bool = False  # values are meant for brighter screens (PQ, HLG); as they are, they look pale
 
 
 # --- Write and read ---------------------------------------------------------------------------------------------------
@@ -126,14 +128,14 @@ def video_info(path: AnyPath, max_frames: int | None = None) -> VideoInfo:
         status = decoder.wait()
         text = _text(log)
         mapped = MAPPING_LINE.search(text)
-        streams = STREAM_LINE.findall(text)
+        lines = list(STREAM_LINE.finditer(text))
         counts = COUNT_LINE.findall(text)
         frames = int(counts[-1]) if counts else 0
-        if status != 0 or mapped is None or not streams or frames == 0:
+        if status != 0 or mapped is None or not lines or frames == 0:
             raise _decoder_failure(path, log)
-    _, width, height, across, down, *output_rate = streams[-1]
+    _, width, height, across, down, *output_rate = lines[-1].groups()
     # The output's rate is a guess at a common measure of all time stamps: thousands, where they are uneven.
-    rates = [rate for number, _, _, _, _, *rate in streams[:-1] if number == mapped[1]]
+    rates = [rate for number, _, _, _, _, *rate in map(re.Match.groups, lines[:-1]) if number == mapped[1]]
     rate, thousand = (rates or [output_rate])[0]
     return VideoInfo(
         frames=frames,
@@ -141,6 +143,7 @@ def video_info(path: AnyPath, max_frames: int | None = None) -> VideoInfo:
         width=int(width),
         height=int(height),
         pixel_aspect=int(across) / int(down) if across and down != "0" else 1.0,
+        is_hdr=HDR.search(lines[-1][0]) is not None,
     )
 
 

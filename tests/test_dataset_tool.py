@@ -212,6 +212,15 @@ def wide_pixels(source):
     wide.replace(video)
 
 
+def high_dynamic_range(source):
+    video = source / "recrop_faces" / "anna.mp4"
+    bright = source / "bright.mp4"
+    filters = "format=yuv420p10le,setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=arib-std-b67"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", video, "-vf", filters, "-c:v", "libx264", bright]
+    subprocess.run(command, check=True)
+    bright.replace(video)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("damage", "word"),
@@ -223,6 +232,7 @@ def wide_pixels(source):
         (not_square, "64 x 32"),
         (too_fast, "1200 frames a second"),
         (wide_pixels, "1.33 times as wide as high"),
+        (high_dynamic_range, "is HDR"),
     ],
 )
 def test_convert_names_a_broken_clip(source, tmp_path, damage, word, workers):

@@ -19,8 +19,8 @@ from dnnlib.files import shown
 TIME_LIMIT = timedelta(minutes=20)  # longest wait for another process, which may be building ops
 PATIENCE = timedelta(days=7)  # longest wait for what the main process does for all
 BUCKET_BYTES = 64 * 2**20  # of one all-reduce: large enough to fill the link, small beside activations
-# What other launchers than torchrun tell a process: how many there are of it, and which one it is. Of srun, SLURM_NTASKS
-# would be that of the allocation, which a batch script that starts one process has, too.
+# What other launchers than torchrun tell a process: how many there are of it, and which one it is. SLURM_NTASKS counts
+# the allocation's, which a batch script that starts one process has, too.
 LAUNCHERS = {
     "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
     "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),

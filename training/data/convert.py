@@ -64,7 +64,7 @@ def _convert(job: ConvertJob) -> ClipRecord:
 
 
 def _frame_rate(video: Path) -> float:
-    """Return the frames a second of a video. UserError if no clip can have so many, or the pixels are not square."""
+    """Return the frames a second of a video. UserError if no clip can have so many or such pixels."""
     info = video_info(video, max_frames=1)
     if not is_frame_rate(info.fps):
         raise UserError(
@@ -74,6 +74,8 @@ def _frame_rate(video: Path) -> float:
         raise UserError(
             f"{video} has pixels {info.pixel_aspect:.3g} times as wide as high: write it again with square ones."
         )
+    if info.is_hdr:
+        raise UserError(f"{video} is HDR (PQ or HLG), whose colours would be pale: write it again as SDR, in Rec. 709.")
     return info.fps
 
 
