@@ -1,6 +1,7 @@
 """What folders made elsewhere hold: videos, frames, and what is neither."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
@@ -19,18 +20,24 @@ def list_videos(folder: Path) -> tuple[list[Path], list[str]]:
 
     Returns:
         videos: what is taken.
-        notes: a sentence about what is not, if there is any.
+        notes: sentences about what is not, and about what may be the same video twice, if there is any.
 
     Raises:
         UserError: the folder is missing or holds none.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: give the folder that holds the videos.")
-    return taken(
+    videos, notes = taken(
         folder,
         lambda path: path.suffix.lower() in VIDEO_SUFFIXES or (path.is_dir() and bool(frame_files(path))),
         f"videos ({', '.join(VIDEO_SUFFIXES)}) and no folders of frames",
     )
+    stems = [path.name if path.is_dir() else path.stem for path in videos]
+    counts = Counter(stems)
+    twins = [path.name for path, stem in zip(videos, stems, strict=True) if counts[stem] > 1]
+    if twins:
+        notes.append(f"Counted each, though only their suffixes differ ({len(twins)}): {shown(few(twins))}.")
+    return videos, notes
 
 
 def taken(folder: Path, wanted: Callable[[Path], bool], what: str) -> tuple[list[Path], list[str]]:

@@ -92,6 +92,13 @@ def test_every_video_is_taken_or_named(folder):
     assert source.video(2).shape == source.video(3).shape == source.video(0).shape
 
 
+def test_videos_of_one_name_are_named(folder):
+    (folder / "a").mkdir()
+    (folder / "a" / "0.png").write_bytes((folder / "b" / "0.png").read_bytes())
+    notes = FolderVideos(folder, SHORT).notes[1:]
+    assert notes == ["Counted each, though only their suffixes differ (2): a, a.mp4."]
+
+
 def test_what_lies_among_frames_is_named(folder):
     (folder / "b" / "more").mkdir()
     (folder / "b" / "a.txt").touch()
