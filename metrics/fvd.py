@@ -243,7 +243,10 @@ def video_features(
     cache_folder: Path | None,
     batch: int,
 ) -> Features:
-    """Compute features of the first `request.videos` videos of a source, or of all where it has fewer."""
+    """Compute features of the first `request.videos` videos of a source, or of all if fewer. UserError of too few."""
+    if source.count is not None and source.count < LEAST_FOR_DISTANCE:
+        missing = f"{label}: {LEAST_FOR_DISTANCE} or more are needed, and there is {source.count}: give more videos."
+        raise UserError(" ".join([missing, *source.notes]))
     if source.content is not None:
         source.content.share_fingerprint()
     identity = source.identity

@@ -246,6 +246,14 @@ def test_convert_names_a_broken_clip(source, tmp_path, damage, word, workers):
     assert names_of(ClipDataset(dest)) == ["carl"]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_convert_mixes_no_sizes(source, tmp_path, workers):
+    write_video(source / "recrop_faces" / "anna.mp4", np.zeros([4, 48, 48, 3], np.uint8), 25)
+    args = ("convert", "--source", source, "--dest", tmp_path / "out", "--workers", workers)
+    assert_refused(run(*args), tmp_path / "out", "48 (anna)", "(carl)", "--resolution")
+    assert "2 clips, 8 frames of 32 x 32 pixels" in done(*args, "--resolution", 32)
+
+
 MOST = 4 + PATIENCE  # frames that are counted of a clip with 4 cameras
 
 

@@ -156,6 +156,17 @@ def test_videos_that_are_too_short_are_named_with_their_lengths(detector, tmp_pa
         score(movies, "fvd6_9f", dataset=ClipDataset(heads))
 
 
+def test_where_videos_are_too_few_what_is_not_taken_is_named(detector, movies, heads, tmp_path):
+    (tmp_path / "few").mkdir()
+    for name in ("a.mp4", "more/b.mp4", "c.mpg"):
+        (tmp_path / "few" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(movies / "0.mp4", tmp_path / "few" / name)
+    with pytest.raises(
+        UserError, match=r"2 or more are needed, and there is 1: .* Not taken: .* \(2\): c\.mpg, more/\.$"
+    ):
+        score(tmp_path / "few", "fvd6_9f", dataset=ClipDataset(heads))
+
+
 def test_bad_and_missing_videos_are_named(detector, movies, heads):
     (movies / "2.mp4").write_bytes(b"no video")
     (movies / "7.mpg").write_bytes(b"not taken")

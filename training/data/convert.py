@@ -46,6 +46,7 @@ def _convert(job: ConvertJob) -> ClipRecord:
     wanted = len(cameras[: job.max_frames])
     enough = len(cameras) + PATIENCE
     frames = []
+    side = None
     count = 0
     with contextlib.closing(read_frames(clip.video)) as decoded:
         for pixels in decoded:
@@ -54,13 +55,14 @@ def _convert(job: ConvertJob) -> ClipRecord:
                 break
             if count <= wanted:
                 picture = _resized(pixels, job).transpose(2, 0, 1)
+                side = len(picture[0])
                 frames.append((f"{count - 1:05d}.png", encode_png(picture)))
     if count != len(cameras):
         counted = f"{count} or more" if count == enough else str(count)
         raise UserError(
             f"{clip.video} has {counted} frames but {clip.cameras} has {len(cameras)} cameras: they must match."
         )
-    return ClipRecord(name=clip.name, frames=frames, cameras=cameras[: len(frames)], fps=fps)
+    return ClipRecord(name=clip.name, frames=frames, cameras=cameras[: len(frames)], fps=fps, side=side)
 
 
 def _frame_rate(video: Path) -> float:

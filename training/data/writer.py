@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import AnyPath, atomic_folder, atomic_path, refuse_existing
+from dnnlib.files import AnyPath, atomic_folder, atomic_path, refuse_existing, shown
 from training.data.files import INDEX
 
 Put = Callable[[str, bytes], None]  # stores a file under its path inside the dataset
@@ -25,6 +25,7 @@ class ClipRecord:
         frames: encoded images in order, with their file names inside the clip's folder.
         cameras: float [F, 25], one a frame.
         extras: other files for the clip's folder (depth).
+        side: of the frames in pixels, where it may be another one than that of other clips.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ClipRecord:
     fps: float
     identity: str | None = None
     extras: list[tuple[str, bytes]] = field(default_factory=list)
+    side: int | None = None
 
 
 class DatasetWriter:
@@ -42,10 +44,15 @@ class DatasetWriter:
         self._put = put
         self._labels: list[list[Any]] = []  # [path, camera]
         self._clips: dict[str, dict[str, Any]] = {}
+        self._sides: dict[int | None, str] = {}  # with the first clip of each
 
     def add(self, clip: ClipRecord) -> None:
-        """Write a clip's files and remember its cameras."""
+        """Write a clip's files and remember its cameras. UserError if its frames are of another size than others."""
         assert len(clip.frames) == len(clip.cameras), clip.name
+        self._sides.setdefault(clip.side, clip.name)
+        if len(self._sides) > 1:
+            sizes = " and ".join(f"{side} ({shown(name)})" for side, name in self._sides.items())
+            raise UserError(f"The clips have frames of different sides, {sizes}: give one for all with --resolution.")
         for name, data in clip.frames + clip.extras:
             self._put(f"{clip.name}/{name}", data)
         for (name, _), camera in zip(clip.frames, clip.cameras, strict=True):
