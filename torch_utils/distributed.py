@@ -5,8 +5,10 @@ Every function is a no-op, or its one-process equivalent, when the process is al
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import torch
@@ -18,6 +20,9 @@ from dnnlib.files import shown
 
 TIME_LIMIT = timedelta(minutes=20)  # longest wait for another process, which may be building ops
 PATIENCE = timedelta(days=7)  # longest wait for what the main process does for all
+# Seconds before a group goes. Torch 2.4 holds Python's lock while it waits for the group's threads to end; one that has
+# yet to drop the tensors of its last work needs that lock, and both wait for ever. Here it gets it.
+LAST_WORK = 0.2
 BUCKET_BYTES = 64 * 2**20  # of one all-reduce: large enough to fill the link, small beside activations
 # What other launchers than torchrun tell a process: how many there are of it, and which one it is. SLURM_NTASKS counts
 # the allocation's, which a batch script that starts one process has, too.
@@ -129,7 +134,9 @@ def _own_device(device: torch.device) -> torch.device:
 def shutdown() -> None:
     """Leave the group; call it at the end of the program."""
     if dist.is_initialized():
+        time.sleep(LAST_WORK)
         dist.destroy_process_group()
+        _patient_group.cache_clear()
 
 
 def rank() -> int:
@@ -207,13 +214,18 @@ def from_main(compute: Callable[[], Value]) -> Value:
     """
     if world_size() == 1:
         return compute()
-    group = dist.new_group(timeout=PATIENCE, backend="gloo")
-    try:
-        with fail_together(group):
-            value = compute() if is_main() else None
-        return cast(Value, gather(value)[0])
-    finally:
-        dist.destroy_process_group(group)
+    with fail_together(_patient_group()):
+        value = compute() if is_main() else None
+    return cast(Value, gather(value)[0])
+
+
+@cache
+def _patient_group() -> dist.ProcessGroup:
+    """Return a group of all processes that waits for the main one's work.
+
+    It stays until `shutdown`, for the reason at LAST_WORK.
+    """
+    return dist.new_group(timeout=PATIENCE, backend="gloo")
 
 
 # --- Tensors ----------------------------------------------------------------------------------------------------------
