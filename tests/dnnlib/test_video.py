@@ -47,7 +47,7 @@ def test_file_is_what_browsers_play(tmp_path):
 
 
 def test_every_stored_frame_is_read_once_whatever_the_time_stamps(tmp_path):
-    even, uneven = tmp_path / "even.mp4", tmp_path / "uneven.mp4"
+    even, uneven = tmp_path / "even.mp4", tmp_path / "uneven.mkv"  # MP4 of ffmpeg 7 hides the last frame
     write_video(even, ramp(10, 32, 32), fps=25)
     times = ["-vf", "setpts=N*(N+1)/50/TB", "-fps_mode", "vfr", "-enc_time_base", "1/1000"]
     packed(uneven, "-i", even, *times)
