@@ -14,6 +14,7 @@ import struct
 import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -202,7 +203,7 @@ def read_json(path: AnyPath) -> Any:
 
 
 def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_JSON_VALUES) -> Any:
-    """Parse JSON text. ValueError, in words, if it is none, too large or too deep.
+    """Parse JSON text. ValueError, in words, if it is none, too large or too deep, or names a value twice.
 
     Every value follows a comma, a colon or a bracket, so these are counted before memory is spent on any: an object
     takes up to 30 times the room of its text.
@@ -213,9 +214,19 @@ def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = M
     if marks > max_values:
         raise ValueError(f"more than {max_values} values")
     try:
-        return json.loads(data.decode("utf-8-sig"))  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        # UnicodeDecodeError and JSONDecodeError are ValueErrors.
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_repeats)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. ValueError if it names a value twice, of which Python takes the last without a word."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        [(name, count)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{shown(repr(name))} stands {count} times in one object")
+    return values
 
 
 # --- Reading and naming what others wrote -----------------------------------------------------------------------------

@@ -186,6 +186,12 @@ def test_json_that_would_take_memory(tmp_path):
     assert parse_json(b"\xef\xbb\xbf{}") == {}
 
 
+def test_a_value_that_is_named_twice_is_refused():
+    assert parse_json(b'{"a": {"b": 1}, "b": [{"b": 2}, {"b": 2}]}') == {"a": {"b": 1}, "b": [{"b": 2}, {"b": 2}]}
+    with pytest.raises(ValueError, match="'b' stands 2 times in one object"):
+        parse_json(b'{"a": {"b": 1, "c": 0, "b": 1}}')
+
+
 # --- Files and names of others ----------------------------------------------------------------------------------------
 
 
