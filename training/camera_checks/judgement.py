@@ -9,6 +9,7 @@ from training.camera_checks.conventions import likely_convention
 from training.camera_checks.views import (
     FOCALS,
     MAX_ASPECT,
+    MAX_SKEW,
     MIDDLE,
     USUAL,
     has_pose_row,
@@ -114,6 +115,8 @@ def _faults(cameras: np.ndarray, start: int, distances: tuple[float, float]) -> 
     yield fault(f"focal lengths are {{:.4g}} and {{:.4g}} sides of the picture, not {low} to {high}", odd, fx, fy)
     uneven = sound & (greatest > MAX_ASPECT * least)
     yield fault("focal lengths {:.4g} and {:.4g} differ, but pixels are square", uneven, fx, fy)
+    skew = intrinsics[:, 0, 1]
+    yield fault("skew is {:.4g}, but pixels are square", sound & (abs(skew) > MAX_SKEW * fx), skew)
     centre = intrinsics[:, :2, 2]
     is_central = (abs(centre - 0.5) <= MIDDLE) | (abs(seen.place - 0.5) <= MIDDLE)
     is_central &= (centre >= 0) & (centre <= 1)

@@ -15,7 +15,7 @@ USUAL = RenderingConfig()  # what cameras are judged for where nothing else is k
 BEFORE, BEHIND = 0.35, 0.4  # the origin: where a head begins and ends along the sight, world units
 FOCALS = (1.5, 8.0)  # pictures then show from 1.8, all that the planes hold and as much again, to 0.34, half a face
 MAX_ASPECT = 1.1  # of the two focal lengths; calibrations differ by a few percent, squeezed pictures by a third
-MAX_SKEW = 1.0  # sides of the picture; a pixel is no rhombus
+MAX_SKEW = 0.1  # of the focal length; a pixel is no rhombus
 MIDDLE = 0.15  # sides from a picture's middle: either the principal point is nearer, or a crop has the head there
 MIN_UP = 0.25  # cosine between the picture's up and the world's: 75 degrees of rolling and looking up or down in all
 
@@ -90,5 +90,5 @@ def usable(intrinsics: np.ndarray) -> np.ndarray:
     """Replace intrinsics [N, 3, 3] that say nothing about what is seen by those that most data has."""
     focals, centre = intrinsics[:, [0, 1], [0, 1]], intrinsics[:, :2, 2]
     good = is_camera(intrinsics) & ((focals >= FOCALS[0]) & (focals <= FOCALS[1])).all(axis=1)
-    good &= ((centre >= 0) & (centre <= 1)).all(axis=1) & (abs(intrinsics[:, 0, 1]) <= MAX_SKEW)
+    good &= ((centre >= 0) & (centre <= 1)).all(axis=1) & (abs(intrinsics[:, 0, 1]) <= MAX_SKEW * focals[:, 0])
     return np.where(good[:, None, None], intrinsics, intrinsics_matrix().numpy())

@@ -58,6 +58,7 @@ WRONG = [
     (changed({16: 2183.5, 20: 2183.5, 18: 256, 21: 256}), "focal lengths are 2184 and 2184 sides"),
     (changed({16: 1.0, 20: 1.0}), "focal lengths are 1 and 1 sides of the picture, not 1.5 to 8.0"),
     (changed({16: 2 * FOCAL / 1.2, 20: FOCAL / 1.2}), "focal lengths 7.108 and 3.554 differ"),
+    (changed({17: -0.6}), "skew is -0.6, but pixels are square"),
     (changed({18: 0.7}), "principal point (0.7, 0.5) is not near the middle"),
     (changed({21: 0.3}), "principal point (0.5, 0.3)"),
     (changed({18: 0.0, 21: 0.0}), "principal point (0, 0)"),
