@@ -1,5 +1,6 @@
 """How far a long piece of work is, on standard error: a bar where people watch, else a plain line now and then."""
 
+import contextlib
 import os
 import sys
 import time
@@ -112,8 +113,12 @@ def terminal_bar(**options: Any) -> tqdm:
 
 
 def watched() -> bool:
-    """Return whether standard error is a terminal, where a bar can move."""
-    return sys.stderr.isatty()
+    """Return whether standard error is a terminal where a bar can move; those of containers may be of size 0."""
+    if not sys.stderr.isatty():
+        return False
+    with contextlib.suppress(OSError):  # no descriptor, so no size to ask for
+        return 0 not in os.get_terminal_size(sys.stderr.fileno())
+    return True
 
 
 def duration(seconds: float) -> str:

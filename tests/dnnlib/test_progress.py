@@ -1,7 +1,11 @@
 """dnnlib.progress: a bar on a terminal, lines now and then elsewhere, short times."""
 
+import fcntl
 import io
+import os
 import re
+import struct
+import termios
 
 import pytest
 
@@ -81,6 +85,21 @@ def test_a_terminal_gets_a_bar_within_its_columns(monkeypatch):
     steps = re.split(r"[\r\n]", terminal.getvalue())
     assert any("20/20" in step for step in steps) and "Left out: b.mp4" in steps
     assert max(map(len, steps)) <= 60
+
+
+@pytest.mark.parametrize("rows, columns, has_bar", [(24, 80, True), (0, 0, False), (0, 60, False)])
+def test_a_terminal_without_a_size_gets_lines(monkeypatch, rows, columns, has_bar):
+    """Containers and schedulers make such terminals, on which tqdm shows nothing at all."""
+    theirs, ours = os.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    with open(ours, "w", encoding="utf-8") as terminal:
+        replaced(monkeypatch, terminal)
+        with Counter(3, unit="clip") as counter:
+            counter.update(3)
+        terminal.flush()
+        text = os.read(theirs, 10_000).decode()
+    os.close(theirs)
+    assert "3/3" in text and ("|" in text) == has_bar
 
 
 @pytest.mark.parametrize(
