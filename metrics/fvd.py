@@ -18,7 +18,14 @@ from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.per_video import PerVideoJob, compute_per_video
 from metrics.protocols import DISTRIBUTION, FvdStyle, Request
 from metrics.results import Result
-from metrics.statistics_files import Source, Statistics, load_statistics, read_reference_pickle, save_statistics
+from metrics.statistics_files import (
+    Source,
+    Statistics,
+    load_statistics,
+    read_reference_pickle,
+    require_free,
+    save_statistics,
+)
 from metrics.video_sources import DatasetVideos, FolderVideos, GeneratedVideos, VideoSource
 from torch_utils import distributed
 
@@ -75,6 +82,8 @@ class VideoDistances(MetricFamily):
                 self._read_real_statistics(request, self.options.real_stats)
             else:
                 self._real_videos(request)
+            if self.options.save_real_stats:
+                require_free(self.options.save_real_stats, self._source_of_reals(request))
             self._scored_videos(request)
 
     def results(self, requests: Sequence[Request]) -> Iterator[Result]:
@@ -181,15 +190,19 @@ class VideoDistances(MetricFamily):
         """Write the statistics on the main process, where they are asked for."""
         if self.options.save_real_stats is None or not distributed.is_main():
             return
+        source = self._source_of_reals(request)
+        save_statistics(self.options.save_real_stats, Statistics(source, real.moments, real.each))
+
+    def _source_of_reals(self, request: Request) -> Source:
+        """Return what the statistics of the dataset's videos are of."""
         assert self.options.dataset is not None
         detector = self._detector(request)
-        source = Source(
+        return Source(
             detector=detector.name,
             checksum=detector.checksum,
             protocol=protocol_name(request),
             dataset=self.options.dataset.fingerprint(),
         )
-        save_statistics(self.options.save_real_stats, Statistics(source, real.moments, real.each))
 
     def _result(self, request: Request, scored: Features, real: Features, started: float) -> Result:
         """Compute a distance. Raises UserError where there are too few videos, or KVD has moments alone."""

@@ -94,6 +94,20 @@ def load_statistics(
     return Statistics(source, moments, features)
 
 
+def require_free(path: Path, source: Source) -> None:
+    """Raise a UserError if there is a file at `path` that is no statistics of this source: it would be lost."""
+    if not path.exists():
+        return
+    try:
+        is_same = load_statistics(path, source.detector, source.checksum, source.protocol).source == source
+    except UserError:
+        is_same = False
+    if not is_same:
+        raise UserError(
+            f"{path} is there, and holds other statistics or none that can be read: choose another file, or remove it."
+        )
+
+
 def read_reference_pickle(path: Path) -> FeatureMoments:
     """Read the reference implementation's statistics: a pickled dictionary of numbers and float64 arrays.
 

@@ -230,6 +230,21 @@ def test_statistics_that_would_be_lost_are_refused_before_any_work(detector, mov
     assert detector.clips == 0
 
 
+def test_statistics_of_something_else_are_not_replaced(detector, movies, heads, tmp_path):
+    path = tmp_path / "real.npz"
+    score(movies, "fvd6_9f", dataset=ClipDataset(heads), save_real_stats=path)
+    score(movies, "fvd6_9f", dataset=ClipDataset(heads), save_real_stats=path)  # the same command again
+    kept = path.read_bytes()
+    other = ClipDataset(make(tmp_path / "other", lengths=(16, 16)))
+    for names, dataset in (("fvd7_9f", ClipDataset(heads)), ("fvd6_9f", other)):
+        distances = VideoDistances(
+            EvaluationSubject(video_folder=movies), EvaluationOptions(dataset=dataset, save_real_stats=path)
+        )
+        with pytest.raises(UserError, match="real.npz is there, and holds other statistics"):
+            distances.check(parse_requests(names))
+    assert path.read_bytes() == kept
+
+
 def test_both_distances_of_one_protocol_share_a_file(detector, movies, heads, tmp_path):
     options = EvaluationOptions(dataset=ClipDataset(heads), save_real_stats=tmp_path / "real.npz")
     VideoDistances(EvaluationSubject(video_folder=movies), options).check(parse_requests("fvd6_9f,kvd6_9f"))
