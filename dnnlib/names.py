@@ -92,6 +92,11 @@ def few(names: Sequence[str]) -> str:
     return some if len(names) <= MAX_NAMED else f"{some} and {len(names) - MAX_NAMED} more"
 
 
+def not_taken(what: str, names: Sequence[str]) -> list[str]:
+    """Return a sentence that counts and names what is not taken, if there is anything."""
+    return [f"Not taken: {what} ({len(names)}): {shown(few(names))}."] if names else []
+
+
 def plain(name: str) -> str:
     """Return a path inside a folder or zip as it is compared: without `./` and `//`, accents composed (NFC).
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_file, shown
-from dnnlib.names import few, listed, order_notes
+from dnnlib.names import few, listed, not_taken, order_notes
 from dnnlib.video import VIDEO_SUFFIXES, read_frames
 from training.data.files import MAX_FILE_BYTES
 from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, decode_frame
@@ -55,10 +55,6 @@ def taken(folder: Path, wanted: Callable[[Path], bool], what: str) -> tuple[list
         there = f", but {shown(few(rest))}" if rest else ""
         raise UserError(f"{folder} holds no {what}{there}.")
     return chosen, not_taken(f"what else is in {folder}", rest)
-
-
-def not_taken(what: str, names: list[str]) -> list[str]:
-    return [f"Not taken: {what} ({len(names)}): {shown(few(names))}."] if names else []
 
 
 def content_of(folder: Path) -> list[Path]:

@@ -16,15 +16,16 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.names import not_taken
 from dnnlib.video import CODEC_VERSION, read_frames, write_video
 from metrics.folder_content import FolderContent
-from metrics.folders import file_frames, folder_frames, frame_files, list_videos, not_taken, notes_of_frames
+from metrics.folders import file_frames, folder_frames, frame_files, list_videos, notes_of_frames
 from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 from training.data.fingerprints import Fingerprinted
 from training.data.pairs import camera_window
 from training.data.streams import Stream
-from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, frame_times, generate
+from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, frame_times, generate, trained_frames
 from training.sampling.pictures import to_uint8
 
 ROUND_TRIP_FPS = 25
@@ -210,13 +211,13 @@ class GeneratedVideos:
 
     @property
     def notes(self) -> Sequence[str]:
-        trained = 1 + round(self.snapshot.G.max_time * time_steps(self.snapshot))
+        trained = trained_frames(self.snapshot.G, self.snapshot.config.training.window)
         if self.window.span <= trained:
             return ()
-        return [
-            f"The model was trained on {trained} frames of a clip, and real videos span {self.window.span}: "
-            "generated ones move slower."
-        ]
+        frames, move = (
+            ("single frames", "do not move") if trained == 1 else (f"{trained} frames of a clip", "move slower")
+        )
+        return [f"The model was trained on {frames}, and real videos span {self.window.span}: generated ones {move}."]
 
     @property
     def identity(self) -> dict[str, Any]:

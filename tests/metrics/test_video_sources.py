@@ -162,7 +162,7 @@ def test_codes_of_seed_0_are_those_of_gen_videos(generated):
         (64, 1.0, Window(), 15 / 63, None),
         (64, 19 / 63, Window(), 15 / 63, None),
         (16, 4 / 15, Window(), 4 / 15, "5 frames of a clip, and real videos span 16"),
-        (1, 0.0, Window(), 0.0, "1 frames of a clip, and real videos span 16"),
+        (1, 0.0, Window(), 0.0, "single frames, and real videos span 16: generated ones do not move"),
     ],
 )
 def test_scored_videos_run_at_the_speed_of_real_ones_as_far_as_there_was_training(

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_file, shown
-from dnnlib.names import few, frame_numbers, listed, plain
+from dnnlib.names import few, frame_numbers, listed, not_taken, plain
 from dnnlib.video import VIDEO_SUFFIXES
 from training.data.files import INDEX, MAX_NAME, fault_of_name
 
@@ -54,13 +54,13 @@ def published_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
     if lines:
         names, again = _named(lines, found)
         rest = found.others(names)
-        notes += _note(rest, f"videos that are not in {shown(few(lists))}")
-        notes += _note(again, f"lines of {shown(few(lists))} that name a clip again")
+        notes += not_taken(f"videos that are not in {shown(few(lists))}", rest)
+        notes += not_taken(f"lines of {shown(few(lists))} that name a clip again", again)
     else:
         names = list(found.by_name)
     if not names:
         raise UserError(f"{videos} has no videos: {LAYOUT}.")
-    notes += _note(camera_files.others(found.by_name), "files of cameras without video")
+    notes += not_taken("files of cameras without video", camera_files.others(found.by_name))
     clips = []
     for name in names:
         if fault := _fault_of_clip(name):
@@ -115,7 +115,7 @@ class _Files:
 
     def notes(self, what: str) -> list[str]:
         """Return a sentence about files of other suffixes, if there are any."""
-        return _note(self._others, f"files in {self.root.name} that are {what}")
+        return not_taken(f"files in {self.root.name} that are {what}", self._others)
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -124,11 +124,6 @@ def _walk(root: Path) -> Iterator[str]:
         here = Path(folder)
         yield from ((here / name).relative_to(root).as_posix() for name in files)
         yield from (f"{(here / name).relative_to(root)}/" for name in folders if (here / name).is_symlink())
-
-
-def _note(files: list[str], what: str) -> list[str]:
-    """Return a sentence about files that are not taken, if there are any."""
-    return [f"Not taken: {what} ({len(files)}): {shown(few(files))}."] if files else []
 
 
 def _without_suffix(path: str) -> str:

@@ -60,13 +60,18 @@ def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) 
     )
 
 
+def trained_frames(G: Generator, window: int) -> int:
+    """Return how many frames of a clip a generator was trained on, with windows of `window` frames."""
+    return round(G.max_time * (window - 1)) + 1
+
+
 def slow_motion(G: Generator, window: int, frames: int) -> str | None:
     """Return a sentence if so many frames are more than those that the generator was trained on.
 
     None where it was trained on whole windows of `window` frames: then any number of frames shows the same stretch of
     time, as in the paper.
     """
-    trained = round(G.max_time * (window - 1)) + 1
+    trained = trained_frames(G, window)
     if G.max_time == 1 or frames <= trained:
         return None
     if trained == 1:
