@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -185,14 +186,10 @@ def _clips(index: dict, path: Path) -> list[Clip]:
     if not isinstance(described, dict | None):
         raise UserError(f'"clips" in {INDEX} of {path} must be an object: {{clip: {{"fps": 25}}}}.')
     grouped: dict[str, Frames] = {}
-    seen: set[str] = set()
     for name, label in labels_of(index, path):
-        if name in seen:
-            raise UserError(f"{INDEX} of {path} lists frame {shown(name)} twice: leave one of its cameras there.")
-        seen.add(name)
         clip = name if described is None else PurePosixPath(name).parent.as_posix()
         grouped.setdefault(clip, []).append((name, _camera(name, label, path)))
-    return [_clip(name, grouped[name], (described or {}).get(name)) for name in sorted(grouped, key=natural_key)]
+    return [_clip(name, grouped[name], (described or {}).get(name), path) for name in sorted(grouped, key=natural_key)]
 
 
 def described_clips(index: dict) -> object:
@@ -225,12 +222,19 @@ def _is_sequence(files: list[str]) -> bool:
     return len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def _clip(name: str, frames: Frames, description: object) -> Clip:
-    """Make a clip of its frames and of what the index says about it, which may be anything."""
+def _clip(name: str, frames: Frames, description: object, path: Path) -> Clip:
+    """Make a clip of its frames and of what the index says about it, which may be anything.
+
+    UserError if a frame has two cameras.
+    """
     about = description if isinstance(description, dict) else {}
     fps = about.get("fps")
     identity = about.get("identity")
-    paths, cameras = zip(*sorted(frames, key=lambda frame: natural_key(frame[0])), strict=True)
+    frames = sorted(frames, key=lambda frame: natural_key(frame[0]))
+    for (frame, camera), (following, next_camera) in pairwise(frames):
+        if frame == following and not np.array_equal(camera, next_camera):
+            raise UserError(f"{INDEX} of {path} has two cameras of frame {shown(frame)}: leave one of them there.")
+    paths, cameras = zip(*frames, strict=True)
     return Clip(
         name=name,
         frames=paths,

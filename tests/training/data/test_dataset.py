@@ -90,7 +90,7 @@ def rename_frames(index, old, new):
 
 def test_a_frame_has_one_camera(folder):
     edit_index(folder, lambda index: index["labels"].append(["./00001/00003.png", index["labels"][0][1]]))
-    with pytest.raises(UserError, match="lists frame 00001/00003.png twice"):
+    with pytest.raises(UserError, match="two cameras of frame 00001/00003.png"):
         ClipDataset(folder)
 
 
