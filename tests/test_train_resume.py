@@ -150,7 +150,8 @@ def test_a_new_run_beside_others_says_why(old, heads, monkeypatch):
     (line,) = [line for line in result.stderr.splitlines() if "A new run starts" in line]
     assert line == (
         f"Warning: A new run starts, because {old} was started with other options "
-        f"(--lambda-reg was 0.25, not 0.3): repeat them with --resume={old} to go on with that one."
+        f"(--lambda-reg was 0.25, not 0.3): repeat them with --resume={old} to go on with that one, "
+        "or take its weights with --init-from."
     )
     described = again(old, heads, "--kimg=0.002", "--desc=other")
     assert f"{old}, of the same options and data, has another name: --resume={old} goes on" in described.stderr

@@ -169,7 +169,7 @@ def _why_new(path: Path, changes: str) -> str:
         )
     return (
         f"A new run starts, because {path} was started with other options ({changes}): "
-        f"repeat them with --resume={path} to go on with that one."
+        f"repeat them with --resume={path} to go on with that one, or take its weights with --init-from."
     )
 
 

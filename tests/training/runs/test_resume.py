@@ -122,7 +122,7 @@ def test_a_new_run_beside_others_says_what_differs(tmp_path):
     old = start(tmp_path, 4)
     assert said(tmp_path, **seeded()) == [
         f"A new run starts, because {old} was started with other options (--seed was 0, not 1): "
-        f"repeat them with --resume={old} to go on with that one."
+        f"repeat them with --resume={old} to go on with that one, or take its weights with --init-from."
     ]
     assert said(tmp_path, name="other", alike="other", fingerprint="beef") == [], "of another name and of other data"
 
