@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def open_run(
         alike: a pattern of the names that the run has if its dataset was called otherwise.
         options: what the user asks for.
         resume: auto: the newest run under `outdir` with such a name and these options, else a new one; latest: the
-            newest run under `outdir`, which must have these options; none: a new one; a folder: the run in it; a
-            training state in a run's folder: that run from there. Later states of it are neither dropped nor used: if
-            there are any, a new run goes on, and a later start with `auto` finds that one.
+            newest run under `outdir`, which must have these options; none: a new one; a folder: the run in it, whose
+            dataset may have changed at its place; a training state in a run's folder: that run from there. Later states
+            of it are neither dropped nor used: if there are any, a new run goes on, and a later start with `auto` finds
+            that one.
         flags: how the configuration's values are called on the command line.
         warn: called with what the user should know.
 
@@ -49,7 +51,7 @@ def open_run(
                 saved = RunOptions.load(found)
                 options = options.going_on(saved)
                 if saved.fingerprint != options.fingerprint:
-                    warn(_now_by_content(found, options))
+                    warn(_other_content(found, saved, options))
             elif resume == "auto":
                 _tell_why_new(outdir, alike, options, flags, warn)
             if found is None:
@@ -64,8 +66,10 @@ def open_run(
     return run or RunFolder(path, fall_back=state is None)
 
 
-def _now_by_content(folder: Path, options: RunOptions) -> str:
-    """Return what to say of a run of an earlier version that goes on with its dataset."""
+def _other_content(folder: Path, saved: RunOptions, options: RunOptions) -> str:
+    """Return what to say of a run that goes on with a dataset of another fingerprint."""
+    if saved.fingerprint != options.names_and_sizes:
+        return f"{folder} goes on with {options.data}, which has changed since that run was last started."
     line = (
         f"{folder} knows its dataset by names and sizes alone, as runs of earlier versions do: they are those of "
         f"{options.data}, whose content counts from now on."
@@ -126,6 +130,8 @@ def _require_same_options(folder: Path, asked: RunOptions, resume: str, flags: d
     if not RunFolder(folder).states():
         raise UserError(f"--resume={resume} has no training-state-*.pt: give the folder of a run.")
     saved = RunOptions.load(folder)
+    if resume not in KEYWORDS and _is_in_place(saved, asked):
+        asked = replace(asked, fingerprint=saved.fingerprint)  # a frame was mended, or so; the user names the run
     changes = _changes(saved, asked.going_on(saved), flags)
     if changes:
         meaning = f" means {folder}, which" if resume == "latest" else ""
@@ -178,8 +184,8 @@ def _changes(saved: RunOptions, asked: RunOptions, flags: dict[str, str]) -> str
     changes = []
     for key, (then, now) in saved.differences(asked).items():
         if key == "dataset":
-            moved = os.path.abspath(saved.data) != os.path.abspath(asked.data)
-            changes.append(f"the dataset was another one, {saved.data}" if moved else "the dataset has changed since")
+            changed = "has changed since" if _is_in_place(saved, asked) else f"was another one, {saved.data}"
+            changes.append(f"the dataset {changed}")
         else:
             name = flags.get(key) or FLAGS.get(key) or f"{key} of --cfg"
             changes.append(f"{name} was {_shown(then)}, not {_shown(now)}")
@@ -187,6 +193,11 @@ def _changes(saved: RunOptions, asked: RunOptions, flags: dict[str, str]) -> str
     if more > 0:
         changes[MAX_CHANGES:] = [f"and {more} more"]
     return "; ".join(changes)
+
+
+def _is_in_place(saved: RunOptions, asked: RunOptions) -> bool:
+    """Return whether the datasets of two starts lie at the same place."""
+    return os.path.abspath(saved.data) == os.path.abspath(asked.data)
 
 
 def _shown(value: object) -> str:

@@ -88,4 +88,7 @@ def _warn_what_is_kept(run: RunFolder, warn: Warn) -> None:
     """Name the training state that the same command goes on from, if there is one."""
     states = run.states()
     if states:
-        warn(f"\n{states[-1]} is kept: the same command goes on there, when what follows is solved.")
+        warn(
+            f"\n{states[-1]} is kept: the same command goes on there, when what follows is solved "
+            f"(with --resume={run.path}, if files of the dataset were mended)."
+        )

@@ -143,6 +143,28 @@ def test_differences_are_called_as_on_the_command_line(tmp_path, changes, told):
     assert f"({told})" in line
 
 
+def test_a_run_that_is_named_goes_on_with_a_mended_dataset(tmp_path):
+    """What ends a run may be a broken frame: to mend it is to change the dataset."""
+    old = start(tmp_path, 4)
+    lines: list[str] = []
+    for resume in (old, old / "training-state-000000.004.pt"):
+        asked = replace(options(), fingerprint=f"beef{len(lines)}")
+        with open_run(
+            tmp_path, name="demo", alike="demo", options=asked, resume=str(resume), flags=FLAGS, warn=lines.append
+        ) as run:
+            assert run.path == old
+    assert lines == [f"{old} goes on with heads.zip, which has changed since that run was last started."] * 2
+    assert RunOptions.load(old).fingerprint == "beef1", "the same command without --resume finds it from now on"
+    for resume, changes in (
+        ("latest", {}),
+        (old, {"data": "other.zip"}),
+        (old, {"config": tiny.config(loss__gamma=9.0)}),
+    ):
+        asked = replace(options(), fingerprint="dead", **changes)
+        with pytest.raises(UserError, match="the dataset has changed|was another one|--gamma"):
+            open_run(tmp_path, name="demo", alike="demo", options=asked, resume=str(resume), flags=FLAGS, warn=print)
+
+
 def test_many_differences_are_cut(tmp_path):
     start(tmp_path, 4)
     weights = dict.fromkeys(("lambda_img", "lambda_vid", "lambda_reg", "gamma", "blur_sigma", "swap_start"), 0.5)

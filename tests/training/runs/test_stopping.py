@@ -35,7 +35,7 @@ def test_the_time_limit_asks_once(capfd):
 def end_with(error: Exception, states: list[str], expected: type[BaseException]) -> list[str]:
     """Return what is said when an error ends a run with these states."""
     said: list[str] = []
-    run = SimpleNamespace(states=lambda: states)
+    run = SimpleNamespace(path="runs/00000", states=lambda: states)
     with pytest.raises(expected), explained_end(run, said.append):
         raise error
     return said
@@ -44,6 +44,7 @@ def end_with(error: Exception, states: list[str], expected: type[BaseException])
 def test_a_mistake_names_the_state_that_is_kept():
     (line,) = end_with(UserError("The disk is full."), ["old.pt", "new.pt"], UserError)
     assert line.startswith("\nnew.pt is kept: the same command goes on there")
+    assert "with --resume=runs/00000, if files" in line
     assert end_with(UserError("The disk is full."), [], UserError) == []
 
 
