@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
 
 from dnnlib.content import checksums
@@ -17,8 +16,7 @@ class FolderContent(Fingerprinted):
         self.path = path
         self._files = list(files)
 
-    @cached_property
-    def names_and_sizes(self) -> str:
+    def at_a_glance(self) -> str:
         return self._digest(_size(file) for file in self._files)
 
     def _read_fingerprint(self) -> str:

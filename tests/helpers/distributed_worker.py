@@ -69,8 +69,7 @@ class Data(Fingerprinted):
         self.seen = seen
         self.broken = broken
 
-    @property
-    def names_and_sizes(self) -> str:
+    def at_a_glance(self) -> str:
         return self.seen
 
     def _read_fingerprint(self) -> str:

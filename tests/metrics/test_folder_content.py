@@ -48,30 +48,30 @@ def folder(tmp_path) -> Path:
 
 def test_a_frame_edited_in_place_is_another_video(folder):
     before = videos(folder)
-    fingerprint = before.fingerprint(), before.names_and_sizes
+    fingerprint = before.fingerprint(), before.at_a_glance()
     edit_frame(folder / "00001" / "00003.png")
     assert videos(folder).fingerprint() != fingerprint[0]
-    assert videos(folder).names_and_sizes == fingerprint[1]
+    assert videos(folder).at_a_glance() == fingerprint[1]
 
 
 def test_a_raw_video_written_again_is_another_one(folder):
     before = videos(folder)
-    fingerprint = before.fingerprint(), before.names_and_sizes
+    fingerprint = before.fingerprint(), before.at_a_glance()
     write_raw_video(folder / "raw.avi", seed=1)
     assert videos(folder).fingerprint() != fingerprint[0]
-    assert videos(folder).names_and_sizes == fingerprint[1]
+    assert videos(folder).at_a_glance() == fingerprint[1]
 
 
 def test_geometry_that_changed_makes_other_views(folder):
     geometry = folder / "00000" / GEOMETRY_FILE
     np.savez(geometry, depth=np.ones(5))
     before = views(folder)
-    fingerprint = before.fingerprint(), before.names_and_sizes
+    fingerprint = before.fingerprint(), before.at_a_glance()
     np.savez(geometry, depth=np.full(5, 2.0))
     assert views(folder).fingerprint() != fingerprint[0]
-    assert views(folder).names_and_sizes == fingerprint[1]
+    assert views(folder).at_a_glance() == fingerprint[1]
     geometry.unlink()
-    assert views(folder).names_and_sizes != fingerprint[1]
+    assert views(folder).at_a_glance() != fingerprint[1]
 
 
 @pytest.mark.parametrize("look", [videos, views])
@@ -87,11 +87,11 @@ def test_other_files_do_not_count(folder, look):
 
 def test_names_count(folder):
     before = videos(folder)
-    fingerprint = before.fingerprint(), before.names_and_sizes
+    fingerprint = before.fingerprint(), before.at_a_glance()
     (folder / "raw.avi").rename(folder / "other.avi")
     after = videos(folder)
     assert after.fingerprint() != fingerprint[0]
-    assert after.names_and_sizes != fingerprint[1]
+    assert after.at_a_glance() != fingerprint[1]
 
 
 def test_files_are_read_once(folder, monkeypatch):
@@ -109,4 +109,4 @@ def test_names_of_any_bytes(tmp_path):
     file = tmp_path / os.fsdecode(b"odd \xff.mp4")
     file.write_bytes(b"abc")
     data = FolderContent(tmp_path, [file])
-    assert len(data.fingerprint()) == len(data.names_and_sizes) == 64
+    assert len(data.fingerprint()) == len(data.at_a_glance()) == 64

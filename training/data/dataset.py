@@ -106,7 +106,7 @@ class ClipDataset(Fingerprinted):
         return any(list(clip.frames) != sorted(clip.frames) for clip in self.clips)
 
     def at_a_glance(self) -> str:
-        """Return what can be told of the content without reading files; of a zip all."""
+        """Return names and sizes of the frames; of a zip, whose directory has their checksums, all of the content."""
         return self.fingerprint() if isinstance(self._files, ZipFiles) else self.names_and_sizes
 
     def _read_fingerprint(self) -> str:

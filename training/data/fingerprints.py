@@ -13,14 +13,9 @@ class Fingerprinted(ABC):
     _fingerprint: str | None = None
     _is_shared = False
 
-    @property
     @abstractmethod
-    def names_and_sizes(self) -> str:
-        """Text that changes with the files' names and sizes; no file is read for it."""
-
     def at_a_glance(self) -> str:
-        """Return what can be told of the content without reading files."""
-        return self.names_and_sizes
+        """Return text that changes with what can be told of the content without reading files: names and sizes."""
 
     @abstractmethod
     def _read_fingerprint(self) -> str:
