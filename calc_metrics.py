@@ -11,7 +11,7 @@ import click
 from dnnlib import cli, json_lines
 from dnnlib.cache import cache_root
 from dnnlib.cli import PATH
-from dnnlib.files import file_checksum, unchanged
+from dnnlib.files import with_checksum
 from dnnlib.video import require_ffmpeg
 from metrics.evaluation import evaluate
 from metrics.options import EvaluationOptions, EvaluationSubject
@@ -138,9 +138,8 @@ def open_subject(
         return EvaluationSubject(video_folder=videos, multiview_folder=multiview)
     if videos or multiview:
         raise click.UsageError("Give --network, or --videos and --multiview: not both.")
-    with unchanged(network):  # training may put a better one into its place
-        snapshot = load_generator(network, machine.device, machine.dtype)
-        checksum = file_checksum(network)
+    # Training may put a better one into its place meanwhile.
+    snapshot, checksum = with_checksum(network, lambda path: load_generator(path, machine.device, machine.dtype))
     if distributed.is_main():
         for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)

@@ -13,7 +13,7 @@ import torch
 
 from dnnlib import cli
 from dnnlib.cli import FRAME_RATE, PATH
-from dnnlib.files import file_checksum, unchanged
+from dnnlib.files import with_checksum
 from dnnlib.options import options_of
 from dnnlib.progress import Counter
 from torch_utils.machine_options import MACHINE, machine_options
@@ -174,9 +174,8 @@ def main(
     if frames is None:
         frames = PAPER_FRAMES if isinstance(path, str) else len(path)
     with prepared_machine(device=device, ops=ops, precision=precision) as machine:
-        with unchanged(network):  # training may put a better one into its place
-            snapshot = load_generator(network, machine.device, machine.dtype)
-            checksum = file_checksum(network)
+        # Training may put a better one into its place meanwhile.
+        snapshot, checksum = with_checksum(network, lambda file: load_generator(file, machine.device, machine.dtype))
         for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)
         if not isinstance(path, str):

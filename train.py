@@ -17,7 +17,7 @@ from dnnlib import cli
 from dnnlib.cache import cache_root
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
-from dnnlib.files import file_checksum, unchanged
+from dnnlib.files import with_checksum
 from dnnlib.options import add_flags, flags_of, given, override, parameters_of, to_dict
 from dnnlib.video import require_ffmpeg
 from metrics.in_training import SnapshotScores
@@ -255,9 +255,7 @@ def train(
     checksum = None
     with distributed.fail_together():
         if init_from and not resumed:
-            with unchanged(init_from):
-                source = open_snapshot(init_from)
-                checksum = file_checksum(init_from)
+            source, checksum = with_checksum(init_from, open_snapshot)
             if init_kimg is not None:
                 source = replace(source, progress={"kimg": init_kimg}, counter="--init-kimg")
             trainer.init_from(source)

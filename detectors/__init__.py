@@ -3,6 +3,7 @@
 For inference only, with public weights or with fixed random ones.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from torch import nn
 from detectors import i3d, random_weights, torchscript, weights
 from detectors.arcface import ArcFace, ArcFaceEmbedder
 from detectors.i3d import I3DEmbedder, InceptionI3D
-from dnnlib.files import file_checksum, unchanged
+from dnnlib.files import with_checksum
 
 # Of random weights, so that signals keep their size through the network.
 I3D_GAIN = 1.7
@@ -79,9 +80,7 @@ def load_i3d_stylegan_v(*, kind: str, folder: Path | None, device: torch.device 
     else:
         source = weights.I3D_STYLEGAN_V
         path = weights.locate(source, folder)
-        with unchanged(path):
-            state, epsilon = torchscript.read_script(source, path)
-            checksum = file_checksum(path)
+        (state, epsilon), checksum = with_checksum(path, partial(torchscript.read_script, source))
         network = InceptionI3D(epsilon or i3d.TENSORFLOW_EPS)
         state = torchscript.rename(state, network, source, path)
         weights.put_into(network, state, source, path)
@@ -104,8 +103,6 @@ def load_arcface(*, kind: str, folder: Path | None, device: torch.device | str) 
 def _read_public(network: nn.Module, source: weights.Source, folder: Path | None) -> str:
     """Put a public state dict into a network; return the checksum of its file."""
     path = weights.locate(source, folder)
-    with unchanged(path):
-        state = weights.read_state(source, path)
-        checksum = file_checksum(path)
+    state, checksum = with_checksum(path, partial(weights.read_state, source))
     weights.put_into(network, state, source, path)
     return checksum

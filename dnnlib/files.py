@@ -15,9 +15,9 @@ import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from dnnlib.errors import UserError
 
@@ -51,6 +51,7 @@ FAULTS = (
 )
 
 AnyPath = str | os.PathLike
+Value = TypeVar("Value")
 
 # --- Errors of the operating system -----------------------------------------------------------------------------------
 
@@ -285,15 +286,6 @@ def state_of(path: Path) -> str | None:
         return None
 
 
-@contextlib.contextmanager
-def unchanged(path: Path) -> Iterator[None]:
-    """Raise a UserError if the file is written to, or another takes its place, while the block looks at it twice."""
-    before = state_of(path)
-    yield
-    if before is not None and state_of(path) != before:
-        raise UserError(f"{path} changed while it was read: start again once it stays as it is.")
-
-
 def file_checksum(path: Path) -> str:
     """Return the sha256 of a file in hexadecimal digits."""
     digest = hashlib.sha256()
@@ -301,6 +293,20 @@ def file_checksum(path: Path) -> str:
         while piece := file.read(PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def with_checksum(path: Path, read: Callable[[Path], Value]) -> tuple[Value, str]:
+    """Read a file by `read`; return what that returns, and the sha256 of the same file.
+
+    Raises:
+        UserError: it was written to, or another took its place, in between.
+    """
+    before = state_of(path)
+    value = read(path)
+    checksum = file_checksum(path)
+    if state_of(path) != before:
+        raise UserError(f"{path} changed while it was read: start again once it stays as it is.")
+    return value, checksum
 
 
 def require_file(path: AnyPath, what: str) -> Path:

@@ -24,7 +24,7 @@ from dnnlib.files import (
     remove_unfinished,
     require_file,
     shown,
-    unchanged,
+    with_checksum,
     write_json,
 )
 
@@ -261,11 +261,6 @@ def test_checksum_of_a_file(tmp_path):
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
     path = tmp_path / "a"
     path.write_text("first")
-    with unchanged(path):
-        path.read_text()
-    with pytest.raises(UserError, match=r"/a changed while it was read"), unchanged(path):
-        write_json(path, "other")
-    with pytest.raises(UserError, match="changed"), unchanged(path):
-        path.unlink()
-    with unchanged(path):
-        pass  # whoever reads it says that it is missing
+    assert with_checksum(path, Path.read_text) == ("first", file_checksum(path))
+    with pytest.raises(UserError, match=r"/a changed while it was read"):
+        with_checksum(path, lambda read: write_json(read, "other"))
