@@ -154,11 +154,7 @@ def main(
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(device=device, ops=ops, precision=config.training.precision, join=True) as machine:
         dataset = open_dataset(data, config)
-        print_notes(dataset.notes)
-        if distributed.is_main():
-            looks_wrong = camera_warning(dataset, config.generator.rendering)
-            if looks_wrong:
-                warn(looks_wrong)
+        print_doubts(dataset, config)
         if dry_run:
             if distributed.is_main():
                 print_options(config, dataset)
@@ -167,15 +163,7 @@ def main(
             outdir,
             name=run_name(cfg, data, config, desc),
             alike=run_name(cfg, None, config, desc),
-            options=RunOptions(
-                config=config,
-                data=str(data.absolute()),
-                fingerprint=dataset.fingerprint(),
-                init_from=str(init_from.absolute()) if init_from else None,
-                init_kimg=init_kimg,
-                names_and_sizes=dataset.names_and_sizes,
-                is_reordered=dataset.is_reordered,
-            ),
+            options=run_options(config, data, dataset, init_from, init_kimg),
             resume=resume,
             flags=flags_of(Config),
             warn=warn,
@@ -229,6 +217,21 @@ def run_name(cfg: str, data: Path | None, config: Config, desc: str) -> str:
     if desc:
         parts.append(desc)
     return "-".join("*" if part is None else re.sub(r"[^\w.\-]+", "_", part) for part in parts)
+
+
+def run_options(
+    config: Config, data: Path, dataset: ClipDataset, init_from: Path | None, init_kimg: float | None
+) -> RunOptions:
+    """Return what the run is asked to be."""
+    return RunOptions(
+        config=config,
+        data=str(data.absolute()),
+        fingerprint=dataset.fingerprint(),
+        init_from=str(init_from.absolute()) if init_from else None,
+        init_kimg=init_kimg,
+        names_and_sizes=dataset.names_and_sizes,
+        is_reordered=dataset.is_reordered,
+    )
 
 
 def train(
@@ -298,6 +301,15 @@ def schedules_line(source: StoredSnapshot, config: Config, progress: Progress) -
         f"Schedules begin at {progress.seen / 1000:.9g} kimg ({counter}): "
         f"blur {now.blur_sigma:.2f} pixels, swap probability {now.swap_probability:.2f}."
     )
+
+
+def print_doubts(dataset: ClipDataset, config: Config) -> None:
+    """Print what looks wrong with a dataset: its names, its cameras. Training goes on."""
+    print_notes(dataset.notes)
+    if distributed.is_main():  # judging millions of cameras takes seconds
+        looks_wrong = camera_warning(dataset, config.generator.rendering)
+        if looks_wrong:
+            warn(looks_wrong)
 
 
 def print_notes(notes: Iterable[str]) -> None:
