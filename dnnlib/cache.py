@@ -6,4 +6,4 @@ from pathlib import Path
 
 def cache_root() -> Path:
     """Return the cache's folder, which may not exist yet: PV3D_CACHE_DIR or ~/.cache/pv3d."""
-    return Path(os.environ.get("PV3D_CACHE_DIR") or Path.home() / ".cache" / "pv3d")
+    return Path(os.environ.get("PV3D_CACHE_DIR") or "~/.cache/pv3d").expanduser()
