@@ -13,7 +13,7 @@ import torch
 
 from dnnlib import cli
 from dnnlib.cli import FRAME_RATE, PATH
-from dnnlib.files import with_checksum
+from dnnlib.files import remove_unfinished, with_checksum
 from dnnlib.options import options_of
 from dnnlib.progress import Counter
 from torch_utils.machine_options import MACHINE, machine_options
@@ -207,6 +207,8 @@ def main(
             work["frame"] = partial(drawing.grid, *grid)
         if shapes:
             work["shape"] = partial(drawing.meshes, shape_resolution, shape_level)
+        if outdir.is_dir():
+            remove_unfinished(outdir)  # of starts that were killed
         make(work, len(drawing.clips) * frames)
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 import gen_videos
 from dnnlib.errors import UserError
-from dnnlib.files import file_checksum
+from dnnlib.files import atomic_path, file_checksum
 from tests.helpers import tiny
 from training.checkpoints.snapshots import save_snapshot
 from training.sampling import drawing, records
@@ -67,6 +67,14 @@ def test_a_record_says_how_each_video_was_made(snapshot, tmp_path):
         "fps": 25.0,
     }
     assert set(record["software"]) == {"code", "torch", "device"}
+
+
+def test_nothing_is_left_of_a_start_that_was_killed(snapshot, tmp_path):
+    with atomic_path(tmp_path / "seed0009.mp4") as unfinished:
+        unfinished.write_text("half")
+    unfinished.write_text("half")
+    done(run(snapshot, tmp_path, "--seeds=1"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seed0001.json", "seed0001.mp4", "seed0009.mp4"]
 
 
 @pytest.mark.parametrize(
