@@ -59,7 +59,8 @@ def published_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
     else:
         names = list(found.by_name)
     if not names:
-        raise UserError(f"{videos} has no videos: {LAYOUT}.")
+        there = f", but {shown(few(found.rest))}" if found.rest else ""
+        raise UserError(f"{videos} has no videos{there}: {LAYOUT}.")
     notes += not_taken("files of cameras without video", camera_files.others(found.by_name))
     clips = []
     for name in names:
@@ -83,16 +84,17 @@ class _Files:
     Attributes:
         by_name: the files' paths by their names, which are plain paths without suffix; both in natural order.
         by_last_part: these names, by what is behind their last slash.
+        rest: the paths of the files of other suffixes.
     """
 
     def __init__(self, root: Path, suffixes: tuple[str, ...]):
         self.root = root
         self.by_name: dict[str, list[str]] = {}
         self.by_last_part: dict[str, list[str]] = {}
-        self._others: list[str] = []
+        self.rest: list[str] = []
         for path in listed(_walk(root)):
             if not path.lower().endswith(suffixes):
-                self._others.append(path)
+                self.rest.append(path)
                 continue
             name = plain(_without_suffix(path))
             if name not in self.by_name:
@@ -115,7 +117,7 @@ class _Files:
 
     def notes(self, what: str) -> list[str]:
         """Return a sentence about files of other suffixes, if there are any."""
-        return not_taken(f"files in {self.root.name} that are {what}", self._others)
+        return not_taken(f"files in {self.root.name} that are {what}", self.rest)
 
 
 def _walk(root: Path) -> Iterator[str]:

@@ -96,6 +96,12 @@ def test_leftovers_are_nobodys_clips(source):
     assert notes(source) == []
 
 
+def test_where_there_is_no_video_what_is_there_is_named(source):
+    put(source, f"{VIDEOS}/a.wmv", f"{VIDEOS}/b.wmv", f"{CAMERAS}/a.json")
+    with pytest.raises(UserError, match="has no videos, but a.wmv, b.wmv: it needs"):
+        published_clips(source)
+
+
 def test_what_is_not_taken_is_counted_and_named(source, tmp_path_factory):
     put_clips(source, "anna")
     put(source, *(f"{VIDEOS}/{number}.mpg" for number in range(7)), f"{CAMERAS}/carl.json", f"{CAMERAS}/notes.txt")
