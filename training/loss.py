@@ -5,7 +5,7 @@ Shapes: B clips of 2 frames; frames and their cameras are folded into the batch,
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import softplus
@@ -35,6 +35,12 @@ class Frames:
     times: torch.Tensor  # [B, 2]
     cameras: torch.Tensor  # [B * 2, 25]
     video: "Frames | None" = None  # what the video discriminator judges instead, where some clips have but one frame
+
+    def blurred(self, sigma: float) -> tuple["Frames", "Frames"]:
+        """Return what the image and what the video discriminator judges, blurred by `sigma` but for raw images."""
+        own = replace(self, image=blur(self.image, sigma))
+        judged = own if self.video is None else replace(self.video, image=blur(self.video.image, sigma))
+        return own, judged
 
     def with_clips(self, clips: list[int], others: "Frames") -> "Frames":
         """Return these frames with those of some clips replaced, in order, by all of `others`."""
@@ -150,15 +156,13 @@ class Loss:
 
     def d_reg(self, reals: Frames, schedule: Schedule, gain: float = 1.0) -> Report:
         """Train the discriminators: R1, gamma / 2 times the squared gradient on reals."""
-        image = blur(reals.image, schedule.blur_sigma)
+        own, judged = reals.blurred(schedule.blur_sigma)
         penalties = {}
         if self.D_img is not None:
-            penalties["img"] = r1_image(self.D_img, image, reals.image_raw, reals.cameras).mean()
-        if reals.video is not None:
-            reals = reals.video
-            image = blur(reals.image, schedule.blur_sigma)
+            penalties["img"] = r1_image(self.D_img, own.image, own.image_raw, own.cameras).mean()
         if self.D_vid is not None:
-            penalties["vid"] = r1_video(self.D_vid, self.D_vid.assemble(image, reals.times), reals.cameras).mean()
+            pairs = self.D_vid.assemble(judged.image, judged.times)
+            penalties["vid"] = r1_video(self.D_vid, pairs, judged.cameras).mean()
         loss = _total(penalties.values()) * (self.config.loss.gamma / 2)
         (loss * gain).backward()
         return {f"loss/r1_{name}": penalty for name, penalty in penalties.items()}
@@ -220,19 +224,13 @@ class Loss:
         return Frames(image=out["image"], image_raw=out["image_raw"], times=fakes.times, cameras=latents.cameras)
 
     def judge(self, frames: Frames, schedule: Schedule) -> dict[str, torch.Tensor]:
-        """Return the logits by discriminator: img [B * 2, 1], vid [B, 1].
-
-        The frames are blurred, the raw image is not.
-        """
-        image = blur(frames.image, schedule.blur_sigma)
+        """Return the logits by discriminator: img [B * 2, 1], vid [B, 1]."""
+        own, judged = frames.blurred(schedule.blur_sigma)
         logits = {}
         if self.D_img is not None:
-            logits["img"] = self.D_img(image, frames.image_raw, frames.cameras)
-        if frames.video is not None:
-            frames = frames.video
-            image = blur(frames.image, schedule.blur_sigma)
+            logits["img"] = self.D_img(own.image, own.image_raw, own.cameras)
         if self.D_vid is not None:
-            logits["vid"] = self.D_vid(self.D_vid.assemble(image, frames.times), frames.cameras)
+            logits["vid"] = self.D_vid(self.D_vid.assemble(judged.image, judged.times), judged.cameras)
         return logits
 
     def adversarial(self, logits: dict[str, torch.Tensor]) -> torch.Tensor:
