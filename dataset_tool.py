@@ -14,7 +14,7 @@ from dnnlib import cli
 from dnnlib.cli import FRAME_RATE, PATH
 from dnnlib.files import refuse_existing
 from dnnlib.parallel import parallel_map
-from dnnlib.progress import Counter, counted
+from dnnlib.progress import Counter, counted, print_line
 from training.data.check import camera_warning, check_dataset, summary
 from training.data.convert import ConvertJob, convert_clip
 from training.data.dataset import ClipDataset
@@ -125,7 +125,7 @@ def write(dest: Path, records: Generator[ClipRecord | str], total: int) -> None:
         for record in counted(records, counter):
             if isinstance(record, str):
                 left_out += 1
-                counter.print(f"Left out: {record}")
+                print_line(f"Left out: {record}")
             else:
                 writer.add(record)
     dataset = ClipDataset(dest)

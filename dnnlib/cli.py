@@ -93,7 +93,7 @@ def ignore_broken_pipes() -> None:
     """Let printing never end the command: Ctrl-C on `train.py | tee log` also ends tee, which reads what is printed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is getattr(sys, f"__{name}__"):  # nobody has replaced it
+        if stream is not None and stream is getattr(sys, f"__{name}__"):  # nobody has closed or replaced it
             stream.flush()
             pipe = _LossyPipe(stream.fileno(), "wb", closefd=False)
             buffer = io.BufferedWriter(pipe)

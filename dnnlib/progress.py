@@ -78,10 +78,6 @@ class Counter:
         if now - self._printed >= min(max(wait, SHORTEST_WAIT), LONGEST_WAIT):
             self._print_state(now)
 
-    def print(self, line: str) -> None:
-        """Print a line of another kind, above the bar if there is one."""
-        tqdm.write(line, file=sys.stderr)
-
     def _print_state(self, now: float) -> None:
         """Print a line such as `fvd, real videos: 120/512 videos, 1.2m, 4.0m left`."""
         self._printed = now
@@ -94,7 +90,7 @@ class Counter:
         text = f"{count} {self.unit}{'' if self.scaled else 's'}, {duration(seconds)}"
         if self.total is not None and 0 < self.n < self.total:
             text += f", {duration(seconds / self.n * (self.total - self.n))} left"
-        self.print(f"{self.title}: {text}" if self.title else text)
+        print_line(f"{self.title}: {text}" if self.title else text)
 
 
 def counted(items: Iterable[Item], counter: Counter) -> Iterator[Item]:
@@ -102,6 +98,12 @@ def counted(items: Iterable[Item], counter: Counter) -> Iterator[Item]:
     for item in items:
         yield item
         counter.update()
+
+
+def print_line(line: str) -> None:
+    """Print a line, above the bar if there is one; nothing where standard error is closed (`2>&-`)."""
+    if sys.stderr is not None:
+        tqdm.write(line, file=sys.stderr)
 
 
 def terminal_bar(**options: Any) -> tqdm:
@@ -114,7 +116,7 @@ def terminal_bar(**options: Any) -> tqdm:
 
 def watched() -> bool:
     """Return whether standard error is a terminal where a bar can move; those of containers may be of size 0."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return False
     with contextlib.suppress(OSError):  # no descriptor, so no size to ask for
         return 0 not in os.get_terminal_size(sys.stderr.fileno())

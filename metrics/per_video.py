@@ -18,7 +18,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import FAULTS, atomic_path, write_json
-from dnnlib.progress import Counter
+from dnnlib.progress import Counter, print_line
 from metrics.arrays import read_arrays
 from torch_utils import distributed
 
@@ -192,7 +192,7 @@ def _own_pieces(job: PerVideoJob, cache_folder: Path | None) -> dict[int, PerVid
         leave=False,
         silent=not distributed.is_main(),
     ) as counter:
-        cache = PieceCache(cache_folder, job, counter.print)
+        cache = PieceCache(cache_folder, job, print_line)
         for piece in own:
             numbers = cache.load(piece)
             if numbers is None or not _skips_again(job, piece, numbers):

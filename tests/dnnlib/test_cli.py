@@ -79,6 +79,12 @@ def test_no_name_ends_a_command_that_prints_it(encoding):
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr
 
 
+def test_closed_standard_streams_end_no_command():
+    script = "from dnnlib import cli; cli.command()(lambda: cli.ignore_broken_pipes())()"
+    closed = ["sh", "-c", '"$@" >&- 2>&-', "sh", sys.executable, "-c", script]
+    assert subprocess.run(closed, cwd=ROOT, check=False).returncode == 0
+
+
 def test_user_error_from_an_option_callback():
     def check(ctx, param, value):
         raise UserError("No such preset: choose demo.")

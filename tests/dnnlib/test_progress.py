@@ -10,7 +10,7 @@ import termios
 import pytest
 
 from dnnlib import progress
-from dnnlib.progress import Counter, counted, duration
+from dnnlib.progress import Counter, counted, duration, print_line
 
 
 class Terminal(io.StringIO):
@@ -81,10 +81,20 @@ def test_a_terminal_gets_a_bar_within_its_columns(monkeypatch):
     with Counter(20, unit="video", title="fvd5k_16f, real videos") as counter:
         for _ in counted(range(20), counter):
             pass
-        counter.print("Left out: b.mp4")
+        print_line("Left out: b.mp4")
     steps = re.split(r"[\r\n]", terminal.getvalue())
     assert any("20/20" in step for step in steps) and "Left out: b.mp4" in steps
     assert max(map(len, steps)) <= 60
+
+
+def test_nothing_is_printed_where_standard_error_is_closed(monkeypatch, capfd):
+    """As `2>&-` does; tqdm would print on standard output."""
+    with monkeypatch.context() as closed:
+        closed.setattr("sys.stderr", None)
+        with Counter(3, unit="clip") as counter:
+            counter.update(3)
+            print_line("Left out: b.mp4")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("rows, columns, has_bar", [(24, 80, True), (0, 0, False), (0, 60, False)])

@@ -1,10 +1,8 @@
 """How training stands, on standard error: a bar on a terminal, else one plain line a tick; both in sixty columns."""
 
-import sys
-
 from tqdm import tqdm
 
-from dnnlib.progress import duration, terminal_bar, watched
+from dnnlib.progress import duration, print_line, terminal_bar, watched
 from training.runs.hooks import Status
 from training.runs.progress import Progress
 
@@ -65,11 +63,11 @@ class StatusLine:
             *losses,
             f"mem {memory}",
         ]
-        _print(_joined(fields))
+        print_line(_joined(fields))
 
     def warn(self, line: str) -> None:
         """Print a warning in a line of its own."""
-        _print(f"Warning: {line}")
+        print_line(f"Warning: {line}")
 
     def saving(self, what: str) -> None:
         """Say that files are being written, until training goes on."""
@@ -77,12 +75,7 @@ class StatusLine:
         if self.bar is not None:
             self.bar.set_description_str(f"{text} ")
         else:
-            _print(text)
-
-
-def _print(line: str) -> None:
-    """Print a line, above the bar if there is one."""
-    tqdm.write(line, file=sys.stderr)
+            print_line(text)
 
 
 def _short(value: float) -> str:
