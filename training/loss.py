@@ -34,13 +34,15 @@ class Frames:
     image_raw: torch.Tensor  # [B * 2, 3, r, r]
     times: torch.Tensor  # [B, 2]
     cameras: torch.Tensor  # [B * 2, 25]
-    video: "Frames | None" = None  # what the video discriminator judges instead, where some clips have but one frame
+    # Where some clips have but one frame: the same with others in their place, for the video discriminator.
+    stand_ins: "Frames | None" = None
 
     def blurred(self, sigma: float) -> tuple["Frames", "Frames"]:
         """Return what the image and what the video discriminator judges, blurred by `sigma` but for raw images."""
         own = replace(self, image=blur(self.image, sigma))
-        judged = own if self.video is None else replace(self.video, image=blur(self.video.image, sigma))
-        return own, judged
+        if self.stand_ins is None:
+            return own, own
+        return own, replace(self.stand_ins, image=blur(self.stand_ins.image, sigma))
 
     def with_clips(self, clips: list[int], others: "Frames") -> "Frames":
         """Return these frames with those of some clips replaced, in order, by all of `others`."""
@@ -199,14 +201,14 @@ class Loss:
     def synthesise(self, fakes: Fakes, schedule: Schedule, w_avg_beta: float | None = None) -> Frames:
         """Return fake frames; update the mean latent if its decay `w_avg_beta` is given.
 
-        Where some clips have but one frame, `video` holds those of others in their place.
+        Where some clips have but one frame, `stand_ins` holds those of others in their place.
         """
         frames = self._synthesise(fakes, schedule, w_avg_beta)
         if self.D_vid is not None and fakes.stand_ins is not None:
             stills = fakes.stills()
             if stills:
                 others = self._synthesise(fakes.stand_ins.rows(stills), schedule)
-                frames.video = frames.with_clips(stills, others)
+                frames.stand_ins = frames.with_clips(stills, others)
         return frames
 
     def _synthesise(self, fakes: Fakes, schedule: Schedule, w_avg_beta: float | None = None) -> Frames:

@@ -268,8 +268,10 @@ class Trainer:
         """Return the frames of some of the clips of a batch."""
         own = {name: value[rows] for name, value in batch.items()}
         frames = self.loss.real_frames(own["frames"], own["times"], own["cameras"], now)
-        if "video_frames" in own:
-            frames.video = self.loss.real_frames(own["video_frames"], own["video_times"], own["video_cameras"], now)
+        if "stand_in_frames" in own:
+            frames.stand_ins = self.loss.real_frames(
+                own["stand_in_frames"], own["stand_in_times"], own["stand_in_cameras"], now
+            )
         return frames
 
     def _make_fakes(self, phase: Phase) -> Fakes:

@@ -117,10 +117,10 @@ def test_clips_of_several_frames_are_one_pair_for_both(mixed, tmp_path):
     frames = trainer.loss.synthesise(fakes, tiny.CALM)
     stills = fakes.stills()
     assert 0 < len(stills) < 8
-    assert torch.equal(frames.video.times[stills], fakes.stand_ins.times[stills])
+    assert torch.equal(frames.stand_ins.times[stills], fakes.stand_ins.times[stills])
     rest = [row for row in range(8) if row not in stills]
     for name in ("image", "cameras", "times"):
-        own, judged = (getattr(which, name).unflatten(0, (8, -1)) for which in (frames, frames.video))
+        own, judged = (getattr(which, name).unflatten(0, (8, -1)) for which in (frames, frames.stand_ins))
         assert torch.equal(own[rest], judged[rest]), name
         assert not torch.equal(own[stills], judged[stills]), name
 

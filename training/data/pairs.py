@@ -51,14 +51,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class MixedPair(Pair):
-    """A pair of data of which some clips have but one frame, and the pair that the video discriminator judges.
+    """A pair of data of which some clips have but one frame, and its stand-in for the video discriminator.
 
     They are the same for any other clip.
     """
 
-    video_frames: np.ndarray
-    video_times: np.ndarray
-    video_cameras: np.ndarray
+    stand_in_frames: np.ndarray
+    stand_in_times: np.ndarray
+    stand_in_cameras: np.ndarray
 
 
 def draw_times(rng: np.random.Generator) -> tuple[float, float]:
@@ -144,10 +144,10 @@ class PairStream(torch.utils.data.Dataset):
             pair = self._draw(rng, clip)
             if len(self.moving) in (0, self.dataset.num_clips):
                 return pair
-            judged = pair
+            stand_in = pair
             if len(self.dataset.clips[clip].frames) == 1:
-                judged = self._draw(rng, self.moving[rng.integers(len(self.moving))])
-            return MixedPair(**vars(pair), **{f"video_{name}": value for name, value in vars(judged).items()})
+                stand_in = self._draw(rng, self.moving[rng.integers(len(self.moving))])
+            return MixedPair(**vars(pair), **{f"stand_in_{name}": value for name, value in vars(stand_in).items()})
         except UserError as error:
             return error
 
@@ -184,7 +184,7 @@ def training_batches(
 
     Yields:
         frames uint8 [batch, 2, 3, R, R], times float32 [batch, 2], cameras float32 [batch, 2, 25]. Where some clips
-        have but one frame, also video_frames, video_times, video_cameras (`MixedPair`).
+        have but one frame, also stand_in_frames, stand_in_times, stand_in_cameras (`MixedPair`).
 
     Raises:
         UserError: a frame is missing or damaged; a worker died, hangs, or has no shared memory.

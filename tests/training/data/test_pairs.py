@@ -130,8 +130,8 @@ def test_clips_of_one_frame_have_a_stand_in_before_the_video_discriminator(mixed
         for name, value in vars(alone).items():
             assert np.array_equal(getattr(pair, name), value), "the image discriminator sees what it would without them"
             if clip in (1, 3):
-                assert np.array_equal(getattr(pair, f"video_{name}"), value)
-        judged = pair.video_cameras, _mirrored(pair.video_cameras)
+                assert np.array_equal(getattr(pair, f"stand_in_{name}"), value)
+        judged = pair.stand_in_cameras, _mirrored(pair.stand_in_cameras)
         (judged_clip,) = {index for index in range(4) if any(rows[0].tobytes() in cameras[index] for rows in judged)}
         seen.append((clip, judged_clip))
     assert {judged for _, judged in seen} == {1, 3}
@@ -146,7 +146,7 @@ def _mirrored(cameras: np.ndarray) -> np.ndarray:
 
 def test_a_mixed_stream_does_not_depend_on_ranks_either(mixed):
     whole = take(mixed, 3, batch=4)
-    assert whole["video_frames"].shape == (12, 2, 3, SIZE, SIZE)
+    assert whole["stand_in_frames"].shape == (12, 2, 3, SIZE, SIZE)
     ranks = [take(mixed, 3, batch=2, rank=rank, world=2) for rank in range(2)]
     for key, value in whole.items():
         assert torch.equal(torch.stack([rank[key] for rank in ranks], dim=1).flatten(0, 1), value)
