@@ -39,7 +39,7 @@ class Fakes:
         return Fakes(**parts, stand_ins=self.stand_ins and self.stand_ins.rows(rows))
 
     def stills(self) -> list[int]:
-        """Return which clips are of one frame: both of their times are 0."""
+        """Return which clips are stills (`training.data.pairs.is_still`): those with no time but 0."""
         return (self.times == 0).all(dim=1).nonzero().flatten().tolist()
 
 

@@ -32,9 +32,14 @@ def greatest_time(lengths: Iterable[int], window: int) -> float:
     return (span - 1) / max(window - 1, 1)
 
 
+def is_still(length: int, window: int) -> bool:
+    """Return whether a clip of this length has no time but 0, and so gives no two different frames."""
+    return greatest_time([length], window) == 0
+
+
 def moving_clips(lengths: Sequence[int], window: int) -> list[int]:
     """Return the numbers of the clips that can give two different frames."""
-    return [index for index, length in enumerate(lengths) if greatest_time([length], window) > 0]
+    return [index for index, length in enumerate(lengths) if not is_still(length, window)]
 
 
 # --- Two frames of a clip ---------------------------------------------------------------------------------------------
@@ -145,7 +150,7 @@ class PairStream(torch.utils.data.Dataset):
             if len(self.moving) in (0, self.dataset.num_clips):
                 return pair
             stand_in = pair
-            if len(self.dataset.clips[clip].frames) == 1:
+            if is_still(len(self.dataset.clips[clip].frames), self.window):
                 stand_in = self._draw(rng, self.moving[rng.integers(len(self.moving))])
             return MixedPair(**vars(pair), **{f"stand_in_{name}": value for name, value in vars(stand_in).items()})
         except UserError as error:
