@@ -16,10 +16,10 @@ def optional_packages(purpose: str, install: str) -> Iterator[None]:
 
     Raises:
         UserError: one is not installed, or cannot be imported: those built for other versions of their own
-            requirements raise all kinds of exceptions.
+            requirements raise all kinds of exceptions, and some exit.
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{purpose} need packages that do not import ({reason}): `pip install {install}`.") from error

@@ -20,12 +20,17 @@ def numpy_abi():
     raise ValueError("numpy.dtype size changed")
 
 
+def gives_up():
+    sys.exit("This CPU is not supported.")
+
+
 @pytest.mark.parametrize(
     "imported, reason",
     [
         (missing, r"ModuleNotFoundError: No module named 'no_such_package_of_anyone'"),
         (protobuf, r"TypeError: Descriptors cannot be created directly. If this call came from a _pb2.py file, ..."),
         (numpy_abi, "ValueError: numpy.dtype size changed"),
+        (gives_up, "SystemExit: This CPU is not supported."),
     ],
 )
 def test_a_sentence_names_the_reason_and_the_cure(imported, reason):

@@ -12,6 +12,9 @@ EVENTS = "events.out.tfevents.*"
 class EventLog:
     """Statistics as TensorBoard shows them. Without TensorBoard nothing is written, and nothing said.
 
+    From here to `close` threading.excepthook is ours: TensorBoard writes in a thread of its own, whose errors would be
+    printed as tracebacks, and which offers no other place to catch them.
+
     Args:
         folder: of the run.
         clips: how far the run is; what earlier starts wrote beyond it does not count any more.
@@ -44,10 +47,10 @@ class EventLog:
 
     @contextlib.contextmanager
     def _failures_as_warning(self) -> Iterator[None]:
-        """Warn of an exception of any kind: other packages' versions that do not fit raise all of them."""
+        """Warn of an exception of any kind: other packages' versions that do not fit raise all of them, or exit."""
         try:
             yield
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._writer = None
             reason = " ".join(str(error).split()) or "no reason given"
             self.warn(

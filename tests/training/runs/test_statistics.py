@@ -64,21 +64,35 @@ def test_a_run_without_tensorboard_says_nothing(run, monkeypatch):
     assert [path.name for path in run.path.iterdir()] == ["stats.jsonl"]
 
 
-class OldProtobuf:
-    """In place of TensorBoard: generated code of another protobuf raises TypeErrors at its import."""
+class Broken:
+    """In place of TensorBoard: fails at its import."""
+
+    def __init__(self, error: BaseException):
+        self.error = error
 
     def __getattr__(self, name: str):
-        raise TypeError("Descriptors cannot be created directly.\nDowngrade the protobuf package.")
+        raise self.error
 
 
-def test_a_broken_tensorboard_is_one_warning_before_training(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", OldProtobuf())
+OLD_PROTOBUF = TypeError(
+    "Descriptors cannot be created directly.\nDowngrade the protobuf package."
+)  # in generated code
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OLD_PROTOBUF, "TypeError: Descriptors cannot be created directly. Downgrade the protobuf package."),
+        (SystemExit("This CPU is not supported."), "SystemExit: This CPU is not supported."),
+    ],
+)
+def test_a_broken_tensorboard_is_one_warning_before_training(run, monkeypatch, error, said):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", Broken(error))
     warnings: list[str] = []
     with run:
         run.open_events(Progress(), warnings.append)
         assert warnings == [
-            f"TensorBoard's events are no longer written to {run.path} (TypeError: Descriptors cannot be created "
-            "directly. Downgrade the protobuf package.); stats.jsonl holds the same."
+            f"TensorBoard's events are no longer written to {run.path} ({said}); stats.jsonl holds the same."
         ]
         run.log(Progress(), {"x": 1.0})
     assert len(warnings) == 1 and (run.path / "stats.jsonl").exists()
