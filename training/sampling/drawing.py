@@ -4,7 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -162,7 +162,7 @@ class Drawing:
         return Product(
             path=self.outdir / name,
             frames=len(clips) * self.frames,
-            options=lambda: {**self._options(clips), **options},
+            options=cache(lambda: {**self._options(clips), **options}),
             software=self.software,
             write=write,
         )
