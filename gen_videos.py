@@ -224,9 +224,13 @@ def warn_of_cameras(labels: torch.Tensor, where: str, snapshot: Snapshot) -> Non
 
 def make(work: Mapping[str, Callable[[], Iterator[Product]]], frames: int) -> None:
     """Make what is not there yet, by the unit that is counted, `frames` of each; print the names of all files."""
+    others = 0
     for products in work.values():
         for product in products():
-            product.is_made()  # refuses, before any work, what is in the way
+            # Refuses, before any work, what is in the way.
+            others += not product.is_made() and product.path.exists()
+    if others:
+        click.echo(f"{others} already there, made by another version of the software or device: made anew.", err=True)
     kept = 0
     for unit, products in work.items():
         with Counter(frames, unit=unit) as counter:

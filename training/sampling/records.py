@@ -13,8 +13,18 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_json, storage_errors, write_json
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("dnnlib", "torch_utils", "training")  # whose code decides what a clip looks like
-CODE_SUFFIXES = frozenset({".py", ".cu", ".cpp", ".h"})
+CODE = (  # that decides a clip's pixels; whatever decides its network file and its cameras shows in its options
+    "dnnlib/video.py",
+    "torch_utils",
+    "training/cameras.py",
+    "training/checkpoints",
+    "training/config.py",
+    "training/data/streams.py",
+    "training/networks",
+    "training/rendering",
+    "training/sampling",
+)
+CODE_SUFFIXES = frozenset({".py", ".cu", ".cuh", ".h"})
 
 Plain = dict[str, Any]  # values that JSON keeps as they are: no tuples
 
@@ -22,11 +32,17 @@ Plain = dict[str, Any]  # values that JSON keeps as they are: no tuples
 def software(device: torch.device) -> Plain:
     """Return what computes: with another one, the same options may give other pixels."""
     digest = hashlib.sha256()
-    for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*")):
-            if path.suffix in CODE_SUFFIXES:
-                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    for path in code():
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return {"code": digest.hexdigest(), "torch": torch.__version__, "device": device.type}
+
+
+def code() -> Iterator[Path]:
+    """Yield the files of CODE."""
+    for name in CODE:
+        for path in sorted([ROOT / name, *(ROOT / name).rglob("*")]):
+            if path.suffix in CODE_SUFFIXES:
+                yield path
 
 
 def record_of(path: Path) -> Path:
