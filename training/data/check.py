@@ -106,7 +106,7 @@ def _is_frame(name: str) -> bool:
 
 
 def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
-    """Yield clips that are too short, empty or not described; without descriptions, whether these are missing."""
+    """Yield clips that are short, empty or not described; without descriptions, whether these are missing."""
     if described is None:
         if note := stills_note(names):
             yield Finding(INDEX, note, broken=False)
@@ -121,8 +121,9 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
     for clip in sorted(set(described) | set(frames), key=natural_key):
         if clip not in frames:
             yield Finding(clip, f"clip without frames in {INDEX}")
-        elif len(frames[clip]) < WINDOW:
-            yield Finding(clip, f"clip of {len(frames[clip])} frames, shorter than the {WINDOW}-frame window")
+        elif (length := len(frames[clip])) < WINDOW:
+            end = f"it ends at time {length - 1}/{WINDOW - 1}"
+            yield Finding(clip, f"{length}-frame clip, shorter than the {WINDOW}-frame window: {end}", broken=False)
         if clip in frames and not _is_even(frames[clip]):
             yield Finding(clip, "the numbers of its frames have uneven steps, which train as even ones", broken=False)
         if clip in frames and is_order_doubtful(frames[clip]):
