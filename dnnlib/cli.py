@@ -7,6 +7,7 @@ SIGTERM and --time-limit), 1 a fault of ours (with a traceback) or the end of an
 import contextlib
 import io
 import math
+import operator
 import os
 import re
 import sys
@@ -32,6 +33,13 @@ CONTEXT_SETTINGS = {
     "max_content_width": 120,
 }
 
+# Limits of a number, how messages call them, and what holds between a value and the limit.
+LIMITS = {
+    "low": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "high": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
 
 Records = list[tuple[str, str]]  # names and help text of options
 
@@ -104,16 +112,11 @@ def ignore_broken_pipes() -> None:
 
 
 class GroupedOption(click.Option):
-    """An option that `--help` lists under the heading `group`.
+    """An option that `--help` lists under the heading `group`."""
 
-    Args:
-        finite: nan and inf, which lie in every range of click's, are refused.
-    """
-
-    def __init__(self, *names: Any, group: str | None = None, finite: bool = True, **attrs: Any):
+    def __init__(self, *names: Any, group: str | None = None, **attrs: Any):
         super().__init__(*names, **attrs)
         self.group = group
-        self.finite = finite
         kind = self.type
         if self.metavar is None and isinstance(kind, (click.IntRange, click.FloatRange)):
             self.metavar = kind.name.removesuffix(" range").upper()
@@ -121,9 +124,13 @@ class GroupedOption(click.Option):
     def type_cast_value(self, context: click.Context, value: Any) -> Any:
         """Return the value as the option's type; what is no number of its range is refused in words."""
         if isinstance(value, str) and isinstance(self.type, click.types.IntParamType | click.types.FloatParamType):
-            problem = _number_problem(self.type, value, self.finite)
-            if problem:
-                raise click.BadParameter(problem, context, self)
+            whole = isinstance(self.type, click.types.IntParamType)
+            try:
+                number = int(value) if whole else float(value)
+            except ValueError:
+                problem = f"{shown(repr(value))} is no {'whole number' if whole else 'number'}."
+                raise click.BadParameter(problem, context, self) from None
+            require(self.opts[0], number, number_conditions(number, **_limits(self.type)))
         return super().type_cast_value(context, value)
 
     def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
@@ -141,22 +148,29 @@ class GroupedOption(click.Option):
         return names, text
 
 
-def _number_problem(kind: Any, text: str, finite: bool) -> str | None:
-    """Return what keeps a text from being a number of one of click's types, None if nothing does."""
-    whole = isinstance(kind, click.types.IntParamType)
-    try:
-        value = int(text) if whole else float(text)
-    except ValueError:
-        return f"{shown(repr(text))} is no {'whole number' if whole else 'number'}."
-    if finite and not whole and not math.isfinite(value):
-        return f"{text} is no finite number."
-    low = getattr(kind, "min", None)
-    high = getattr(kind, "max", None)
-    if low is not None and (value <= low if kind.min_open else value < low):
-        return f"{shown(text)} is too little: it must be {'above' if kind.min_open else 'at least'} {low}."
-    if high is not None and (value >= high if kind.max_open else value > high):
-        return f"{shown(text)} is too much: it must be {'below' if kind.max_open else 'at most'} {high}."
-    return None
+def _limits(kind: click.ParamType) -> dict[str, float | None]:
+    """Return the limits of one of click's types by the names of LIMITS."""
+    if not isinstance(kind, click.IntRange | click.FloatRange):
+        return {}
+    return {"above" if kind.min_open else "low": kind.min, "below" if kind.max_open else "high": kind.max}
+
+
+def number_conditions(value: Any, **limits: float | None) -> dict[str, bool]:
+    """Return everything that a number must be, in words, and whether this one is; `limits` are those of LIMITS."""
+    found = {}
+    if isinstance(value, float):
+        found["a finite number"] = math.isfinite(value)
+    for name, (words, holds) in LIMITS.items():
+        limit = limits.get(name)
+        if limit is not None:
+            found[f"{words} {limit}"] = holds(value, limit)
+    return found
+
+
+def require(name: str, value: Any, conditions: dict[str, bool]) -> None:
+    """Raise a UserError that names option, value and what is possible, unless all conditions hold."""
+    if not all(conditions.values()):
+        raise UserError(f"{name}={shown(str(value))} is not possible: it must be {' and '.join(conditions)}.")
 
 
 class Command(click.Command):

@@ -12,8 +12,6 @@ options of a command (`add_flags`), and plain dictionaries for files (`to_dict`,
 
 import dataclasses
 import functools
-import math
-import operator
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,14 +25,6 @@ from dnnlib.files import shown
 
 MAX_WHOLE = 2**63 - 1  # what other software takes for a whole number
 METADATA = "option"  # where a field keeps its declaration
-
-# Limits of an option, how messages call them, and what holds between a value and the limit.
-LIMITS = {
-    "low": ("at least", operator.ge),
-    "above": ("above", operator.gt),
-    "high": ("at most", operator.le),
-    "below": ("below", operator.lt),
-}
 
 Value = TypeVar("Value")
 Configuration = TypeVar("Configuration")
@@ -72,25 +62,16 @@ class Option:
     def conditions(self, value: Any) -> dict[str, bool]:
         """Return everything that a value must be, in words, and whether this one is."""
         found = {}
-        if self.kind is float:
-            found["a finite number"] = math.isfinite(value)
         if self.power_of_two:
             found["a power of two"] = value > 0 and value.bit_count() == 1
-        for name, (words, holds) in LIMITS.items():
-            limit = getattr(self, name)
-            if limit is not None:
-                found[f"{words} {limit}"] = holds(value, limit)
+        found |= cli.number_conditions(value, low=self.low, above=self.above, high=self.high, below=self.below)
         if self.choices:
             found[f"one of {', '.join(self.choices)}"] = value in self.choices
         return found
 
     def check(self, value: Any) -> None:
         """Raise a UserError that names option, value and what is possible, unless the value is."""
-        conditions = self.conditions(value)
-        if not all(conditions.values()):
-            given = shown(str(value))
-            needed = " and ".join(conditions)
-            raise UserError(f"{self.name}={given} is not possible: it must be {needed}.")
+        cli.require(self.name, value, self.conditions(value))
 
 
 def option(
@@ -208,7 +189,6 @@ def _click_option(option: Option, default: Any) -> Callable[[Callable], Callable
         names,
         option.parameter,
         group=option.group,
-        finite=False,  # `check` says so, with the range
         type=kind,
         default=default,
         help=option.help,

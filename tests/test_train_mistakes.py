@@ -84,7 +84,10 @@ def test_bad_datasets(heads, tmp_path, spoil, sentence):
         (["--camera-mode=Mapt"], "'--camera-mode'"),
         (["--init-from=absent.pkl"], "absent.pkl does not exist"),
         (["--init-kimg=5"], "--init-kimg says how far the weights of --init-from are: give that"),
-        (["--init-from=train.py", "--init-kimg=-1"], "'--init-kimg'"),
+        (
+            ["--init-from=train.py", "--init-kimg=-1"],
+            "--init-kimg=-1.0 is not possible: it must be a finite number and at least 0",
+        ),
         (["--init-from=train.py"], "train.py is damaged .* or it is not a checkpoint"),
         (["--resume=absent"], "--resume=absent has no training-state"),
     ],

@@ -166,22 +166,36 @@ def test_a_default_is_not_broken_over_two_lines():
 @pytest.mark.parametrize(
     "kind, text, said",
     [
-        (int, "abc", "'abc' is no whole number."),
-        (click.IntRange(1), "abc", "'abc' is no whole number."),
-        (click.IntRange(1), "1.5", "'1.5' is no whole number."),
-        (click.IntRange(1), "", "'' is no whole number."),
-        (click.IntRange(1, 1024), "0", "0 is too little: it must be at least 1."),
-        (click.IntRange(1, 1024), "1025", "1025 is too much: it must be at most 1024."),
-        (click.IntRange(1), "9" * 5000, f"'{'9' * 296}... is no whole number."),
-        (float, "fast\x1b[2J", r"'fast\x1b[2J' is no number."),
-        (click.FloatRange(1, max=240, max_open=True), "240", "240 is too much: it must be below 240."),
-        (click.FloatRange(min=0, min_open=True), "0", "0 is too little: it must be above 0."),
+        (int, "abc", "Invalid value for '--batch': 'abc' is no whole number."),
+        (click.IntRange(1), "abc", "Invalid value for '--batch': 'abc' is no whole number."),
+        (click.IntRange(1), "1.5", "Invalid value for '--batch': '1.5' is no whole number."),
+        (click.IntRange(1), "", "Invalid value for '--batch': '' is no whole number."),
+        (click.IntRange(1), "0", "--batch=0 is not possible: it must be at least 1."),
+        (click.IntRange(1, 1024), "1025", "--batch=1025 is not possible: it must be at least 1 and at most 1024."),
+        (click.IntRange(1), "9" * 5000, f"Invalid value for '--batch': '{'9' * 296}... is no whole number."),
+        (
+            click.IntRange(1, 9),
+            "9" * 999,
+            f"--batch={'9' * 297}... is not possible: it must be at least 1 and at most 9.",
+        ),
+        (float, "fast\x1b[2J", r"Invalid value for '--batch': 'fast\x1b[2J' is no number."),
+        (float, "inf", "--batch=inf is not possible: it must be a finite number."),
+        (
+            click.FloatRange(0, 240, min_open=True, max_open=True),
+            "240",
+            "--batch=240.0 is not possible: it must be a finite number and above 0 and below 240.",
+        ),
+        (
+            click.FloatRange(0, min_open=True),
+            "0",
+            "--batch=0.0 is not possible: it must be a finite number and above 0.",
+        ),
     ],
 )
 def test_what_is_no_number_of_the_range_is_refused_in_words(kind, text, said):
     result = run(lambda batch: None, [f"--batch={text}"], [option("--batch", type=kind)])
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1] == f"Error: Invalid value for '--batch': {said}"
+    assert result.stderr.splitlines()[-1] == f"Error: {said}"
 
 
 def test_numbers_of_the_range_pass():
