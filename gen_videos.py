@@ -176,13 +176,8 @@ def main(
     with prepared_machine(device=device, ops=ops, precision=precision) as machine:
         # Training may put a better one into its place meanwhile.
         snapshot, checksum = with_checksum(network, lambda file: load_generator(file, machine.device, machine.dtype))
-        for note in (*snapshot.notes, *machine.notes):
+        for note in (*snapshot.notes, *machine.notes, *doubts(snapshot, path, cameras, frames)):
             click.echo(note, err=True)
-        if not isinstance(path, str):
-            warn_of_cameras(path, cameras, snapshot)
-        slowed = slow_motion(snapshot.G, snapshot.config.training.window, frames)
-        if slowed:
-            click.echo(slowed, err=True)
         drawing = Drawing(
             G=snapshot.G,
             bank=snapshot.camera_bank,
@@ -215,11 +210,15 @@ def main(
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
-def warn_of_cameras(labels: torch.Tensor, where: str, snapshot: Snapshot) -> None:
-    """Print one line if labels [F, 25] of a file look wrong for this model."""
-    warning = judge(labels.numpy(), snapshot.config.generator.rendering).warning(where)
-    if warning:
-        click.echo(f"Warning: {warning}", err=True)
+def doubts(snapshot: Snapshot, path: str | torch.Tensor, where: str, frames: int) -> Iterator[str]:
+    """Yield sentences if cameras [F, 25] of a file look wrong for this model, or its motion is slowed down."""
+    if not isinstance(path, str):
+        warning = judge(path.numpy(), snapshot.config.generator.rendering).warning(where)
+        if warning:
+            yield f"Warning: {warning}"
+    slowed = slow_motion(snapshot.G, snapshot.config.training.window, frames)
+    if slowed:
+        yield slowed
 
 
 def make(work: Mapping[str, Callable[[], Iterator[Product]]], frames: int) -> None:
