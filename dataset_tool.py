@@ -11,10 +11,11 @@ from pathlib import Path
 import click
 
 from dnnlib import cli
-from dnnlib.cli import FRAME_RATE, PATH
+from dnnlib.cli import PATH
 from dnnlib.files import refuse_existing
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Counter, counted, print_line
+from dnnlib.video import MAX_FPS, MIN_FPS
 from training.data.check import camera_warning, check_dataset, summary
 from training.data.convert import ConvertJob, convert_clip
 from training.data.dataset import ClipDataset
@@ -86,7 +87,7 @@ def convert(
 @cli.option("--clips", type=COUNT, default=200, help="Clips, each of a person of its own.")
 @cli.option("--frames", type=COUNT, default=24, help="Frames a clip.")
 @cli.option("--resolution", type=click.IntRange(16, 1024), default=64, help="Side of the frames in pixels.")
-@cli.option("--fps", type=FRAME_RATE, default=25.0, help="Frames a second.")
+@cli.option("--fps", type=click.FloatRange(MIN_FPS, MAX_FPS), default=25.0, help="Frames a second.")
 @cli.option("--seed", type=click.IntRange(0), default=0, help="Another seed gives other people.")
 @cli.option("--depth", is_flag=True, help="Store the true depth beside every frame (16-bit PNG, docs/data.md).")
 @workers_option

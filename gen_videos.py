@@ -12,10 +12,11 @@ import click
 import torch
 
 from dnnlib import cli
-from dnnlib.cli import FRAME_RATE, PATH
+from dnnlib.cli import PATH
 from dnnlib.files import remove_unfinished, with_checksum
 from dnnlib.options import options_of
 from dnnlib.progress import Counter
+from dnnlib.video import MAX_FPS, MIN_FPS
 from torch_utils.machine_options import MACHINE, machine_options
 from torch_utils.startup import prepared_machine
 from training.camera_checks.judgement import judge
@@ -101,7 +102,7 @@ class LayerList(click.ParamType):
     show_default=f"as many as a file of cameras has, else {PAPER_FRAMES}",
     help="Frames of each video; a camera path of another length is resampled.",
 )
-@cli.option("--fps", group=CLIPS, type=FRAME_RATE, default=25.0, help="Frames per second.")
+@cli.option("--fps", group=CLIPS, type=click.FloatRange(MIN_FPS, MAX_FPS), default=25.0, help="Frames per second.")
 @cli.option(
     "--cameras",
     group=CLIPS,

@@ -19,13 +19,11 @@ import click
 
 from dnnlib.errors import UserError
 from dnnlib.files import FULL_ERRNOS, printable, shown
-from dnnlib.video import MAX_FPS, MIN_FPS
 
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
 MAX_LIST = 1_000_000  # numbers in one IntList; more is a slip of the finger
 PATH = click.Path(path_type=Path)  # type of options that name a file or a folder
-FRAME_RATE = click.FloatRange(MIN_FPS, MAX_FPS)  # type of options in frames per second
 NO_BREAK = "\N{NO-BREAK SPACE}"
 CONTEXT_SETTINGS = {
     "help_option_names": ["-h", "--help"],

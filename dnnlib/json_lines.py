@@ -31,7 +31,10 @@ def require_lines(path: Path) -> None:
         return
     with open(path, "rb") as file:
         first = file.read(MAX_LINE)
-    if first and not first.startswith(b"{") or (b"\n" in first and _parse(first.partition(b"\n")[0]) is None):
+    line, end, _ = first.partition(b"\n")
+    is_other = bool(first) and not first.startswith(b"{")
+    is_no_object = bool(end) and _parse(line) is None
+    if is_other or is_no_object:
         raise UserError(f"{path} is there, and holds no lines of JSON: choose another file.")
 
 

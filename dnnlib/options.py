@@ -185,14 +185,7 @@ def _click_option(option: Option, default: Any) -> Callable[[Callable], Callable
     kind: Any = option.kind
     if option.choices:
         kind = click.Choice(option.choices)
-    return cli.option(
-        names,
-        option.parameter,
-        group=option.group,
-        type=kind,
-        default=default,
-        help=option.help,
-    )
+    return cli.option(names, option.parameter, group=option.group, type=kind, default=default, help=option.help)
 
 
 def parameters_of(config: Any) -> dict[str, Any]:

@@ -76,11 +76,11 @@ class ClipDataset(Fingerprinted):
     def notes(self) -> list[str]:
         """Sentences about what the dataset leaves open."""
         if self._describes_clips:
-            notes = order_notes(
-                {clip.name: [frame.rpartition("/")[2] for frame in clip.frames] for clip in self.clips}, "clips"
-            )
+            files = {clip.name: [frame.rpartition("/")[2] for frame in clip.frames] for clip in self.clips}
+            notes = order_notes(files, "clips")
         else:
-            notes = [note] if (note := stills_note([frame for clip in self.clips for frame in clip.frames])) else []
+            note = stills_note([frame for clip in self.clips for frame in clip.frames])
+            notes = [note] if note else []
         return [f"{self.path}: {note}" for note in notes]
 
     @cached_property
