@@ -20,7 +20,7 @@ from metrics.multiview import protocol_cameras
 from metrics.warping import SIZE, WarpingErrors, warping_errors
 from training import synthetic
 from training.rendering.rays import camera_rays
-from training.synthetic import anatomy
+from training.synthetic import room
 from training.synthetic import scene as rendered
 from training.synthetic.render import pixel_rays
 
@@ -123,7 +123,7 @@ def chamfer(depths: np.ndarray) -> float:
     side = surface(CAMERAS[1], depths[1])
     points = torch.stack([front, side])
     from_axis = points[..., [0, 2]].norm(dim=-1)
-    before_wall = from_axis <= anatomy.WALL_RADIUS - SAME_POINT
+    before_wall = from_axis <= room.WALL_RADIUS - SAME_POINT
     found = chamfer_distances(points, before_wall.float(), [(0, 1)], BIN)
     return float(found.paper[0])
 

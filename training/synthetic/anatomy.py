@@ -1,4 +1,4 @@
-"""From an identity and an expression to solids: face, mouth, eyes, ears, body and background (hair: hair.py).
+"""From an identity and an expression to solids: face, mouth, eyes, ears and body (hair: hair.py; background: room.py).
 
 Head coordinates are the world's when the head is not turned: +x to the right of the picture, +y up, +z to the camera;
 world units (a frame is 0.6 wide at the face).
@@ -16,7 +16,6 @@ from training.synthetic.rays import Blend, Ellipsoid, Forms, Scalars, Triple, bo
 
 PLACE = np.array([0.0, 0.0, 0.05])  # of the person in the world
 NECK_PIVOT = np.array([0.0, -0.17, -0.03])  # the head turns about this point
-WALL_RADIUS = 0.485  # of the upright cylinder whose far side is the background
 JAW_DROP = 0.048  # of the lower lip at the widest opening
 EYE_RADIUS = 0.037
 
@@ -252,16 +251,6 @@ def body_solids(identity: Identity) -> list[Ellipsoid]:
         )
         solids.append(collar)
     return solids
-
-
-def wall_solid() -> Ellipsoid:
-    """Return the upright cylinder of which rays hit the far side."""
-    return Ellipsoid(
-        part="wall",
-        centre=(0, 0, 0),
-        radii=(WALL_RADIUS, np.inf, WALL_RADIUS),
-        on_head=False,
-    )
 
 
 # --- From the head to the world ---------------------------------------------------------------------------------------

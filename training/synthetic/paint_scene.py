@@ -5,13 +5,13 @@ import numpy as np
 from training.synthetic.identity import Identity
 from training.synthetic.paint import band, blob, column, darker, mix, soft
 from training.synthetic.rays import Scalars, Vectors
+from training.synthetic.room import along_room
 
 SHIRT = (0.95, 0.95, 0.96)  # under a suit
 NECKLINE = 0.255  # depth of a V under the person's place, world units
 SHELF = 0.16  # height of a shelf, world units
 BOOK = 0.035  # width of a book
 LIGHTS = 9
-WALL_SCALE = 0.48  # world units along the wall a radian, about its radius
 
 
 def hair(identity: Identity, points: Vectors) -> Vectors:
@@ -91,9 +91,9 @@ def collar(identity: Identity) -> Vectors:
 
 
 def wall(identity: Identity, points: Vectors) -> Vectors:
-    """Return colours of the background at world points, by angle around the cylinder and height."""
-    x, y, z = points
-    along = np.arctan2(x, -z) * WALL_SCALE
+    """Return colours of the background at world points, by place along the wall and height."""
+    y = points[1]
+    along = along_room(points)
     second = identity.wall_second
     phase = identity.wall_phase
     style = identity.wall_style

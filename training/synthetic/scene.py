@@ -21,6 +21,7 @@ from training.synthetic.rays import (
     points_at,
     product,
 )
+from training.synthetic.room import room_depth
 
 # Codes of hits that are not one of the fixed solids.
 WALL = -1
@@ -70,7 +71,6 @@ class Scene:
         inside = anatomy.mouth_solids(self.mouth)
         self.inside = forms_of(inside)
         self.inside_colours = np.array([INSIDE[solid.part] for solid in inside], dtype=np.float32)
-        self.wall = forms_of([anatomy.wall_solid()])
 
     def _place_fixed_solids(self, solids: list[Ellipsoid]) -> None:
         """Move solids, and what is cut away from them, to the world."""
@@ -102,9 +102,8 @@ class Scene:
             cut_entry, cut_exit = intervals(eye, directions, self.cuts)
             entry[solids], on_cut[solids] = carve(entry[solids], exit_[solids], cut_entry, cut_exit)
         depth, index = first_hit(entry)
-        _, wall = intervals(eye, directions, self.wall)
         return Hits(
-            depth=np.where(index == WALL, wall[0], depth),
+            depth=np.where(index == WALL, room_depth(eye, directions), depth),
             index=index,
             inner=np.full_like(index, -1),
             on_cut=on_cut,
