@@ -14,6 +14,7 @@ PRODUCT = 200_000  # multiplications up to which BLAS stays on one thread
 SURFACE = 1e-4  # distance at which tracing of a blend stops, world units
 LEAST_STEP = 5e-4  # of a ray outside, world units
 STEPS = 10  # most steps of tracing a blend
+SIDE_STEPS = 40  # the same from the side, where rays graze the nose before a cheek, and would pass through both
 
 Vectors = np.ndarray  # float32 [3, M]: points, directions, normals or colours
 Scalars = np.ndarray  # [M]: a number for each of them
@@ -278,13 +279,14 @@ class Blend:
         directions: Vectors,
         start: Scalars,
         end: Scalars,
+        steps: int = STEPS,
     ) -> Scalars:
         """Return the first hit along unit directions from eye [3], between start and end; FAR where there is none."""
         result = np.full_like(start, FAR)
         active = np.arange(len(start))
         t = start
         before = step = np.zeros_like(start)
-        for _ in range(STEPS):
+        for _ in range(steps):
             distance = self.distance(points_at(eye, directions, t))
             step = _next_step(distance, before, step)
             after = t + step

@@ -10,6 +10,8 @@ from training.synthetic.motion import Expression
 from training.synthetic.paint import Gloss, column, lit, soft
 from training.synthetic.rays import (
     FAR,
+    SIDE_STEPS,
+    STEPS,
     Blend,
     Ellipsoid,
     Scalars,
@@ -27,6 +29,7 @@ from training.synthetic.room import room_depth
 WALL = -1
 FACE = -2
 MOUTH = -3
+FRONT = 0.55  # radians of yaw up to which a camera looks from the front
 INFLATE = 0.017  # how far the smooth union may lie outside its solids, world units
 GLOSS: dict[str, Gloss] = {
     "face": (0.10, 24),
@@ -87,7 +90,9 @@ class Scene:
         to_head = self.rotation.T
         head_eye = to_head @ (eye - self.shift)
         head_directions = product(to_head.astype(np.float32), directions)
-        self._hit_face(head_eye, head_directions, hits)
+        # More steps would mend a ray or two from the front, too, but change the frames of every seed.
+        steps = STEPS if abs(np.arctan2(eye[0], eye[2])) < FRONT else SIDE_STEPS
+        self._hit_face(head_eye, head_directions, hits, steps)
         self._hit_mouth(head_eye, head_directions, hits)
         points = points_at(eye, directions, hits.depth)
         return self._paint(points, -directions, hits), hits.depth
@@ -109,13 +114,13 @@ class Scene:
             on_cut=on_cut,
         )
 
-    def _hit_face(self, eye: np.ndarray, directions: Vectors, hits: Hits) -> None:
+    def _hit_face(self, eye: np.ndarray, directions: Vectors, hits: Hits, steps: int) -> None:
         """Let the face hide what is behind it; eye and directions in head coordinates."""
         entry, exit_ = intervals(eye, directions, self.hull)
         start = entry.min(axis=0)
         end = np.minimum(exit_.max(axis=0), hits.depth)
         near = np.flatnonzero(start < end)
-        found = self.face.trace(eye, directions[:, near], start[near], end[near])
+        found = self.face.trace(eye, directions[:, near], start[near], end[near], steps)
         closer = found < hits.depth[near]
         rays = near[closer]
         hits.depth[rays] = found[closer]

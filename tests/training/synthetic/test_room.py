@@ -11,6 +11,7 @@ from training.synthetic import room
 from training.synthetic.motion import PITCH_RANGE, YAW_RANGE
 from training.synthetic.rays import intervals, points_at
 from training.synthetic.render import pixel_rays
+from training.synthetic.scene import FRONT
 
 SIDE = 48
 EDGE_TO_EDGE = np.linspace(0, 1, SIDE)
@@ -52,6 +53,7 @@ def test_cameras_in_front_see_nothing_but_the_cylinder(pitch):
         assert np.array_equal(room.room_depth(eye, directions), leaves[0])
         x, _, z = points_at(eye, directions, leaves[0])
         assert np.array_equal(room.along_room(np.stack([x, x, z])), np.arctan2(x, -z) * room.WALL_SCALE)
+    assert FRONT > 1.2 * YAW_RANGE  # so neither do rays to the face
 
 
 @pytest.mark.parametrize("yaw", [35, 60, room.MAX_YAW])
