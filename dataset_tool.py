@@ -4,6 +4,7 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
 import contextlib
+import math
 import os
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from training.data.dataset import ClipDataset
 from training.data.published import published_clips
 from training.data.writer import ClipRecord, write_dataset
 from training.synthetic.job import SynthJob, synth_clip
+from training.synthetic.motion import YAW_RANGE
+from training.synthetic.room import MAX_YAW
 
 COUNT = click.IntRange(1)
 
@@ -89,15 +92,38 @@ def convert(
 @cli.option("--resolution", type=click.IntRange(16, 1024), default=64, help="Side of the frames in pixels.")
 @cli.option("--fps", type=click.FloatRange(MIN_FPS, MAX_FPS), default=25.0, help="Frames a second.")
 @cli.option("--seed", type=click.IntRange(0), default=0, help="Another seed gives other people.")
+@cli.option(
+    "--yaw-range",
+    type=click.FloatRange(1, MAX_YAW),
+    show_default=f"{math.degrees(YAW_RANGE):.1f}, that is {YAW_RANGE} radians",
+    help="Degrees to either side within which cameras stay; more of them teach more of the shape (docs/data.md).",
+)
 @cli.option("--depth", is_flag=True, help="Store the true depth beside every frame (16-bit PNG, docs/data.md).")
 @workers_option
 def synth(
-    dest: Path, clips: int, frames: int, resolution: int, fps: float, seed: int, depth: bool, workers: int
+    dest: Path,
+    clips: int,
+    frames: int,
+    resolution: int,
+    fps: float,
+    seed: int,
+    yaw_range: float | None,
+    depth: bool,
+    workers: int,
 ) -> None:
     """Make a dataset of procedural talking heads with exact cameras."""
     refuse_existing(dest)
+    radians = YAW_RANGE if yaw_range is None else math.radians(yaw_range)
     jobs = [
-        SynthJob(seed=seed, index=index, frames=frames, resolution=resolution, fps=fps, depth=depth)
+        SynthJob(
+            seed=seed,
+            index=index,
+            frames=frames,
+            resolution=resolution,
+            fps=fps,
+            depth=depth,
+            yaw_range=radians,
+        )
         for index in range(clips)
     ]
     write(dest, parallel_map(synth_clip, jobs, workers), clips)

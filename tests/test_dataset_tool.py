@@ -97,6 +97,19 @@ def test_synth_is_the_same_for_any_workers_and_container(tmp_path):
     done("check", tmp_path / "two", "--workers", 1)
 
 
+def test_synth_goes_as_far_round_as_it_says(tmp_path):
+    synth(tmp_path / "wide.zip", "--yaw-range", 52)
+    usual = synthetic.render_clip(0, 16, 16)
+    wide = synthetic.render_clip(0, 16, 16, yaw_range=np.radians(52))
+    dataset = ClipDataset(tmp_path / "wide.zip")
+    assert np.array_equal(dataset.clips[0].cameras, wide.cameras)
+    assert wide.identity == usual.identity and not np.array_equal(wide.cameras, usual.cameras)
+    assert dataset.clips[0].identity == "0-00000"
+    positions = np.concatenate([clip.cameras for clip in dataset.clips])[:, [3, 7, 11]]
+    yaw = np.degrees(np.arctan2(positions[:, 0], positions[:, 2]))
+    assert np.abs(yaw).max() > 26
+
+
 def test_nothing_is_overwritten(tmp_path, published):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("x")
@@ -317,6 +330,8 @@ def test_ctrl_c_leaves_nothing(tmp_path, name):
         ("synth", "--dest", "x", "--resolution", 8),
         ("synth",),
         ("synth", "--dest", "x", "--seed", -1),
+        ("synth", "--dest", "x", "--yaw-range", 76),
+        ("synth", "--dest", "x", "--yaw-range", 0),
         ("convert", "--dest", "x"),
         ("check",),
         ("convert", "--source", ".", "--dest", "x", "--workers", 0),

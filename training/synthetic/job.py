@@ -19,11 +19,13 @@ class SynthJob:
     resolution: int  # side of the frames in pixels
     fps: float
     depth: bool  # whether to store the true depth beside every frame
+    yaw_range: float  # radians either side of the frontal camera
 
 
 def synth_clip(job: SynthJob) -> ClipRecord:
     """Render and encode a procedural clip."""
-    clip = render_clip(job.seed * SEED_STRIDE + job.index, job.resolution, job.frames, job.fps)
+    seed = job.seed * SEED_STRIDE + job.index
+    clip = render_clip(seed, job.resolution, job.frames, job.fps, yaw_range=job.yaw_range)
     frames = [(f"{i:05d}.png", encode_png(frame)) for i, frame in enumerate(clip.frames)]
     extras = []
     if job.depth:

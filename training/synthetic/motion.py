@@ -9,7 +9,7 @@ from training import cameras
 from training.data.streams import Stream
 
 FPS = 25.0  # frames a second, unless said otherwise
-YAW_RANGE = 0.45  # radians either side of the frontal camera
+YAW_RANGE = 0.45  # radians either side of the frontal camera, unless said otherwise
 PITCH_RANGE = 0.2
 SYLLABLES = (3.0, 5.0)  # a second
 SPOKEN = 0.88  # share of syllables; the others are pauses
@@ -41,8 +41,18 @@ class Motion:
     cameras: np.ndarray
 
 
-def random_motion(seed: int, frames: int, fps: float = FPS) -> Motion:
-    """Return the motion of this seed: somebody talks, blinks, looks about and turns the head; the camera moves too."""
+def random_motion(
+    seed: int,
+    frames: int,
+    fps: float = FPS,
+    *,
+    yaw_range: float = YAW_RANGE,
+) -> Motion:
+    """Return the motion of this seed: somebody talks, blinks, looks about and turns the head; the camera moves too.
+
+    Args:
+        yaw_range: radians either side of the frontal camera within which the camera stays; changes nothing else.
+    """
     rng = np.random.default_rng([int(seed), Stream.EXPRESSIONS])
     seconds = np.arange(frames) / fps
     jaw, wide = _speech(rng, seconds)
@@ -76,15 +86,15 @@ def random_motion(seed: int, frames: int, fps: float = FPS) -> Motion:
         )
         for jaw, wide, smile, lids, brows, right, up, yaw, pitch, roll, shift in np.transpose(tracks).tolist()
     ]
-    return Motion(expressions=tuple(expressions), cameras=camera_path(rng, seconds))
+    return Motion(expressions=tuple(expressions), cameras=camera_path(rng, seconds, yaw_range))
 
 
-def camera_path(rng: Rng, seconds: Track) -> np.ndarray:
+def camera_path(rng: Rng, seconds: Track, yaw_range: float) -> np.ndarray:
     """Draw smooth camera labels float32 [T, 25] that face the head, within the yaw and pitch ranges."""
-    yaw = rng.uniform(-1.3, 1.3) * YAW_RANGE + _drift(rng, seconds, 0.2, 0.35)
+    yaw = rng.uniform(-1.3, 1.3) * yaw_range + _drift(rng, seconds, 0.2, 0.35)
     pitch = rng.uniform(-1, 1) * PITCH_RANGE + _drift(rng, seconds, 0.05, 0.35)
     labels = cameras.frontal_label(
-        _within(YAW_RANGE, yaw),
+        _within(yaw_range, yaw),
         _within(PITCH_RANGE, pitch),
     )
     return labels.numpy()

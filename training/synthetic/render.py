@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.synthetic.identity import Identity, random_identity
-from training.synthetic.motion import FPS, Expression, Motion, random_motion
+from training.synthetic.motion import FPS, YAW_RANGE, Expression, Motion, random_motion
 from training.synthetic.rays import product
 from training.synthetic.scene import Scene
 
@@ -40,10 +40,16 @@ def render_clip(
     resolution: int,
     frames: int,
     fps: float = FPS,
+    *,
+    yaw_range: float = YAW_RANGE,
 ) -> SyntheticClip:
-    """Render clip number `seed`: a person and a motion of their own, at `resolution` pixels; the same at every call."""
+    """Render clip number `seed`: a person and a motion of their own, at `resolution` pixels; the same at every call.
+
+    Args:
+        yaw_range: radians either side of the frontal camera within which cameras stay, at most `room.MAX_YAW` degrees.
+    """
     identity_seed, motion_seed = clip_seeds(seed)
-    motion = random_motion(motion_seed, frames, fps)
+    motion = random_motion(motion_seed, frames, fps, yaw_range=yaw_range)
     return render_motion(random_identity(identity_seed), motion, resolution, fps)
 
 
@@ -82,7 +88,7 @@ def render_frame(
     """Render one frame.
 
     Args:
-        camera: label [25] (training/cameras.py).
+        camera: label [25] (training/cameras.py), at most `room.MAX_YAW` degrees of yaw from the front.
 
     Returns:
         rgb uint8 [3, R, R], and depth float32 [R, R]: distance along the ray through each pixel's centre, world units.

@@ -1,4 +1,4 @@
-"""Procedural heads from further round."""
+"""Procedural heads from further round: what changes, and what does not."""
 
 import math
 
@@ -22,14 +22,28 @@ def yaws_of(cameras: np.ndarray) -> np.ndarray:
     return np.degrees(np.arctan2(cameras[..., 3], cameras[..., 11]))
 
 
-# --- How far round ----------------------------------------------------------------------------------------------------
-
-
 def test_what_was_drawn_before_there_was_a_choice_is_drawn_still():
     assert np.allclose(yaws_of(synthetic.random_motion(7, 3).cameras), FIRST_YAWS, atol=1e-3)
     clip = synthetic.render_clip(7, 32, 2)
     assert np.allclose(clip.frames.mean(axis=(0, 2, 3)), FIRST_COLOUR, atol=0.02)
     assert clip.depth.mean() == pytest.approx(FIRST_DEPTH, abs=1e-4)
+
+
+def test_the_range_moves_cameras_and_nothing_else():
+    usual = synthetic.random_motion(7, 30)
+    wide = synthetic.random_motion(7, 30, yaw_range=1.0)
+    assert usual.expressions == wide.expressions
+    assert (np.abs(yaws_of(wide.cameras)) > 1.5 * np.abs(yaws_of(usual.cameras))).all()
+    assert np.allclose(usual.cameras[:, 7], wide.cameras[:, 7], atol=1e-6)  # heights
+
+
+@pytest.mark.parametrize("degrees", [1, 10, 52, room.MAX_YAW])
+def test_cameras_use_their_range(degrees):
+    paths = [synthetic.random_motion(seed, 24, yaw_range=math.radians(degrees)).cameras for seed in range(60)]
+    yaws = yaws_of(np.stack(paths))
+    assert np.abs(yaws).max() <= degrees + 1e-3
+    assert yaws.max() > 0.85 * degrees and yaws.min() < -0.85 * degrees
+    assert np.abs(np.diff(yaws, axis=1)).max() < 6
 
 
 @pytest.mark.parametrize("seed", range(4))
