@@ -98,7 +98,8 @@ def test_synth_is_the_same_for_any_workers_and_container(tmp_path):
 
 
 def test_synth_goes_as_far_round_as_it_says(tmp_path):
-    synth(tmp_path / "wide.zip", "--yaw-range", 52)
+    """And the summary tells how far, as `--yaw-range` counts: by where cameras stand."""
+    said = synth(tmp_path / "wide.zip", "--yaw-range", 52)
     usual = synthetic.render_clip(0, 16, 16)
     wide = synthetic.render_clip(0, 16, 16, yaw_range=np.radians(52))
     dataset = ClipDataset(tmp_path / "wide.zip")
@@ -108,6 +109,7 @@ def test_synth_goes_as_far_round_as_it_says(tmp_path):
     positions = np.concatenate([clip.cameras for clip in dataset.clips])[:, [3, 7, 11]]
     yaw = np.degrees(np.arctan2(positions[:, 0], positions[:, 2]))
     assert np.abs(yaw).max() > 26
+    assert f"camera yaw {yaw.min():.0f} to {yaw.max():.0f} degrees" in said
 
 
 def test_nothing_is_overwritten(tmp_path, published):

@@ -207,9 +207,9 @@ def summary(dataset: ClipDataset) -> str:
     if len(rates) > MAX_RATES:
         shown_rates += " ..."
     cameras = np.concatenate([clip.cameras for clip in dataset.clips])
-    x, y, z = cameras[:, [2, 6, 10]].T  # third column of cam2world: the viewing direction
-    yaw = np.degrees(np.arctan2(-x, -z))
-    pitch = np.degrees(np.arcsin(-y.clip(-1, 1)))
+    x, y, z = cameras[:, [3, 7, 11]].T  # fourth column of cam2world: where they stand
+    yaw = np.degrees(np.arctan2(x, z))
+    pitch = np.degrees(np.arctan2(y, np.hypot(x, z)))
     lines = [
         f"{dataset.path}: {dataset.num_clips} clips, {dataset.num_frames} frames of {side} x {side} pixels"
         f"{counted_people}",
