@@ -24,6 +24,7 @@ from training.data.published import published_clips
 from training.data.writer import ClipRecord, write_dataset
 from training.synthetic.job import SynthJob, synth_clip
 from training.synthetic.motion import YAW_RANGE
+from training.synthetic.render import SPLITS
 from training.synthetic.room import MAX_YAW
 
 COUNT = click.IntRange(1)
@@ -93,6 +94,12 @@ def convert(
 @cli.option("--fps", type=click.FloatRange(MIN_FPS, MAX_FPS), default=25.0, help="Frames a second.")
 @cli.option("--seed", type=click.IntRange(0), default=0, help="Another seed gives other people.")
 @cli.option(
+    "--split",
+    type=click.Choice([*SPLITS]),
+    default="train",
+    help="People to train on or to test on: nobody is in both, whatever the seeds.",
+)
+@cli.option(
     "--yaw-range",
     type=click.FloatRange(1, MAX_YAW),
     show_default=f"{math.degrees(YAW_RANGE):.1f}, that is {YAW_RANGE} radians",
@@ -107,6 +114,7 @@ def synth(
     resolution: int,
     fps: float,
     seed: int,
+    split: str,
     yaw_range: float | None,
     depth: bool,
     workers: int,
@@ -123,6 +131,7 @@ def synth(
             fps=fps,
             depth=depth,
             yaw_range=radians,
+            split=split,
         )
         for index in range(clips)
     ]

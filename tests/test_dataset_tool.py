@@ -1,4 +1,4 @@
-"""dataset_tool.py: convert and synth, what they refuse, and that they leave nothing half-written."""
+"""dataset_tool.py: convert, what it and synth refuse, and that they leave nothing half-written."""
 
 import json
 import os
@@ -18,7 +18,6 @@ from tests.helpers.dataset_command import done, run, synth
 from training import synthetic
 from training.data.convert import PATIENCE
 from training.data.dataset import ClipDataset
-from training.synthetic.job import SEED_STRIDE
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,53 +62,6 @@ def assert_refused(result: Result, dest: Path, *words: str) -> None:
         assert word in error
     assert not dest.exists()
     assert not list(dest.parent.glob(".*"))
-
-
-# --- synth -----------------------------------------------------------------------------------------------------------
-
-
-def test_synth_makes_the_clips_it_says(tmp_path):
-    assert "2 clips, 32 frames of 16 x 16 pixels, 2 people" in synth(tmp_path / "heads.zip")
-    dataset = ClipDataset(tmp_path / "heads.zip")
-    first, second = dataset.clips
-    assert (first.name, second.name) == ("00000", "00001")
-    clip = synthetic.render_clip(0 * SEED_STRIDE + 1, 16, 16)
-    assert np.array_equal(dataset.read_frame(1, 7), clip.frames[7])
-    assert np.array_equal(second.cameras, clip.cameras)
-    assert second.fps == 25
-    assert first.identity != second.identity
-
-
-def test_synth_is_the_same_for_any_workers_and_container(tmp_path):
-    synth(tmp_path / "one.zip")
-    synth(tmp_path / "two", "--workers", 2, "--depth")
-    synth(tmp_path / "other.zip", "--seed", 1)
-    one = ClipDataset(tmp_path / "one.zip")
-    two = ClipDataset(tmp_path / "two")
-    other = ClipDataset(tmp_path / "other.zip")
-    assert one.fingerprint() == two.fingerprint() != other.fingerprint()
-    for clip in range(2):
-        for frame in range(16):
-            assert np.array_equal(one.read_frame(clip, frame), two.read_frame(clip, frame))
-    depth = synthetic.render_clip(0, 16, 16).depth
-    error = np.abs(two.read_depth(0, 3) - depth[3])
-    assert error.max() < 2e-5
-    done("check", tmp_path / "two", "--workers", 1)
-
-
-def test_synth_goes_as_far_round_as_it_says(tmp_path):
-    """And the summary tells how far, as `--yaw-range` counts: by where cameras stand."""
-    said = synth(tmp_path / "wide.zip", "--yaw-range", 52)
-    usual = synthetic.render_clip(0, 16, 16)
-    wide = synthetic.render_clip(0, 16, 16, yaw_range=np.radians(52))
-    dataset = ClipDataset(tmp_path / "wide.zip")
-    assert np.array_equal(dataset.clips[0].cameras, wide.cameras)
-    assert wide.identity == usual.identity and not np.array_equal(wide.cameras, usual.cameras)
-    assert dataset.clips[0].identity == "0-00000"
-    positions = np.concatenate([clip.cameras for clip in dataset.clips])[:, [3, 7, 11]]
-    yaw = np.degrees(np.arctan2(positions[:, 0], positions[:, 2]))
-    assert np.abs(yaw).max() > 26
-    assert f"camera yaw {yaw.min():.0f} to {yaw.max():.0f} degrees" in said
 
 
 def test_nothing_is_overwritten(tmp_path, published):
@@ -334,6 +286,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, name):
         ("synth", "--dest", "x", "--seed", -1),
         ("synth", "--dest", "x", "--yaw-range", 76),
         ("synth", "--dest", "x", "--yaw-range", 0),
+        ("synth", "--dest", "x", "--split", "both"),
         ("convert", "--dest", "x"),
         ("check",),
         ("convert", "--source", ".", "--dest", "x", "--workers", 0),

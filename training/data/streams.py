@@ -37,6 +37,8 @@ class Stream(IntEnum):
     CONTROLS = 5  # pose, diversity, motion; a `Control` follows
     IDENTITY = 0x1D  # a procedural person
     EXPRESSIONS = 0x30  # the motion of a procedural person, and the cameras
+    TEST_IDENTITY = 0x31  # the same two for people to test on, whom training never sees
+    TEST_EXPRESSIONS = 0x32
 
 
 class Control(IntEnum):

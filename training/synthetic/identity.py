@@ -96,9 +96,9 @@ class Identity:
     ambient: float  # share of light from all sides
 
 
-def random_identity(seed: int) -> Identity:
-    """Return the person of this seed; the same one at every call."""
-    rng = np.random.default_rng([int(seed), Stream.IDENTITY])
+def random_identity(seed: int, stream: Stream = Stream.IDENTITY) -> Identity:
+    """Return the person of this seed; the same one at every call, and another one for another stream of numbers."""
+    rng = np.random.default_rng([int(seed), stream])
 
     def about(spread: float) -> float:
         """Draw a factor around 1, at most two standard deviations away."""

@@ -20,22 +20,24 @@ class SynthJob:
     fps: float
     depth: bool  # whether to store the true depth beside every frame
     yaw_range: float  # radians either side of the frontal camera
+    split: str  # one of `render.SPLITS`
 
 
 def synth_clip(job: SynthJob) -> ClipRecord:
     """Render and encode a procedural clip."""
     seed = job.seed * SEED_STRIDE + job.index
-    clip = render_clip(seed, job.resolution, job.frames, job.fps, yaw_range=job.yaw_range)
+    clip = render_clip(seed, job.resolution, job.frames, job.fps, yaw_range=job.yaw_range, split=job.split)
     frames = [(f"{i:05d}.png", encode_png(frame)) for i, frame in enumerate(clip.frames)]
     extras = []
     if job.depth:
         extras = [(f"{i:05d}{DEPTH_SUFFIX}", encode_depth(depth)) for i, depth in enumerate(clip.depth)]
     name = f"{job.index:05d}"
+    person = f"{job.seed}-{name}"
     return ClipRecord(
         name=name,
         frames=frames,
         cameras=clip.cameras,
         fps=job.fps,
-        identity=f"{job.seed}-{name}",
+        identity=person if job.split == "train" else f"{job.split}-{person}",
         extras=extras,
     )

@@ -47,13 +47,15 @@ def random_motion(
     fps: float = FPS,
     *,
     yaw_range: float = YAW_RANGE,
+    stream: Stream = Stream.EXPRESSIONS,
 ) -> Motion:
     """Return the motion of this seed: somebody talks, blinks, looks about and turns the head; the camera moves too.
 
     Args:
         yaw_range: radians either side of the frontal camera within which the camera stays; changes nothing else.
+        stream: of the random numbers; another one gives other motions.
     """
-    rng = np.random.default_rng([int(seed), Stream.EXPRESSIONS])
+    rng = np.random.default_rng([int(seed), stream])
     seconds = np.arange(frames) / fps
     jaw, wide = _speech(rng, seconds)
     mood = rng.uniform(-0.2, 0.7)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.streams import Stream
 from training.synthetic.identity import Identity, random_identity
 from training.synthetic.motion import FPS, YAW_RANGE, Expression, Motion, random_motion
 from training.synthetic.rays import product
@@ -12,6 +13,11 @@ from training.synthetic.scene import Scene
 EDGE = 0.06  # colour difference to a neighbour that calls for more rays
 # Columns and rows of the further rays in a pixel, from its centre, through which the first went.
 SUBPIXELS = np.array([[0.0, -0.36], [0.31, 0.18], [-0.31, 0.18]])
+# Streams of people and of their motions; no seed brings somebody of one split into another.
+SPLITS = {
+    "train": (Stream.IDENTITY, Stream.EXPRESSIONS),
+    "test": (Stream.TEST_IDENTITY, Stream.TEST_EXPRESSIONS),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +48,18 @@ def render_clip(
     fps: float = FPS,
     *,
     yaw_range: float = YAW_RANGE,
+    split: str = "train",
 ) -> SyntheticClip:
     """Render clip number `seed`: a person and a motion of their own, at `resolution` pixels; the same at every call.
 
     Args:
         yaw_range: radians either side of the frontal camera within which cameras stay, at most `room.MAX_YAW` degrees.
+        split: one of SPLITS.
     """
     identity_seed, motion_seed = clip_seeds(seed)
-    motion = random_motion(motion_seed, frames, fps, yaw_range=yaw_range)
-    return render_motion(random_identity(identity_seed), motion, resolution, fps)
+    people, motions = SPLITS[split]
+    motion = random_motion(motion_seed, frames, fps, yaw_range=yaw_range, stream=motions)
+    return render_motion(random_identity(identity_seed, people), motion, resolution, fps)
 
 
 def render_motion(

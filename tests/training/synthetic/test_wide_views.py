@@ -1,4 +1,4 @@
-"""Procedural heads from further round: what changes, and what does not."""
+"""Procedural heads from further round, and people to test on: what changes with both, and what does not."""
 
 import math
 
@@ -8,6 +8,7 @@ import pytest
 from training import synthetic
 from training.cameras import frontal_label
 from training.config import RenderingConfig
+from training.data.streams import Stream
 from training.synthetic import Expression, rays, render, room, scene
 
 # Of clip 7, or its seed, as of the first version of this dataset.
@@ -20,6 +21,9 @@ TALKING = Expression(jaw=0.9, smile=0.4, brows=0.5, turn=(0.1, -0.05, 0.04), shi
 def yaws_of(cameras: np.ndarray) -> np.ndarray:
     """Return on which side cameras [..., 25] stand, degrees."""
     return np.degrees(np.arctan2(cameras[..., 3], cameras[..., 11]))
+
+
+# --- How far round ----------------------------------------------------------------------------------------------------
 
 
 def test_what_was_drawn_before_there_was_a_choice_is_drawn_still():
@@ -89,3 +93,25 @@ def test_rays_from_the_side_do_not_slip_through_the_nose(monkeypatch):
     usual = depths()
     monkeypatch.setattr(scene, "SIDE_STEPS", 300)
     assert (np.abs(usual - depths()) > 0.01).mean() < 1e-4
+
+
+# --- People to test on ------------------------------------------------------------------------------------------------
+
+
+def test_nobody_is_in_both_splits():
+    """Of the same seeds and of others; nor are two alike but for colours."""
+    (train, _), (test, _) = render.SPLITS["train"], render.SPLITS["test"]
+    known = {synthetic.random_identity(seed, train) for seed in range(400)}
+    new = {synthetic.random_identity(seed, test) for seed in range(400)}
+    assert len(known) == len(new) == 400 and not known & new
+    assert not {(one.width, one.jaw) for one in known} & {(one.width, one.jaw) for one in new}
+    streams = [stream for both in render.SPLITS.values() for stream in both]
+    assert len(set(streams)) == 4 and set(streams) <= set(Stream)
+
+
+def test_a_clip_is_of_its_split():
+    train, test = (synthetic.render_clip(3, 16, 4, split=name) for name in ("train", "test"))
+    assert train.identity == synthetic.render_clip(3, 16, 1).identity
+    assert train.identity != test.identity
+    assert train.motion.expressions != test.motion.expressions
+    assert not np.allclose(train.cameras, test.cameras)
