@@ -24,28 +24,26 @@ from metrics.in_training import SnapshotScores
 from metrics.options import EvaluationOptions
 from metrics.protocols import Request, parse_requests
 from torch_utils import distributed
-from torch_utils.machine_options import machine_options
+from torch_utils.machine_options import AUTO, machine_options
 from torch_utils.startup import Machine, prepared_machine
 from training import config as options
 from training.checkpoints.opener import open_snapshot
-from training.checkpoints.snapshots import MAX_KIMG, StoredSnapshot
+from training.checkpoints.snapshots import MAX_KIMG
 from training.config import Config
 from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
 from training.data.pairs import moving_clips
-from training.loss import schedule
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
 from training.runs.options import RunOptions
+from training.runs.origin import schedules_line
 from training.runs.pictures import SnapshotPictures
-from training.runs.progress import Progress
 from training.runs.resume import open_run
 from training.runs.status import StatusLine
 from training.runs.stopping import StopFlag, explained_end
 from training.training_loop import Trainer
 
 SCORES = "Scores"
-SNAPSHOT_NAME = re.compile(r"network-snapshot-(\d{1,9})\.")  # EG3D's, with its kimg
 HEADINGS = (
     options.RUN,
     options.DATA,
@@ -152,18 +150,19 @@ def main(
         raise UserError("--init-kimg says how far the weights of --init-from are: give that, too, or neither.")
     config = resolve(cfg, flags)
     requests = parse_requests(metrics) if metrics else []
-    with prepared_machine(device=device, ops=ops, precision=config.training.precision, join=True) as machine:
+    with prepared_machine(device=device, ops=ops, join=True) as machine:
         dataset = open_dataset(data, config)
         print_doubts(dataset, config)
+        asked = run_options(config, data, dataset, init_from, init_kimg, machine)
         if dry_run:
             if distributed.is_main():
-                print_options(config, dataset)
+                print_options(asked.settled().config, dataset)
             return
         run = open_run(
             outdir,
             name=run_name(cfg, data, config, desc),
             alike=run_name(cfg, None, config, desc),
-            options=run_options(config, data, dataset, init_from, init_kimg),
+            options=asked,
             resume=resume,
             flags=flags_of(Config),
             warn=warn,
@@ -176,11 +175,15 @@ def main(
             cache_folder=cache_root() / "metrics",
         )
         with run if distributed.is_main() else contextlib.nullcontext():
+            config = distributed.from_main(lambda: RunOptions.load(run.path).config)
+            precision = config.training.precision
+            if asked.precision == AUTO and not run.states():
+                print_notes([f"Computing in {precision}, which --precision=auto is here; the run keeps to it."])
             train(
                 config=config,
                 dataset=dataset,
                 run=run,
-                machine=machine,
+                machine=machine.computing_in(precision),
                 init_from=init_from,
                 init_kimg=init_kimg,
                 requests=requests,
@@ -220,7 +223,12 @@ def run_name(cfg: str, data: Path | None, config: Config, desc: str) -> str:
 
 
 def run_options(
-    config: Config, data: Path, dataset: ClipDataset, init_from: Path | None, init_kimg: float | None
+    config: Config,
+    data: Path,
+    dataset: ClipDataset,
+    init_from: Path | None,
+    init_kimg: float | None,
+    machine: Machine,
 ) -> RunOptions:
     """Return what the run is asked to be."""
     return RunOptions(
@@ -229,6 +237,7 @@ def run_options(
         fingerprint=dataset.fingerprint(),
         init_from=str(init_from.absolute()) if init_from else None,
         init_kimg=init_kimg,
+        best_precision=machine.best_precision,
         names_and_sizes=dataset.names_and_sizes,
         is_reordered=dataset.is_reordered,
     )
@@ -289,18 +298,6 @@ def train(
         click.echo(f"{end} {progress.kimg:.3f} kimg in {run.path}")
     if stopped:
         raise SystemExit(cli.INTERRUPTED_STATUS)
-
-
-def schedules_line(source: StoredSnapshot, config: Config, progress: Progress) -> str:
-    """Return where the schedules of a run begin that starts from weights, and why there."""
-    now = schedule(config, progress.seen)
-    named = SNAPSHOT_NAME.match(source.path.name)
-    hint = f", but its name does: --init-kimg={int(named[1])} goes on there" if named else "; --init-kimg sets it"
-    counter = source.counter or f"{source.path} does not say how far it is{hint}"
-    return (
-        f"Schedules begin at {progress.seen / 1000:.9g} kimg ({counter}): "
-        f"blur {now.blur_sigma:.2f} pixels, swap probability {now.swap_probability:.2f}."
-    )
 
 
 def print_doubts(dataset: ClipDataset, config: Config) -> None:

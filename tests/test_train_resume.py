@@ -10,13 +10,13 @@ import pytest
 import torch
 from click.testing import Result
 
-import train
 from dnnlib.files import file_checksum, read_json
 from tests.helpers.foreign_files import PREFIXES
 from tests.helpers.train_command import FINISHED, finished_run, is_empty, refused, run, without_pictures
 from torch_utils import checkpoint, distributed
 from training.checkpoints.opener import load_generator, open_snapshot
 from training.config import Config
+from training.runs.origin import schedules_line
 from training.runs.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -210,7 +210,7 @@ def test_weights_of_others_do_not_fade_in_again(old, heads, monkeypatch, counter
 
 def test_a_pickle_of_eg3d_says_how_far_it_is_in_its_name(snapshot):
     source = replace(open_snapshot(snapshot), path=Path("x/network-snapshot-025000.pkl"), counter=None)
-    line = train.schedules_line(source, Config(), Progress())
+    line = schedules_line(source, Config(), Progress())
     assert line == (
         "Schedules begin at 0 kimg (x/network-snapshot-025000.pkl does not say how far it is, but its name does: "
         "--init-kimg=25000 goes on there): blur 10.00 pixels, swap probability 1.00."

@@ -11,6 +11,7 @@ from dnnlib import cli
 
 MACHINE = "Machine"  # heading in `--help`
 PRECISIONS = ("fp32", "bf16", "fp16")
+AUTO = "auto"  # the precision that the machine is fastest in
 OPS_MODES = ("auto", "native", "cuda")
 
 OPTIONS = {

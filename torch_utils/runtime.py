@@ -119,19 +119,29 @@ def disable_tf32() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def compute_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:
-    """Return the data type that a precision means on a device (None: plain fp32), and why if it is another one.
+def best_precision(device: torch.device) -> str:
+    """Return the number format that a device computes fastest in.
 
     Half precision on a CPU is worth it only where its matrix units (AMX) know bfloat16. AVX-512's bfloat16 is slower
     than fp32 with Winograd's convolutions (a 512 x 512 frame: 2.4 s, not 1.7), anything else is emulated.
     """
+    if device.type == "cuda":
+        return "fp16"
+    return "bf16" if amx_works() else "fp32"
+
+
+def compute_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:
+    """Return the data type of a precision (None: plain fp32), and a sentence if it is slow on this device.
+
+    The data type does not depend on the device, so that a precision means one model everywhere.
+    """
     if precision == "fp32":
         return None, None
-    if device.type == "cuda":
-        return HALF_PRECISION[precision], None
-    if precision == "bf16" and amx_works():
-        return torch.bfloat16, None
-    return None, f"This CPU has no fast {precision} arithmetic; computing in fp32 instead."
+    slow = device.type == "cpu" and best_precision(device) != precision
+    if slow:
+        avoid_broken_amx()
+    note = f"This CPU has no fast {precision} arithmetic: it computes in {precision} all the same, slower than in fp32."
+    return HALF_PRECISION[precision], note if slow else None
 
 
 def amx_works() -> bool:
@@ -141,6 +151,15 @@ def amx_works() -> bool:
     bfloat16 is an illegal instruction.
     """
     return "amx_bf16" in _cpu_flags() and _survives(_multiply_in_bfloat16)
+
+
+def avoid_broken_amx() -> None:
+    """Keep oneDNN off matrix units that are announced but crash; call it before the first product.
+
+    oneDNN looks at its switch once, and computes without the units then.
+    """
+    if any(flag.startswith("amx_") for flag in _cpu_flags()) and not amx_works():
+        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
 
 def _survives(action: Callable[[], object]) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,8 +14,18 @@ class Machine:
     """What a command computes on."""
 
     device: torch.device
-    dtype: torch.dtype | None  # what --precision means here; None: float32
-    notes: tuple[str, ...]  # what the user should know of it
+    dtype: torch.dtype | None = None  # what --precision means; None: float32
+    notes: tuple[str, ...] = ()  # what the user should know of it
+
+    @property
+    def best_precision(self) -> str:
+        """What --precision=auto means: the precision that the device is fastest in."""
+        return runtime.best_precision(self.device)
+
+    def computing_in(self, precision: str) -> "Machine":
+        """Return the machine as it computes in a precision."""
+        dtype, reason = runtime.compute_dtype(precision, self.device)
+        return replace(self, dtype=dtype, notes=self.notes + ((reason,) if reason else ()))
 
 
 @contextlib.contextmanager
@@ -46,7 +56,6 @@ def prepared_machine(
     if join:
         own_device = distributed.init(own_device)
     try:
-        dtype, reason = runtime.compute_dtype(precision, own_device)
-        yield Machine(device=own_device, dtype=dtype, notes=(reason,) if reason else ())
+        yield Machine(device=own_device).computing_in(precision)
     finally:
         distributed.shutdown()

@@ -12,7 +12,7 @@ from typing import Any
 from dnnlib import options
 from dnnlib.errors import UserError
 from dnnlib.options import MAX_WHOLE, option, override
-from torch_utils.machine_options import MACHINE, PRECISIONS
+from torch_utils.machine_options import AUTO, MACHINE, PRECISIONS
 
 MOTION_GENERATORS = ("modconv", "mlp", "naive")  # PV3D T. 2: motion generator
 MOTION_CODES = ("z_m", "z_a")  # T. 2: z_m replaced by z_a
@@ -162,7 +162,12 @@ class TrainingConfig:
     ema_rampup: float = 0.05
     w_avg_beta: float = 0.998
     precision: str = option(
-        "fp16", MACHINE, "--precision", "Of super-resolution and the discriminators' top blocks.", choices=PRECISIONS
+        AUTO,
+        MACHINE,
+        "--precision",
+        "Of super-resolution and the discriminators' top blocks. auto: fp16 on a GPU, bf16 on a CPU with AMX, else "
+        "fp32; a run keeps what it began with.",
+        choices=(AUTO, *PRECISIONS),
     )
     window: int = option(16, DATA, "--window", "Frames of a clip from which a pair is drawn.", low=1, high=2**20)
     mirror: bool = option(True, DATA, "--mirror", "Mirror clips at random.")

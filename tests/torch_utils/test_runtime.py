@@ -108,20 +108,43 @@ def test_threads_by_number(keep_threads):
 
 
 @pytest.mark.parametrize(
-    "flags, survives, dtype",
+    "device, flags, survives, best",
     [
-        ({"amx_bf16", "avx512_bf16"}, True, torch.bfloat16),
-        ({"amx_bf16", "avx512_bf16"}, False, None),
-        ({"avx512_bf16"}, True, None),
+        ("cuda", {"amx_bf16", "avx512_bf16"}, True, "fp16"),
+        ("cpu", {"amx_bf16", "avx512_bf16"}, True, "bf16"),
+        ("cpu", {"amx_bf16", "avx512_bf16"}, False, "fp32"),
+        ("cpu", {"avx512_bf16"}, True, "fp32"),
+        ("cpu", set(), True, "fp32"),
     ],
 )
-def test_bfloat16_only_on_matrix_units_that_work(monkeypatch, flags, survives, dtype):
+def test_the_precision_that_a_machine_is_fastest_in(monkeypatch, device, flags, survives, best):
     monkeypatch.setattr(runtime, "_cpu_flags", lambda: flags)
     monkeypatch.setattr(runtime, "_survives", lambda action: survives)
-    found, reason = runtime.compute_dtype("bf16", torch.device("cpu"))
-    assert found == dtype and (
-        dtype is not None or reason == "This CPU has no fast bf16 arithmetic; computing in fp32 instead."
-    )
+    assert runtime.best_precision(torch.device(device)) == best
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize("precision, dtype", [("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_a_precision_means_the_same_everywhere(monkeypatch, device, works, precision, dtype):
+    monkeypatch.setattr(runtime, "amx_works", lambda: works)
+    found, note = runtime.compute_dtype(precision, torch.device(device))
+    assert found == dtype
+    is_fast = precision == "fp32" or device == "cuda" or (precision == "bf16" and works)
+    assert (note is None) == is_fast
+
+
+@pytest.mark.parametrize(
+    "flags, survives, limit",
+    [({"amx_tile"}, False, "AVX512_CORE_FP16"), ({"amx_bf16"}, True, None), ({"avx512_bf16"}, True, None)],
+)
+def test_matrix_units_that_crash_are_left_alone(monkeypatch, flags, survives, limit):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(runtime, "_survives", lambda action: survives)
+    runtime.avoid_broken_amx()
+    assert os.environ.get("ONEDNN_MAX_CPU_ISA") == limit
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 
 from dnnlib.errors import UserError
 from torch_utils import custom_ops, distributed, machine_options, runtime
-from torch_utils.startup import prepared_machine
+from torch_utils.startup import Machine, prepared_machine
 
 
 @pytest.fixture(autouse=True)
@@ -51,11 +51,20 @@ def test_processes_are_left_after_an_error(calls):
     assert calls[-1] == "shutdown"
 
 
-def test_a_precision_that_is_replaced_comes_with_a_note(monkeypatch):
+@pytest.mark.parametrize("precision, dtype", [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_a_precision_that_is_slow_comes_with_a_note(monkeypatch, precision, dtype):
     monkeypatch.setattr(runtime, "amx_works", lambda: False)
-    with prepared_machine(precision="bf16") as machine:
-        assert machine.dtype is None
-        assert machine.notes == ("This CPU has no fast bf16 arithmetic; computing in fp32 instead.",)
+    with prepared_machine(precision=precision) as machine:
+        assert machine.dtype == dtype
+        (note,) = machine.notes
+        assert f"no fast {precision} arithmetic: it computes in {precision} all the same" in note
+
+
+def test_a_precision_may_be_chosen_later(monkeypatch):
+    monkeypatch.setattr(runtime, "amx_works", lambda: True)
+    with prepared_machine() as machine:
+        assert machine.best_precision == "bf16" and machine.dtype is None
+        assert machine.computing_in("bf16") == Machine(device=torch.device("cpu"), dtype=torch.bfloat16)
 
 
 def test_every_precision_has_a_meaning():

@@ -8,12 +8,14 @@ from typing import Any
 
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum, read_json, reading, write_json
-from dnnlib.options import from_dict, to_dict
+from dnnlib.options import from_dict, override, to_dict
+from torch_utils.machine_options import AUTO
 from training.config import Config
 
 OPTIONS = "training_options.json"
 FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
-NOT_KEPT = ("names_and_sizes", "is_reordered")
+NOT_KEPT = ("names_and_sizes", "is_reordered", "best_precision")
+PRECISION = "training.precision"
 SHOWN_DIGITS = 8  # of a checksum in a message
 
 
@@ -27,6 +29,9 @@ class RunOptions:
     init_from_sha256: str | None = None  # of that file; unknown in runs of earlier versions, and if it was gone
     init_kimg: float | None = None  # where the schedules begin; None: where the snapshot says
     config: Config
+    # Whether training.precision is what is computed in: earlier versions took fp32 where the machine is slow in it.
+    exact_precision: bool = False
+    best_precision: str = "fp32"  # what auto means on this machine; not kept
     # Of the dataset, not kept: its fingerprint in runs of earlier versions; whether they read frames in another order.
     names_and_sizes: str = ""
     is_reordered: bool = False
@@ -46,6 +51,23 @@ class RunOptions:
         if self.init_from is None or (self.init_from_sha256 is None and self._same_origin(saved)):
             return replace(going_on, init_from_sha256=saved.init_from_sha256)
         return going_on
+
+    @property
+    def precision(self) -> str:
+        """The precision that is asked for, or computed in."""
+        return self.config.training.precision
+
+    def settled(self, saved: "RunOptions | None" = None) -> "RunOptions":
+        """Return the options with the precision that is computed in: that of the run that goes on, else of the machine.
+
+        A run of an earlier version goes on as that one would compute it on this machine.
+        """
+        precision = self.best_precision if self.precision == AUTO else self.precision
+        if saved is not None:
+            on_gpu = self.best_precision == "fp16"
+            was_exact = saved.exact_precision or on_gpu or saved.precision == self.best_precision
+            precision = saved.precision if was_exact else "fp32"
+        return replace(self, config=override(self.config, {PRECISION: precision}), exact_precision=True)
 
     def save(self, folder: Path) -> None:
         """Write the options into a run's folder."""
@@ -70,6 +92,8 @@ class RunOptions:
         here = self._binding()
         there = other._binding()
         found = {key: (here[key], there[key]) for key in here if here[key] != there[key]}
+        if AUTO in (self.precision, other.precision):
+            found.pop(PRECISION, None)
         if self._has_old_fingerprint_of(other) or other._has_old_fingerprint_of(self):
             found.pop("dataset", None)
         if not self._same_origin(other):

@@ -26,7 +26,7 @@ def open_run(
     Args:
         name: of a new run's folder, behind its number.
         alike: a pattern of the names that the run has if its dataset was called otherwise.
-        options: what the user asks for.
+        options: what the user asks for; its precision may be auto. The folder keeps the one that is computed in.
         resume: auto: the newest run under `outdir` with such a name and these options, else a new one; latest: the
             newest run under `outdir`, which must have these options; none: a new one; a folder: the run in it, whose
             dataset may have changed at its place; a training state in a run's folder: that run from there. Later states
@@ -49,12 +49,16 @@ def open_run(
                 _require_same_options(found, options, resume, flags)
             if found is not None:
                 saved = RunOptions.load(found)
-                options = options.going_on(saved)
+                expected = options.settled().precision
+                options = options.going_on(saved).settled(saved)
+                if not expected == saved.precision == options.precision:
+                    warn(_other_precision(found, saved, options))
                 if saved.fingerprint != options.fingerprint:
                     warn(_other_content(found, saved, options))
             elif resume == "auto":
                 _tell_why_new(outdir, alike, options, flags, warn)
             if found is None:
+                options = options.settled()
                 found = RunFolder.create(outdir, name, options)
             elif state is not None and state != RunFolder(found).states()[-1]:
                 warn(f"{found} has states later than {state.name}, which stay there: a new run goes on.")
@@ -64,6 +68,19 @@ def open_run(
     path = distributed.gather(None if run is None else run.path)[0]
     assert path is not None
     return run or RunFolder(path, fall_back=state is None)
+
+
+def _other_precision(folder: Path, saved: RunOptions, options: RunOptions) -> str:
+    """Return what to say of a run that goes on in another precision than the one that is asked for."""
+    if saved.precision != options.precision:
+        return (
+            f"{folder} is of an earlier version, which computed in {options.precision} for {saved.precision} on such a "
+            f"CPU: it goes on so, as a run of --precision={options.precision} from now on."
+        )
+    return (
+        f"{folder} goes on in {saved.precision}, in which it began; a new run would compute in "
+        f"{options.best_precision} on this machine."
+    )
 
 
 def _other_content(folder: Path, saved: RunOptions, options: RunOptions) -> str:
