@@ -4,11 +4,13 @@ Shapes: planes [N, P, C, H, W], coordinates uv [N, P, M, 2] with u along the wid
 is the outer edge of the first pixel, 1 that of the last one (align_corners=False); outside the plane features are zero.
 
 A lookup is a sparse matrix product: every point sums a few rows of the table of all pixels, [N H W P, C], with bilinear
-weights. `embedding_bag` does that in one pass, without the [.., 4, C] intermediate; the gradient for the planes is the
-same operation on the transposed matrix, which takes a sort of the row numbers. No atomic additions, so results are
+weights. `embedding_bag` does that in one pass, without the [.., 4, C] intermediate. The gradient for the planes is the
+product with the transposed matrix: on a CPU SciPy's, which adds to the table row by row (on one thread a fifth of the
+time of grid_sample's); elsewhere the same lookup after a sort of the row numbers. No atomic additions, so results are
 reproducible on every device.
 """
 
+import scipy.sparse
 import torch
 import torch.nn.functional as F
 
@@ -117,13 +119,9 @@ class _SpreadRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dout, rows, weights, size):
         ctx.save_for_backward(dout, rows, weights)
-        row, order = rows.view(-1).sort()
-        counts = torch.bincount(row, minlength=size)
-        ends = counts.cumsum(0, dtype=torch.int32)
-        starts = F.pad(ends[:-1], (1, 0))
-        bags = _bags(rows).index_select(0, order)
-        weights = weights.to(dout.dtype).view(-1).index_select(0, order)
-        return F.embedding_bag(bags, dout.contiguous(), starts, mode="sum", per_sample_weights=weights)
+        if dout.device.type == "cpu":
+            return _spread_by_column(dout, rows, weights, size)
+        return _spread_sorted(dout, rows, weights, size)
 
     @staticmethod
     def backward(ctx, dtable):
@@ -134,6 +132,28 @@ class _SpreadRows(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             dweights = _row_products(dtable, rows, dout).to(weights.dtype)
         return ddout, None, dweights, None
+
+
+def _spread_by_column(dout, rows, weights, size):
+    """Return the sum on a CPU: column b of a sparse matrix says which rows dout[b] is added to."""
+    count, per_bag = rows.shape
+    dtype = torch.promote_types(dout.dtype, weights.dtype)  # half precision is no type of SciPy's, and adds up badly
+    starts = _numbers(count + 1, rows.device) * per_bag
+    columns = (weights.to(dtype).reshape(-1).numpy(), rows.reshape(-1).numpy(), starts.numpy())
+    matrix = scipy.sparse.csc_array(columns, shape=(size, count))
+    summed = matrix @ dout.to(dtype).contiguous().numpy()
+    return torch.from_numpy(summed).to(dout.dtype)
+
+
+def _spread_sorted(dout, rows, weights, size):
+    """Return the sum anywhere: a lookup of the dout that each row takes, found by a sort."""
+    row, order = rows.view(-1).sort()
+    counts = torch.bincount(row, minlength=size)
+    ends = counts.cumsum(0, dtype=torch.int32)
+    starts = F.pad(ends[:-1], (1, 0))
+    bags = _bags(rows).index_select(0, order)
+    weights = weights.to(dout.dtype).view(-1).index_select(0, order)
+    return F.embedding_bag(bags, dout.contiguous(), starts, mode="sum", per_sample_weights=weights)
 
 
 def _bags(rows):

@@ -49,8 +49,13 @@ class _Samples:
 
 
 def project_to_planes(coordinates: torch.Tensor, axes: str) -> torch.Tensor:
-    """Project world points [N, M, 3], scaled to [-1, 1], to coordinates on each plane [N, 3, M, 2]."""
-    return torch.stack([coordinates[..., list(pair)] for pair in PLANE_COORDINATES[axes]], dim=1)
+    """Project world points [N, M, 3], scaled to [-1, 1], to coordinates on each plane [N, 3, M, 2].
+
+    In memory each coordinate of each plane is in one piece, as the lookup likes it.
+    """
+    xyz = coordinates.unbind(dim=-1)
+    uv = [torch.stack([xyz[axis] for axis in seen]) for seen in zip(*PLANE_COORDINATES[axes], strict=True)]
+    return torch.stack(uv).permute(2, 1, 3, 0)
 
 
 def decode(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from tests.helpers import golden
 from tests.helpers.tiny import normal, seeded, uniform
+from torch_utils.ops import plane_sampling
 from torch_utils.ops.plane_sampling import sample_planes, sample_planes_mean
 
 AXES = ((0, 1), (0, 2), (2, 0))  # the golden planes' (u, v)
@@ -108,3 +109,22 @@ def test_empty_set_of_points():
     out = sample_planes_mean(planes, torch.zeros(1, 3, 0, 2))
     assert out.shape == (1, 0, 4)
     assert torch.autograd.grad(out.sum(), planes)[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_both_ways_of_adding_to_the_table_agree(monkeypatch, dtype):
+    """By columns on a CPU, by a sort elsewhere; rows that no point takes, and one that all take, among them."""
+    planes = normal(0, 2, 3, 5, 8, 8).to(dtype).requires_grad_()
+    uv = uniform(1, 2, 3, 400, 2) * 1.2 - 0.9
+    uv[:, :, :100] = 0.3
+    dout = normal(2, 2, 400, 5).to(dtype)
+
+    def gradient() -> torch.Tensor:
+        return torch.autograd.grad(sample_planes_mean(planes, uv), planes, dout)[0].double()
+
+    by_columns = gradient()
+    monkeypatch.setattr(plane_sampling, "_spread_by_column", plane_sampling._spread_sorted)
+    by_sort = gradient()
+    rounding = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 1e-2}[dtype]
+    assert (by_columns - by_sort).norm() <= rounding * by_sort.norm()
+    assert by_sort.norm() > 0
