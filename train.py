@@ -93,7 +93,7 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
 )
 @cli.option("--desc", group=options.RUN, default="", show_default=False, help="Added to the run's name.")
 @cli.option("--data", group=options.DATA, type=PATH, required=True, help="Dataset: a folder or an uncompressed zip.")
-@machine_options("device", "ops")
+@machine_options("device", "ops", "processes")
 @add_flags(Config())
 @cli.option("--dry-run", group=options.RUN, is_flag=True, help="Print the resolved options and stop.")
 @cli.option(
@@ -132,12 +132,13 @@ def main(
     detectors: Path | None,
     device: str,
     ops: str,
+    processes: int | None,
     **flags: Any,
 ) -> None:
     """Train PV3D on a dataset of clips with cameras.
 
-    The same command again continues its run; --kimg, --tick, --snap, --keep, --batch-gpu and --workers may change. On
-    several GPUs: torchrun --nproc-per-node=N train.py ...
+    The same command again continues its run; --kimg, --tick, --snap, --keep, --batch-gpu, --workers and --processes may
+    change. On several GPUs: torchrun --nproc-per-node=N train.py ...
 
     \b
     python train.py --outdir=runs --cfg=demo --data=heads.zip
@@ -150,7 +151,13 @@ def main(
         raise UserError("--init-kimg says how far the weights of --init-from are: give that, too, or neither.")
     config = resolve(cfg, flags)
     requests = parse_requests(metrics) if metrics else []
-    with prepared_machine(device=device, ops=ops, join=True) as machine:
+    with prepared_machine(
+        device=device,
+        ops=ops,
+        join=True,
+        processes=1 if dry_run else processes,
+        that_pay=partial(options.processes_that_pay, config),
+    ) as machine:
         dataset = open_dataset(data, config)
         print_doubts(dataset, config)
         asked = run_options(config, data, dataset, init_from, init_kimg, machine)

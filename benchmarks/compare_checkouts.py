@@ -70,6 +70,7 @@ def run_all(checkout: Path, place: Path, iterations: int, threads: int) -> None:
         ["calc_metrics.py", f"--out={place / 'scores.jsonl'}", model, data, cpu, *scores],
     ]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
+    environment |= {"WORLD_SIZE": "1", "RANK": "0"}  # one process, in checkouts with and without --processes
     for command in commands:
         script = command[0]
         click.echo(f"{checkout.name}: {script}")

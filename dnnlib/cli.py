@@ -72,6 +72,23 @@ def _failures_as_sentences() -> Iterator[None]:
         raise click.exceptions.Exit(INTERRUPTED_STATUS) from None
 
 
+def ended_by(error: BaseException) -> int:
+    """Say why this process ends, as a command does, and return its exit status."""
+    try:
+        with _failures_as_sentences():
+            raise error
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as failure:
+        failure.show()
+        return failure.exit_code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException as fault:
+        sys.excepthook(type(fault), fault, fault.__traceback__)
+        return 1
+
+
 # --- Printing --------------------------------------------------------------------------------------------------------
 
 

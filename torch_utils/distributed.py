@@ -1,12 +1,14 @@
-"""Several processes, as `torchrun` starts them. Nothing else in the code asks torch.distributed.
+"""Several processes, of `torchrun` or forked by the command. Nothing else in the code asks torch.distributed.
 
 Every function is a no-op, or its one-process equivalent, when the process is alone.
 """
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -31,6 +33,9 @@ LAUNCHERS = {
     "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
     "mpiexec": ("PMI_SIZE", "PMI_RANK"),
 }
+# How gloo and NCCL say that another process is gone.
+PEER_GONE = re.compile("closed by peer|reset by peer|Broken pipe|remote process exited")
+LOOPBACK = "lo"  # Linux's name of the network of this machine alone
 GRADIENT_LIMIT = 1e5  # what +-infinity becomes in a gradient (PV3D section 4)
 
 Value = TypeVar("Value")
@@ -38,12 +43,22 @@ Value = TypeVar("Value")
 # --- Start and end ----------------------------------------------------------------------------------------------------
 
 
-def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.device:
-    """Join the other processes of this `torchrun`, if there are any.
+@dataclass(frozen=True, kw_only=True)
+class Meeting:
+    """Where the processes of one command on one machine meet (`torch_utils.processes`)."""
+
+    rank: int
+    world: int
+    path: str  # of an empty file that all of them can write
+
+
+def init(device: torch.device, time_limit: timedelta = TIME_LIMIT, meeting: Meeting | None = None) -> torch.device:
+    """Join the other processes of this command or this `torchrun`, if there are any.
 
     Args:
         device: what the user asked for; `cuda` becomes this process's own GPU.
         time_limit: how long any later call waits for the other processes before it raises RuntimeError.
+        meeting: None: what torchrun says in the environment.
 
     Returns:
         The device of this process.
@@ -52,7 +67,7 @@ def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.devi
         UserError: the environment is not torchrun's or incomplete, its port is taken, the others cannot be reached, or
             this machine has fewer GPUs than processes.
     """
-    if _processes() == 1 or dist.is_initialized():
+    if dist.is_initialized() or (meeting is None and _processes() == 1):
         return device
     device = _own_device(device)
     # Small CPU tensors and objects go over gloo, so that they never wait for the GPU.
@@ -61,13 +76,22 @@ def init(device: torch.device, time_limit: timedelta = TIME_LIMIT) -> torch.devi
     # outlive `shutdown`, and its threads abort Python's exit now and then: so let it be imported while there is none.
     from torch.distributed.nn import functional  # noqa: F401
 
+    place: dict[str, Any] = {}
+    if meeting is not None:
+        os.environ["GLOO_SOCKET_IFNAME"] = LOOPBACK  # else it takes the network that the machine's name means, if any
+        place = {"init_method": f"file://{meeting.path}", "rank": meeting.rank, "world_size": meeting.world}
     try:
-        dist.init_process_group(backend, timeout=time_limit)
+        dist.init_process_group(backend, timeout=time_limit, **place)
     except ValueError as error:
         raise UserError(f"The distributed environment is incomplete ({error}): start with torchrun.") from error
     except RuntimeError as error:
-        raise _no_meeting(error) from error
+        raise _no_meeting(error, meeting) from error
     return device
+
+
+def is_launched() -> bool:
+    """Tell whether a launcher started this process, be it the only one; UserError as of `init`."""
+    return _processes() > 1 or "WORLD_SIZE" in os.environ
 
 
 def _processes() -> int:
@@ -89,11 +113,13 @@ def _processes() -> int:
     return world
 
 
-def _no_meeting(error: RuntimeError) -> UserError:
+def _no_meeting(error: RuntimeError, meeting: Meeting | None) -> UserError:
     """Return why the processes do not come together, in a sentence."""
     address = os.environ.get("MASTER_ADDR", "")
     port = os.environ.get("MASTER_PORT", "")
     reason = shown(str(error).partition("\n")[0])
+    if meeting is not None:
+        return UserError(f"The processes of this command do not meet ({reason}): --processes=1 keeps to one.")
     if "EADDRINUSE" in reason or "address already in use" in reason.lower():
         return UserError(
             f"MASTER_PORT={port} is taken by another program on this machine: choose another one, with torchrun "
@@ -155,6 +181,11 @@ def is_main() -> bool:
 
 
 # --- Objects and failures ---------------------------------------------------------------------------------------------
+
+
+def is_about_peer(error: BaseException) -> bool:
+    """Tell whether an error is the end of another process."""
+    return isinstance(error, RuntimeError) and world_size() > 1 and PEER_GONE.search(str(error)) is not None
 
 
 def barrier() -> None:

@@ -33,6 +33,13 @@ OPTIONS = {
     "threads": cli.option(
         "--threads", group=MACHINE, type=click.IntRange(1), show_default="as many as are useful", help="CPU threads."
     ),
+    "processes": cli.option(
+        "--processes",
+        group=MACHINE,
+        type=click.IntRange(1),
+        show_default="as many as pay",
+        help="On a CPU: processes that share its cores and the batch; 1 keeps to one.",
+    ),
 }
 
 

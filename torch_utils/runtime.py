@@ -88,14 +88,18 @@ def peak_memory(device: torch.device) -> dict[str, float]:
 def set_threads(threads: int | None = None) -> int:
     """Use so many CPU threads, by default torch's own choice within a container's CPU quota; return the number."""
     if threads is None:
-        threads = torch.get_num_threads()
-        quota = _cpu_quota()
-        if quota is not None:
-            threads = min(threads, quota)
+        threads = cores()
     elif threads < 1:
         raise UserError(f"{threads} threads are too few: use 1 or more.")
     torch.set_num_threads(threads)
     return threads
+
+
+def cores() -> int:
+    """Return how many cores there are to use: torch's own choice within a container's CPU quota."""
+    threads = torch.get_num_threads()
+    quota = _cpu_quota()
+    return threads if quota is None else min(threads, quota)
 
 
 def _cpu_quota() -> int | None:

@@ -20,6 +20,7 @@ CAMERA_MODES = ("MapT", "All", "Non", "Map")  # T. 3: camera mode
 PLANE_AXES = ("reference", "orthogonal")  # x-y x-z z-x, or x-y x-z y-z
 MIN_WEIGHTED = 4  # stratified samples whose weights importance samples can be drawn from
 FRAMES_PER_CLIP = 2  # section 3.4: two frames of a clip per training sample
+SMALL_FRAMES = 128  # pixels a side up to which several processes on a CPU pay (docs/training.md)
 MAX_SAMPLES = 2**25  # along all rays of a frame; the paper's have 2 ** 18.6
 
 # Headings of `train.py --help`.
@@ -298,3 +299,21 @@ def split_batch(config: Config, processes: int) -> tuple[int, int]:
             f"choose --batch and --batch-gpu so that each pass has 1, 2 or a multiple of {group} clips."
         )
     return per_process, per_pass
+
+
+def processes_that_pay(config: Config, cores: int) -> int:
+    """Return in how many processes a CPU trains fastest: the most, up to its cores, that train the very same model.
+
+    Small frames are a long series of short operations, which a second thread hardly helps, and a second process does.
+    Large ones keep all cores busy in one process, and need their memory for the clips of one pass.
+    """
+    t = config.training
+    if config.generator.img_resolution > SMALL_FRAMES:
+        return 1
+    for processes in range(min(cores, t.batch), 1, -1):
+        per_process = t.batch // processes
+        per_pass = t.batch_gpu or per_process
+        divides = t.batch % processes == 0 and per_process % per_pass == 0
+        if divides and per_pass % config.discriminator.mbstd_group == 0:
+            return processes
+    return 1

@@ -21,6 +21,28 @@ from training.loss import Loss, schedule
 from training.runs.folder import RunFolder
 from training.training_loop import Batch, Trainer
 
+# --- Processes of one command -----------------------------------------------------------------------------------------
+
+
+def in_rank(rank: int, name: str, *more: Any) -> None:
+    """Inject another fault of this module into one of the processes that this one will fork."""
+    join = distributed.init
+    inject = globals()[name]
+
+    def joined(*arguments: Any, **places: Any) -> torch.device:
+        device = join(*arguments, **places)
+        if distributed.rank() == rank:
+            inject(*more)
+        return device
+
+    distributed.init = joined
+
+
+def process_noted(file: str) -> None:
+    """Write this process's number into a file."""
+    Path(file).write_text(str(os.getpid()))
+
+
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 

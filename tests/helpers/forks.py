@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,6 +53,21 @@ class Ended:
 
     statuses: list[int]
     text: str
+
+
+def ends(process: int, seconds: float = 20) -> bool:
+    """Whether a process that is no child of this one ends within so many seconds."""
+    stat = Path(f"/proc/{process}/stat")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            state = stat.read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.02)
+    return False
 
 
 class Forks:

@@ -206,6 +206,12 @@ def test_processes_that_do_not_come(environment):
         distributed.init(torch.device("cpu"), timedelta(seconds=1))
 
 
+def test_processes_of_a_command_that_do_not_come(tmp_path):
+    meeting = distributed.Meeting(rank=0, world=2, path=str(tmp_path / "place"))
+    with pytest.raises(UserError, match="The processes of this command do not meet .*: --processes=1 keeps to one."):
+        distributed.init(torch.device("cpu"), timedelta(seconds=1), meeting)
+
+
 def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():

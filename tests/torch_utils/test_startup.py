@@ -1,10 +1,12 @@
 """torch_utils.startup: what a command's options about the machine set, and that it leaves the other processes."""
 
+import contextlib
+
 import pytest
 import torch
 
 from dnnlib.errors import UserError
-from torch_utils import custom_ops, distributed, machine_options, runtime
+from torch_utils import custom_ops, distributed, machine_options, runtime, startup
 from torch_utils.startup import Machine, prepared_machine
 
 
@@ -14,7 +16,7 @@ def calls(monkeypatch) -> list[str]:
     called: list[str] = []
 
     def note(module, name, result=None):
-        def replacement(*arguments):
+        def replacement(*arguments, **options):
             called.append(name)
             return arguments[0] if result is None and arguments else result
 
@@ -69,3 +71,61 @@ def test_a_precision_may_be_chosen_later(monkeypatch):
 
 def test_every_precision_has_a_meaning():
     assert {*machine_options.PRECISIONS} == {"fp32", *runtime.HALF_PRECISION}
+
+
+# --- Several processes ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def divided(monkeypatch) -> list[int]:
+    """The numbers of processes that were asked for; none but this one is started."""
+    counts: list[int] = []
+
+    @contextlib.contextmanager
+    def forked(count):
+        counts.append(count)
+        yield None if count == 1 else distributed.Meeting(rank=0, world=count, path="")
+
+    monkeypatch.setattr(startup, "forked", forked)
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(runtime, "cores", lambda: 5)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "options, count, note",
+    [
+        ({}, 1, ()),
+        ({"that_pay": lambda cores: cores}, 5, ("Computing in 5 processes of one thread each.",)),
+        ({"that_pay": lambda cores: cores // 2}, 2, ("Computing in 2 processes of 2 threads each.",)),
+        ({"that_pay": lambda cores: cores, "processes": 1}, 1, ()),
+        ({"that_pay": lambda cores: 1, "processes": 7}, 7, ("Computing in 7 processes of one thread each.",)),
+    ],
+)
+def test_a_cpu_is_divided_into_what_is_asked_for_or_pays(divided, options, count, note):
+    with prepared_machine(join=True, **options) as machine:
+        assert divided == [count] and machine.notes == note
+
+
+def test_processes_of_a_launcher_are_not_divided(divided, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    with prepared_machine(join=True, that_pay=lambda cores: cores), prepared_machine(join=True, processes=1):
+        assert divided == [1, 1]
+    with (
+        pytest.raises(UserError, match="--processes=2 .* torchrun has started all there are"),
+        prepared_machine(join=True, processes=2),
+    ):
+        pass
+
+
+def test_a_gpu_takes_one_process(divided, monkeypatch):
+    monkeypatch.setattr(runtime, "select_device", lambda name: torch.device("cuda"))
+    with prepared_machine(that_pay=lambda cores: cores):
+        assert divided == [1]
+    with (
+        pytest.raises(UserError, match="--processes=2 .* start torchrun for several GPUs"),
+        prepared_machine(processes=2),
+    ):
+        pass

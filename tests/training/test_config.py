@@ -10,7 +10,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from dnnlib.options import from_dict, options_of, override, to_dict
-from training.config import PRESETS, Config, LossConfig, preset, split_batch, validate
+from training.config import PRESETS, Config, LossConfig, preset, processes_that_pay, split_batch, validate
 from training.networks.discriminators import video_camera_dim
 
 ROOT = Path(__file__).parents[2]
@@ -205,3 +205,28 @@ def test_batches_that_cannot_be_split(batch, batch_gpu, processes, message):
 def test_condition_of_the_video_discriminator():
     d = Config().discriminator
     assert video_camera_dim(d) == 50 and video_camera_dim(dataclasses.replace(d, video_cameras=False)) == 0
+
+
+@pytest.mark.parametrize(
+    "changes, cores, processes",
+    [
+        ({"batch": 8}, 1, 1),
+        ({"batch": 8}, 2, 2),
+        ({"batch": 8}, 64, 2),
+        ({"batch": 4}, 2, 1),  # half a group
+        ({"batch": 24}, 4, 3),
+        ({"batch": 24}, 5, 3),
+        ({"batch": 12}, 2, 1),  # 6 clips are no whole groups
+        ({"batch": 16, "batch_gpu": 4}, 4, 4),
+        ({"batch": 16, "batch_gpu": 8}, 4, 2),
+        ({"batch": 16, "batch_gpu": 2}, 4, 1),
+        ({"batch": 1}, 2, 1),
+    ],
+)
+def test_processes_that_pay_keep_the_groups_of_one(changes, cores, processes):
+    small = override(preset("demo"), {f"training.{name}": value for name, value in changes.items()})
+    assert processes_that_pay(small, cores) == processes
+    per_process, per_pass = split_batch(small, processes)
+    assert processes == 1 or per_pass % small.discriminator.mbstd_group == 0
+    large = override(small, {"generator.img_resolution": 512})
+    assert processes_that_pay(large, cores) == 1

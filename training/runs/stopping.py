@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -12,9 +11,6 @@ from dnnlib.errors import UserError
 from torch_utils import distributed
 from training.data.loader import worker_failure
 from training.runs.folder import RunFolder, Warn
-
-# How gloo and NCCL say that another process is gone.
-PEER_GONE = re.compile("closed by peer|reset by peer|Broken pipe|remote process exited")
 
 
 class StopFlag:
@@ -75,7 +71,7 @@ def explained_end(run: RunFolder, warn: Warn) -> Iterator[None]:
         if failure is not None:
             _warn_what_is_kept(run, warn)
             raise failure from error
-        if distributed.world_size() == 1 or not PEER_GONE.search(str(error)):
+        if not distributed.is_about_peer(error):
             raise
         warn(
             f"\nProcess {distributed.rank()} ends, because another one failed or was killed: what that one "
