@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from dnnlib import cli  # noqa: E402
 from dnnlib.errors import UserError  # noqa: E402
 
-KIMG_OF_ITERATION = 0.004  # the demo's preset has batches of 4 clips
+KIMG_OF_ITERATION = 0.008  # the demo's preset has batches of 8 clips
 METRICS = "fvd9_9f,kvd9_9f,id3,cd3,we3,diversity4,motion4"
 FOLDER = click.Path(path_type=Path, file_okay=False)
 

@@ -48,6 +48,8 @@ class Bench:
         self.times = torch.tensor([[0.2, 0.7]], device=self.device).expand(clips, FRAMES_PER_CLIP)
         self.fakes = self._fakes(clips)
         self.reals = self._reals(clips)
+        with torch.no_grad():
+            self.made = self.loss.synthesise(self.fakes, SCHEDULE)
 
     def _fakes(self, clips: int) -> Fakes:
         g = self.config.generator
@@ -72,6 +74,8 @@ class Bench:
             self._frame()
             return
         phase = self.phases[name]
+        if phase.reuses_fakes:
+            self.loss.made.append(self.made)
         modules = [module for network, module in self.networks.items() if network in phase.networks]
         for module in modules:
             module.requires_grad_(True)
@@ -79,6 +83,7 @@ class Bench:
         for module in modules:
             module.requires_grad_(False)
             module.zero_grad(set_to_none=True)
+        self.loss.made.clear()
 
     def _frame(self) -> None:
         g = self.config.generator

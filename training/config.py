@@ -162,6 +162,9 @@ class TrainingConfig:
     ema_kimg_factor: float = 10 / 32  # half-life of the EMA is this times batch, in kimg
     ema_rampup: float = 0.05
     w_avg_beta: float = 0.998
+    reuse_fakes: bool = option(
+        False, LOSSES, "--reuse-fakes", "The discriminators train on the fakes that the generator has just trained on."
+    )
     precision: str = option(
         AUTO,
         MACHINE,
@@ -211,8 +214,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator.img_resolution": 64,
         "generator.sr_channels": (48, 32),
         "generator.rendering.resolution": 32,
-        "generator.rendering.depth_samples": 14,
-        "generator.rendering.importance_samples": 14,
+        "generator.rendering.depth_samples": 8,
+        "generator.rendering.importance_samples": 8,
         "generator.rendering.decoder_hidden": 32,
         "generator.rendering.plane_axes": "orthogonal",
         "discriminator.channel_base": 1024,
@@ -221,8 +224,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loss.gamma": 1.0,
         "loss.lambda_reg": 0.25,
         "loss.blur_sigma": 2.0,
-        "loss.blur_fade_factor": 2.5,
-        "training.batch": 4,
+        "loss.blur_fade_factor": 1.25,
+        "training.batch": 8,
+        "training.ema_kimg_factor": 10 / 64,
+        "training.reuse_fakes": True,
         "training.kimg": 200.0,
         "training.precision": "fp32",
         "training.tick": 0.2,

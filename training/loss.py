@@ -4,6 +4,7 @@ Shapes: B clips of 2 frames; frames and their cameras are folded into the batch,
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -43,6 +44,11 @@ class Frames:
         if self.stand_ins is None:
             return own, own
         return own, replace(self.stand_ins, image=blur(self.stand_ins.image, sigma))
+
+    def detached(self) -> "Frames":
+        """Return these frames without the graph that made them."""
+        images = {name: getattr(self, name).detach() for name in ("image", "image_raw", "times", "cameras")}
+        return Frames(**images, stand_ins=self.stand_ins and self.stand_ins.detached())
 
     def with_clips(self, clips: list[int], others: "Frames") -> "Frames":
         """Return these frames with those of some clips replaced, in order, by all of `others`."""
@@ -111,10 +117,19 @@ class Loss:
         self.config = config
         self.noise_mode = noise_mode
         self.deterministic = deterministic
+        # With `reuse_fakes`: what g_main made, a pass each, for d_main to take in the same order.
+        self.made: deque[Frames] = deque()
 
     def g_main(self, fakes: Fakes, schedule: Schedule, gain: float = 1.0) -> Report:
-        """Train the generator: fakes should look real."""
-        logits = self.judge(self.synthesise(fakes, schedule), schedule)
+        """Train the generator: fakes should look real.
+
+        With `reuse_fakes` they are kept for `d_main`, and the generator's mean latent is tracked.
+        """
+        options = self.config.training
+        frames = self.synthesise(fakes, schedule, options.w_avg_beta**gain if options.reuse_fakes else None)
+        if options.reuse_fakes:
+            self.made.append(frames.detached())
+        logits = self.judge(frames, schedule)
         loss = self.adversarial(logits)
         (loss * gain).backward()
         scores = {f"scores/fake_{name}": value.mean() for name, value in logits.items()}
@@ -132,15 +147,21 @@ class Loss:
         (variation * (options.lambda_reg * gain)).backward()
         return {"loss/g_reg": variation}
 
-    def d_main(self, reals: Frames, fakes: Fakes, schedule: Schedule, gain: float = 1.0) -> Report:
+    def d_main(self, reals: Frames, fakes: Fakes | None, schedule: Schedule, gain: float = 1.0) -> Report:
         """Train the discriminators: low logits for fakes, high ones for reals.
 
         Each half is its own backward pass, to bound memory. Tracks the generator's mean latent; of several passes
         (gain = 1 / passes) each decays it by its share.
+
+        Args:
+            fakes: None: those that `g_main` made in this iteration.
         """
         # Fakes, which do not train the generator here.
-        with torch.no_grad():
-            frames = self.synthesise(fakes, schedule, self.config.training.w_avg_beta**gain)
+        if fakes is None:
+            frames = self.made.popleft()
+        else:
+            with torch.no_grad():
+                frames = self.synthesise(fakes, schedule, self.config.training.w_avg_beta**gain)
         fake_logits = self.judge(frames, schedule)
         loss_fake = self.adversarial({name: -value for name, value in fake_logits.items()})
         (loss_fake * gain).backward()

@@ -19,6 +19,7 @@ class Phase:
     function: Callable[..., Report]  # method of Loss
     takes_reals: bool = False
     takes_fakes: bool = False
+    reuses_fakes: bool = False  # it takes those that another phase has made in this iteration
     tracks_mean_latent: bool = False  # whether it updates the generator's w_avg
     active: bool = True  # False: its weight is 0
 
@@ -31,6 +32,8 @@ class Phase:
             inputs["reals"] = reals
         if self.takes_fakes:
             inputs["fakes"] = fakes
+        elif self.reuses_fakes:
+            inputs["fakes"] = None
         return self.function(loss, **inputs, schedule=schedule, gain=gain)
 
 
@@ -39,8 +42,16 @@ def build_phases(config: Config) -> list[Phase]:
     G = ("G",)
     present = {"D_img": config.discriminator.image, "D_vid": config.discriminator.video}
     D = tuple(name for name, is_present in present.items() if is_present)
+    reuses = config.training.reuse_fakes
     return [
-        Phase(name="g_main", index=0, networks=G, function=Loss.g_main, takes_fakes=True),
+        Phase(
+            name="g_main",
+            index=0,
+            networks=G,
+            function=Loss.g_main,
+            takes_fakes=True,
+            tracks_mean_latent=reuses,
+        ),
         Phase(
             name="g_reg",
             index=1,
@@ -56,8 +67,9 @@ def build_phases(config: Config) -> list[Phase]:
             networks=D,
             function=Loss.d_main,
             takes_reals=True,
-            takes_fakes=True,
-            tracks_mean_latent=True,
+            takes_fakes=not reuses,
+            reuses_fakes=reuses,
+            tracks_mean_latent=not reuses,
         ),
         Phase(
             name="d_reg",

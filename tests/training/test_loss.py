@@ -233,3 +233,58 @@ def test_training_draws_noise_and_jitter_from_the_streams_of_its_fakes():
     assert torch.equal(image(1), first)
     assert not torch.equal(image(2), first)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# --- Fakes used twice -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reusing(networks, loss) -> Loss:
+    """The loss of a run with `reuse_fakes`."""
+    loss.config = override(loss.config, {"training.reuse_fakes": True})
+    return loss
+
+
+def test_discriminators_train_on_the_fakes_that_the_generator_has_just_made(networks, reusing, fakes, reals):
+    reusing.g_main(fakes, CALM)
+    networks.D_vid.zero_grad(set_to_none=True)
+    reusing.d_main(reals, None, CALM)
+    reused = {name: parameter.grad for name, parameter in networks.D_vid.named_parameters()}
+    networks.D_vid.zero_grad(set_to_none=True)
+    reusing.d_main(reals, fakes, CALM)
+    for name, parameter in networks.D_vid.named_parameters():
+        assert_close(reused[name], parameter.grad)
+
+
+def test_each_pass_of_the_discriminators_takes_the_fakes_of_the_same_pass(reusing, reals, monkeypatch):
+    made = [tiny.fakes(reusing.config, seed=seed) for seed in (0, 10)]
+    for each in made:
+        reusing.g_main(each, CALM, 0.5)
+    calls = spy(monkeypatch, reusing, "judge")
+    for each in made:
+        with torch.no_grad():
+            expected = reusing.synthesise(each, CALM)
+        reusing.d_main(reals, None, CALM, 0.5)
+        judged = calls[-2].inputs[0]
+        assert_close(judged.image, expected.image)
+        assert not judged.image.requires_grad
+    assert not reusing.made
+
+
+def test_reused_fakes_are_those_that_track_the_mean_latent(networks, reusing, fakes, reals):
+    mapping = networks.G.backbone.mapping
+    before = mapping.w_avg.clone()
+    reusing.g_main(fakes, CALM)
+    mean = reusing.latents(fakes, CALM).ws[:, 0].mean(dim=0)
+    assert_close(mapping.w_avg, 0.998 * before + 0.002 * mean)
+    after = mapping.w_avg.clone()
+    reusing.d_main(reals, None, CALM)
+    assert torch.equal(mapping.w_avg, after)
+
+
+def test_a_run_that_reuses_fakes_draws_them_once():
+    phases = {phase.name: phase for phase in build_phases(override(Config(), {"training.reuse_fakes": True}))}
+    assert phases["g_main"].takes_fakes
+    assert phases["g_main"].tracks_mean_latent
+    assert not phases["d_main"].takes_fakes
+    assert not phases["d_main"].tracks_mean_latent
