@@ -65,7 +65,7 @@ def run_all(checkout: Path, place: Path, iterations: int, threads: int) -> None:
     scores = [f"--metrics={METRICS}", "--detector=random", "--no-cache"]
     commands = [
         ["dataset_tool.py", "synth", f"--dest={place / 'heads.zip'}", *synth],
-        ["train.py", f"--outdir={place / 'runs'}", "--cfg=demo", data, cpu, *length],
+        ["train.py", f"--outdir={place / 'runs'}", "--cfg=demo", "--precision=fp32", data, cpu, *length],
         ["gen_videos.py", f"--outdir={place / 'frames'}", model, cpu, *frames],
         ["calc_metrics.py", f"--out={place / 'scores.jsonl'}", model, data, cpu, *scores],
     ]

@@ -20,7 +20,7 @@ from torch_utils.machine_options import machine_options  # noqa: E402
 from torch_utils.random_numbers import Streams  # noqa: E402
 from torch_utils.startup import Machine, prepared_machine  # noqa: E402
 from training.cameras import frontal_label, orbit_labels  # noqa: E402
-from training.checkpoints.snapshots import Networks, build_networks, set_sampling_precision  # noqa: E402
+from training.checkpoints.snapshots import Networks, build_networks  # noqa: E402
 from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
 from training.loss import Frames, Loss, Schedule  # noqa: E402
@@ -40,7 +40,6 @@ class Bench:
         self.config = config
         self.device = machine.device
         self.networks: Networks = build_networks(config, 0, machine.device, machine.dtype)
-        set_sampling_precision(self.networks.G_ema, machine.dtype)
         self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid, config)
         self.phases = {phase.name: phase for phase in build_phases(config)}
         self.random = torch.Generator(self.device).manual_seed(0)

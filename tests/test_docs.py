@@ -124,6 +124,8 @@ def test_the_table_of_presets_is_the_presets():
 
 def spelled(value: object) -> str:
     """Return an option's value as the pages write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return value if isinstance(value, str) else f"{value:g}"
 
 

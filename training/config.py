@@ -118,7 +118,7 @@ class DiscriminatorConfig:
     channel_max: int = option(512, MODEL, "--d-cmax", "Like --cmax, of the discriminators.", low=1, high=8192)
     mapping_layers: int = option(8, low=1, high=64)
     mbstd_group: int = option(4, low=1, high=2**20)  # minibatch standard deviation: samples per group
-    half_resolutions: int = option(4, low=0, high=16)  # highest ones run in half precision, if one is chosen
+    half_resolutions: int = option(4, low=0, high=16)  # highest ones run in fp16, if that is chosen; all in bf16
     image: bool = option(True, ABLATIONS, "--image-discriminator", "Train against the image discriminator.")
     video: bool = option(True, ABLATIONS, "--video-discriminator", "Train against the video discriminator.")
     video_cameras: bool = option(True, ABLATIONS, "--video-cameras", "Condition the video discriminator on cameras.")
@@ -169,8 +169,8 @@ class TrainingConfig:
         AUTO,
         MACHINE,
         "--precision",
-        "Of super-resolution and the discriminators' top blocks. auto: fp16 on a GPU, bf16 on a CPU with AMX, else "
-        "fp32; a run keeps what it began with.",
+        "fp16: of super-resolution and the discriminators' top blocks; bf16: of all convolutions. auto: fp16 on a GPU, "
+        "bf16 on a CPU with AMX, else fp32; a run keeps what it began with.",
         choices=(AUTO, *PRECISIONS),
     )
     window: int = option(16, DATA, "--window", "Frames of a clip from which a pair is drawn.", low=1, high=2**20)
@@ -229,7 +229,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training.ema_kimg_factor": 10 / 64,
         "training.reuse_fakes": True,
         "training.kimg": 200.0,
-        "training.precision": "fp32",
         "training.tick": 0.2,
         "training.snap": 10,
         "training.workers": 1,

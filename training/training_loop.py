@@ -35,7 +35,7 @@ class Trainer:
 
     Args:
         run: the run's folder; only the main process writes to it.
-        dtype: of the super-resolution and of the discriminators' highest resolutions; None: float32.
+        dtype: `precision` of generator and discriminators; None: float32.
         hooks: what to call at ticks, snapshots and iterations.
     """
 

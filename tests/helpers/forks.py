@@ -24,6 +24,7 @@ TINY = [
     "--importance-samples=4",
     "--neural-rendering-resolution=8",
     "--batch=2",
+    "--precision=fp32",
     "--gamma=1",
     "--tick=0.002",
     "--workers=0",

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 # of another batch size puts it on the other side: gradients differ by 1e-4 and more. So two of three must agree.
 SEEDS = (1, 7, 9)
 AGREEING = 2
-# With everything random on: noise, jitter, swapped cameras, blur, mirrored pairs; with fakes used twice. Five iterations.
+# Everything random is on: noise, jitter, swapped cameras, blur, mirrored pairs. Fakes are used twice. Five iterations.
 OPTIONS = [
     "--cfg=demo",
     "--img-resolution=32",
@@ -42,6 +42,7 @@ OPTIONS = [
     "--tick=1",
     "--workers=0",
     "--device=cpu",
+    "--precision=fp32",
 ]
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}

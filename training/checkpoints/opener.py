@@ -16,7 +16,7 @@ from torch_utils.pickles import reader
 from torch_utils.runtime import select_device
 from training.checkpoints import foreign
 from training.checkpoints.shapes import network_shapes
-from training.checkpoints.snapshots import Snapshot, StoredSnapshot, set_sampling_precision
+from training.checkpoints.snapshots import Snapshot, StoredSnapshot
 from training.networks.generator import Generator
 
 
@@ -86,7 +86,7 @@ def load_generator(
     weights = stored.weights_of("G_ema", shapes["G_ema"])
     G = Generator(stored.config.generator).requires_grad_(False).eval()
     G.load_state_dict(weights)
-    set_sampling_precision(G, dtype)
+    G.precision = dtype
     G.max_time = stored.max_time
     return Snapshot(
         G=G.to(device),

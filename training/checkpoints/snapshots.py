@@ -55,7 +55,7 @@ def build_networks(config: Config, seed: int, device: torch.device, dtype: torch
     """Build freshly initialised networks; the same for the same seed on every process and device.
 
     Args:
-        dtype: of the super-resolution and of the discriminators' highest resolutions; None: float32.
+        dtype: `precision` of generator and discriminators; None: float32.
     """
     size = config.generator.img_resolution
     options = config.discriminator
@@ -98,12 +98,6 @@ def build_optimizers(networks: Networks, config: Config) -> dict[str, torch.opti
             fused=True,
         )
     return optimizers
-
-
-def set_sampling_precision(G: Generator, dtype: torch.dtype | None) -> None:
-    """Set the data type of the super-resolution and, if bfloat16, of the backbone's convolutions; None: float32."""
-    G.precision = dtype
-    G.half_backbone = dtype == torch.bfloat16
 
 
 # --- Snapshots --------------------------------------------------------------------------------------------------------

@@ -95,7 +95,8 @@ class Discriminator(nn.Module):
     def __init__(self, img_channels: int, camera_dim: int, resolution: int, config: DiscriminatorConfig):
         super().__init__()
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        self.precision: torch.dtype | None = None  # of the highest resolutions; None: that of the parameters
+        # Of all blocks if bfloat16, else of the highest resolutions; None: that of the parameters.
+        self.precision: torch.dtype | None = None
         self.resolutions = []  # of the blocks, from the input's to 8
         side = resolution
         while side > 4:
@@ -117,7 +118,7 @@ class Discriminator(nn.Module):
         """Return the features [N, C, 4, 4] of the input [N, img_channels, R, R] ahead of the last stage."""
         for r in self.resolutions:
             dtype = self.b4.conv.weight.dtype
-            if self.precision is not None and r in self.half_resolutions:
+            if self.precision == torch.bfloat16 or (self.precision is not None and r in self.half_resolutions):
                 dtype = self.precision
             block = getattr(self, f"b{r}")
             x = block(x.to(dtype, memory_format=torch.channels_last))

@@ -17,16 +17,15 @@ from training.rendering.renderer import Jitter, decode, render
 class Generator(nn.Module):
     """G(z_a, z_m | c, t). Rows of every argument are frames: a clip of T frames repeats its codes T times.
 
-    `precision` sets the data type of the super-resolution and, with `half_backbone`, of the backbone's convolutions
-    (None: that of the parameters); latents, rendering and images keep the parameters' type. `max_time` is the greatest
-    time that it was trained at, and that videos of it run to.
+    `precision` sets the data type of the super-resolution and, if bfloat16, whose range is that of float32, of the
+    backbone's convolutions (None: that of the parameters); latents, rendering and images keep the parameters' type.
+    `max_time` is the greatest time that it was trained at, and that videos of it run to.
     """
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         self.config = config
         self.precision: torch.dtype | None = None
-        self.half_backbone = False
         self.max_time = 1.0
         channels = config.plane_channels
         self.backbone = Backbone(config, CAMERA_DIM)
@@ -76,7 +75,7 @@ class Generator(nn.Module):
         random: Random | None = None,
     ) -> torch.Tensor:
         """Return feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1]."""
-        dtype = self.precision if self.half_backbone else None
+        dtype = self.precision if self.precision == torch.bfloat16 else None
         planes = self.backbone.synthesis(ws, z_motion, t, noise_mode, random, dtype)
         return planes.unflatten(1, (PLANES, -1))
 

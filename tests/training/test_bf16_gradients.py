@@ -1,0 +1,126 @@
+"""Training in bfloat16: what runs in it, and that its gradients are those of float32 at the shipped model's weights."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from training import synthetic
+from training.checkpoints.opener import open_snapshot
+from training.checkpoints.snapshots import Networks, build_networks, init_networks
+from training.config import FRAMES_PER_CLIP, preset
+from training.fakes import Fakes, FakeSource
+from training.loss import Frames, Loss, Schedule
+from training.phases import build_phases
+from training.rendering import renderer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+MODEL = Path(__file__).parents[2] / "models" / "heads.pkl"
+CONFIG = preset("demo")
+CLIPS = 8
+LARGE = 4096  # numbers from which a parameter's cosine counts: that of a few is noise
+NOW = Schedule(blur_sigma=0.0, swap_probability=0.5)
+# Least cosine of all large parameters, and the median's.
+LIMITS = {"g_main": (0.98, 0.997), "g_reg": (0.93, 0.99), "d_main": (0.99, 0.99), "d_reg": (0.99, 0.99)}
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[synthetic.SyntheticClip]:
+    return [
+        synthetic.render_clip(seed, CONFIG.generator.img_resolution, FRAMES_PER_CLIP, fps=4) for seed in range(CLIPS)
+    ]
+
+
+def networks_in(dtype: torch.dtype | None) -> Networks:
+    """Return the shipped model's networks."""
+    networks = build_networks(CONFIG, 0, torch.device("cpu"), dtype)
+    init_networks(networks, open_snapshot(MODEL))
+    return networks
+
+
+def drawn_fakes(clips: list[synthetic.SyntheticClip], index: int) -> Fakes:
+    source = FakeSource([clip.cameras for clip in clips], CONFIG, torch.device("cpu"))
+    return source.draw((0, 0, index), slice(None))
+
+
+def real_frames(clips: list[synthetic.SyntheticClip], loss: Loss) -> Frames:
+    images = torch.stack([torch.from_numpy(clip.frames) for clip in clips])
+    cameras = torch.stack([torch.from_numpy(clip.cameras) for clip in clips])
+    times = torch.tensor([0.0, 1.0]).expand(CLIPS, FRAMES_PER_CLIP)
+    return loss.real_frames(images, times, cameras, NOW)
+
+
+def gradients(networks: Networks, clips: list[synthetic.SyntheticClip]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the gradients for large parameters by phase and name."""
+    loss = Loss(networks.G, networks.D_img, networks.D_vid, CONFIG)
+    reals = real_frames(clips, loss)
+    by_phase = {}
+    for phase in build_phases(CONFIG):
+        modules = {name: module for name, module in networks.items() if name in phase.networks}
+        for module in modules.values():
+            module.requires_grad_(True)
+        phase.accumulate(loss, reals=reals, fakes=drawn_fakes(clips, phase.index), schedule=NOW)
+        found = {}
+        for network, module in modules.items():
+            for name, parameter in module.named_parameters():
+                if parameter.numel() >= LARGE and parameter.grad is not None:
+                    found[f"{network}.{name}"] = parameter.grad
+            module.requires_grad_(False).zero_grad(set_to_none=True)
+        by_phase[phase.name] = found
+    return by_phase
+
+
+def test_convolutions_run_in_it_and_all_else_in_float32(clips):
+    networks = networks_in(torch.bfloat16)
+    seen = {}
+
+    def watch(name: str, module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        seen[name] = output[0].dtype
+
+    for network, whole in networks.items():
+        for name, module in whole.named_modules():
+            module.register_forward_hook(partial(watch, f"{network}.{name}"))
+    loss = Loss(networks.G, networks.D_img, networks.D_vid, CONFIG)
+    frames = loss.synthesise(drawn_fakes(clips, 0), NOW)
+    logits = loss.judge(frames, NOW)
+    half = {name for name, dtype in seen.items() if dtype == torch.bfloat16}
+    for r in (8, 16, 32, 64):
+        assert {f"G.backbone.synthesis.b{r}.conv1", f"D_img.b{r}.conv0", f"D_vid.b{r}.conv1"} <= half
+    assert {"G.superresolution.block0.conv1", "G.superresolution.block1.conv1"} <= half
+    exact = {"G.decoder", "G.backbone.mapping", "G.to_img_raw", "D_img.b4", "D_img.mapping", "D_vid.b4.conv"}
+    assert exact <= seen.keys() - half
+    assert {value.dtype for value in (frames.image, frames.image_raw, *logits.values())} == {torch.float32}
+
+
+@pytest.fixture(scope="module")
+def both(clips) -> list[dict[str, dict[str, torch.Tensor]]]:
+    """The gradients in float32, and those in bfloat16 at the same places along the rays."""
+    places = []
+    ours = renderer._fine_depths
+
+    def drawn(*arguments: object) -> torch.Tensor:
+        places.append(ours(*arguments))
+        return places[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(renderer, "_fine_depths", drawn)
+        exact = gradients(networks_in(None), clips)
+        again = iter(places)
+        patch.setattr(renderer, "_fine_depths", lambda *arguments: next(again))
+        half = gradients(networks_in(torch.bfloat16), clips)
+    return [exact, half]
+
+
+@pytest.mark.parametrize("phase", LIMITS)
+def test_gradients_point_where_those_of_float32_do(both, phase):
+    exact, half = (each[phase] for each in both)
+    assert exact.keys() == half.keys()
+    assert len(exact) >= 10
+    cosines = {name: cosine_similarity(exact[name].flatten(), half[name].flatten(), dim=0) for name in exact}
+    ordered = sorted(cosines.values())
+    least, median = LIMITS[phase]
+    below = {name: round(value.item(), 4) for name, value in cosines.items() if value < least}
+    assert not below
+    assert ordered[len(ordered) // 2] >= median
