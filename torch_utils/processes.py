@@ -23,6 +23,7 @@ from torch_utils import distributed
 PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h: the signal that a process gets when its parent ends
 GRACE = 5.0  # seconds in which children end by themselves; they have nothing left to do but to end their loaders
 LOOK = 0.01  # seconds between two looks whether they have
+CAN_FORK = hasattr(os, "memfd_create")  # on Linux alone
 PEER_STATUS = 1  # exit status of a process that another one's end has ended
 
 

@@ -8,7 +8,7 @@ import torch
 
 from dnnlib.errors import UserError
 from torch_utils import custom_ops, distributed, runtime
-from torch_utils.processes import forked
+from torch_utils.processes import CAN_FORK, forked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,8 @@ def _division(device: torch.device, asked: int | None, that_pay: Callable[[int],
         hindrance = "torchrun has started all there are: leave one of them out"
     elif device.type != "cpu":
         hindrance = "a GPU takes one: start torchrun for several GPUs"
+    elif not CAN_FORK:
+        hindrance = "only on Linux"
     else:
         cores = runtime.cores()
         return asked or (that_pay(cores) if that_pay else 1)

@@ -129,3 +129,12 @@ def test_a_gpu_takes_one_process(divided, monkeypatch):
         prepared_machine(processes=2),
     ):
         pass
+
+
+def test_systems_that_cannot_divide_a_command_take_one_process(divided, monkeypatch):
+    monkeypatch.setattr(startup, "CAN_FORK", False)
+    with prepared_machine(that_pay=lambda cores: cores):
+        pass
+    with pytest.raises(UserError, match="--processes=2 .* only on Linux"), prepared_machine(processes=2):
+        pass
+    assert divided == [1]
