@@ -198,13 +198,14 @@ def test_video_discriminator_sees_both_cameras_in_order():
     assert torch.equal(calls["mapping"][0].inputs[0], torch.cat([cameras[0::2], cameras[1::2]], dim=1))
 
 
-def test_only_the_highest_resolutions_run_in_half_precision():
+@pytest.mark.parametrize("dtype, half_blocks", [(torch.float16, 4), (torch.bfloat16, 5)])
+def test_the_highest_resolutions_run_in_half_precision_and_all_in_bfloat16(dtype, half_blocks):
     D = image_discriminator_of(torch.float32, side=128)
     args = normal(0, 2, 3, 128, 128), normal(1, 2, 3, 8, 8), labels(2, 2)
     exact = D(*args)
-    D.precision = torch.bfloat16
+    D.precision = dtype
     with recorded(D, *(f"b{r}" for r in (128, 64, 32, 16, 8, 4))) as calls:
         half = D(*args)
     kinds = [calls[f"b{r}"][0].output.dtype for r in (128, 64, 32, 16, 8, 4)]
-    assert kinds == [torch.bfloat16] * 4 + [torch.float32] * 2
+    assert kinds == [dtype] * half_blocks + [torch.float32] * (6 - half_blocks)
     assert half.dtype == torch.float32 and (half - exact).abs().max() < 0.1 * exact.abs().max()
