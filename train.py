@@ -210,8 +210,7 @@ def open_dataset(path: Path, config: Config) -> ClipDataset:
         require_ffmpeg()
         dataset = ClipDataset(path, resolution=config.generator.img_resolution)
         options.split_batch(config, distributed.world_size())
-        lengths = [len(clip.frames) for clip in dataset.clips]
-        if not (config.discriminator.image or moving_clips(lengths, config.training.window)):
+        if not (config.discriminator.image or moving_clips(dataset.lengths, config.training.window)):
             raise UserError(
                 f"No clip of {path} gives two different frames for the video discriminator to judge: leave out "
                 "--no-image-discriminator."

@@ -216,12 +216,12 @@ def parse_json(data: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = M
         raise ValueError(f"more than {max_values} values")
     try:
         # UnicodeDecodeError and JSONDecodeError are ValueErrors.
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_repeats)
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=without_repeats)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object. ValueError if it names a value twice, of which Python takes the last without a word."""
     values = dict(pairs)
     if len(values) < len(pairs):

@@ -3,7 +3,7 @@
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath, PurePosixPath
 
 from dnnlib.files import shown
@@ -72,18 +72,22 @@ def is_order_doubtful(names: Sequence[str]) -> bool:
     return len({tuple(map(len, DECIMALS.findall(stem))) for stem in stems}) > 1
 
 
-def order_notes(folders: Mapping[str, Sequence[str]], what: str) -> list[str]:
+def order_notes(folders: Iterable[tuple[str, Sequence[str]]], what: str) -> list[str]:
     """Return a sentence if the order of the files in some folders is doubtful.
 
     Args:
-        folders: names of files, in natural order, by folder.
+        folders: each with the names of its files, in natural order.
         what: the folders are.
     """
-    doubtful = [folder for folder, names in folders.items() if is_order_doubtful(names)]
-    if not doubtful:
+    count = 0
+    order = ""
+    for folder, names in folders:
+        if is_order_doubtful(names):
+            count += 1
+            order = order or shown(f"{folder} is read as {few(names)}")
+    if not count:
         return []
-    order = shown(f"{doubtful[0]} is read as {few(folders[doubtful[0]])}")
-    return [f"See whether files are in order in {len(doubtful)} {what}, whose names do more than number them: {order}."]
+    return [f"See whether files are in order in {count} {what}, whose names do more than number them: {order}."]
 
 
 def few(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from metrics.protocols import Request
 from metrics.results import Result
 from torch_utils import distributed
 from training.checkpoints.snapshots import Snapshot
-from training.data.dataset import DEFAULT_FPS
+from training.data.table import DEFAULT_FPS
 
 PROCEDURAL_VIDEOS = 64  # whose own diversity and motion are reported beside the generator's
 

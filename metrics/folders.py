@@ -76,7 +76,7 @@ def notes_of_frames(folders: Iterable[Path], known: Container[str] = ()) -> list
         frames[folder.name] = [path.name for path in frame_files(folder)]
         others = (path for path in content_of(folder) if not path.name.lower().endswith(FRAME_SUFFIXES))
         rest += [f"{folder.name}/{path.name}" for path in others if path.name not in known]
-    return not_taken("what else is in folders of frames", rest) + order_notes(frames, "folders")
+    return not_taken("what else is in folders of frames", rest) + order_notes(frames.items(), "folders")
 
 
 def file_frames(path: Path) -> Iterable[np.ndarray]:

@@ -134,7 +134,7 @@ class VideoDistances(MetricFamily):
         if dataset is None:
             cameras = list(snapshot.camera_bank.numpy())
         else:
-            cameras = [clip.cameras for clip in dataset.clips]
+            cameras = list(dataset.camera_paths)
             # Real videos come from long clips alone; a short clip's cameras would run to and fro, or stand still.
             cameras = [path for path in cameras if len(path) >= request.window.span] or cameras
         return GeneratedVideos(

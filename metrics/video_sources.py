@@ -90,9 +90,9 @@ class DatasetVideos:
         self.window = window
         self.seed = seed
         self.every_clip_once = every_clip_once
-        lengths = [len(clip.frames) for clip in dataset.clips]
+        lengths = dataset.lengths
         self.clips = [index for index, length in enumerate(lengths) if length >= window.span]
-        short = [clip.name for clip in dataset.clips if len(clip.frames) < window.span]
+        short = [dataset.clips[index].name for index, length in enumerate(lengths) if length < window.span]
         self.notes = not_taken(f"clips of {dataset.path} with fewer than {window.span} frames", short)
         if not self.clips:
             raise UserError(f"No clip of {dataset.path} has {window.span} frames: the protocol needs longer clips.")
@@ -119,7 +119,7 @@ class DatasetVideos:
         clip = self.clips[place]
         span = self.window.span
         rng = np.random.default_rng([self.seed, index, Stream.DATASET_CLIPS, 1])
-        start = int(rng.integers(len(self.dataset.clips[clip].frames) - span + 1))
+        start = int(rng.integers(len(self.dataset.clips[clip]) - span + 1))
         numbers = range(start, start + span, self.window.stride)
         return np.stack([self.dataset.read_frame(clip, number) for number in numbers])
 

@@ -60,8 +60,8 @@ class Trainer:
 
         # Data.
         self.dataset = dataset
-        self.fakes = FakeSource([clip.cameras for clip in dataset.clips], config, device)
-        self.lengths = [len(clip.frames) for clip in dataset.clips]
+        self.fakes = FakeSource(dataset.camera_paths, config, device)
+        self.lengths = dataset.lengths
         self.videos = bool(moving_clips(self.lengths, options.window))  # whether there is a video to judge
         self.bank = camera_bank(dataset, seed=options.seed)
 

@@ -8,7 +8,7 @@ import dataset_tool
 import demo
 import gen_videos
 import train
-from benchmarks import compare_checkouts, detectors, geometry, gradients, phases
+from benchmarks import compare_checkouts, detectors, geometry, gradients, large_datasets, phases
 from torch_utils import doctor
 
 DOCTOR = "python -m torch_utils.doctor"
@@ -24,5 +24,6 @@ COMMANDS: dict[str, click.Command] = {
     "benchmarks/detectors.py": detectors.main,
     "benchmarks/geometry.py": geometry.main,
     "benchmarks/gradients.py": gradients.main,
+    "benchmarks/large_datasets.py": large_datasets.main,
     "benchmarks/phases.py": phases.main,
 }

@@ -1,11 +1,12 @@
 """What is wrong with cameras, of each and of the set, in words for a report or for one line of warning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from training.camera_checks.conventions import likely_convention
+from training.camera_checks.labels import LabelColumn
 from training.camera_checks.views import (
     FOCALS,
     MAX_ASPECT,
@@ -20,7 +21,6 @@ from training.camera_checks.views import (
     usable,
     view,
 )
-from training.cameras import CAMERA_DIM, label_fault, parse_label
 from training.config import RenderingConfig
 
 FEW = 5  # faults of a kind that are named one by one
@@ -127,23 +127,22 @@ def _faults(cameras: np.ndarray, start: int, distances: tuple[float, float]) -> 
 # --- A report ---------------------------------------------------------------------------------------------------------
 
 
-def named_faults(labels: Sequence[tuple[str, object]]) -> Iterator[tuple[str, str]]:
+def named_faults(labels: Iterable[tuple[str, object]]) -> Iterator[tuple[str, str]]:
     """Yield (name, what is wrong) of named labels, which may be anything; one line if many share a fault."""
-    broken: dict[str, list[str]] = {}
-    names: list[str] = []
-    cameras: list[np.ndarray] = []
+    column = LabelColumn()
     for name, label in labels:
-        camera = parse_label(label)
-        if camera is None:
-            broken.setdefault(label_fault(label), []).append(name)
-        else:
-            names.append(name)
-            cameras.append(camera)
-    for sentence, which in broken.items():
+        column.add(name, label)
+    yield from column_faults(column)
+
+
+def column_faults(column: LabelColumn) -> Iterator[tuple[str, str]]:
+    """Yield what `named_faults` does of the labels that were added to a column."""
+    cameras = column.cameras()
+    for sentence, which in column.broken.items():
         yield from _lines(which, [sentence] * len(which))
-    judgement = judge(np.array(cameras).reshape(-1, CAMERA_DIM))
+    judgement = judge(cameras)
     for fault in judgement.faults:
-        which = [names[camera] for camera in fault.cameras]
+        which = [column.names[camera] for camera in fault.cameras]
         yield from _lines(which, [fault.said(place) for place in range(min(len(which), FEW))])
     if judgement.convention:
         yield "cameras", f"as a set they are likely {judgement.convention}"

@@ -1,7 +1,7 @@
 """Finds everything that is broken in a dataset, without stopping at the first fault."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import PurePosixPath
@@ -10,15 +10,17 @@ from typing import NamedTuple
 import numpy as np
 
 from dnnlib.files import AnyPath, shown
-from dnnlib.names import few, frame_numbers, is_order_doubtful, natural_key
+from dnnlib.names import few, frame_numbers, is_order_doubtful, listed, natural_key
 from dnnlib.parallel import parallel_map
 from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate
-from training.camera_checks.judgement import judge, named_faults
+from training.camera_checks.judgement import column_faults, judge
+from training.camera_checks.labels import LabelColumn
 from training.camera_checks.views import USUAL
 from training.config import RenderingConfig, TrainingConfig
-from training.data.dataset import ClipDataset, described_clips, stills_note
-from training.data.files import DAMAGE, INDEX, Files, fault_of_name, labels_of, open_files, read_index
+from training.data.dataset import ClipDataset
+from training.data.files import DAMAGE, INDEX, Files, FolderFiles, fault_of_name, open_files, read_index
 from training.data.frames import DEPTH_SUFFIX, FRAME_SUFFIXES, verify_frame
+from training.data.table import described_clips, stills_note
 
 CHUNK = 32  # frames that a worker decodes at a time
 WINDOW = TrainingConfig().window  # frames that a clip needs to show all of time, with default options
@@ -61,24 +63,32 @@ def check_dataset(path: AnyPath, *, workers: int, progress: Progress) -> Iterato
         UserError: there is no dataset to check (missing, no zip, no index, no cameras at all).
     """
     files = open_files(path)
-    index = read_index(files)
-    labels = labels_of(index, files.path)
-    names = [name for name, _ in labels]
-    yield from _check_names(names)
-    yield from _check_unlisted(files, names)
-    yield from _check_clips(described_clips(index), names)
-    for name, fault in named_faults(labels):
+    counts: Counter[str] = Counter()
+    labels = LabelColumn()
+
+    def take(name: str, label: object) -> None:
+        counts[name] += 1
+        labels.add(name, label)
+
+    described = described_clips(read_index(files, take))
+    yield from _check_names(counts)
+    yield from _check_unlisted(files, counts)
+    yield from _check_clips(described, counts)
+    for name, fault in column_faults(labels):
         yield Finding(name, fault)
-    readable = {name for name in names if fault_of_name(name) is None}
-    yield from _check_frames(files, sorted(readable, key=natural_key), workers, progress)
+    labels = LabelColumn()  # which lets go of millions
+    readable = [name for name in counts if fault_of_name(name) is None]
+    counts.clear()
+    readable.sort(key=natural_key)
+    yield from _check_frames(files, readable, workers, progress)
 
 
 # --- What the index says ----------------------------------------------------------------------------------------------
 
 
-def _check_names(names: list[str]) -> Iterator[Finding]:
+def _check_names(counts: Counter[str]) -> Iterator[Finding]:
     """Yield listed files that are unsafe, no frames by their names, or listed twice."""
-    for name, count in Counter(names).items():
+    for name, count in counts.items():
         if fault := fault_of_name(name):
             yield Finding(name, f"unsafe path ({fault}), must be relative and inside the dataset")
         elif not _is_frame(name):
@@ -87,13 +97,14 @@ def _check_names(names: list[str]) -> Iterator[Finding]:
             yield Finding(name, f"listed {count} times in {INDEX}")
 
 
-def _check_unlisted(files: Files, names: list[str]) -> Iterator[Finding]:
+def _check_unlisted(files: Files, listed_names: Container[str]) -> Iterator[Finding]:
     """Yield files that are there and not listed."""
-    known = {*names, INDEX}
-    for name, count in Counter(files.names()).items():
-        if count > 1:
+    unlisted = [name for name in files.names() if name not in listed_names and name != INDEX]
+    twice = _names_twice(files) if isinstance(files, FolderFiles) else set()  # zips are refused that have any
+    for name in listed({*unlisted, *twice}):
+        if name in twice:
             yield Finding(name, "there twice, with accents that are composed and not: remove one")
-        if name in known or name.endswith(DEPTH_SUFFIX):
+        if name in listed_names or name == INDEX or name.endswith(DEPTH_SUFFIX):
             continue
         if _is_frame(name):
             yield Finding(name, f"missing camera, the frame is not listed in {INDEX}")
@@ -101,11 +112,15 @@ def _check_unlisted(files: Files, names: list[str]) -> Iterator[Finding]:
             yield Finding(name, "unlisted file", broken=False)
 
 
+def _names_twice(files: FolderFiles) -> set[str]:
+    return {name for name, count in Counter(files.names()).items() if count > 1}
+
+
 def _is_frame(name: str) -> bool:
     return name.lower().endswith(FRAME_SUFFIXES)
 
 
-def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
+def _check_clips(described: object, names: Collection[str]) -> Iterator[Finding]:
     """Yield clips that are short, empty or not described; without descriptions, whether these are missing."""
     if described is None:
         if note := stills_note(names):
@@ -115,7 +130,7 @@ def _check_clips(described: object, names: list[str]) -> Iterator[Finding]:
         yield Finding(INDEX, '"clips" must be an object {clip: {"fps": ...}}')
         return
     frames: dict[str, list[str]] = {}
-    for name in set(names):
+    for name in names:
         path = PurePosixPath(name)
         frames.setdefault(path.parent.as_posix(), []).append(path.name)
     for clip in sorted(set(described) | set(frames), key=natural_key):
@@ -155,22 +170,22 @@ def _check_frames(
     progress: Progress,
 ) -> Iterator[Finding]:
     """Yield frames that the dataset cannot read or decode, and those of another size than most."""
-    jobs = [(files, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
+    jobs = ((files, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK))
     results = chain.from_iterable(parallel_map(_decode_sizes, jobs, workers))
-    sizes: dict[str, Size] = {}
+    sizes: dict[Size, list[str]] = {}
     for name, result in progress(results, len(names)):
         if isinstance(result, str):
             yield Finding(name, result)
         else:
-            sizes[name] = result
+            sizes.setdefault(result, []).append(name)
     if not sizes:
         return
-    [(usual, _)] = Counter(sizes.values()).most_common(1)
+    usual = max(sizes, key=lambda size: len(sizes[size]))
     if usual.height != usual.width:
         yield Finding(INDEX, f"frames are {usual} pixels, not square")
-    for name, size in sizes.items():
-        if size != usual:
-            yield Finding(name, f"wrong size {size}, most frames are {usual}")
+    odd = {name: size for size, of_size in sizes.items() if size != usual for name in of_size}
+    for name in sorted(odd, key=natural_key):
+        yield Finding(name, f"wrong size {odd[name]}, most frames are {usual}")
 
 
 def _decode_sizes(job: tuple[Files, list[str]]) -> list[tuple[str, Size | str]]:
@@ -192,8 +207,7 @@ def _decode_sizes(job: tuple[Files, list[str]]) -> list[tuple[str, Size | str]]:
 
 def camera_warning(dataset: ClipDataset, rendering: RenderingConfig = USUAL) -> str | None:
     """Return what looks wrong with the cameras of a dataset for this rendering, in one line; None if nothing does."""
-    cameras = np.concatenate([clip.cameras for clip in dataset.clips])
-    return judge(cameras, rendering).warning(dataset.path)
+    return judge(dataset.cameras, rendering).warning(dataset.path)
 
 
 def summary(dataset: ClipDataset) -> str:
@@ -201,13 +215,12 @@ def summary(dataset: ClipDataset) -> str:
     side = dataset.stored_resolution
     people = {clip.identity for clip in dataset.clips if clip.identity is not None}
     counted_people = f", {len(people)} people" if people else ""
-    lengths = [len(clip.frames) for clip in dataset.clips]
+    lengths = dataset.lengths
     rates = sorted({round(clip.fps, 2) for clip in dataset.clips})
     shown_rates = ", ".join(f"{rate:g}" for rate in rates[:MAX_RATES])
     if len(rates) > MAX_RATES:
         shown_rates += " ..."
-    cameras = np.concatenate([clip.cameras for clip in dataset.clips])
-    x, y, z = cameras[:, [3, 7, 11]].T  # fourth column of cam2world: where they stand
+    x, y, z = dataset.cameras[:, [3, 7, 11]].T  # fourth column of cam2world: where they stand
     yaw = np.degrees(np.arctan2(x, z))
     pitch = np.degrees(np.arctan2(y, np.hypot(x, z)))
     lines = [

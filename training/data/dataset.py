@@ -2,38 +2,23 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
+from dnnlib.columns import Columns
 from dnnlib.errors import UserError
 from dnnlib.files import shown
-from dnnlib.names import frame_numbers, natural_key, order_notes, plain
-from dnnlib.video import is_frame_rate
-from training.cameras import CAMERA_DIM, parse_label
-from training.data.files import DAMAGE, INDEX, ZipFiles, fault_of_name, labels_of, open_files, read_index
+from training.data.files import DAMAGE, ZipFiles, open_files
 from training.data.fingerprints import Fingerprinted
 from training.data.frames import DEPTH_SUFFIX, decode_depth, decode_frame
+from training.data.kept import kept_columns, known_columns
+from training.data.table import CameraPaths, Clip, Clips, ClipTable, build_table
 
-DEFAULT_FPS = 25.0  # of a clip without a proper frame rate
-
-
-# --- Clips on disk ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """One clip: its frames' paths inside the dataset, in order, and their cameras float32 [F, 25]."""
-
-    name: str
-    frames: tuple[str, ...]
-    cameras: np.ndarray
-    fps: float
-    identity: str | None
+KIND = "clips"  # of the columns that are kept
 
 
 class ClipDataset(Fingerprinted):
@@ -51,9 +36,8 @@ class ClipDataset(Fingerprinted):
     def __init__(self, path: str | Path, resolution: int | None = None):
         self.path = Path(path)
         self._files = open_files(self.path)
-        index = read_index(self._files)
-        self.clips = _clips(index, self.path)
-        self._describes_clips = index.get("clips") is not None
+        self._table = ClipTable(self._columns())
+        self.clips = Clips(self._table)
         self.stored_resolution = self._stored_resolution()
         self.resolution = resolution or self.stored_resolution
         if self.stored_resolution % self.resolution:
@@ -61,6 +45,27 @@ class ClipDataset(Fingerprinted):
                 f"The dataset {self.path} has frames of {self.stored_resolution} pixels, which do not "
                 f"shrink to {self.resolution}: convert its source with --resolution={self.resolution}."
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: of a large zip little, for the columns are in the cache."""
+        state = vars(self).copy()
+        del state["clips"]
+        return state | {"_table": self._table.columns if self._kept_as is None else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        columns = known_columns(KIND, self._kept_as) if self._kept_as is not None else state["_table"]
+        self._table = ClipTable(columns)
+        self.clips = Clips(self._table)
+
+    @property
+    def _kept_as(self) -> str | None:
+        """What the columns of a large zip are kept by."""
+        return self._files.key if isinstance(self._files, ZipFiles) else None
+
+    def _columns(self) -> Columns:
+        build = partial(build_table, self._files)
+        return build() if self._kept_as is None else kept_columns(KIND, self._kept_as, build)
 
     @property
     def num_clips(self) -> int:
@@ -70,18 +75,27 @@ class ClipDataset(Fingerprinted):
     @property
     def num_frames(self) -> int:
         """Number of frames of all clips."""
-        return sum(len(clip.frames) for clip in self.clips)
+        return len(self.cameras)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each clip."""
+        return self._table.lengths
+
+    @property
+    def cameras(self) -> np.ndarray:
+        """Cameras of all frames float32 [N, 25], clip by clip; not to be written to."""
+        return self._table.cameras
+
+    @property
+    def camera_paths(self) -> CameraPaths:
+        """Cameras of each clip float32 [F, 25]; not to be written to."""
+        return CameraPaths(self.clips)
 
     @property
     def notes(self) -> list[str]:
         """Sentences about what the dataset leaves open."""
-        if self._describes_clips:
-            files = {clip.name: [frame.rpartition("/")[2] for frame in clip.frames] for clip in self.clips}
-            notes = order_notes(files, "clips")
-        else:
-            note = stills_note([frame for clip in self.clips for frame in clip.frames])
-            notes = [note] if note else []
-        return [f"{self.path}: {note}" for note in notes]
+        return [f"{self.path}: {note}" for note in self._table.notes]
 
     @cached_property
     def names_and_sizes(self) -> str:
@@ -92,18 +106,26 @@ class ClipDataset(Fingerprinted):
         """
         digest = hashlib.sha256(str(self.resolution).encode())
         for clip in sorted(self.clips, key=lambda clip: clip.name):
-            order = sorted(range(len(clip.frames)), key=clip.frames.__getitem__)
-            frames = [clip.frames[place] for place in order]
-            digest.update("\0".join((clip.name, *frames, "")).encode())
-            sizes = np.array([self._files.size(frame) for frame in frames], dtype="<i8")
-            digest.update(sizes.tobytes())
+            frames, order = clip.raw_frames, np.arange(len(clip))
+            if clip.is_reordered:
+                names = clip.frames
+                order = np.array(sorted(range(len(clip)), key=names.__getitem__))
+                frames = "\0".join([*sorted(names), ""]).encode()
+            digest.update(clip.name.encode() + b"\0" + frames)
+            digest.update(self._sizes(clip)[order].astype("<i8").tobytes())
             digest.update(clip.cameras[order].tobytes())
         return digest.hexdigest()
+
+    def _sizes(self, clip: Clip) -> np.ndarray:
+        """Return the bytes of the files of a clip's frames; -1 of one that is missing."""
+        if isinstance(self._files, ZipFiles):
+            return self._files.members.sizes(clip.members)
+        return np.array([self._files.size(frame) for frame in clip.frames])
 
     @property
     def is_reordered(self) -> bool:
         """Whether earlier versions read the frames of a clip in another order, that of the text of their names."""
-        return any(list(clip.frames) != sorted(clip.frames) for clip in self.clips)
+        return self._table.is_reordered
 
     def at_a_glance(self) -> str:
         """Return names and sizes of the frames; of a zip, whose directory has their checksums, all of the content."""
@@ -114,17 +136,28 @@ class ClipDataset(Fingerprinted):
 
         The path does not count, nor whether it is a folder or a zip of it.
         """
-        marks = iter(self._files.checksums([frame for clip in self.clips for frame in clip.frames]))
         digest = hashlib.sha256(str(self.resolution).encode())
-        for clip in self.clips:
-            contents = itertools.islice(marks, len(clip.frames))
-            digest.update("\0".join((clip.name, *clip.frames, *contents, "")).encode())
+        for clip, contents in zip(self.clips, self._contents(), strict=True):
+            digest.update(clip.name.encode() + b"\0" + clip.raw_frames + "\0".join([*contents, ""]).encode())
             digest.update(clip.cameras.tobytes())
         return digest.hexdigest()
 
+    def _contents(self) -> Iterator[list[str]]:
+        """Yield a text for each frame of each clip that changes with its content.
+
+        It is the same for a zip, whose directory has the CRC-32 of all, as for a folder. Reading a file that has
+        another one fails.
+        """
+        if isinstance(self._files, ZipFiles):
+            yield from (self._files.members.checksums(clip.members) for clip in self.clips)
+            return
+        marks = iter(self._files.checksums([frame for clip in self.clips for frame in clip.frames]))
+        for clip in self.clips:
+            yield list(itertools.islice(marks, len(clip)))
+
     def read_frame(self, clip_index: int, frame_index: int) -> np.ndarray:
         """Read one frame, uint8 [3, R, R]. UserError if it is missing, damaged or of another size."""
-        name = self.clips[clip_index].frames[frame_index]
+        name = self.clips[clip_index].frame(frame_index)
         frame = self._decode(name, decode_frame)
         _, height, width = frame.shape
         stored = self.stored_resolution
@@ -140,7 +173,7 @@ class ClipDataset(Fingerprinted):
 
         It is the distance along the rays through the pixels' centres, world units. UserError if the dataset has none.
         """
-        frame = PurePosixPath(self.clips[clip_index].frames[frame_index])
+        frame = PurePosixPath(self.clips[clip_index].frame(frame_index))
         return self._decode(str(frame.with_suffix(DEPTH_SUFFIX)), decode_depth)
 
     def _decode(self, name: str, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
@@ -156,7 +189,7 @@ class ClipDataset(Fingerprinted):
 
     def _stored_resolution(self) -> int:
         """Return the side of the first frame. UserError if it is not square."""
-        name = self.clips[0].frames[0]
+        name = self.clips[0].frame(0)
         _, height, width = self._decode(name, decode_frame).shape
         if height != width:
             raise UserError(
@@ -173,87 +206,3 @@ def shrink(frame: np.ndarray, factor: int) -> np.ndarray:
     channels, height, width = frame.shape
     blocks = frame.reshape(channels, height // factor, factor, width // factor, factor)
     return (blocks.mean(axis=(2, 4)) + 0.5).astype(np.uint8)
-
-
-# --- From the index to clips ------------------------------------------------------------------------------------------
-
-Frames = list[tuple[str, np.ndarray]]  # paths inside the dataset, with cameras float32 [25]
-
-
-def _clips(index: dict, path: Path) -> list[Clip]:
-    """Return the clips of an index, by name; without "clips" (an EG3D image dataset) every frame is a clip."""
-    described = described_clips(index)
-    if not isinstance(described, dict | None):
-        raise UserError(f'"clips" in {INDEX} of {path} must be an object: {{clip: {{"fps": 25}}}}.')
-    grouped: dict[str, Frames] = {}
-    for name, label in labels_of(index, path):
-        clip = name if described is None else PurePosixPath(name).parent.as_posix()
-        grouped.setdefault(clip, []).append((name, _camera(name, label, path)))
-    return [_clip(name, grouped[name], (described or {}).get(name), path) for name in sorted(grouped, key=natural_key)]
-
-
-def described_clips(index: dict) -> object:
-    """Return "clips" of an index; of an object, with plain names."""
-    described = index.get("clips")
-    return {plain(name): about for name, about in described.items()} if isinstance(described, dict) else described
-
-
-def stills_note(names: list[str]) -> str | None:
-    """Return what to say of frames without "clips", which are stills, that look like clips; None if they do not.
-
-    They do where folders hold several frames of consecutive numbers, as those of EG3D's own stills may, too.
-    """
-    folders: dict[str, list[str]] = {}
-    for name in names:
-        folder, _, file = name.rpartition("/")
-        if folder:
-            folders.setdefault(folder, []).append(file)
-    like_clips = sum(_is_sequence(files) for files in folders.values())
-    if not like_clips:
-        return None
-    return (
-        f"no clips are described, so that each of {len(names)} frames is a still picture; if the {like_clips} folders "
-        f'of consecutive frames are clips, add "clips": {{}} to {INDEX}.'
-    )
-
-
-def _is_sequence(files: list[str]) -> bool:
-    numbers = sorted(frame_numbers(files) or [])
-    return len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-
-
-def _clip(name: str, frames: Frames, description: object, path: Path) -> Clip:
-    """Make a clip of its frames and of what the index says about it, which may be anything.
-
-    UserError if a frame has two cameras.
-    """
-    about = description if isinstance(description, dict) else {}
-    fps = about.get("fps")
-    identity = about.get("identity")
-    frames = sorted(frames, key=lambda frame: natural_key(frame[0]))
-    for (frame, camera), (following, next_camera) in pairwise(frames):
-        if frame == following and not np.array_equal(camera, next_camera):
-            raise UserError(f"{INDEX} of {path} has two cameras of frame {shown(frame)}: leave one of them there.")
-    paths, cameras = zip(*frames, strict=True)
-    return Clip(
-        name=name,
-        frames=paths,
-        cameras=np.stack(cameras),
-        fps=float(fps) if is_frame_rate(fps) else DEFAULT_FPS,
-        identity=str(identity) if isinstance(identity, str | int | float) else None,
-    )
-
-
-def _camera(name: str, label: object, path: Path) -> np.ndarray:
-    """Return a frame's label as float32 [25]. UserError if it is something else, or the path leaves the dataset."""
-    if fault := fault_of_name(name):
-        raise UserError(
-            f"{INDEX} of {path} lists the unsafe path {shown(repr(name))} ({fault}): use relative paths inside it."
-        )
-    camera = parse_label(label)
-    if camera is None:
-        raise UserError(
-            f"Frame {shown(name)} of {path} has no valid camera ({CAMERA_DIM} finite numbers): "
-            f"`python dataset_tool.py check {path}` lists all such frames."
-        )
-    return camera

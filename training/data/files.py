@@ -1,23 +1,29 @@
 """A dataset's files: a folder or zip of `<clip>/<frame>.png|jpg` with `dataset.json`."""
 
-import contextlib
 import functools
 import os
 import re
 import stat
+import weakref
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dnnlib.content import UNREADABLE, checksums
+from dnnlib.columns import Columns
+from dnnlib.content import checksums
 from dnnlib.errors import UserError
-from dnnlib.files import MAX_JSON_BYTES, MAX_JSON_VALUES, AnyPath, parse_json, read_at_most, require_file, shown
-from dnnlib.names import listed, plain
+from dnnlib.files import MAX_JSON_BYTES, MAX_JSON_VALUES, PIECE_BYTES, AnyPath, parse_json, require_file, shown
+from dnnlib.json_stream import STREAMED, parse_stream
+from dnnlib.names import is_leftover, listed, plain
+from dnnlib.progress import Counter
+from training.data.kept import KEPT_FILES, kept_columns, known_columns, settled_state
+from training.data.zips import Directory, Members, digest_of, find_directory, read_directory
 
 INDEX = "dataset.json"
+LABELS = "labels"
 DRIVE = re.compile("[A-Za-z]:")  # begins a path on Windows
 MAKE_ONE = "make one with `python dataset_tool.py convert` or `synth`"
 # Bounds of what a dataset may ask for, whatever its headers say: an index of so much a file of the dataset beyond any
@@ -27,8 +33,6 @@ MAX_FILE_BYTES = 2**26
 INDEX_BYTES_PER_FILE = 2048
 INDEX_VALUES_PER_FILE = 64
 MAX_NAME = 1024  # characters; file systems take 255 between two slashes
-UTF8_NAME = 0x800  # the flag of a zip's member whose name is in UTF-8; else it is in code page 437
-PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 # --- A folder or a zip ------------------------------------------------------------------------------------------------
@@ -60,9 +64,13 @@ class FolderFiles:
         self.path = path
         self._root = os.path.realpath(path)
 
-    def names(self) -> list[str]:
-        """List all files but leftovers, in natural order, as paths relative to the folder with `/`."""
-        return listed(plain(name) for name in self._walk())
+    def count(self) -> int:
+        """Return how many files there are, but leftovers."""
+        return sum(1 for _ in self.names())
+
+    def names(self) -> Iterator[str]:
+        """Yield all files but leftovers, as paths relative to the folder with `/`."""
+        return (name for name in map(plain, self._walk()) if not is_leftover(name))
 
     def datasets_inside(self) -> list[str]:
         """List the folders right inside that hold an index."""
@@ -76,6 +84,10 @@ class FolderFiles:
             one of DAMAGE: it cannot be read, is larger than `most` bytes, is a pipe or device (which are not opened),
                 or a link that leads outside.
         """
+        return b"".join(self.pieces(name, most))
+
+    def pieces(self, name: str, most: int) -> Iterator[bytes]:
+        """Yield a file's bytes piece by piece; raise what `read` does."""
         target, found = self._find(name)
         mode = found.st_mode
         if stat.S_ISDIR(mode):
@@ -85,7 +97,12 @@ class FolderFiles:
         if not stat.S_ISREG(mode):
             raise OSError("a pipe, a socket or a device")
         with open(target, "rb") as file:
-            return read_at_most(file, most)
+            count = 0
+            while piece := file.read(PIECE_BYTES):
+                count += len(piece)
+                if count > most:
+                    raise ValueError(f"more than {most} bytes")
+                yield piece
 
     def size(self, name: str) -> int:
         """Return a file's number of bytes; -1 if there is none of this name."""
@@ -126,51 +143,72 @@ class FolderFiles:
 
 
 class ZipFiles:
-    """Files in a zip, by plain names; every process opens it for itself: loader workers share no file position.
+    """Files in a zip, by plain names.
 
     UserError if it is no zip, or a name in it is unsafe or comes twice, or entries share their bytes.
     """
 
+    key: str | None = None  # changes with the content; of large ones, about which columns are kept
+
     def __init__(self, path: Path):
         self.path = path
-        self._zip: zipfile.ZipFile | None = None
-        self._process = 0  # that opened it
-        archive = self._open()
-        members = [(_name_of(item), item) for item in archive.infolist()]
-        for name, _ in members:
-            if fault := fault_of_name(name):
-                raise UserError(
-                    f"{path} holds the unsafe path {shown(repr(name))} ({fault}): make the zip again with relative "
-                    "paths inside it."
-                )
-        for name, count in Counter(f"{name}/" if item.is_dir() else name for name, item in members).items():
-            if count > 1:
-                raise UserError(f"{path} holds {shown(name)} {count} times: make the zip again.")
-        self._spellings = {name: item.filename for name, item in members if name != item.filename and not item.is_dir()}
-        if sum(item.compress_size for item in archive.infolist()) > path.stat().st_size:
-            raise UserError(f"{path} is smaller than what it says it holds: copy or make it again.")
+        try:
+            self._open()
+            directory = find_directory(self._file)
+            # What is in a large one is known by its directory; the file's state tells of what changes elsewhere in it.
+            if directory.members >= KEPT_FILES and (state := settled_state(self._file)):
+                directory = find_directory(self._file)
+                self.key = f"{digest_of(self._file, directory).hex()} {state}"
+            build = partial(self._read_directory, directory)
+            columns = kept_columns("members", self.key, build) if self.key else build()
+        except DAMAGE as error:
+            raise UserError(f"{path} is not a whole zip ({shown(str(error))}): copy or make it again.") from error
+        self.members = Members(columns)
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_zip": None, "_process": 0}
+        return {"path": self.path, "key": self.key, "members": None if self.key else self.members}
 
-    def _open(self) -> zipfile.ZipFile:
-        if self._zip is not None and self._process == os.getpid():
-            return self._zip
-        try:
-            archive = zipfile.ZipFile(self.path)
-        except DAMAGE as error:
-            raise UserError(f"{self.path} is not a whole zip ({shown(str(error))}): copy or make it again.") from error
-        self._zip = archive
-        self._process = os.getpid()
-        return archive
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.key is not None:
+            self.members = Members(known_columns("members", self.key))
+        self._open()
 
-    def names(self) -> list[str]:
-        """List all files in the zip but leftovers, in natural order."""
-        return listed(_name_of(item) for item in self._open().infolist() if not item.is_dir())
+    def _open(self) -> None:
+        """Open the file for this process and those that it forks: members are read by their place in it."""
+        self._file = os.open(self.path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+
+    def _read_directory(self, directory: Directory) -> Columns:
+        """Read what the zip holds. UserError if something about its names is wrong, or it is too small."""
+        title = f"Reading the directory of {self.path} once"
+        silent = directory.members < KEPT_FILES
+        with Counter(directory.members, title=title, unit="file", leave=False, silent=silent) as counter:
+            columns = read_directory(self._file, directory, counter)
+        members = Members(columns)
+        for name in members.names():
+            if fault := fault_of_name(name.removesuffix("/")):
+                raise UserError(
+                    f"{self.path} holds the unsafe path {shown(repr(name))} ({fault}): make the zip again with "
+                    "relative paths inside it."
+                )
+        if again := members.repeated():
+            raise UserError(f"{self.path} holds {shown(again[0])} {again[1]} times: make the zip again.")
+        if columns["packed"].astype(float).sum() > os.fstat(self._file).st_size:
+            raise UserError(f"{self.path} is smaller than what it says it holds: copy or make it again.")
+        return columns
+
+    def count(self) -> int:
+        """Return how many files there are, leftovers included."""
+        return len(self.members)
+
+    def names(self) -> Iterator[str]:
+        """Yield all files in the zip but leftovers, as paths."""
+        return (name for name in self.members.names() if not name.endswith("/") and not is_leftover(name))
 
     def datasets_inside(self) -> list[str]:
         """List the folders inside, at any depth, that hold an index."""
-        return [path.parent.as_posix() for path in map(PurePosixPath, self.names()) if path.name == INDEX]
+        return [path.parent.as_posix() for path in map(PurePosixPath, listed(self.names())) if path.name == INDEX]
 
     def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
         """Read a file's bytes.
@@ -179,36 +217,15 @@ class ZipFiles:
             KeyError: there is none of this name.
             one of DAMAGE: it cannot be read or is larger than `most` bytes.
         """
-        archive = self._open()
-        item = archive.getinfo(self._spellings.get(name, name))
-        if item.compress_type not in PLAIN:  # the others cannot be unpacked bit by bit
-            raise ValueError("compressed by another method than deflate")
-        with archive.open(item) as file:
-            return read_at_most(file, most)
+        return b"".join(self.pieces(name, most))
+
+    def pieces(self, name: str, most: int) -> Iterator[bytes]:
+        """Yield a file's bytes piece by piece; raise what `read` does."""
+        return self.members.pieces(self._file, self.members.find(name), most)
 
     def size(self, name: str) -> int:
         """Return a file's number of bytes; -1 if there is none of this name."""
-        try:
-            return self._open().getinfo(self._spellings.get(name, name)).file_size
-        except KeyError:
-            return -1
-
-    def checksums(self, names: Sequence[str]) -> list[str]:
-        """Return a text for each file that changes with its content; it is the one of a folder with the same files.
-
-        The zip's directory has the CRC-32 of all; reading a file that has another one fails.
-        """
-        found = [self._open().NameToInfo.get(self._spellings.get(name, name)) for name in names]
-        return [UNREADABLE if item is None else f"{item.CRC:08x}" for item in found]
-
-
-def _name_of(item: zipfile.ZipInfo) -> str:
-    """Return a member's plain name; macOS writes UTF-8 without saying so, and is taken for the PC's old code page."""
-    name = item.filename
-    if not name.isascii() and not item.flag_bits & UTF8_NAME:
-        with contextlib.suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return plain(name)
+        return int(self.members.sizes(self.members.numbers([name]))[0])
 
 
 Files = FolderFiles | ZipFiles
@@ -228,11 +245,17 @@ def open_files(path: AnyPath) -> Files:
 
 # --- The index --------------------------------------------------------------------------------------------------------
 
+Take = Callable[[str, object], None]  # gets a frame's plain path and its label, unchecked
 
-def read_index(files: Files) -> dict[str, Any]:
-    """Read dataset.json as a dictionary. UserError if it is missing, no JSON object, or too large for so few files."""
+
+def read_index(files: Files, take: Take) -> dict[str, Any]:
+    """Read dataset.json; hand on its labels, and return the rest.
+
+    Raises:
+        UserError: it is missing, no JSON object, too large for so few files, or has no labels (so no cameras).
+    """
     try:
-        index = _parse_index(files)
+        index = _parse_index(files, take)
     except KeyError:
         raise _no_index(files) from None
     except DAMAGE as error:  # json's and unicode's errors are ValueErrors
@@ -241,6 +264,10 @@ def read_index(files: Files) -> dict[str, Any]:
         ) from error
     if not isinstance(index, dict):
         raise UserError(f'{INDEX} of the dataset {files.path} is not a JSON object with "labels": {MAKE_ONE}.')
+    labels = index.pop(LABELS, None)
+    if labels is not STREAMED:
+        for entry in _entries(labels, files.path):
+            take(*entry)
     return index
 
 
@@ -257,28 +284,44 @@ def _no_index(files: Files) -> UserError:
     )
 
 
-def _parse_index(files: Files) -> object:
-    """Parse an index's JSON; the files are counted only for a large one."""
-    count = len(files.names()) if files.size(INDEX) > MAX_JSON_BYTES else 0
-    max_bytes = MAX_JSON_BYTES + count * INDEX_BYTES_PER_FILE
+def _parse_index(files: Files, take: Take) -> object:
+    """Parse an index's JSON, a large one label by label; the files are counted only for such a one."""
+    size = files.size(INDEX)
+    if size <= MAX_JSON_BYTES:
+        return parse_json(files.read(INDEX, MAX_JSON_BYTES))
+    count = files.count()
+    pieces = files.pieces(INDEX, MAX_JSON_BYTES + count * INDEX_BYTES_PER_FILE)
     max_values = MAX_JSON_VALUES + count * INDEX_VALUES_PER_FILE
-    return parse_json(files.read(INDEX, max_bytes), max_bytes, max_values)
+    title = f"Reading {INDEX} of {files.path} once" if isinstance(files, ZipFiles) else f"Reading {INDEX}"
+    with Counter(size, title=title, unit="B", scaled=True, leave=False) as counter:
+        return parse_stream(
+            _counted(pieces, counter),
+            LABELS,
+            lambda entry: take(*_entry(entry, files.path)),
+            max_values=max_values,
+        )
 
 
-def labels_of(index: dict[str, Any], path: Path) -> list[tuple[str, object]]:
-    """Return the (frame path, label) entries of an index, a list or an object: plain paths, labels unchecked.
+def _counted(pieces: Iterable[bytes], counter: Counter) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        counter.update(len(piece))
+
+
+def _entries(labels: object, path: Path) -> list[tuple[str, object]]:
+    """Return the (frame path, label) entries of labels, a list or an object: plain paths, labels unchecked.
 
     UserError if there are none: such a dataset has no cameras.
     """
-    labels = index.get("labels")
     if isinstance(labels, dict):
         labels = list(labels.items())
     if not labels:
         raise UserError(f'The dataset {path} has no cameras ("labels" in {INDEX} is missing or empty): {MAKE_ONE}.')
-    if not isinstance(labels, list) or not all(_is_entry(entry) for entry in labels):
-        raise UserError(f'"labels" in {INDEX} of {path} must be a list of [path, 25 numbers]: {MAKE_ONE}.')
-    return [(plain(entry[0]), entry[1]) for entry in labels]
+    return [_entry(entry, path) for entry in (labels if isinstance(labels, list) else [None])]
 
 
-def _is_entry(entry: object) -> bool:
-    return isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)
+def _entry(entry: object, path: Path) -> tuple[str, object]:
+    """Return an entry of the labels with its plain path. UserError if it is none."""
+    if isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str):
+        return plain(entry[0]), entry[1]
+    raise UserError(f'"labels" in {INDEX} of {path} must be a list of [path, 25 numbers]: {MAKE_ONE}.')

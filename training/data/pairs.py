@@ -106,7 +106,7 @@ def draw_pair(
     `mirror`.
     """
     clip = dataset.clips[clip_index]
-    start, offsets, _ = draw_frames(rng, len(clip.frames), window=window)
+    start, offsets, _ = draw_frames(rng, len(clip), window=window)
     frames = np.stack([dataset.read_frame(clip_index, start + int(offset)) for offset in offsets])
     times = (offsets / max(window - 1, 1)).astype(np.float32)
     cameras = clip.cameras[start + offsets]
@@ -134,7 +134,7 @@ class PairStream(torch.utils.data.Dataset):
         self.seed = seed
         self.window = window
         self.mirror = MIRROR_PROBABILITY if mirror else 0.0
-        self.moving = moving_clips([len(clip.frames) for clip in dataset.clips], window)
+        self.moving = moving_clips(dataset.lengths, window)
 
     def clip_index(self, item: int) -> int:
         """Return which clip item number `item` is drawn from."""
@@ -150,7 +150,7 @@ class PairStream(torch.utils.data.Dataset):
             if len(self.moving) in (0, self.dataset.num_clips):
                 return pair
             stand_in = pair
-            if is_still(len(self.dataset.clips[clip].frames), self.window):
+            if is_still(len(self.dataset.clips[clip]), self.window):
                 stand_in = self._draw(rng, self.moving[rng.integers(len(self.moving))])
             return MixedPair(**vars(pair), **{f"stand_in_{name}": value for name, value in vars(stand_in).items()})
         except UserError as error:
