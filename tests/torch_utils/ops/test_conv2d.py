@@ -44,9 +44,22 @@ def test_equals_torch(name, kernel, stride, padding, size, band, monkeypatch):
 @pytest.mark.parametrize("grad", [True, False])
 def test_phases_equal_torch(kernel, stride, grad, monkeypatch):
     monkeypatch.setattr(ops, "_PHASE_PIXELS", 0)
+    monkeypatch.setattr(ops, "_AVX512", False)
     x = normal(0, 2, 3, 5, 6)
     w = normal(1, 3, 4, kernel, kernel).requires_grad_(grad)
     torch.testing.assert_close(ops.conv_transpose2d(x, w, stride=stride), F.conv_transpose2d(x, w, stride=stride))
+
+
+@pytest.mark.parametrize("narrow", [0, 64])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_weight_gradients_of_narrow_and_wide_layers(kernel, narrow, monkeypatch):
+    monkeypatch.setattr(ops, "_NARROW", narrow)
+    x, w = normal(0, 2, 8, 9, 7), normal(1, 5, 8, kernel, kernel)
+    dy = normal(2, 2, 5, 9, 7)
+    expected = derivatives(F.conv2d, x, w, dy, x, w, padding=kernel // 2)
+    found = derivatives(ops.conv2d, x, w, dy, x, w, padding=kernel // 2)
+    for order, right in expected.items():
+        torch.testing.assert_close(found[order], right, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
