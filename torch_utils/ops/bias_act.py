@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from torch_utils import custom_ops
 from torch_utils.ops.activations import Activation, activation_funcs
+from torch_utils.ops.bands import image_bands
 
 _GAIN_COMMUTES = ("linear", "relu", "lrelu")  # gain * act(z) = act(gain * z)
 
@@ -37,8 +38,8 @@ def bias_act(
         alpha: slope of 'lrelu' below zero, not negative (default 0.2); no other activation uses it.
         gain: positive factor after the activation; default sqrt(2) for relu, lrelu and swish, else 1.
         clamp: largest absolute value of the result, or None.
-        overwrite: the caller needs x no more: its memory may hold the result where no gradient is recorded. On a CPU,
-            memory that is new costs several times the arithmetic.
+        overwrite: the caller needs x no more: its memory may hold the result. On a CPU, memory that is new costs
+            several times the arithmetic.
 
     Returns:
         Tensor like x (x itself where there is nothing to do).
@@ -69,7 +70,9 @@ def bias_act(
     has_gradient = x.requires_grad or (b is not None and b.requires_grad)
     if overwrite and not (has_gradient and torch.is_grad_enabled()):
         return op.value(x, b, out=x)
-    return _BiasAct.apply(x, b, op)
+    can_overwrite = act in _GAIN_COMMUTES and not custom_ops.library_for("bias_act", x)
+    is_result = not (x.is_leaf or x._is_view())  # autograd lets nothing else be overwritten
+    return _BiasAct.apply(x, b, op, overwrite and can_overwrite and is_result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +97,22 @@ class _Operation:
         library = custom_ops.library_for("bias_act", x)
         if library:
             return _launch(library, self, order=0, a=x, bias=b)
+        if self.act in _GAIN_COMMUTES and self.dim == 1:
+            y = torch.empty_like(x) if out is None else out
+            for part, result in image_bands(x, y):
+                self._clamp(self._activate_scaled(part, b, result))
+            return y
         if self.act in _GAIN_COMMUTES:
-            y = self._activate_scaled(x, b, out)
-        else:
-            z = x if b is None else x + self._spread(b, x)
-            y = self.spec.func(z, self.alpha)
-            if self.gain != 1:
-                y.mul_(self.gain)
-        if self.clamp is not None:
-            y.clamp_(-self.clamp, self.clamp)
-        return y
+            return self._clamp(self._activate_scaled(x, b, out))
+        z = x if b is None else x + self._spread(b, x)
+        y = self.spec.func(z, self.alpha)
+        if self.gain != 1:
+            y.mul_(self.gain)
+        return self._clamp(y)
+
+    def _clamp(self, y):
+        """Clamp y in place."""
+        return y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
 
     def _activate_scaled(self, x, b, out):
         """Return act(gain * (x + b)), which equals gain * act(x + b) and takes one pass over memory less."""
@@ -124,19 +133,30 @@ class _Operation:
         library = custom_ops.library_for("bias_act", ref)
         if library:
             return _launch(library, self, order=1, a=dy, ref=ref, bias=b)
-        if self.act == "linear":
-            dx = dy * self.gain
-        elif self.act in ("relu", "lrelu"):
-            below = self.alpha if self.act == "lrelu" else 0.0
-            dx = torch.ops.aten.leaky_relu_backward(dy, ref, below, True).mul_(self.gain)
-        else:
-            slope = self.spec.slope(self._argument(ref, b), self.alpha)
-            dx = slope.mul_(dy).mul_(self.gain)
+        if self.act in _GAIN_COMMUTES:
+            dx = torch.empty_like(ref)
+            dy = _like(dy, ref)
+            for parts in image_bands(dy, ref, dx):
+                self._first_from_output(*parts)
+            return dx
+        slope = self.spec.slope(self._argument(ref, b), self.alpha)
+        dx = slope.mul_(dy).mul_(self.gain)
         if self.clamp is None:
             return dx
         if self.spec.from_input:
             return dx.mul_(self._inside(ref, b))
         return torch.ops.aten.hardtanh_backward(dx, ref, -self.clamp, self.clamp)  # one pass
+
+    def _first_from_output(self, dy, ref, dx):
+        """Write the first derivative of an activation that is linear on either side of 0 to dx."""
+        if self.act == "linear":
+            torch.mul(dy, self.gain, out=dx)
+        else:
+            below = self.alpha if self.act == "lrelu" else 0.0
+            torch.ops.aten.leaky_relu_backward(dy, ref, below, True, grad_input=dx)
+            dx.mul_(self.gain)
+        if self.clamp is not None:
+            torch.ops.aten.hardtanh_backward(dx, ref, -self.clamp, self.clamp, grad_input=dx)
 
     def second(self, dy, ddx, ref, b):
         """Return the gradient of sum(dx ddx) for ref (order 2)."""
@@ -177,11 +197,13 @@ class _Operation:
 
 
 class _BiasAct(torch.autograd.Function):
-    """(x, b) -> y."""
+    """(x, b) -> y, which takes the memory of x if `overwrite`."""
 
     @staticmethod
-    def forward(ctx, x, b, op):
-        y = op.value(x, b)
+    def forward(ctx, x, b, op, overwrite):
+        y = op.value(x, b, out=x if overwrite else None)
+        if overwrite:
+            ctx.mark_dirty(x)
         ref = x if op.spec.from_input else y
         if op.act == "linear" and op.clamp is None:
             ref = None  # the slope is the gain
@@ -198,7 +220,7 @@ class _BiasAct(torch.autograd.Function):
         db = None
         if ctx.needs_input_grad[1]:
             db = ctx.op.bias_gradient(dx)
-        return dx, db, None
+        return dx, db, None, None
 
 
 class _Slope(torch.autograd.Function):

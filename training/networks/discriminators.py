@@ -62,7 +62,7 @@ class ResidualBlock(nn.Module):
             x = self.fromrgb(x)
         skip = self.skip(x, gain=RESIDUAL_GAIN)
         x = self.conv0(x)
-        return skip + self.conv1(x, gain=RESIDUAL_GAIN)
+        return skip.add_(self.conv1(x, gain=RESIDUAL_GAIN))  # nothing keeps the skip
 
 
 class Epilogue(nn.Module):

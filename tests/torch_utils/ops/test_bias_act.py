@@ -8,6 +8,7 @@ import torch
 
 from tests.helpers import golden, host_kernels
 from tests.helpers.tiny import normal, seeded
+from torch_utils.ops import bands
 from torch_utils.ops.activations import activation_funcs
 from torch_utils.ops.bias_act import bias_act
 
@@ -200,6 +201,36 @@ def test_overwriting_changes_memory_not_values(act):
     expected = bias_act(x, b, act=act, gain=0.7, clamp=0.9)
     mine = x.clone()
     assert torch.equal(bias_act(mine, b, act=act, gain=0.7, clamp=0.9, overwrite=True), expected)
-    recorded = x.clone().requires_grad_()
-    bias_act(recorded, b, act=act, overwrite=True)
-    assert torch.equal(recorded.detach(), x)  # a gradient is recorded: hands off
+    leaf = x.clone().requires_grad_()
+    bias_act(leaf, b, act=act, overwrite=True)
+    assert torch.equal(leaf.detach(), x)  # an input that gradients are wanted for: hands off
+
+
+@pytest.mark.parametrize("act", sorted(activation_funcs))
+def test_overwriting_keeps_derivatives(act):
+    """Of the first and second order, where x is the result of an operation that records its gradient."""
+
+    def derivatives(overwrite):
+        x, b, dy = normal(0, 2, 4, 3, 3).requires_grad_(), normal(1, 4).requires_grad_(), normal(2, 2, 4, 3, 3)
+        y = bias_act(x * 2, b, act=act, gain=0.7, clamp=0.9, overwrite=overwrite)
+        first = torch.autograd.grad(y, [x, b], dy.requires_grad_(), create_graph=True)
+        return y, *first, *torch.autograd.grad(first[0].square().sum(), [dy, x], allow_unused=True)
+
+    for found, expected in zip(derivatives(True), derivatives(False), strict=True):
+        assert (found is None and expected is None) or torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("act", ["linear", "relu", "lrelu"])
+@pytest.mark.parametrize("clamp", [None, 0.9])
+def test_bands_change_no_bit(act, clamp, monkeypatch):
+    def derivatives():
+        x, dy = (normal(seed, 3, 4, 5, 7).contiguous(memory_format=torch.channels_last) for seed in (0, 2))
+        b = normal(1, 4).requires_grad_()
+        y = bias_act(x.requires_grad_(), b, act=act, gain=0.7, clamp=clamp)
+        return y, *torch.autograd.grad(y, [x, b], dy)
+
+    whole = derivatives()
+    monkeypatch.setattr(bands, "ELEMENTS", 16)
+    for found, expected in zip(derivatives(), whole, strict=True):
+        assert torch.equal(found, expected)
+        assert found.stride() == expected.stride()
