@@ -17,7 +17,8 @@ REACH = 6  # pixels that they depend on
 enabled = True  # benchmarks switch it off
 _POSITIONS = REACH**2
 _BAND_BYTES = 16 << 20  # transformed pixels worked on at a time: they stay in the last-level cache
-_LEAST_CHANNELS = 32  # below, the transforms cost more than the products save
+# Below so many channels the transforms cost more than the products save.
+_LEAST_CHANNELS = 192 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 32
 _LEAST_TILES = 64
 # Both sides' transforms of a 3 x 3 kernel at once, [6 x 6, 3 x 3]: the Kronecker square of G.
 _G_TIMES_24 = (

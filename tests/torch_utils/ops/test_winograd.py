@@ -32,7 +32,7 @@ def test_float32_errors_are_a_few_times_those_of_a_direct_convolution():
 def test_is_taken_without_gradients_alone(monkeypatch):
     calls, run = [], winograd.conv3x3
     monkeypatch.setattr(winograd, "conv3x3", lambda *args: calls.append(1) or run(*args))
-    x, w = channels_last(1, 32, 32, 32), channels_last(32, 32, 3, 3)
+    x, w = channels_last(1, 192, 32, 32), channels_last(192, 192, 3, 3) / 6**0.5
     found = ops.conv2d(x, w, padding=1)
     assert len(calls) == 1
     torch.testing.assert_close(found, F.conv2d(x, w, padding=1), rtol=1e-4, atol=1e-3)
@@ -47,20 +47,20 @@ def test_is_taken_without_gradients_alone(monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        {"size": (1, 32, 34, 32)},
-        {"size": (1, 32, 16, 16)},
+        {"size": (1, 192, 34, 32)},
+        {"size": (1, 192, 16, 16)},
         {"size": (1, 16, 32, 32)},
-        {"kernel": (32, 32, 1, 1)},
-        {"kernel": (16, 32, 3, 3)},
-        {"kernel": (32, 32, 5, 5)},
+        {"kernel": (192, 192, 1, 1)},
+        {"kernel": (16, 192, 3, 3)},
+        {"kernel": (192, 192, 5, 5)},
         {"dtype": torch.bfloat16},
         {"memory_format": torch.contiguous_format},
     ],
 )
 def test_is_left_to_torch_where_it_cannot_or_does_not_pay(change, monkeypatch):
     case = {
-        "size": (1, 32, 32, 32),
-        "kernel": (32, 32, 3, 3),
+        "size": (1, 192, 32, 32),
+        "kernel": (192, 192, 3, 3),
         "dtype": torch.float32,
         "memory_format": torch.channels_last,
     }
@@ -74,5 +74,5 @@ def test_is_left_to_torch_where_it_cannot_or_does_not_pay(change, monkeypatch):
 
 
 def test_the_layout_is_kept():
-    x, w = channels_last(1, 32, 32, 32), channels_last(32, 32, 3, 3)
+    x, w = channels_last(1, 192, 32, 32), channels_last(192, 192, 3, 3)
     assert winograd.conv3x3(x, w).is_contiguous(memory_format=torch.channels_last)
