@@ -19,6 +19,7 @@ from training.data.kept import kept_columns, known_columns
 from training.data.table import CameraPaths, Clip, Clips, ClipTable, build_table
 
 KIND = "clips"  # of the columns that are kept
+DIGEST = "digest"
 
 
 class ClipDataset(Fingerprinted):
@@ -104,6 +105,17 @@ class ClipDataset(Fingerprinted):
         This was the fingerprint that earlier versions gave to their runs, so that it never changes: names are in the
         order of their text.
         """
+        return self._digested("names and sizes", self._digest_names_and_sizes)
+
+    def _digested(self, name: str, digest: Callable[[], str]) -> str:
+        """Return a digest of the whole dataset, which of a large zip is computed once on a machine."""
+        if self._kept_as is None:
+            return digest()
+        key = f"{name}, {self.resolution} pixels, {self._kept_as}"
+        kept = kept_columns(DIGEST, key, lambda: Columns({}, {"digest": digest()}))
+        return kept.about["digest"]
+
+    def _digest_names_and_sizes(self) -> str:
         digest = hashlib.sha256(str(self.resolution).encode())
         for clip in sorted(self.clips, key=lambda clip: clip.name):
             frames, order = clip.raw_frames, np.arange(len(clip))
@@ -136,6 +148,9 @@ class ClipDataset(Fingerprinted):
 
         The path does not count, nor whether it is a folder or a zip of it.
         """
+        return self._digested("content", self._digest_content)
+
+    def _digest_content(self) -> str:
         digest = hashlib.sha256(str(self.resolution).encode())
         for clip, contents in zip(self.clips, self._contents(), strict=True):
             digest.update(clip.name.encode() + b"\0" + clip.raw_frames + "\0".join([*contents, ""]).encode())

@@ -141,7 +141,7 @@ def test_what_was_just_written_is_not_kept(path, cache, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:-5], lambda data: b"", lambda data: data[:200] + bytes(len(data) - 200)]
+    "damage", [lambda data: data[:-5], lambda data: b"", lambda data: data[: len(data) // 2].ljust(len(data), b"\0")]
 )
 def test_a_damaged_file_of_the_cache_is_made_again(path, cache, damage):
     expected = ClipDataset(path).fingerprint()
@@ -188,3 +188,24 @@ def test_members_behind_other_bytes_and_before_a_comment_are_found(path, tmp_pat
         assert archive.testzip() is None
     assert ClipDataset(moved).fingerprint() == ClipDataset(path).fingerprint()
     assert ClipDataset(moved).read_frame(2, 7)[0, 0, 0] == 7
+
+
+def test_digests_are_computed_once_a_machine_and_resolution(path, cache, monkeypatch):
+    small = in_memory(path, monkeypatch)
+    first = ClipDataset(path)
+    digests = first.fingerprint(), first.names_and_sizes
+    assert digests == (small.fingerprint(), small.names_and_sizes)
+    before = set(kept_files(cache))
+
+    def again(self: ClipDataset) -> str:
+        raise AssertionError("digested again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipDataset, "_digest_content", again)
+        patch.setattr(ClipDataset, "_digest_names_and_sizes", again)
+        dataset = ClipDataset(path)
+        assert (dataset.fingerprint(), dataset.names_and_sizes) == digests
+    shrunk = ClipDataset(path, resolution=first.resolution // 2)
+    assert shrunk.fingerprint() != digests[0]
+    assert shrunk.names_and_sizes != digests[1]
+    assert before < set(kept_files(cache))
