@@ -50,7 +50,7 @@ def conv_transpose2d(y: torch.Tensor, w: torch.Tensor, **geometry) -> torch.Tens
 
 def _winograd_applies(x: torch.Tensor, w: torch.Tensor, geometry: dict) -> bool:
     """Return whether a convolution, or a transposed one, is that of 3 x 3 pixels with equal sizes on both sides."""
-    same_size = geometry["stride"] == 1 and geometry["padding"] == (1, 1) and geometry.get("groups", 1) == 1
+    same_size = geometry.get("stride", 1) == 1 and geometry.get("padding") == (1, 1) and geometry.get("groups", 1) == 1
     even = x.shape[2] % winograd.TILE == 0 and x.shape[3] % winograd.TILE == 0
     return same_size and even and w.shape[2:] == (3, 3)
 
