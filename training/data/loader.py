@@ -1,14 +1,17 @@
 """Batches of an endless dataset, made by worker processes, none of which can hold up training or its end for ever."""
 
+import atexit
 import contextlib
 import dataclasses
 import itertools
 import multiprocessing
 import re
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from multiprocessing.process import BaseProcess
 
 import numpy as np
@@ -57,6 +60,8 @@ def endless_batches(
     with interrupts_held():  # iter() starts the workers
         batches = iter(loader)
     processes = [process for process in multiprocessing.active_children() if process not in others]
+    at_exit = partial(_kill_at_exit, processes)
+    atexit.register(at_exit)  # of a script that leaves the batches as they are
     try:
         item = _next_item(batches)
         while not isinstance(item, UserError):
@@ -66,8 +71,10 @@ def endless_batches(
         traceback.clear_frames(error.__traceback__)  # they refer to the iterator
         raise
     finally:
-        with interrupts_held(), killed_after(GRACE, processes):
-            del batches  # the last reference: torch tells the workers to end, and waits
+        atexit.unregister(at_exit)
+        if not sys.is_finalizing():  # then Python starts no thread, and `_kill_at_exit` has been here
+            with interrupts_held(), killed_after(GRACE, processes):
+                del batches  # the last reference: torch tells the workers to end, and waits
     raise item
 
 
@@ -183,6 +190,13 @@ def killed_after(grace: float, processes: Sequence[BaseProcess]) -> Iterator[Non
             process.join()
         if in_main_thread:
             signal.signal(signal.SIGCHLD, handler)
+
+
+def _kill_at_exit(processes: Sequence[BaseProcess]) -> None:
+    """Kill `processes` before Python sends them SIGTERM, which they ignore, and waits."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _kill(processes)
 
 
 def _kill(processes: Sequence[BaseProcess]) -> None:

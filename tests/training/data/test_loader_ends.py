@@ -3,7 +3,10 @@
 import contextlib
 import multiprocessing
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +84,25 @@ def test_processes_are_killed_from_other_threads_too(stubborn_process):
     thread.start()
     thread.join()
     assert stubborn_process.exitcode == -signal.SIGKILL
+
+
+SCRIPT = """
+import sys
+from training.data.dataset import ClipDataset
+from training.data.pairs import training_batches
+batches = training_batches(ClipDataset(sys.argv[1]), 1, seed=0, workers=int(sys.argv[2]), window=16, mirror=False)
+print(next(batches)["times"].shape)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_script_may_leave_the_batches_as_they_are(heads, workers):
+    """Its end neither waits for them for ever nor says anything."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(heads), str(workers)],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "torch.Size([1, 2])\n", "")
