@@ -73,8 +73,9 @@ def main(
         call(ROOT, "dataset_tool.py", "synth", f"--dest={data}", f"--clips={CLIPS}", f"--frames={FRAMES}", threads=1)
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     work = [(variant, seed) for seed in range(seeds) for variant in parsed]
+    learn_one = partial(learn, data=data, kimg=kimg, metrics=metrics, threads=threads)
     with ThreadPoolExecutor(jobs) as pool:
-        done = list(pool.map(partial(learn, outdir, data, kimg, metrics, threads), *zip(*work, strict=True)))
+        done = list(pool.map(learn_one, *zip(*work, strict=True)))
     found: dict[str, list[dict[str, float]]] = {variant.name: [] for variant in parsed}
     for (variant, _), scores in zip(work, done, strict=True):
         found[variant.name].append(scores)
@@ -84,11 +85,9 @@ def main(
 # --- Work ------------------------------------------------------------------------------------------------------------
 
 
-def learn(
-    outdir: Path, data: Path, kimg: float, metrics: str, threads: int, variant: Variant, seed: int
-) -> dict[str, float]:
+def learn(variant: Variant, seed: int, *, data: Path, kimg: float, metrics: str, threads: int) -> dict[str, float]:
     """Train and score one model, or what is left of that; return its scores by metric."""
-    place = outdir / variant.name / f"seed{seed}"
+    place = data.parent / variant.name / f"seed{seed}"
     scores = place / f"scores-{kimg:g}.jsonl"
     if not scores.exists():
         length = [f"--kimg={kimg:g}", "--snap=5", "--keep=1"]
@@ -123,7 +122,8 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
         values = {name: [scores[metric] for scores in runs] for name, runs in found.items()}
         for name, each in values.items():
             numbers = " ".join(f"{value:8.4g}" for value in each)
-            click.echo(f"{metric:12s} {name:12s} {statistics.mean(each):8.4g} +- {deviation(each):.2g}  ({numbers})")
+            mean = f"{statistics.mean(each):8.4g} +- {deviation(each):.2g}"
+            click.echo(f"{metric:12s} {name:12s} {mean}  ({numbers})")
         for name in others:
             if is_worse(metric, values[yardstick], values[name]):
                 click.echo(f"{metric:12s} {name} is worse than {yardstick}")

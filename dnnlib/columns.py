@@ -64,7 +64,7 @@ class Columns:
         return self.arrays[name]
 
     def texts(self, name: str) -> Texts:
-        """Return the texts that were given as `with_texts(name, ...)`."""
+        """Return the texts whose columns are those of `as_columns(name, ...)`."""
         return Texts(self.arrays[name], self.arrays[f"{name} starts"])
 
 
