@@ -45,6 +45,10 @@ STREAM_LINE = re.compile(
     re.MULTILINE,
 )
 CHANGE_LINE = re.compile(r"^\[vf\S* @ \w+\] Reconfiguring .* parameters changed to .*? (\d+)x(\d+)", re.MULTILINE)
+BASE_RATE = re.compile(
+    r" (\d+(?:\.\d+)?)(k?) tbr"
+)  # in a stream's line: the one of which all time stamps are multiples
+UNEVEN = 0.01  # of a rate, by which its mean is another one than that of its time stamps, if frames are missing
 HDR = re.compile(r"smpte2084|arib-std-b67")  # its transfer, in a stream's line
 MAPPING_LINE = re.compile(r"^ *Stream #0:(\d+) -> #0:0 ", re.MULTILINE)
 COUNT_LINE = re.compile(r"frame=\s*(\d+)")
@@ -60,6 +64,7 @@ class VideoInfo:
     height: int
     pixel_aspect: float  # a pixel's width by its height
     is_hdr: bool = False  # values are meant for brighter screens (PQ, HLG); as they are, they look pale
+    is_uneven: bool = False  # frames are shown for different times, as their mean rate is none of their times'
 
 
 # --- Write and read ---------------------------------------------------------------------------------------------------
@@ -93,10 +98,19 @@ def write_video(path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: in
             raise _encoder_failure(path, log)
 
 
-def read_frames(path: AnyPath) -> Generator[np.ndarray, None, None]:
+def read_frames(
+    path: AnyPath,
+    *,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+) -> Generator[np.ndarray, None, None]:
     """Decode a video: yield every frame that it shows once, as uint8 [H, W, 3] RGB, whatever its time stamps.
 
     A turned video is turned upright. Of several, the first is taken; a cover picture is none.
+
+    Args:
+        fps: frames a second to yield in place of those: each moment's frame, again or not at all where need be.
+        size: width and height to scale upright frames to, such as makes the pixels square.
 
     Raises:
         UserError: the file is missing, not a video, or broken before its end; its frames have different sizes, which
@@ -104,7 +118,8 @@ def read_frames(path: AnyPath) -> Generator[np.ndarray, None, None]:
     """
     path = require_file(path, "video")
     # Each PPM image carries its own size, so rotated videos need no special case.
-    args = [*_decode_args(path), "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
+    filters = _filters(fps, size)
+    args = [*_decode_args(path), *filters, "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
     with _ffmpeg(args, stdout=True, level="info") as (decoder, log):
         assert decoder.stdout is not None
         first = frame = _read_ppm(decoder.stdout)
@@ -113,8 +128,8 @@ def read_frames(path: AnyPath) -> Generator[np.ndarray, None, None]:
             frame = _read_ppm(decoder.stdout)
         if decoder.wait() != 0 or first is None:
             raise _decoder_failure(path, log)
-        size = sorted(first.shape[:2])
-        if any(sorted(map(int, other)) != size for other in CHANGE_LINE.findall(_text(log))):
+        first_size = sorted(first.shape[:2])
+        if any(sorted(map(int, other)) != first_size for other in CHANGE_LINE.findall(_text(log))):
             raise UserError(f"The frames of {path} have different sizes: write it again, all of one size.")
 
 
@@ -137,14 +152,21 @@ def video_info(path: AnyPath, max_frames: int | None = None) -> VideoInfo:
     # The output's rate is a guess at a common measure of all time stamps: thousands, where they are uneven.
     rates = [rate for number, _, _, _, _, *rate in map(re.Match.groups, lines[:-1]) if number == mapped[1]]
     rate, thousand = (rates or [output_rate])[0]
+    fps = _rate(rate, thousand)
+    base = BASE_RATE.search(text)
     return VideoInfo(
         frames=frames,
-        fps=float(rate) * (1000 if thousand else 1),
+        fps=fps,
         width=int(width),
         height=int(height),
         pixel_aspect=int(across) / int(down) if across and down != "0" else 1.0,
         is_hdr=HDR.search(lines[-1][0]) is not None,
+        is_uneven=base is not None and abs(_rate(*base.groups()) - fps) > UNEVEN * fps,
     )
+
+
+def _rate(number: str, thousand: str) -> float:
+    return float(number) * (1000 if thousand else 1)
 
 
 def is_frame_rate(fps: object) -> TypeGuard[float]:
@@ -174,6 +196,16 @@ def _decode_args(path: Path) -> list[str]:
     caution = [word for option in CAUTION.items() for word in option]
     video = ["-map", "0:V:0"]  # a small v would take cover pictures, too
     return [*caution, "-xerror", "-i", f"file:{path}", *video, "-fps_mode", "passthrough", *ACCURATE]
+
+
+def _filters(fps: float | None, size: tuple[int, int] | None) -> list[str]:
+    """Return arguments that change the rate and the size of decoded frames."""
+    filters = []
+    if fps is not None:
+        filters.append(f"fps={fps:.6g}")
+    if size is not None:
+        filters.append(f"scale={size[0]}:{size[1]},setsar=1")
+    return ["-vf", ",".join(filters)] if filters else []
 
 
 def _even(size: int) -> int:
