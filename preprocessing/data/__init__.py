@@ -1,0 +1,1 @@
+"""Numbers that were measured, beside the code that reads them."""
