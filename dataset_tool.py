@@ -1,4 +1,4 @@
-"""Make and check datasets of portrait clips: `convert` the published layout, `check`, `synth` procedural heads."""
+"""Make and check datasets of portrait clips: `preprocess` videos, `convert` published ones, `synth` heads, `check`."""
 
 from dnnlib import openmp  # noqa: F401  (before torch)
 
@@ -14,9 +14,14 @@ import click
 from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.files import refuse_existing
+from dnnlib.optional import optional_packages
+from dnnlib.options import add_flags, given, override
+from dnnlib.options import check as check_options
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Counter, counted, print_line
 from dnnlib.video import MAX_FPS, MIN_FPS
+from preprocessing.options import STAGES, PreprocessOptions
+from preprocessing.sources import list_sources
 from training.data.check import camera_warning, check_dataset, summary
 from training.data.convert import ConvertJob, convert_clip
 from training.data.dataset import ClipDataset
@@ -136,6 +141,59 @@ def synth(
         for index in range(clips)
     ]
     write(dest, parallel_map(synth_clip, jobs, workers), clips)
+
+
+@main.command()
+@cli.option("--source", type=PATH, required=True, help="Folder of videos and pictures, or a single one.")
+@dest_option
+@cli.option(
+    "--work", type=PATH, show_default="DEST.work", help="Folder for what stages find: a run goes on from there."
+)
+@cli.option("--report", type=PATH, help="Page to write: FILE.html, with what was found, kept and left out, and why.")
+@cli.option("--speakers", type=PATH, help="Text file of who is where: a line `video speaker` for each.")
+@cli.option("--redo", type=click.Choice(STAGES), multiple=True, help="Forget what this stage has found; several times.")
+@cli.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@workers_option
+@add_flags(PreprocessOptions())
+def preprocess(
+    source: Path,
+    dest: Path,
+    work: Path | None,
+    report: Path | None,
+    speakers: Path | None,
+    redo: tuple[str, ...],
+    dry_run: bool,
+    workers: int,
+    **flags: object,
+) -> None:
+    """Make a dataset from ordinary videos: find faces, align them, fit cameras, choose clips (docs/preprocessing.md).
+
+    A run that was interrupted goes on where it was, by the same command.
+    """
+    with optional_packages("Faces and cameras of videos", "'pv3d[preprocess]'"):
+        from preprocessing import command
+        from preprocessing.pipeline import clip_records
+        from preprocessing.report import licences
+        from preprocessing.stages import Workplace
+    refuse_existing(dest)
+    options = override(PreprocessOptions(), given(PreprocessOptions, flags))
+    check_options(options)
+    videos, notes = list_sources(source, speakers)
+    for note in notes:
+        click.echo(note, err=True)
+    place = Workplace(root=work or dest.with_suffix(".work"), options=options)
+    if dry_run:
+        click.echo("\n".join(command.plan(videos, place)))
+        return
+    click.echo("\n".join(licences(place)))
+    done = command.run(videos, place, source=source, dest=dest, page=report, redo=redo, workers=workers)
+    write(dest, clip_records(done.outcome, place), len(done.outcome.taken))
+    for reason, count in done.report.reasons():
+        click.echo(f"Left out: {count} clips, {reason}.")
+    for one in done.report.sources:
+        if one.failed is not None:
+            click.echo(f"Not read: {one.failed}", err=True)
+    click.echo(f"The reason of each is in {place.root}; the folder may be deleted.")
 
 
 @main.command()

@@ -23,6 +23,13 @@ figure { margin: 0; flex: 1 1 320px; background: var(--card); border: 1px solid 
   padding: 12px; }
 video, img { width: 100%; border-radius: 6px; display: block; image-rendering: auto; background: #000; }
 svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px; } code { font-size: 14px; }
+table { border-collapse: collapse; margin: 10px 0 18px; font-size: 14px; }
+th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--soft); font-weight: 500; }
+details { background: var(--card); border: 1px solid var(--line); border-radius: 10px; margin: 10px 0;
+  padding: 10px 14px; }
+summary { cursor: pointer; } details figure { border: 0; padding: 8px 0; } details svg { max-width: 620px; }
+details img { width: auto; max-width: 100%; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
   overflow-x: auto; }
 """
@@ -50,23 +57,28 @@ class Page:
         if note:
             self.parts.append(f'<p class="soft">{html.escape(note)}</p>')
 
+    def add(self, content: str) -> None:
+        """Add a piece of HTML, such as a `table` or a `figure`."""
+        self.parts.append(content)
+
     def code(self, text: str) -> None:
         """Add a block of commands."""
         self.parts.append(f"<pre><code>{html.escape(text)}</code></pre>")
 
     def videos(self, items: Sequence[tuple[Path, str]]) -> None:
         """Add a row of looping H.264 videos with captions."""
-        self._row([_figure(_video(path), caption) for path, caption in items])
+        self.row([figure(_video(path), caption) for path, caption in items])
 
     def charts(self, items: Sequence[tuple[str, Sequence[float], Lines]], unit: str) -> None:
         """Add a row of line charts: (caption, x, {name: y}), x in the unit given."""
         figures = []
         for caption, x, lines in items:
-            figures.append(_figure(line_chart(x, lines, unit), caption))
-        self._row(figures)
+            figures.append(figure(line_chart(x, lines, unit), caption))
+        self.row(figures)
 
-    def _row(self, figures: Sequence[str]) -> None:
-        self.parts.append(f'<div class="row">{"".join(figures)}</div>')
+    def row(self, figures: Sequence[str]) -> None:
+        """Add figures side by side."""
+        self.add(f'<div class="row">{"".join(figures)}</div>')
 
     def write(self, path: Path) -> None:
         """Write the page atomically."""
@@ -80,8 +92,23 @@ class Page:
             temporary.write_text(text, encoding="utf-8")
 
 
-def _figure(content: str, caption: str) -> str:
+def figure(content: str, caption: str) -> str:
+    """Return a picture, video or chart with a caption, which is plain text."""
     return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def picture(jpeg: bytes) -> str:
+    """Return a JPEG that the page carries itself."""
+    source = base64.b64encode(jpeg).decode("ascii")
+    return f'<img decoding="async" alt="" src="data:image/jpeg;base64,{source}">'
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of plain texts; without a header line if that is empty."""
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
+    lines = ["".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in ([head] if head else []) + lines)
+    return f"<table>{body}</table>"
 
 
 def _video(path: Path) -> str:
@@ -133,6 +160,32 @@ def line_chart(
         _text(f"{last:.3g} {unit}", RIGHT, HEIGHT - 8, 'text-anchor="end"'),
         _text(f"{high:.3g}", LEFT - 4, TOP + 10, 'text-anchor="end"'),
         _text(f"{low:.3g}", LEFT - 4, BOTTOM, 'text-anchor="end"'),
+    ]
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(drawn)}</svg>'
+
+
+def scatter_chart(
+    points: Sequence[tuple[float, float]],
+    x_axis: tuple[str, float, float],
+    y_axis: tuple[str, float, float],
+) -> str:
+    """Draw points (x, y) as SVG; of each axis are given its name, where it begins and where it ends."""
+    x_name, low_x, high_x = x_axis
+    y_name, low_y, high_y = y_axis
+    dots = []
+    for x, y in points:
+        left = LEFT + (x - low_x) / (high_x - low_x) * (RIGHT - LEFT)
+        top = BOTTOM - (y - low_y) / (high_y - low_y) * (BOTTOM - TOP)
+        dots.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="1.6"/>')
+    drawn = [
+        FRAME,
+        f'<g fill="{COLOURS[0]}" fill-opacity="0.35">{"".join(dots)}</g>',
+        _text(f"{low_x:.3g}", LEFT, HEIGHT - 8, 'text-anchor="start"'),
+        _text(f"{high_x:.3g}", RIGHT, HEIGHT - 8, 'text-anchor="end"'),
+        _text(x_name, (LEFT + RIGHT) // 2, HEIGHT - 8, 'text-anchor="middle"'),
+        _text(f"{high_y:.3g}", LEFT - 4, TOP + 10, 'text-anchor="end"'),
+        _text(f"{low_y:.3g}", LEFT - 4, BOTTOM, 'text-anchor="end"'),
+        _text(y_name, LEFT + 6, TOP + 14, 'text-anchor="start"'),
     ]
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(drawn)}</svg>'
 

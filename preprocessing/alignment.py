@@ -86,18 +86,20 @@ def _similarities(direction: np.ndarray, scale: np.ndarray, middle: np.ndarray, 
 # --- Pixels ----------------------------------------------------------------------------------------------------------
 
 
-def warp(image: np.ndarray, to_crop: np.ndarray, side: int) -> np.ndarray:
-    """Cut a crop uint8 [side, side, 3] out of an image uint8 [H, W, 3]; beyond its edges the image is mirrored.
+def warp(image: np.ndarray, to_crop: np.ndarray, side: int, mirrored_edges: bool = True) -> np.ndarray:
+    """Cut a crop uint8 [side, side, 3] out of an image uint8 [H, W, 3].
 
     Args:
         to_crop: [2, 3], from the image's pixels to the crop's.
+        mirrored_edges: whether the image goes on mirrored beyond its edges, or there is black.
     """
+    border = cv2.BORDER_REFLECT_101 if mirrored_edges else cv2.BORDER_CONSTANT
     shrinking = 1 / scales(to_crop[None])[0]
     if shrinking > 1:
         sigma = BLUR * math.sqrt(shrinking**2 - 1) / math.sqrt(3) * 2
         image, to_crop = _region(image, to_crop, side, margin=math.ceil(4 * sigma))
         image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
-    return cv2.warpAffine(image, to_crop, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.warpAffine(image, to_crop, (side, side), flags=cv2.INTER_CUBIC, borderMode=border)
 
 
 def corners(to_crop: np.ndarray, side: int) -> np.ndarray:

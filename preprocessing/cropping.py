@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from detectors.face_landmarks import FaceParts
 from dnnlib.errors import UserError
+from dnnlib.files import write_json
 from preprocessing import alignment
+from preprocessing.flip_test import EVERY, FlipTest
 from preprocessing.pictures import contact_sheet, crop_sheet
 from preprocessing.posing import PosedClip
 from preprocessing.stage_cache import Cost, core_seconds
@@ -19,6 +22,7 @@ CUT_OUT_SIDE = 256  # pixels of a frame in the contact sheet
 CUT_OUT_PART = 0.7  # of the cut-out that the crop fills
 CONTACT_SHEET = "landmarks.jpg"
 CROP_SHEET = "crops.jpg"
+FLIP_FILE = "flip_error.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +59,16 @@ class _OpenClip:
     cut_outs: list[np.ndarray] = field(default_factory=list)
     crops: list[np.ndarray] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)  # maps [2, 3] from the video to the cut-outs
+    flip_test: FlipTest
 
 
-def crop_clips(frames: Iterator[np.ndarray], clips: Sequence[ClipToCrop]) -> None:
-    """Write the crops of clips of one video, as 00000.png and so on, and two pictures for the report of each.
+def crop_clips(frames: Iterator[np.ndarray], clips: Sequence[ClipToCrop], parts: FaceParts) -> None:
+    """Write the crops of clips of one video, as 00000.png and so on, the flip test and two pictures of each.
 
     Args:
         frames: of the video, uint8 [H, W, 3], from its first one; only as many are asked for as are needed.
         clips: in any order. Each is finished as soon as its last frame has come.
+        parts: that find landmarks, for the flip test.
 
     Raises:
         UserError: the video has fewer frames than it had.
@@ -77,7 +83,8 @@ def crop_clips(frames: Iterator[np.ndarray], clips: Sequence[ClipToCrop]) -> Non
                 stack = unfinished.enter_context(contextlib.ExitStack())
                 clip = waiting.pop(0)
                 folder, cost = stack.enter_context(clip.making())
-                open_clips.append((_OpenClip(clip=clip, folder=folder, cost=cost), stack))
+                opened = _OpenClip(clip=clip, folder=folder, cost=cost, flip_test=FlipTest(parts))
+                open_clips.append((opened, stack))
             for opened, _ in open_clips:
                 _add(opened, number - opened.clip.first, image)
                 now = core_seconds()
@@ -98,9 +105,11 @@ def _add(opened: _OpenClip, place: int, image: np.ndarray) -> None:
     crop = alignment.warp(image, to_crop, clip.side)
     (opened.folder / frame_name(place)).write_bytes(encode_png(crop.transpose(2, 0, 1)))
     opened.cost.frames += 1
+    if place % EVERY == 0:
+        opened.flip_test.add(crop, alignment.apply(to_crop[None], clip.posed.landmarks[place][None])[0])
     if place in shown_frames(len(clip.posed.to_crop)):
         to_cut_out = _smaller(to_crop, clip.side)
-        opened.cut_outs.append(alignment.warp(image, to_cut_out, CUT_OUT_SIDE))
+        opened.cut_outs.append(alignment.warp(image, to_cut_out, CUT_OUT_SIDE, mirrored_edges=False))
         opened.crops.append(crop)
         opened.places.append(to_cut_out)
 
@@ -124,8 +133,9 @@ def _smaller(to_crop: np.ndarray, side: int) -> np.ndarray:
 
 
 def _finish(opened: _OpenClip) -> None:
-    """Draw the pictures of a clip."""
+    """Judge the flip test and draw the pictures of a clip."""
     clip = opened.clip
+    write_json(opened.folder / FLIP_FILE, opened.flip_test.error())
     shown = shown_frames(len(clip.posed.to_crop))
     to_cut_outs = np.stack(opened.places)
     poses = clip.posed.poses

@@ -1,8 +1,9 @@
 """A head from its landmarks: one shape for all frames of a clip, and a pose for each.
 
 The sum of squares of (landmark - projection) / noise, of the inner landmarks alone, robustly (pseudo-Huber), and of
-(shape - mean face) / deviation is made least by Levenberg and Marquardt's method. Given the shape, frames do not depend
-on each other: their poses are eliminated first (Schur complement), so that a step costs time in proportion to frames.
+(shape - mean face) / deviation, times frames, is made least by Levenberg and Marquardt's method. Given the shape,
+frames do not depend on each other: their poses are eliminated first (Schur complement), so that a step costs time in
+proportion to frames.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from preprocessing.head_model import MIRRORED, HeadModel, head_model
+from preprocessing.head_model import HeadModel, head_model
 from preprocessing.records import INNER, LANDMARKS, HeadPoses
 from preprocessing.smoothing import fill_gaps
 from training.cameras import FOCAL, RADIUS
@@ -40,13 +41,11 @@ def fit_head(landmarks: np.ndarray, side: int, landmarks_of: str) -> HeadPoses:
     model = head_model(landmarks_of)
     parts = (landmarks[found] - (side - 1) / 2) / side
     fitted = fit_parts(parts, model)
-    mirrored = parts[:, MIRRORED] * [-1, 1]
     return HeadPoses(
         rotations=_fill_rotations(fitted.rotations, found),
         translations=fill_gaps(_spread(fitted.translations, found), found),
         shape=fitted.shape,
         residuals=_spread(fitted.residuals, found),
-        flip_error=_flip_error(fitted.rotations, fit_parts(mirrored, model).rotations),
     )
 
 
@@ -105,7 +104,8 @@ class _Problem:
         weights = np.ones(LANDMARKS)
         weights[BROWS] = BROWS_WEIGHT
         self._root_weights = np.sqrt(weights[INNER]) / NOISE
-        self._precision = np.repeat(1 / model.deviations[INNER] ** 2, 3)
+        # What a detector gets wrong about a face it gets wrong in every frame: more frames say no more about the shape.
+        self._precision = len(landmarks) * np.repeat(1 / model.deviations[INNER] ** 2, 3)
 
     def start(self) -> Fit:
         """Return the mean face, seen from the front, where the landmarks are and as large as they are."""
@@ -197,7 +197,7 @@ def _cross_matrices(vectors: np.ndarray) -> np.ndarray:
     return np.cross(vectors[..., None, :], np.eye(3)).swapaxes(-1, -2)
 
 
-# --- Frames without landmarks, mirrored frames -----------------------------------------------------------------------
+# --- Frames without landmarks ----------------------------------------------------------------------------------------
 
 
 def _spread(values: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -213,11 +213,3 @@ def _fill_rotations(rotations: np.ndarray, found: np.ndarray) -> np.ndarray:
     turns = (middle.inv() * Rotation.from_matrix(rotations)).as_rotvec()
     filled = fill_gaps(_spread(turns, found), found)
     return (middle * Rotation.from_rotvec(filled)).as_matrix()
-
-
-def _flip_error(rotations: np.ndarray, of_mirrored: np.ndarray) -> float:
-    """Return half of the mean angle between poses and those of the mirrored clip mirrored back, degrees."""
-    mirror = np.diag([-1.0, 1.0, 1.0])
-    back = mirror @ of_mirrored @ mirror
-    angles = Rotation.from_matrix(back @ rotations.transpose(0, 2, 1)).magnitude()
-    return float(np.degrees(angles).mean() / 2)

@@ -19,7 +19,7 @@ def fault_of(clip: PosedClip, side: int, options: ChoosingOptions) -> str | None
     size = side / float(np.max(alignment.scales(clip.to_crop)))
     yaw, pitch, _ = np.abs(angles(clip.poses)).max(axis=0)
     outside = float(clip.outside.max())
-    residual = float(np.sqrt(np.mean(clip.poses.residuals**2)))
+    residual = clip.poses.residual
     crowded = float(clip.crowded.mean())
     findings = [
         (size < options.min_size, f"face too small: a crop of {size:.0f} pixels (--min-size={options.min_size:g})"),
@@ -31,13 +31,15 @@ def fault_of(clip: PosedClip, side: int, options: ChoosingOptions) -> str | None
             residual > options.max_residual,
             f"cameras doubtful: residual {residual:.3f} (--max-residual={options.max_residual:g})",
         ),
-        (
-            clip.poses.flip_error > options.max_flip_error,
-            f"cameras doubtful: flip test {clip.poses.flip_error:.1f} degrees "
-            f"(--max-flip-error={options.max_flip_error:g})",
-        ),
     ]
     for is_so, reason in findings:
         if is_so:
             return reason
     return None
+
+
+def fault_of_flip(error: float, options: ChoosingOptions) -> str | None:
+    """Return why a clip is left out by its flip test, degrees; None if nothing speaks against it."""
+    if error <= options.max_flip_error:
+        return None
+    return f"cameras doubtful: flip test {error:.1f} degrees (--max-flip-error={options.max_flip_error:g})"

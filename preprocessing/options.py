@@ -7,6 +7,7 @@ from dnnlib.options import option
 FINDING = "Faces"
 CAMERAS = "Cameras"
 CHOOSING = "What is kept"
+STAGES = ("scan", "pose", "crop", "verify")  # in the order in which they are done (`stages`)
 LANDMARKS = ("dlib", "mesh")
 CENTRES = ("origin", "depth")
 

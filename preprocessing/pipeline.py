@@ -1,20 +1,18 @@
 """The whole way from videos to a dataset: stage by stage over all videos and clips, then who is taken, then files."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-import numpy as np
-
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Counter, counted
 from preprocessing.cropping import frame_name
-from preprocessing.cutting import Segment, cut_tracks
+from preprocessing.cutting import Segment
 from preprocessing.identities import ClipFace, choose, identify
-from preprocessing.judging import fault_of
+from preprocessing.judging import fault_of, fault_of_flip
 from preprocessing.records import SourceVideo
 from preprocessing.stages import Workplace, crop_job, pose_job, scan_job, verify_job
 from training.data.writer import ClipRecord
@@ -51,7 +49,7 @@ def run_stages(videos: Sequence[SourceVideo], place: Workplace, workers: int) ->
     """
     failures = _over(videos, partial(scan_job, place=place), workers, title="Finding faces", unit="video")
     failed = {video.name: reason for video, reason in zip(videos, failures, strict=True) if reason is not None}
-    segments = [segment for video in videos if video.name not in failed for segment in _segments(video, place)]
+    segments = [segment for video in videos if video.name not in failed for segment in place.segments(video)]
 
     good = _sound(segments)
     _over(good, partial(pose_job, place=place), workers, title="Fitting heads", unit="clip")
@@ -59,6 +57,7 @@ def run_stages(videos: Sequence[SourceVideo], place: Workplace, workers: int) ->
 
     by_video = [list(group) for _, group in groupby(_sound(segments), key=lambda segment: segment.video.name)]
     _over(by_video, partial(crop_job, place=place), workers, title="Cutting out", unit="video")
+    segments = [_flipped(segment, place) for segment in segments]
 
     if place.options.choosing.verify:
         _over(_sound(segments), partial(verify_job, place=place), workers, title="Comparing faces", unit="clip")
@@ -90,16 +89,19 @@ def _sound(segments: Sequence[Segment]) -> list[Segment]:
     return [segment for segment in segments if segment.fault is None]
 
 
-def _segments(video: SourceVideo, place: Workplace) -> Iterator[Segment]:
-    return cut_tracks(video, place.scan(video), place.options.choosing)
-
-
 def _judged(segment: Segment, place: Workplace) -> Segment:
     """Return a clip with what its crops and cameras say against it."""
     if segment.fault is not None:
         return segment
     fault = fault_of(place.posed(segment), place.options.cameras.resolution, place.options.choosing)
     return replace(segment, fault=fault)
+
+
+def _flipped(segment: Segment, place: Workplace) -> Segment:
+    """Return a clip with what its flip test says against it."""
+    if segment.fault is not None:
+        return segment
+    return replace(segment, fault=fault_of_flip(place.flip_error(segment), place.options.choosing))
 
 
 def _verified(segment: Segment, place: Workplace) -> Segment:
@@ -129,14 +131,14 @@ def _face(segment: Segment, place: Workplace) -> ClipFace:
         name=segment.name,
         speaker=segment.video.speaker,
         embedding=place.verification(segment).embedding if verify else None,
-        quality=(segment.frames, -float(np.mean(place.posed(segment).poses.residuals))),
+        quality=(segment.frames, -place.posed(segment).poses.residual),
     )
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
-def clip_records(outcome: Outcome, place: Workplace) -> Iterator[ClipRecord]:
+def clip_records(outcome: Outcome, place: Workplace) -> Generator[ClipRecord, None, None]:
     """Yield the clips that are taken, as the dataset's writer wants them."""
     for segment in outcome.taken:
         crops = place.crops(segment)

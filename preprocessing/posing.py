@@ -93,5 +93,4 @@ def load_posed(path: Path) -> PosedClip:
     with np.load(path, allow_pickle=False) as arrays:
         named = {name: arrays[name] for name in arrays.files}
     poses = {name.removeprefix(POSES): named.pop(name) for name in list(named) if name.startswith(POSES)}
-    flip_error = float(poses.pop("flip_error"))
-    return PosedClip(poses=HeadPoses(flip_error=flip_error, **poses), **named)
+    return PosedClip(poses=HeadPoses(**poses), **named)

@@ -91,13 +91,15 @@ class HeadPoses:
         translations: float64 [F, 3].
         shape: float64 [68, 3], this person's landmarks with a mean expression, in the world.
         residuals: float64 [F], root mean square of the inner landmarks' distances from their projections, in parts of
-            the frame's side.
-        flip_error: half of the angle between the poses of the clip and those of the mirrored clip, mirrored back, mean
-            over frames, degrees.
+            the frame's side; NaN where none were found.
     """
 
     rotations: np.ndarray
     translations: np.ndarray
     shape: np.ndarray
     residuals: np.ndarray
-    flip_error: float
+
+    @property
+    def residual(self) -> float:
+        """Root mean square of the residuals, over the frames that have one."""
+        return float(np.sqrt(np.nanmean(self.residuals**2)))

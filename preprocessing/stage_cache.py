@@ -78,14 +78,10 @@ class StageCache:
         """Return what a stage that has been done has taken, in this run or an earlier one."""
         return Cost(**read_json(self._place(stage, key) / COST_FILE))
 
-    def forget(self, stage: str) -> None:
-        """Remove the results of a stage."""
-        self._forget(stage, but=None)
-
     def _place(self, stage: str, key: str) -> Path:
         return self._item / f"{stage}-{key}"
 
-    def _forget(self, stage: str, but: Path | None) -> None:
+    def _forget(self, stage: str, but: Path) -> None:
         for path in [*self._item.glob(f"{stage}-*"), *self._item.glob(f".{stage}-*")]:
             if path != but:
                 shutil.rmtree(path, ignore_errors=True)

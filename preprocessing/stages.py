@@ -9,6 +9,7 @@ verify   a clip -> whether all of it shows one person, and who       (`verificat
 import contextlib
 import functools
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,8 +19,9 @@ import cv2
 
 from detectors.face_landmarks import FaceParts, face_parts
 from dnnlib.errors import UserError
-from preprocessing.cropping import ClipToCrop, crop_clips, frame_name
-from preprocessing.cutting import Segment
+from dnnlib.files import read_json
+from preprocessing.cropping import FLIP_FILE, ClipToCrop, crop_clips, frame_name
+from preprocessing.cutting import Segment, cut_tracks
 from preprocessing.frames import plan_reading, read_source
 from preprocessing.options import FindingOptions, PreprocessOptions
 from preprocessing.posing import PosedClip, load_posed, pose_clip, save_posed
@@ -29,7 +31,6 @@ from preprocessing.stage_cache import StageCache, key_of
 from preprocessing.verification import Verification, load_verification, save_verification, verify_crops
 from training.data.frames import decode_frame
 
-STAGES = ("scan", "pose", "crop", "verify")
 # A stage whose code changes what it finds gets another number here, so that results of the code before are not taken.
 VERSIONS = {"scan": 1, "pose": 1, "crop": 1, "verify": 1}
 SCAN_FILE, POSE_FILE, VERIFY_FILE = "scan.npz", "pose.npz", "verify.npz"
@@ -71,6 +72,24 @@ class Workplace:
         """Return the key of a clip's verification."""
         return key_of("verify", VERSIONS["verify"], self.crop_key(segment))
 
+    def key(self, stage: str, segment: Segment) -> str:
+        """Return the key of a stage's result for a clip."""
+        keys = {"pose": self.pose_key, "crop": self.crop_key, "verify": self.verify_key}
+        return keys[stage](segment)
+
+    def segments(self, video: SourceVideo) -> list[Segment]:
+        """Return the clips of a video that has been scanned."""
+        return list(cut_tracks(video, self.scan(video), self.options.choosing))
+
+    def forget(self, stage: str) -> None:
+        """Remove all results of a stage."""
+        for folder in self.root.glob(f"{'videos' if stage == 'scan' else 'clips'}/**/{stage}-*/"):
+            shutil.rmtree(folder)
+
+    def has(self, stage: str, segment: Segment) -> bool:
+        """Return whether there is a result of a stage for a clip."""
+        return self.of_clip(segment).find(stage, self.key(stage, segment)) is not None
+
     # --- Results that are there --------------------------------------------------------------------------------------
 
     def scan(self, video: SourceVideo) -> Scan:
@@ -84,6 +103,10 @@ class Workplace:
     def crops(self, segment: Segment) -> Path:
         """Return the folder of a clip's pixels."""
         return self._result(self.of_clip(segment), "crop", self.crop_key(segment))
+
+    def flip_error(self, segment: Segment) -> float:
+        """Read the error of a clip's cameras by the flip test, degrees."""
+        return read_json(self.crops(segment) / FLIP_FILE)
 
     def verification(self, segment: Segment) -> Verification:
         """Read a clip's verification."""
@@ -161,7 +184,7 @@ def crop_job(segments: Sequence[Segment], place: Workplace) -> None:
     clips = [_to_crop(segment, scan, place) for segment in missing]
     reading = plan_reading(video, place.options.finding.fps)
     with contextlib.closing(read_source(video, reading)) as frames:
-        crop_clips(frames, clips)
+        crop_clips(frames, clips, parts_of(place.options.finding.landmarks))
 
 
 def _to_crop(segment: Segment, scan: Scan, place: Workplace) -> ClipToCrop:

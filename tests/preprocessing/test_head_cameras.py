@@ -21,7 +21,6 @@ def poses_of(rotations: np.ndarray, translations: np.ndarray) -> HeadPoses:
         translations=translations,
         shape=head_model("dlib").shape,
         residuals=np.zeros(len(rotations)),
-        flip_error=0.0,
     )
 
 

