@@ -22,7 +22,8 @@ from scipy.spatial.transform import Rotation
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from detectors.face_landmarks import FaceParts, face_parts  # noqa: E402
+from detectors.face_landmarks import FaceParts  # noqa: E402
+from detectors.face_parts import face_parts  # noqa: E402
 from dnnlib import cli  # noqa: E402
 from dnnlib.files import atomic_path  # noqa: E402
 from dnnlib.video import read_frames  # noqa: E402

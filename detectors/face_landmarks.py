@@ -8,8 +8,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from dnnlib.errors import UserError
-
 
 class FaceRegion(NamedTuple):
     """Where a face is: a square in which its landmarks are looked for."""
@@ -48,16 +46,3 @@ class FaceParts(Protocol):
 
     def region_of(self, landmarks: np.ndarray) -> FaceRegion:
         """Return the region of a face with these landmarks, as the detector would give it: to find it again by."""
-
-
-def face_parts(name: str) -> FaceParts:
-    """Return the parts of a name, `dlib` or `mesh`. UserError if their packages are not installed."""
-    if name == "dlib":
-        from detectors.dlib_landmarks import DlibFaceParts
-
-        return DlibFaceParts()
-    if name == "mesh":
-        from detectors.face_mesh import MeshFaceParts
-
-        return MeshFaceParts()
-    raise UserError(f"--landmarks={name} is unknown: choose dlib or mesh.")

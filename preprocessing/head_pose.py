@@ -12,13 +12,15 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from preprocessing.head_model import HeadModel, head_model
-from preprocessing.records import INNER, LANDMARKS, HeadPoses
+from preprocessing.records import INNER, LANDMARKS, MOUTH, HeadPoses
 from preprocessing.smoothing import fill_gaps
 from training.cameras import FOCAL, RADIUS
 
 NOISE = 0.003  # of landmarks, parts of the frame's side: 1.5 pixels at 512
 BROWS = slice(17, 27)
-BROWS_WEIGHT = 0.3  # of their squares: they rise and fall
+# Of the squares of what moves on the face: a mouth that opens must not look like a head that nods.
+BROWS_WEIGHT = 0.3
+MOUTH_WEIGHT = 0.1
 FRONTAL = np.diag([1.0, -1.0, -1.0])  # from the world's axes to those of a camera in front of the face
 MAX_STEPS = 50
 GOOD_ENOUGH = 1e-7  # part of the sum that a step has to take away, or it was the last one
@@ -103,6 +105,7 @@ class _Problem:
         self._model = model
         weights = np.ones(LANDMARKS)
         weights[BROWS] = BROWS_WEIGHT
+        weights[MOUTH] = MOUTH_WEIGHT
         self._root_weights = np.sqrt(weights[INNER]) / NOISE
         # What a detector gets wrong about a face it gets wrong in every frame: more frames say no more about the shape.
         self._precision = len(landmarks) * np.repeat(1 / model.deviations[INNER] ** 2, 3)

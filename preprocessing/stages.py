@@ -17,7 +17,8 @@ from pathlib import Path
 
 import cv2
 
-from detectors.face_landmarks import FaceParts, face_parts
+from detectors.face_landmarks import FaceParts
+from detectors.face_parts import face_parts
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from preprocessing.cropping import FLIP_FILE, ClipToCrop, crop_clips, frame_name

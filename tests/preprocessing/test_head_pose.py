@@ -51,7 +51,7 @@ def test_another_persons_shape_is_found_from_a_clip():
     person = EXACT.shape + np.random.default_rng(0).normal(size=[68, 3]) * EXACT.deviations[:, None]
     fit = fit_parts(project(person, rotations, translations), EXACT)
     relative, true = (values @ values[0].T for values in (fit.rotations, rotations))
-    assert apart(relative, true).mean() < 0.6
+    assert apart(relative, true).mean() < 1.0
     found, expected = (shape[INNER] - shape[INNER].mean(axis=0) for shape in (fit.shape, person))
     mean = EXACT.shape[INNER] - EXACT.shape[INNER].mean(axis=0)
     found = found @ Rotation.align_vectors(expected, found)[0].as_matrix().T
