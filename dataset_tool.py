@@ -22,6 +22,8 @@ from dnnlib.progress import Counter, counted, print_line
 from dnnlib.video import MAX_FPS, MIN_FPS
 from preprocessing.options import STAGES, PreprocessOptions
 from preprocessing.sources import list_sources
+from training.data.aligned import Wanted, aligned_jobs, convert_aligned
+from training.data.camera_files import POSES, read_cameras
 from training.data.check import camera_warning, check_dataset, summary
 from training.data.convert import ConvertJob, convert_clip
 from training.data.dataset import ClipDataset
@@ -58,7 +60,15 @@ def main() -> None:
     "--source",
     type=PATH,
     required=True,
-    help="Folder with recrop_faces/*.mp4, smoothed_camera2world/*.json and, if wanted, a *.list of clips.",
+    help="Folder with recrop_faces/*.mp4, smoothed_camera2world/*.json and, if wanted, a *.list of clips; or, with "
+    "--cameras, of any aligned videos and folders of pictures.",
+)
+@cli.option("--cameras", type=PATH, help="Cameras of another tracker: .json, .csv, or a folder of .mat (docs/data.md).")
+@cli.option(
+    "--pose",
+    type=click.Choice(POSES),
+    default=POSES[0],
+    help="What R and t are there; 25 numbers hold cam2world.",
 )
 @dest_option
 @cli.option(
@@ -72,6 +82,8 @@ def main() -> None:
 @workers_option
 def convert(
     source: Path,
+    cameras: Path | None,
+    pose: str,
     dest: Path,
     resolution: int | None,
     max_frames: int | None,
@@ -79,8 +91,15 @@ def convert(
     skip_broken: bool,
     workers: int,
 ) -> None:
-    """Make a dataset from the published PV3D layout (videos, cameras, list)."""
+    """Make a dataset from the published PV3D layout (videos, cameras, list), or from other aligned data."""
     refuse_existing(dest)
+    if cameras is not None:
+        wanted = Wanted(resolution=resolution, max_frames=max_frames, skip_broken=skip_broken)
+        aligned, notes = aligned_jobs(source, read_cameras(cameras, pose), wanted)
+        for note in notes:
+            click.echo(note, err=True)
+        write(dest, parallel_map(convert_aligned, aligned[:clips], workers), len(aligned[:clips]))
+        return
     found, notes = published_clips(source)
     for note in notes:
         click.echo(note, err=True)

@@ -41,7 +41,7 @@ def convert_clip(job: ConvertJob) -> ClipRecord | str:
 
 def _convert(job: ConvertJob) -> ClipRecord:
     clip = job.clip
-    cameras = _cameras(clip.cameras)
+    cameras = _cameras(clip.cameras) if clip.labels is None else clip.labels
     fps = _frame_rate(clip.video)
     wanted = len(cameras[: job.max_frames])
     enough = len(cameras) + PATIENCE
@@ -54,7 +54,7 @@ def _convert(job: ConvertJob) -> ClipRecord:
             if count == enough:
                 break
             if count <= wanted:
-                picture = _resized(pixels, job).transpose(2, 0, 1)
+                picture = resized(pixels, clip.video, job.resolution).transpose(2, 0, 1)
                 side = len(picture[0])
                 frames.append((f"{count - 1:05d}.png", encode_png(picture)))
     if count != len(cameras):
@@ -81,16 +81,16 @@ def _frame_rate(video: Path) -> float:
     return info.fps
 
 
-def _resized(pixels: np.ndarray, job: ConvertJob) -> np.ndarray:
-    """Resize uint8 [H, W, 3] to the wanted side, antialiased."""
+def resized(pixels: np.ndarray, path: Path, resolution: int | None) -> np.ndarray:
+    """Resize uint8 [H, W, 3] to a side, antialiased; None: as they are. UserError if the file's are not square."""
     height, width, _ = pixels.shape
     if height != width:
-        raise UserError(f"{job.clip.video} is {width} x {height} pixels: clips must be square face crops.")
-    side = job.resolution or height
-    if side > MAX_SIDE:
         raise UserError(
-            f"{job.clip.video} is {width} x {height} pixels, more than {MAX_SIDE} a side: give --resolution."
+            f"{path} is {width} x {height} pixels: clips must be square face crops (preprocess makes them)."
         )
+    side = resolution or height
+    if side > MAX_SIDE:
+        raise UserError(f"{path} is {width} x {height} pixels, more than {MAX_SIDE} a side: give --resolution.")
     if side == height:
         return pixels
     image = PIL.Image.fromarray(pixels)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from dnnlib.errors import UserError
 from dnnlib.files import read_file, shown
 from dnnlib.names import few, frame_numbers, listed, not_taken, plain
@@ -24,11 +26,16 @@ MAX_LIST_BYTES = 2**24  # of a *.list; that of all clips published has 1 MB
 
 @dataclass(frozen=True)
 class SourceClip:
-    """A clip: its name, which is the path of its files without suffix, and these; they need not exist."""
+    """A clip: its name, which is the path of its files without suffix, and these; they need not exist.
+
+    Attributes:
+        labels: float64 [F, 25], if its cameras are known already and `cameras` only says where from.
+    """
 
     name: str
     video: Path
     cameras: Path
+    labels: np.ndarray | None = None
 
 
 def published_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
