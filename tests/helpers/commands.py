@@ -8,7 +8,17 @@ import dataset_tool
 import demo
 import gen_videos
 import train
-from benchmarks import compare_checkouts, detectors, geometry, gradients, large_datasets, phases
+from benchmarks import (
+    compare_checkouts,
+    detectors,
+    face_distances,
+    geometry,
+    gradients,
+    head_poses,
+    large_datasets,
+    phases,
+    preprocessing,
+)
 from torch_utils import doctor
 
 DOCTOR = "python -m torch_utils.doctor"
@@ -22,8 +32,11 @@ COMMANDS: dict[str, click.Command] = {
     DOCTOR: doctor.main,
     "benchmarks/compare_checkouts.py": compare_checkouts.main,
     "benchmarks/detectors.py": detectors.main,
+    "benchmarks/face_distances.py": face_distances.main,
     "benchmarks/geometry.py": geometry.main,
     "benchmarks/gradients.py": gradients.main,
+    "benchmarks/head_poses.py": head_poses.main,
     "benchmarks/large_datasets.py": large_datasets.main,
     "benchmarks/phases.py": phases.main,
+    "benchmarks/preprocessing.py": preprocessing.main,
 }

@@ -209,7 +209,7 @@ class ClipDataset(Fingerprinted):
         if height != width:
             raise UserError(
                 f"Frame {shown(name)} of {self.path} is {width} x {height} pixels: frames must be square, "
-                "crop them or use `python dataset_tool.py convert`."
+                "crop them or use `python dataset_tool.py preprocess`."
             )
         return height
 

@@ -25,7 +25,7 @@ from training.data.zips import Directory, Members, digest_of, find_directory, re
 INDEX = "dataset.json"
 LABELS = "labels"
 DRIVE = re.compile("[A-Za-z]:")  # begins a path on Windows
-MAKE_ONE = "make one with `python dataset_tool.py convert` or `synth`"
+MAKE_ONE = "make one with `python dataset_tool.py preprocess`, `convert` or `synth`"
 # Bounds of what a dataset may ask for, whatever its headers say: an index of so much a file of the dataset beyond any
 # JSON's bounds. A frame with its camera takes about 560 bytes and 30 values, so that those bounds alone let about 15000
 # through: 10 minutes at 25 frames a second.

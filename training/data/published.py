@@ -52,7 +52,7 @@ def published_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
     if not source.is_dir():
         raise UserError(f"The source folder {source} does not exist: check --source.")
     if not videos.is_dir() or not cameras.is_dir():
-        raise UserError(f"{source} is not in the published layout: {LAYOUT}.")
+        raise UserError(f"{source} is not in the published layout: {LAYOUT}. Ordinary videos are for `preprocess`.")
     found = _Files(videos, VIDEO_SUFFIXES)
     camera_files = _Files(cameras, (CAMERA_SUFFIX,))
     lists = listed(path.name for path in source.iterdir() if path.suffix.lower() == LIST_SUFFIX)

@@ -44,7 +44,9 @@ def test_every_format_gives_the_same_cameras(kind, pose, tmp_path):
     if kind.startswith("csv"):
         flat = rows if kind == "csv25" else [[*rotation.ravel(), *shift] for rotation, shift in poses]
         header = ",".join(["name", *(f"c{number}" for number in range(len(flat[0])))])
-        lines = [",".join([f"{name}.png", *map(repr, map(float, row))]) for name, row in zip(names(), flat, strict=True)]
+        lines = [
+            ",".join([f"{name}.png", *map(repr, map(float, row))]) for name, row in zip(names(), flat, strict=True)
+        ]
         path = tmp_path / "cameras.csv"
         path.write_text("\n".join([header, *lines]))
     else:
