@@ -95,7 +95,7 @@ class Workplace:
 
     def scan(self, video: SourceVideo) -> Scan:
         """Read a video's scan."""
-        return load_scan(self._result(self.of_video(video), "scan", self.scan_key(video)) / SCAN_FILE)
+        return _load_scan(self._result(self.of_video(video), "scan", self.scan_key(video)) / SCAN_FILE)
 
     def posed(self, segment: Segment) -> PosedClip:
         """Read a clip's crops and cameras."""
@@ -119,6 +119,11 @@ class Workplace:
         if folder is None:
             raise UserError(f"A file in {self.root} or a source changed during the run: run the command again.")
         return folder
+
+
+@functools.lru_cache(maxsize=2)  # a long video has many clips, each of which asks for it
+def _load_scan(path: Path) -> Scan:
+    return load_scan(path)
 
 
 @functools.lru_cache(maxsize=1)

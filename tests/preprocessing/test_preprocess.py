@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ from tests.helpers.dataset_command import done, run
 from tests.preprocessing.conftest import FPS
 from training.data.dataset import ClipDataset
 
+ROOT = Path(__file__).parents[2]
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 OPTIONS = ("--resolution=64", "--min-frames=10", "--min-size=80", "--workers=1")
 
 
@@ -80,6 +85,37 @@ def test_a_second_run_does_nothing_again(finished, tmp_path, monkeypatch):
 
 def forbidden(*_: object, **__: object) -> None:
     raise AssertionError("done again")
+
+
+@pytest.mark.parametrize("stage", ["pose-", "crop-", "verify-"])
+def test_a_killed_run_goes_on_and_ends_the_same(stage, finished, tmp_path):
+    """Killed by the kernel as soon as a stage has its first result."""
+    folder, _ = finished
+    dest, work = tmp_path / "data.zip", tmp_path / "work"
+    words = ["preprocess", f"--source={folder / 'source'}", f"--dest={dest}", f"--work={work}", *OPTIONS]
+    with subprocess.Popen([sys.executable, "dataset_tool.py", *words], cwd=ROOT, **QUIET) as process:
+        while process.poll() is None and not list(work.glob(f"clips/**/{stage}*/cost.json")):
+            time.sleep(0.02)
+        process.kill()
+    assert not dest.exists()
+    preprocess(folder / "source", dest, "--work", work)
+    assert dest.read_bytes() == (folder / "data.zip").read_bytes()
+    left = [path.name for path in work.rglob(".*")]
+    assert not left
+
+
+def test_a_full_disk_ends_with_a_sentence_and_loses_nothing(finished, tmp_path):
+    folder, _ = finished
+    work = tmp_path / "work"
+    words = [f"--source={folder / 'source'}", f"--dest={tmp_path / 'data.zip'}", f"--work={work}", *OPTIONS]
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); import signal;"
+    limit += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import dataset_tool; dataset_tool.main()"
+    command = [sys.executable, "-c", limit, "preprocess", *words]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2, ended.stderr
+    assert "No space left" in ended.stderr and "Traceback" not in ended.stderr
+    preprocess(folder / "source", tmp_path / "data.zip", "--work", work)
+    assert (tmp_path / "data.zip").read_bytes() == (folder / "data.zip").read_bytes()
 
 
 def test_another_option_redoes_its_stage_and_what_follows(finished, tmp_path, monkeypatch):

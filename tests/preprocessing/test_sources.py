@@ -78,7 +78,8 @@ def test_sound_alone_is_no_video(tmp_path):
 
 def test_hdr_is_refused(tmp_path):
     path = tmp_path / "hdr.mkv"
-    ffmpeg(*PATTERN, "-pix_fmt", "yuv420p10le", "-color_trc", "smpte2084", path)
+    filters = "format=yuv420p10le,setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=arib-std-b67"
+    ffmpeg(*PATTERN, "-vf", filters, "-c:v", "libx264", path)
     with pytest.raises(UserError, match="HDR"):
         plan_reading(source(path), None)
 
