@@ -11,9 +11,11 @@ from pathlib import Path
 from dnnlib.files import atomic_path
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1d2129; --soft: #667; --line: #d9dce3; --paper: #fbfbfd; --card: #fff; }
+:root { color-scheme: light dark; --ink: #1d2129; --soft: #667; --line: #d9dce3; --paper: #fbfbfd; --card: #fff;
+  --good: #22774a; --bad: #b8431f; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e7e9ee; --soft: #9aa0ae; --line: #333844; --paper: #14161b; --card: #1c1f26; } }
+  :root { --ink: #e7e9ee; --soft: #9aa0ae; --line: #333844; --paper: #14161b; --card: #1c1f26;
+    --good: #6fd09a; --bad: #f0906f; } }
 body { margin: 0 auto; max-width: 1080px; padding: 32px 20px 64px; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 28px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 40px 0 4px; } p { margin: 4px 0 14px; }
@@ -28,8 +30,13 @@ th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var
 th { color: var(--soft); font-weight: 500; }
 details { background: var(--card); border: 1px solid var(--line); border-radius: 10px; margin: 10px 0;
   padding: 10px 14px; }
-summary { cursor: pointer; } details figure { border: 0; padding: 8px 0; } details svg { max-width: 620px; }
-details img { width: auto; max-width: 100%; }
+summary { cursor: pointer; } details figure { border: 0; padding: 8px 0; }
+details img { width: auto; max-width: 100%; } details table { margin: 10px 0 4px; } td { overflow-wrap: anywhere; }
+.numbers { display: flex; flex-wrap: wrap; gap: 12px 36px; margin: 14px 0 22px; }
+.numbers b { display: block; font-size: 26px; line-height: 1.2; font-weight: 600; }
+.numbers span { color: var(--soft); font-size: 14px; }
+.good, .bad { border-radius: 5px; padding: 1px 7px; margin: 0 4px; font-size: 13px; }
+.good { color: var(--good); background: #2c8a5326; } .bad { color: var(--bad); background: #cc523026; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
   overflow-x: auto; }
 """
@@ -37,11 +44,14 @@ COLOURS = ("#3b76d9", "#d9603b", "#3a9e62", "#9a57c9", "#b98b1d")
 # A chart and the frame of its lines, in pixels.
 WIDTH, HEIGHT = 460, 220
 LEFT, RIGHT = 44, WIDTH - 8
-TOP, BOTTOM = 12, HEIGHT - 26
+TOP, BOTTOM = 24, HEIGHT - 26
+LEGEND_BASE = 15  # of the names of lines, which are above the frame
 LEGEND_STEP = 104  # between the names of two lines
 FRAME = f'<rect x="{LEFT}" y="{TOP}" width="{RIGHT - LEFT}" height="{BOTTOM - TOP}" fill="none" stroke="var(--line)"/>'
 
 Lines = dict[str, Sequence[float | None]]  # by name; None where there is no value
+
+# --- A page -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -92,15 +102,38 @@ class Page:
             temporary.write_text(text, encoding="utf-8")
 
 
+# --- Pieces of HTML ---------------------------------------------------------------------------------------------------
+
+
 def figure(content: str, caption: str) -> str:
     """Return a picture, video or chart with a caption, which is plain text."""
     return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
-def picture(jpeg: bytes) -> str:
-    """Return a JPEG that the page carries itself."""
+def picture(jpeg: bytes, alt: str = "") -> str:
+    """Return a JPEG that the page carries itself, decoded when it comes into sight; `alt` says what it shows."""
     source = base64.b64encode(jpeg).decode("ascii")
-    return f'<img decoding="async" alt="" src="data:image/jpeg;base64,{source}">'
+    return f'<img decoding="async" loading="lazy" alt="{html.escape(alt)}" src="data:image/jpeg;base64,{source}">'
+
+
+def numbers(items: Sequence[tuple[str, str]]) -> str:
+    """Return a row of large numbers, each a text with what it counts."""
+    parts = [f"<div><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>" for value, name in items]
+    return f'<div class="numbers">{"".join(parts)}</div>'
+
+
+def folded(title: str, content: str, *, note: str = "", is_good: bool | None = None, is_open: bool = False) -> str:
+    """Return HTML under a line that opens it.
+
+    Args:
+        title: plain text.
+        content: HTML.
+        note: plain text beside the title.
+        is_good: whether the note is coloured as good or as bad; None: as neither.
+    """
+    kind = {None: "soft", True: "good", False: "bad"}[is_good]
+    beside = f' <span class="{kind}">{html.escape(note)}</span>' if note else ""
+    return f"<details{' open' * is_open}><summary>{html.escape(title)}{beside}</summary>{content}</details>"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -114,6 +147,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _video(path: Path) -> str:
     source = base64.b64encode(path.read_bytes()).decode("ascii")
     return f'<video autoplay loop muted playsinline controls src="data:video/mp4;base64,{source}"></video>'
+
+
+# --- Charts -----------------------------------------------------------------------------------------------------------
 
 
 def line_chart(
@@ -149,11 +185,14 @@ def line_chart(
         return f"{left:.1f},{top:.1f}"
 
     drawn = [FRAME]
-    legend_left = LEFT + 8
+    if low < 0 < high:
+        zero = place(first, 0).split(",")[1]
+        drawn.append(f'<path d="M{LEFT} {zero}H{RIGHT}" stroke="var(--line)" stroke-dasharray="3 3"/>')
+    legend_left = LEFT
     for (name, points), colour in zip(known.items(), itertools.cycle(COLOURS), strict=False):
         path = " ".join(place(a, b) for a, b in points)
         drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        drawn.append(_text(name, legend_left, TOP + 14, f'style="fill:{colour}"'))
+        drawn.append(_text(name, legend_left, LEGEND_BASE, f'style="fill:{colour}"'))
         legend_left += LEGEND_STEP
     drawn += [
         _text(f"{first:.3g} {unit}", LEFT, HEIGHT - 8, 'text-anchor="start"'),

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from dnnlib.page import Page, line_chart
+from dnnlib.page import Page, folded, line_chart, numbers, picture
 
 
 def polylines(svg: str) -> list[list[tuple[float, float]]]:
@@ -59,3 +59,28 @@ def test_a_chart_of_many_lines_draws_them_all():
 @pytest.mark.parametrize("x, lines", [([], {}), ([1], {"a": [1.0]}), ([1, 2], {"a": [None, None]}), ([1, 2], {})])
 def test_too_little_for_a_chart(x, lines):
     assert "Too few points" in line_chart(x, lines, "hours")
+
+
+def test_what_is_folded_opens_on_request():
+    for state, kind in ((True, "good"), (False, "bad"), (None, "soft")):
+        closed = folded("a & b", "<p>inside</p>", note="1 < 2", is_good=state)
+        assert closed.startswith("<details><summary>a &amp; b") and f'class="{kind}">1 &lt; 2<' in closed
+    assert folded("a", "<p>inside</p>", is_open=True) == "<details open><summary>a</summary><p>inside</p></details>"
+
+
+def test_numbers_are_named():
+    assert "<b>1,024</b><span>frames &amp; more</span>" in numbers([("1,024", "frames & more")])
+
+
+def test_a_picture_says_what_it_shows():
+    assert 'alt="&quot;one&quot;"' in picture(b"not really a JPEG", alt='"one"')
+
+
+def test_a_chart_shows_zero_where_lines_cross_it():
+    across = [
+        path.get("d") for path in ElementTree.fromstring(line_chart([0, 1], {"a": [-1.0, 3.0]}, "s")).iter("path")
+    ]
+    (line,) = polylines(line_chart([0, 1], {"a": [-1.0, 3.0]}, "s"))
+    height = float(across[0].split()[1].split("H")[0])
+    assert height == pytest.approx(line[0][1] + (line[1][1] - line[0][1]) / 4, abs=0.2)
+    assert "<path" not in line_chart([0, 1], {"a": [1.0, 3.0]}, "s")
