@@ -44,14 +44,16 @@ def main(folders: Sequence[Path], every: int) -> None:
     report("a frame to the others of its clip", within)
     report("a stranger's frame in a clip", np.concatenate(strangers))
     report("mean to mean, two people", between)
-    halves = [np.linalg.norm(clip[: len(clip) // 2].mean(0) - clip[len(clip) // 2 :].mean(0)) for clip in clips]
-    report("mean to mean, halves of a clip", np.array(halves))
+    halves = [np.array_split(clip, 2) for clip in clips]
+    within_clip = [np.linalg.norm(first.mean(axis=0) - second.mean(axis=0)) for first, second in halves]
+    report("mean to mean, halves of a clip", np.array(within_clip))
 
 
 def report(what: str, distances: np.ndarray) -> None:
     """Print a line of percentiles."""
     numbers = " ".join(f"{share}%: {np.percentile(distances, share):.3f}" for share in SHARES)
-    click.echo(f"{what:36s} n={len(distances):5d} least {distances.min():.3f} {numbers} most {distances.max():.3f}")
+    ends = f"least {distances.min():.3f}, most {distances.max():.3f}"
+    click.echo(f"{what:36s} n={len(distances):5d} {ends}, {numbers}")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ MOUTH_SCALE = 1.8
 # far from the eyes to the mouth its middle lies.
 CROP_PART = 0.942
 CROP_MIDDLE = 0.424
-# A source with more pixels than the crop is blurred first: a Gaussian of this many source pixels for a scale of 2, and
-# for others in proportion to sqrt(scale^2 - 1), leaves little above the crop's Nyquist frequency.
-BLUR = 0.5
+# A source with more pixels than the crop is blurred first, which leaves little above the crop's Nyquist frequency: by a
+# Gaussian of this many pixels where the source has twice as many a side, else as sqrt(shrinking^2 - 1).
+BLUR = 1.0
 
 # --- Similarities ----------------------------------------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ def warp(image: np.ndarray, to_crop: np.ndarray, side: int, mirrored_edges: bool
     border = cv2.BORDER_REFLECT_101 if mirrored_edges else cv2.BORDER_CONSTANT
     shrinking = 1 / scales(to_crop[None])[0]
     if shrinking > 1:
-        sigma = BLUR * math.sqrt(shrinking**2 - 1) / math.sqrt(3) * 2
+        sigma = BLUR * math.sqrt((shrinking**2 - 1) / 3)
         image, to_crop = _region(image, to_crop, side, margin=math.ceil(4 * sigma))
         image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
     return cv2.warpAffine(image, to_crop, (side, side), flags=cv2.INTER_CUBIC, borderMode=border)
@@ -113,8 +113,10 @@ def _region(image: np.ndarray, to_crop: np.ndarray, side: int, margin: int) -> t
     """Return the part of an image that a crop shows, and so many pixels around it, and the map from there."""
     points = corners(to_crop[None], side)[0]
     height, width = image.shape[:2]
-    left, top = np.clip(np.floor(points.min(axis=0)).astype(int) - margin, 0, [width - 1, height - 1])
-    right, bottom = np.clip(np.ceil(points.max(axis=0)).astype(int) + margin + 1, [left + 1, top + 1], [width, height])
+    low = np.floor(points.min(axis=0)).astype(int) - margin
+    high = np.ceil(points.max(axis=0)).astype(int) + margin + 1
+    left, top = np.clip(low, 0, [width - 1, height - 1])
+    right, bottom = np.clip(high, [left + 1, top + 1], [width, height])
     shifted = to_crop.copy()
     shifted[:, 2] += to_crop[:, :2] @ [left, top]
     return image[top:bottom, left:right], shifted

@@ -189,9 +189,11 @@ def _seen(shape: np.ndarray, rotations: np.ndarray, translations: np.ndarray) ->
 def _projection_slopes(seen: np.ndarray) -> np.ndarray:
     """Return the derivative [F, P, 2, 3] of projections by points in the camera's axes [F, P, 3]."""
     slopes = np.zeros([*seen.shape[:2], 2, 3])
-    inverse = FOCAL / seen[:, :, 2]
-    slopes[:, :, 0, 0] = slopes[:, :, 1, 1] = inverse
-    slopes[:, :, :, 2] = -seen[:, :, :2] / seen[:, :, 2:] * inverse[:, :, None]
+    scale = FOCAL / seen[:, :, 2]
+    projected = seen[:, :, :2] / seen[:, :, 2:]
+    slopes[:, :, 0, 0] = scale
+    slopes[:, :, 1, 1] = scale
+    slopes[:, :, :, 2] = -projected * scale[:, :, None]
     return slopes
 
 

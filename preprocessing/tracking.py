@@ -161,7 +161,9 @@ def box_of(landmarks: np.ndarray) -> np.ndarray:
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     """Return the intersection over union of two boxes."""
-    common = np.clip(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0, None).prod()
+    low = np.maximum(one[:2], other[:2])
+    high = np.minimum(one[2:], other[2:])
+    common = np.clip(high - low, 0, None).prod()
     areas = (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()
     return float(common / max(areas - common, 1e-9))
 
