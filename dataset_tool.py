@@ -197,10 +197,11 @@ def preprocess(
     refuse_existing(dest)
     options = override(PreprocessOptions(), given(PreprocessOptions, flags))
     check_options(options)
-    videos, notes = list_sources(source, speakers)
+    work = work or dest.with_suffix(".work")
+    videos, notes = list_sources(source, speakers, work)
     for note in notes:
         click.echo(note, err=True)
-    place = Workplace(root=work or dest.with_suffix(".work"), options=options)
+    place = Workplace(root=work, options=options)
     if dry_run:
         click.echo("\n".join(command.plan(videos, place)))
         return

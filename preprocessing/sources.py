@@ -21,12 +21,17 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 
-def list_sources(source: Path, speakers: Path | None = None) -> tuple[list[SourceVideo], list[str]]:
+def list_sources(
+    source: Path,
+    speakers: Path | None = None,
+    work: Path | None = None,
+) -> tuple[list[SourceVideo], list[str]]:
     """List the videos and pictures of a folder and the folders in it, or a single one.
 
     Args:
         speakers: text file with a line `name speaker` for each, where the name is a path below the folder, with or
             without suffix, or a folder of them.
+        work: folder of results, which may be in that folder and is no source.
 
     Returns:
         videos: in natural order of their names.
@@ -37,7 +42,7 @@ def list_sources(source: Path, speakers: Path | None = None) -> tuple[list[Sourc
     """
     if not source.exists():
         raise UserError(f"The source {source} does not exist: check --source.")
-    files, rest = _split_files(source)
+    files, rest = _split_files(source, work)
     if not files:
         raise UserError(
             f"{source} has no videos or pictures ({', '.join((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES))}): check --source."
@@ -56,20 +61,21 @@ def list_sources(source: Path, speakers: Path | None = None) -> tuple[list[Sourc
     return list(by_name.values()), notes
 
 
-def _split_files(source: Path) -> tuple[list[str], list[str]]:
+def _split_files(source: Path, work: Path | None) -> tuple[list[str], list[str]]:
     """Return the paths below a source of videos and pictures, and of other files, in natural order."""
     if not source.is_dir():
         return [source.name], []
     taken: list[str] = []
     rest: list[str] = []
-    for path in listed(_walk(source)):
+    for path in listed(_walk(source, work)):
         kind = taken if path.lower().endswith((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)) else rest
         kind.append(path)
     return taken, rest
 
 
-def _walk(root: Path) -> Iterator[str]:
-    for folder, _, files in os.walk(root):
+def _walk(root: Path, work: Path | None) -> Iterator[str]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if work is None or (Path(folder) / name).resolve() != work.resolve()]
         for file in files:
             path = (Path(folder) / file).relative_to(root).as_posix()
             if not is_leftover(path):

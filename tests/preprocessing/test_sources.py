@@ -96,6 +96,15 @@ def test_folders_are_listed_in_natural_order(tmp_path):
     assert single.name == "clip2"
 
 
+def test_the_work_folder_is_no_source(tmp_path):
+    for name in ("clip.mp4", "talks.work/clips/clip/00000.png", "other.work/a.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    videos, _ = list_sources(tmp_path, work=tmp_path / "." / "talks.work")
+    assert [video.name for video in videos] == ["clip", "other.work/a"]
+
+
 def test_two_files_of_one_name_are_refused(tmp_path):
     for name in ("clip.mp4", "clip.avi"):
         (tmp_path / name).write_bytes(b"")
