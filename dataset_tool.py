@@ -22,6 +22,8 @@ from dnnlib.progress import Counter, counted, print_line
 from dnnlib.video import MAX_FPS, MIN_FPS
 from preprocessing.options import STAGES, PreprocessOptions
 from preprocessing.sources import list_sources
+from training.camera_checks.views import FOCALS
+from training.cameras import FOCAL
 from training.data.aligned import Wanted, aligned_jobs, convert_aligned
 from training.data.camera_files import POSES, read_cameras
 from training.data.check import camera_warning, check_dataset, summary
@@ -70,6 +72,12 @@ def main() -> None:
     default=POSES[0],
     help="What R and t are there; 25 numbers hold cam2world.",
 )
+@cli.option(
+    "--focal",
+    type=click.FloatRange(*FOCALS),
+    default=FOCAL,
+    help="Focal length that goes with R and t, and with .mat files, in sides of the frame.",
+)
 @dest_option
 @cli.option(
     "--resolution", type=click.IntRange(4, 4096), show_default="as they are", help="Resize frames to this side."
@@ -84,6 +92,7 @@ def convert(
     source: Path,
     cameras: Path | None,
     pose: str,
+    focal: float,
     dest: Path,
     resolution: int | None,
     max_frames: int | None,
@@ -95,7 +104,7 @@ def convert(
     refuse_existing(dest)
     if cameras is not None:
         wanted = Wanted(resolution=resolution, max_frames=max_frames, skip_broken=skip_broken)
-        aligned, notes = aligned_jobs(source, read_cameras(cameras, pose), wanted)
+        aligned, notes = aligned_jobs(source, read_cameras(cameras, pose, focal), wanted)
         for note in notes:
             click.echo(note, err=True)
         write(dest, parallel_map(convert_aligned, aligned[:clips], workers), len(aligned[:clips]))

@@ -74,6 +74,8 @@ def aligned_jobs(
         raise UserError(f"No video or folder of pictures in {source} has a camera: compare names with --cameras.")
     notes = not_taken("files that are no videos or pictures", rest)
     notes += not_taken("files without a camera", missing)
+    notes += not_taken("mirrored copies of pictures, which training makes itself", matching.copies)
+    notes += not_taken("videos of some of whose frames there is no camera", matching.gaps)
     return matching.jobs, notes + matching.surplus_notes()
 
 
@@ -83,6 +85,8 @@ class _Matching:
     Attributes:
         jobs: the clips so far.
         missing: files that have no camera.
+        copies: mirrored copies of pictures.
+        gaps: sentences about videos that are left out, as they have no camera of some frames.
     """
 
     def __init__(self, source: Path, cameras: Cameras, wanted: Wanted) -> None:
@@ -94,41 +98,58 @@ class _Matching:
             self._left[clip][frame] = camera
         self.jobs: list[ConvertJob | PicturesJob] = []
         self.missing: list[str] = []
+        self.copies: list[str] = []
+        self.gaps: list[str] = []
 
     def add_video(self, name: str, file: str) -> None:
-        """Give a video the cameras of its frames, by their numbers. UserError if they leave a gap."""
+        """Give a video the cameras of its frames, by their numbers. UserError if these leave a gap, unless skipped."""
         known = self._left.pop(name, {})
         if not known:
             self.missing.append(file)
             return
         path = self._source / file
         frames = list(known)
-        labels = np.stack([known[frames[place]] for place in frame_order(frames, path)])
+        try:
+            order = frame_order(frames, path)
+        except UserError:
+            if not self._wanted.skip_broken:
+                raise
+            self.gaps.append(file)
+            return
+        labels = np.stack([known[frames[place]] for place in order])
         clip = SourceClip(name, path, self._source, labels=labels)
         self.jobs.append(ConvertJob(clip=clip, **vars(self._wanted)))
 
     def add_pictures(self, name: str, files: Sequence[str]) -> None:
-        """Give each picture of a folder its camera, by its name."""
+        """Give each picture of a folder its camera, by its name. UserError if two have one name."""
         known = self._left[name]
-        paths, labels = [], []
+        by_frame: dict[str, str] = {}
         for file in files:
             frame = frame_key(PurePosixPath(file).name)
-            if frame in known:
+            if frame in by_frame:
+                both = f"{shown(by_frame[frame])} and {shown(file)}"
+                raise UserError(f"{both} in {self._source} would be one frame: keep one of them.")
+            by_frame[frame] = file
+        paths, labels = [], []
+        for frame, file in by_frame.items():
+            if frame.endswith(MIRRORED) and frame.removesuffix(MIRRORED) in by_frame:
+                self.copies.append(file)
+            elif frame in known:
                 paths.append(self._source / file)
                 labels.append(known.pop(frame))
-            elif not _is_mirrored(file):
+            else:
                 self.missing.append(file)
         if paths:
-            clip = name or self._source.name
+            clip = name or _clip_name(self._source.resolve().name)
             cameras = np.stack(labels)
             job = PicturesJob(name=clip, pictures=tuple(paths), cameras=cameras, wanted=self._wanted)
             self.jobs.append(job)
 
     def surplus_notes(self) -> list[str]:
         """Return sentences about cameras that nothing has taken."""
-        names = [f"{clip}/{frame}" for clip, known in self._left.items() for frame in known]
-        copies = [name for name in names if _is_mirrored(name)]
-        others = [name for name in names if not _is_mirrored(name)]
+        names = [f"{clip}/{frame}" if clip else frame for clip, known in self._left.items() for frame in known]
+        copies = [name for name in names if name.endswith(MIRRORED)]
+        others = [name for name in names if not name.endswith(MIRRORED)]
         notes = not_taken("cameras of nothing that is there", listed(others))
         return notes + not_taken("cameras of mirrored copies, which training makes itself", listed(copies))
 
@@ -165,7 +186,12 @@ def _split_files(source: Path) -> tuple[dict[str, str], dict[str, list[str]], li
         whole = PurePosixPath(plain(path))
         suffix = whole.suffix.lower()
         if suffix in VIDEO_SUFFIXES:
-            videos[_clip_name(whole.with_suffix("").as_posix())] = path
+            name = _clip_name(whole.with_suffix("").as_posix())
+            if name in videos:
+                raise UserError(
+                    f"{shown(videos[name])} and {shown(path)} in {source} would be one clip: rename one of them."
+                )
+            videos[name] = path
         elif suffix in FRAME_SUFFIXES:
             folder = whole.parent.as_posix()
             folders["" if folder == "." else _clip_name(folder)].append(path)
@@ -190,7 +216,3 @@ def _clip_name(name: str) -> str:
     if fault:
         raise UserError(f"No clip can be called {shown(repr(name))} ({fault}): rename it.")
     return name
-
-
-def _is_mirrored(name: str) -> bool:
-    return PurePosixPath(name).stem.endswith(MIRRORED)

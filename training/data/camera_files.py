@@ -19,13 +19,14 @@ import scipy.io
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.files import read_file, read_json, shown
+from dnnlib.files import parse_json, read_file, shown
 from dnnlib.names import is_leftover, plain
 from training.camera_checks.views import is_rotation
-from training.cameras import CAMERA_DIM, RADIUS, label_fault, make_label, parse_label
+from training.cameras import CAMERA_DIM, RADIUS, intrinsics_matrix, label_fault, make_label, parse_label
 
 POSES = ("world2cam", "cam2world")
-MAX_CSV_BYTES = 2**31
+MAX_BYTES = 2**28  # of a file of cameras: about 500,000 of them; a label in EG3D's takes 500
+MAX_VALUES = 2**24
 POSE_NUMBERS = 12  # R by rows, then t
 # Deep3DFaceRecon (Deng et al., 2019): the face is turned by its angles, moved by its translation, and seen by a camera
 # at z = 10 that looks along -z, y up.
@@ -35,11 +36,12 @@ MIRRORED = "_mirror"  # ends the names of mirrored copies in EG3D's sets
 Cameras = dict[str, np.ndarray]
 
 
-def read_cameras(path: Path, pose: str) -> Cameras:
+def read_cameras(path: Path, pose: str, focal: float) -> Cameras:
     """Read the cameras of a file or folder.
 
     Args:
         pose: what R and t are, one of POSES; 25 numbers always hold cam2world.
+        focal: length that goes with R and t, and with Deep3DFaceRecon's files, in sides of the frame.
 
     Returns:
         labels float64 [25] by the frames' names: paths without suffix.
@@ -50,12 +52,12 @@ def read_cameras(path: Path, pose: str) -> Cameras:
     if not path.exists():
         raise UserError(f"The cameras {path} do not exist: check --cameras.")
     if path.is_dir():
-        return _named([(file, _deep3d(path / file)) for file in _mat_files(path)], path)
+        return _named([(file, _deep3d(path / file, focal)) for file in _mat_files(path)], path)
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return _from_json(path, pose)
+        return _from_json(path, pose, focal)
     if suffix == ".csv":
-        return _from_csv(path, pose)
+        return _from_csv(path, pose, focal)
     raise UserError(f"{path} is no .json, no .csv and no folder of .mat files: give --cameras one of these.")
 
 
@@ -84,25 +86,28 @@ def _named(entries: list[tuple[str, np.ndarray]], path: Path) -> Cameras:
 # --- JSON and CSV ----------------------------------------------------------------------------------------------------
 
 
-def _from_json(path: Path, pose: str) -> Cameras:
-    content = read_json(path)
+def _from_json(path: Path, pose: str, focal: float) -> Cameras:
+    try:
+        content = parse_json(read_file(path, "camera file", MAX_BYTES), MAX_BYTES, MAX_VALUES)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): write it again or restore it.") from error
     if isinstance(content, dict):
         content = content["labels"] if isinstance(content.get("labels"), list) else list(content.items())
     if not isinstance(content, list) or not all(_is_entry(entry) for entry in content):
         raise UserError(f"{path} is no list of [frame name, camera] and no object {{frame name: camera}}.")
-    return _named([(name, _camera(camera, pose, f"{path}: {shown(name)}")) for name, camera in content], path)
+    return _named([(name, _camera(camera, pose, focal, f"{path}: {shown(name)}")) for name, camera in content], path)
 
 
 def _is_entry(entry: Any) -> bool:
     return isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
 
 
-def _from_csv(path: Path, pose: str) -> Cameras:
+def _from_csv(path: Path, pose: str, focal: float) -> Cameras:
     try:
-        text = read_file(path, "CSV file", MAX_CSV_BYTES).decode("utf-8-sig")
-    except ValueError as error:
-        raise UserError(f"{path} is no text ({error}): write it again as CSV.") from error
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+        text = read_file(path, "CSV file", MAX_BYTES).decode("utf-8-sig")
+        rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is no CSV ({error}): write it again.") from error
     if len(rows) < 2 or rows[0][0].strip().lower() not in ("name", "frame", "file"):
         raise UserError(f"{path} needs a header line that begins with `name`, and a line for each frame.")
     entries = []
@@ -113,32 +118,32 @@ def _from_csv(path: Path, pose: str) -> Cameras:
             raise UserError(f"Line {number} of {path}: {error}.") from error
         if len(values) == POSE_NUMBERS:
             values = {"R": np.reshape(values[:9], (3, 3)).tolist(), "t": values[9:]}
-        entries.append((row[0].strip(), _camera(values, pose, f"Line {number} of {path}")))
+        entries.append((row[0].strip(), _camera(values, pose, focal, f"Line {number} of {path}")))
     return _named(entries, path)
 
 
-def _camera(value: Any, pose: str, where: str) -> np.ndarray:
+def _camera(value: Any, pose: str, focal: float, where: str) -> np.ndarray:
     """Return a camera as label float64 [25]. UserError, which says where, if it is none."""
     if not isinstance(value, dict):
         if parse_label(value) is None:
-            raise UserError(f"{where}: {label_fault(value)}, nor R and t.")
+            raise UserError(f"{where}: {label_fault(value)}. A camera is {CAMERA_DIM} finite numbers, or R and t.")
         return np.array(value, dtype=np.float64)
     try:
         rotation = np.array(value["R"], dtype=np.float64).reshape(3, 3)
         shift = np.array(value["t"], dtype=np.float64).reshape(3)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'{where}: a camera is {CAMERA_DIM} numbers, or {{"R": 3 x 3, "t": [3]}}.') from error
-    return label_of(rotation, shift, pose, where)
+    return label_of(rotation, shift, pose, focal, where)
 
 
-def label_of(rotation: np.ndarray, shift: np.ndarray, pose: str, where: str) -> np.ndarray:
-    """Return the label of a rotation [3, 3] and a shift [3], usual intrinsics. UserError if R is no rotation."""
+def label_of(rotation: np.ndarray, shift: np.ndarray, pose: str, focal: float, where: str) -> np.ndarray:
+    """Return the label of a rotation [3, 3] and a shift [3]. UserError if R is no rotation."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation, shift
     if not np.isfinite(matrix).all() or not is_rotation(matrix[None])[0]:
         raise UserError(f"{where}: R is no rotation: its rows have to be of length 1, at right angles, right-handed.")
     cam2world = np.linalg.inv(matrix) if pose == "world2cam" else matrix
-    return make_label(torch.from_numpy(cam2world)).numpy()
+    return make_label(torch.from_numpy(cam2world), intrinsics_matrix(focal)).numpy()
 
 
 # --- Deep3DFaceRecon -------------------------------------------------------------------------------------------------
@@ -149,7 +154,7 @@ def _mat_files(folder: Path) -> list[str]:
     return [file for file in files if not is_leftover(file)]
 
 
-def _deep3d(path: Path) -> np.ndarray:
+def _deep3d(path: Path, focal: float) -> np.ndarray:
     """Return the camera of a file of coefficients, 2.7 from the origin as EG3D scales it."""
     try:
         content = scipy.io.loadmat(path, variable_names=("angle", "trans"))
@@ -161,7 +166,7 @@ def _deep3d(path: Path) -> np.ndarray:
     to_camera = np.diag([1.0, -1.0, -1.0])
     rotation = to_camera @ about_z @ about_y @ about_x
     place = to_camera @ shift + [0, 0, DEEP3D_DISTANCE]
-    return label_of(rotation, place * (RADIUS / np.linalg.norm(place)), "world2cam", str(path))
+    return label_of(rotation, place * (RADIUS / np.linalg.norm(place)), "world2cam", focal, str(path))
 
 
 def _about(axis: int) -> Callable[[float], np.ndarray]:
