@@ -7,6 +7,7 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
+from dnnlib.errors import UserError
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Counter, counted
 from preprocessing.cropping import frame_name
@@ -50,7 +51,7 @@ def run_stages(videos: Sequence[SourceVideo], place: Workplace, workers: int) ->
     failures = _over(videos, partial(scan_job, place=place), workers, title="Finding faces", unit="video")
     failed = {video.name: reason for video, reason in zip(videos, failures, strict=True) if reason is not None}
     segments = [segment for video in videos if video.name not in failed for segment in place.segments(video)]
-
+    _refuse_repeated(segments)
     good = _sound(segments)
     _over(good, partial(pose_job, place=place), workers, title="Fitting heads", unit="clip")
     segments = [_judged(segment, place) for segment in segments]
@@ -64,6 +65,15 @@ def run_stages(videos: Sequence[SourceVideo], place: Workplace, workers: int) ->
         segments = [_verified(segment, place) for segment in segments]
     segments, identities = _balanced(segments, place)
     return Outcome(segments=tuple(segments), identities=identities, failed=failed)
+
+
+def _refuse_repeated(segments: Sequence[Segment]) -> None:
+    """Raise UserError if two clips would have one name, as those of talk.mp4 and of talk/000000-0.png."""
+    first: dict[str, Segment] = {}
+    for segment in segments:
+        other = first.setdefault(segment.name, segment)
+        if other is not segment:
+            raise UserError(f"{other.video.path} and {segment.video.path} would give one clip: rename one of them.")
 
 
 def _over(

@@ -169,3 +169,11 @@ def test_mistakes_get_a_sentence(make, words, tmp_path):
     result = run("preprocess", "--source", make(tmp_path), "--dest", tmp_path / "x.zip")
     assert result.exit_code == 2 and words in result.output
     assert not (tmp_path / "x.work").exists()
+
+
+def test_two_clips_of_one_name_are_refused(people, tmp_path):
+    write_video(tmp_path / "in" / "talk.mp4", people[0][:12], FPS)
+    (tmp_path / "in" / "talk").mkdir()
+    PIL.Image.fromarray(people[0][0]).save(tmp_path / "in" / "talk" / "000000-0.png")
+    result = run("preprocess", "--source", tmp_path / "in", "--dest", tmp_path / "x.zip", *OPTIONS)
+    assert result.exit_code == 2 and "would give one clip: rename one of them" in result.output
