@@ -56,7 +56,7 @@ def _totals(page: Page, report: Report) -> None:
     items = [
         (f"{len(report.taken):,}", "clips"),
         (f"{sum(clip.frames for clip in report.taken):,}", "frames"),
-        (f"{seconds / 60:,.1f}", "minutes"),
+        (f"{seconds / 60:,.1f}", "minutes") if seconds >= 60 else (f"{seconds:.1f}", "seconds"),
     ]
     if people:
         items.append((f"{len(people):,}", "people"))

@@ -84,7 +84,7 @@ def test_a_page_says_what_became_of_everything(tmp_path):
     text = page_of(tmp_path, report_of(*clips, sources=(failed, empty, odd)), sheets())
     assert "2 of 5 clips were taken" in text and "A model: free." in text
     assert "http" not in text, "nothing is fetched from elsewhere"
-    assert "<b>80</b><span>frames" in text
+    assert "<b>80</b><span>frames" in text and "<b>3.2</b><span>seconds" in text
     assert "<td>blurred</td><td>2</td><td>40%</td>" in text and "<td>cut off</td><td>1</td><td>20%</td>" in text
     assert "<td>scan</td><td>100</td><td>10.0</td><td>10.0</td>" in text
     assert "b.mp4 is no video." in block(text, "Could not be read")
