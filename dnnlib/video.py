@@ -45,10 +45,9 @@ STREAM_LINE = re.compile(
     re.MULTILINE,
 )
 CHANGE_LINE = re.compile(r"^\[vf\S* @ \w+\] Reconfiguring .* parameters changed to .*? (\d+)x(\d+)", re.MULTILINE)
-BASE_RATE = re.compile(
-    r" (\d+(?:\.\d+)?)(k?) tbr"
-)  # in a stream's line: the one of which all time stamps are multiples
-UNEVEN = 0.01  # of a rate, by which its mean is another one than that of its time stamps, if frames are missing
+TIMES_LINE = re.compile(r"VFR:\S+ \(\d+/\d+\) min: (\d+) max: (\d+)")  # that frames are shown for, in some unit
+END_LINE = re.compile(r"time=(\d+):(\d+):(\d+\.\d+)")  # where a video ends: hours, minutes, seconds
+UNEVEN = 1.5  # the longest time that a frame is shown for by the shortest; Matroska rounds them to thousandths
 HDR = re.compile(r"smpte2084|arib-std-b67")  # its transfer, in a stream's line
 MAPPING_LINE = re.compile(r"^ *Stream #0:(\d+) -> #0:0 ", re.MULTILINE)
 COUNT_LINE = re.compile(r"frame=\s*(\d+)")
@@ -64,7 +63,6 @@ class VideoInfo:
     height: int
     pixel_aspect: float  # a pixel's width by its height
     is_hdr: bool = False  # values are meant for brighter screens (PQ, HLG); as they are, they look pale
-    is_uneven: bool = False  # frames are shown for different times, as their mean rate is none of their times'
 
 
 # --- Write and read ---------------------------------------------------------------------------------------------------
@@ -152,21 +150,36 @@ def video_info(path: AnyPath, max_frames: int | None = None) -> VideoInfo:
     # The output's rate is a guess at a common measure of all time stamps: thousands, where they are uneven.
     rates = [rate for number, _, _, _, _, *rate in map(re.Match.groups, lines[:-1]) if number == mapped[1]]
     rate, thousand = (rates or [output_rate])[0]
-    fps = _rate(rate, thousand)
-    base = BASE_RATE.search(text)
     return VideoInfo(
         frames=frames,
-        fps=fps,
+        fps=float(rate) * (1000 if thousand else 1),
         width=int(width),
         height=int(height),
         pixel_aspect=int(across) / int(down) if across and down != "0" else 1.0,
         is_hdr=HDR.search(lines[-1][0]) is not None,
-        is_uneven=base is not None and abs(_rate(*base.groups()) - fps) > UNEVEN * fps,
     )
 
 
-def _rate(number: str, thousand: str) -> float:
-    return float(number) * (1000 if thousand else 1)
+def uneven_rate(path: AnyPath) -> float | None:
+    """Return the mean frames a second of a video whose frames are shown for different times; None if they are not.
+
+    The whole video is decoded: headers of some containers keep silent about it. A video that breaks off is judged up
+    to there. UserError as of `read_frames` if nothing can be decoded.
+    """
+    path = require_file(path, "video")
+    args = [*_decode_args(path), "-vf", "vfrdet", "-f", "null", "-"]
+    with _ffmpeg(args, level="info") as (decoder, log):
+        decoder.wait()
+        text = _text(log)
+        counts = COUNT_LINE.findall(text)
+        if not counts or int(counts[-1]) == 0:
+            raise _decoder_failure(path, log)
+    times = TIMES_LINE.search(text)
+    ends = END_LINE.findall(text)
+    if times is None or not ends or int(times[2]) <= UNEVEN * int(times[1]):
+        return None
+    hours, minutes, seconds = map(float, ends[-1])
+    return int(counts[-1]) / (3600 * hours + 60 * minutes + seconds)
 
 
 def is_frame_rate(fps: object) -> TypeGuard[float]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_file
-from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate, read_frames, video_info
+from dnnlib.video import MAX_FPS, MIN_FPS, is_frame_rate, read_frames, uneven_rate, video_info
 from preprocessing.records import SourceVideo
 from preprocessing.sources import is_picture
 from training.data.files import MAX_FILE_BYTES
@@ -35,7 +35,7 @@ class Reading:
 
 
 def plan_reading(video: SourceVideo, fps: float | None) -> Reading:
-    """Look at the beginning of a video and decide how to decode it.
+    """Look at a video, whose time stamps may be uneven anywhere, and decide how to decode it.
 
     Args:
         fps: frames a second that are wanted; None: the video's own.
@@ -48,7 +48,8 @@ def plan_reading(video: SourceVideo, fps: float | None) -> Reading:
     info = video_info(video.path, max_frames=1)
     if info.is_hdr:
         raise UserError(f"{video.path} is HDR (PQ or HLG), whose colours would be pale: write it again as SDR.")
-    rate = fps or info.fps
+    uneven = uneven_rate(video.path)
+    rate = fps or uneven or info.fps
     if not is_frame_rate(rate):
         raise UserError(f"{video.path} has {rate:g} frames a second, not {MIN_FPS} to {MAX_FPS}: give --fps.")
     notes = []
@@ -56,9 +57,10 @@ def plan_reading(video: SourceVideo, fps: float | None) -> Reading:
     if abs(info.pixel_aspect - 1) > ASPECT_TOLERANCE:
         size = (round(info.width * info.pixel_aspect), info.height)
         notes.append(f"Its pixels are {info.pixel_aspect:.3g} times as wide as high: scaled to {size[0]} x {size[1]}.")
-    if info.is_uneven:
-        notes.append(f"Its frames are shown for different times: resampled to {rate:g} a second.")
-    return Reading(fps=rate, resample=fps is not None or info.is_uneven, size=size, notes=tuple(notes))
+    if uneven is not None:
+        notes.append(f"Its frames are shown for different times: resampled to {rate:.4g} a second.")
+    resample = fps is not None or uneven is not None
+    return Reading(fps=rate, resample=resample, size=size, notes=tuple(notes))
 
 
 def read_source(video: SourceVideo, reading: Reading) -> Generator[np.ndarray, None, None]:

@@ -64,13 +64,17 @@ def list_sources(
 def _split_files(source: Path, work: Path | None) -> tuple[list[str], list[str]]:
     """Return the paths below a source of videos and pictures, and of other files, in natural order."""
     if not source.is_dir():
-        return [source.name], []
+        return ([source.name], []) if _is_taken(source.name) else ([], [source.name])
     taken: list[str] = []
     rest: list[str] = []
     for path in listed(_walk(source, work)):
-        kind = taken if path.lower().endswith((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)) else rest
+        kind = taken if _is_taken(path) else rest
         kind.append(path)
     return taken, rest
+
+
+def _is_taken(path: str) -> bool:
+    return path.lower().endswith((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES))
 
 
 def _walk(root: Path, work: Path | None) -> Iterator[str]:

@@ -49,11 +49,21 @@ def test_turned_videos_are_upright(tmp_path):
     assert {frame.shape for frame in read_source(video, plan_reading(video, None))} == {(64, 48, 3)}
 
 
-def test_uneven_videos_are_resampled_with_a_note(tmp_path):
-    path = tmp_path / "uneven.mp4"
+def test_even_videos_are_taken_as_they_are(tmp_path):
+    """Matroska's time stamps are rounded to thousandths of a second, 33 and 34 by turns: that is even enough."""
+    for name in ("even.mp4", "even.mkv"):
+        ffmpeg("-f", "lavfi", "-i", "testsrc=d=1:r=30:s=64x48", tmp_path / name)
+        reading = plan_reading(source(tmp_path / name), None)
+        assert (reading.resample, reading.fps, reading.notes) == (False, 30.0, ())
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_uneven_videos_are_resampled_with_a_note(suffix, tmp_path):
+    path = tmp_path / f"uneven.{suffix}"
     choice = r"select='not(mod(n\,7))+not(mod(n\,3))'"
     ffmpeg("-f", "lavfi", "-i", "testsrc=d=2:r=30:s=64x48", "-vf", choice, "-fps_mode", "vfr", path)
     reading = plan_reading(source(path), None)
+    assert abs(reading.fps - 12.9) < 0.6  # 26 of 60 frames in 2 seconds
     assert reading.resample and "different times" in reading.notes[0]
     frames = list(read_source(source(path), reading))
     assert abs(len(frames) - 2 * reading.fps) <= 2
@@ -94,6 +104,12 @@ def test_folders_are_listed_in_natural_order(tmp_path):
     assert notes == ["Not taken: files that are no videos or pictures (1): notes.txt."]
     (single,), _ = list_sources(tmp_path / "b" / "clip2.MP4")
     assert single.name == "clip2"
+
+
+def test_a_single_file_of_another_kind_gets_a_sentence(tmp_path):
+    (tmp_path / "p.webp").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="has no videos or pictures"):
+        list_sources(tmp_path / "p.webp")
 
 
 def test_the_work_folder_is_no_source(tmp_path):
