@@ -47,7 +47,7 @@ def cut_tracks(video: SourceVideo, scan: Scan, options: ChoosingOptions) -> Iter
 
     A video of one frame, or a picture, gives clips of one frame; else they have `min_frames` at least.
     """
-    shortest = min(options.min_frames, scan.frames)
+    shortest = 1 if scan.frames == 1 else options.min_frames
     for number, track in enumerate(scan.tracks):
         for start, stop in _stretches(track.found, round(MAX_GAP * scan.fps), options.max_frames):
             fault = _fault(track, slice(start, stop), shortest, options)

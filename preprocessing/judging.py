@@ -16,6 +16,8 @@ def fault_of(clip: PosedClip, side: int, options: ChoosingOptions) -> str | None
     Args:
         side: of its crops in pixels.
     """
+    if not np.isfinite(clip.cameras).all() or not np.isfinite(clip.to_crop).all():
+        return "cameras doubtful: no head fits the landmarks"
     size = side / float(np.max(alignment.scales(clip.to_crop)))
     yaw, pitch, _ = np.abs(angles(clip.poses)).max(axis=0)
     outside = float(clip.outside.max())

@@ -56,7 +56,7 @@ class Workplace:
     def scan_key(self, video: SourceVideo) -> str:
         """Return the key of a video's scan: the file as it is, and how faces are found."""
         about = os.stat(video.path)
-        state = [str(video.path.resolve()), about.st_size, about.st_mtime_ns]
+        state = [str(video.path.resolve()), about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
         return key_of("scan", VERSIONS["scan"], state, asdict(self.options.finding))
 
     def pose_key(self, segment: Segment) -> str:

@@ -57,6 +57,11 @@ def test_reasons():
     assert good.fault is None
 
 
+def test_a_short_video_is_too_short():
+    (segment,) = cut_tracks(VIDEO, scan(track(0, "1" * 5), frames=5), ChoosingOptions())
+    assert segment.fault == "too short: 5 frames (--min-frames=32)"
+
+
 def test_a_picture_is_a_clip_of_one_frame_called_what_it_is():
     (segment,) = cut_tracks(VIDEO, scan(track(0, "1"), frames=1), ChoosingOptions())
     assert (segment.name, segment.frames, segment.fault) == ("talk", 1, None)
