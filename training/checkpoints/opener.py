@@ -4,9 +4,10 @@ The training loop does not import this module, and so knows none of the formats 
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,7 +18,11 @@ from torch_utils.runtime import select_device
 from training.checkpoints import foreign
 from training.checkpoints.shapes import network_shapes
 from training.checkpoints.snapshots import Snapshot, StoredSnapshot
+from training.config import DiscriminatorConfig
+from training.networks.discriminators import Discriminator, ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
+
+AnyDiscriminator = TypeVar("AnyDiscriminator", bound=Discriminator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,3 +100,45 @@ def load_generator(
         progress=stored.progress,
         notes=stored.notes,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discriminators:
+    """The discriminators of a snapshot, in evaluation mode; None where it holds no weights of one."""
+
+    D_img: ImageDiscriminator | None
+    D_vid: VideoDiscriminator | None
+
+
+def load_discriminators(path: str | os.PathLike, device: torch.device | str = "cpu") -> Discriminators:
+    """Load the discriminators of a snapshot, or of a PV3D or EG3D checkpoint, without gradients, in float32.
+
+    Args:
+        device: as of `select_device`.
+
+    Raises:
+        UserError: as for `load_generator`.
+    """
+    device = select_device(device)
+    stored = open_snapshot(path)
+    return Discriminators(
+        D_img=_discriminator(stored, "D_img", ImageDiscriminator, device),
+        D_vid=_discriminator(stored, "D_vid", VideoDiscriminator, device),
+    )
+
+
+def _discriminator(
+    stored: StoredSnapshot,
+    name: str,
+    build: Callable[[int, DiscriminatorConfig], AnyDiscriminator],
+    device: torch.device,
+) -> AnyDiscriminator | None:
+    """Return one discriminator by its name; None if the snapshot holds no weights of it."""
+    if name not in stored.weights:
+        return None
+    config = stored.config
+    shapes = network_shapes(config, [name])
+    weights = stored.weights_of(name, shapes[name])
+    D = build(config.generator.img_resolution, config.discriminator)
+    D.load_state_dict(weights)
+    return D.requires_grad_(False).eval().to(device)
