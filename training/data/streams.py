@@ -35,6 +35,7 @@ class Stream(IntEnum):
     DATASET_CLIPS = 3  # of real videos that generated ones are compared with
     VIEW_TIMES = 4  # of the renders of ID, CD and WE
     CONTROLS = 5  # pose, diversity, motion; a `Control` follows
+    FRAME_PAIRS = 6  # which two frames of a clip discriminators are asked about
     IDENTITY = 0x1D  # a procedural person
     EXPRESSIONS = 0x30  # the motion of a procedural person, and the cameras
     TEST_IDENTITY = 0x31  # the same two for people to test on, whom training never sees
