@@ -1,8 +1,9 @@
-"""Networks of others that turn videos and faces into vectors: I3D for clips, ArcFace and dlib's for faces.
+"""Networks of others: I3D turns clips into vectors, ArcFace and dlib's turn faces into them, LPIPS compares pictures.
 
 For inference only, with public weights or with fixed random ones.
 """
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -13,11 +14,13 @@ from torch import nn
 from detectors import i3d, random_weights, torchscript, weights
 from detectors.arcface import ArcFace, ArcFaceEmbedder
 from detectors.i3d import I3DEmbedder, InceptionI3D
+from detectors.lpips import LPIPS, VGG16, ChannelWeights
 from dnnlib.files import with_checksum
 
 # Of random weights, so that signals keep their size through the network.
 I3D_GAIN = 1.7
 ARCFACE_GAIN = 1.3
+VGG16_GAIN = 1.7
 
 
 class VideoEmbedder(Protocol):
@@ -100,9 +103,31 @@ def load_arcface(*, kind: str, folder: Path | None, device: torch.device | str) 
     return ArcFaceEmbedder(network, name=name, checksum=checksum, device=device)
 
 
-def _read_public(network: nn.Module, source: weights.Source, folder: Path | None) -> str:
-    """Put a public state dict into a network; return the checksum of its file."""
+def load_lpips(*, kind: str, folder: Path | None, device: torch.device | str) -> LPIPS:
+    """Load LPIPS. Arguments and errors are those of `load_i3d_videogpt`; the public weights are in two files."""
+    vgg = VGG16()
+    channel_weights = ChannelWeights()
+    if kind == "random":
+        name = "random"
+        checksums = [
+            random_weights.fill(channel_weights, 1.0, positive=True),
+            random_weights.fill(vgg, VGG16_GAIN),
+        ]
+    else:
+        name = "lpips-vgg"
+        checksums = [
+            _read_public(channel_weights, weights.LPIPS, folder),
+            _read_public(vgg, weights.VGG16, folder, prefix="features."),  # without the classifier
+        ]
+    both = " ".join(checksums).encode()
+    checksum = hashlib.sha256(both).hexdigest()
+    return LPIPS(vgg, channel_weights, name=name, checksum=checksum, device=device)
+
+
+def _read_public(network: nn.Module, source: weights.Source, folder: Path | None, *, prefix: str = "") -> str:
+    """Put a public state dict, of it the names with a prefix, into a network; return the checksum of its file."""
     path = weights.locate(source, folder)
-    state, checksum = with_checksum(path, partial(weights.read_state, source))
+    read = partial(weights.read_state, source, prefix=prefix)
+    state, checksum = with_checksum(path, read)
     weights.put_into(network, state, source, path)
     return checksum

@@ -15,15 +15,23 @@ from torch import nn
 RULE = "1: normals of RandomState(crc32(name)), scaled by kind, convolutions centred and scaled by gain / sqrt(fan-in)"
 
 
-def fill(network: nn.Module, gain: float) -> str:
-    """Give every parameter and buffer of a network its fixed value, in place; return the checksum of the rule."""
+def fill(network: nn.Module, gain: float, *, positive: bool = False) -> str:
+    """Give every parameter and buffer of a network its fixed value, in place; return the checksum of the rule.
+
+    Args:
+        network: what is filled.
+        gain: of convolutions.
+        positive: take the values' absolute ones.
+    """
     state = network.state_dict()
     norms = {name.removesuffix(".running_mean") for name in state if name.endswith(".running_mean")}
     for name, tensor in state.items():
-        value = _value(name, tensor.shape, norms, gain)
-        state[name] = torch.from_numpy(value)
+        value = torch.from_numpy(_value(name, tensor.shape, norms, gain))
+        state[name] = value.abs() if positive else value
     network.load_state_dict(state)
     rule = f"{RULE}; gain {gain}"
+    if positive:
+        rule += "; absolute"
     return hashlib.sha256(rule.encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """The detectors' public weights: where they are found, and how they get into a network without running a file's code.
 
 A file is looked for in the folder of `--detectors`, then in the folder `detectors` of the cache (`dnnlib.cache`); if
-its source can be fetched directly, it is downloaded into the cache. The checksums of the public files are not
+its source can be fetched directly, it is downloaded into the cache. The checksums of most public files are not
 published: so that of the file at hand goes into every result, and the network's names and shapes decide what fits.
 """
 
@@ -64,6 +64,20 @@ ARCFACE = Source(
     network="ArcFace IR-SE-50",
     file="model_ir_se50.pth",
     origin="released with InsightFace_Pytorch (github.com/TreB1eN)",
+)
+VGG16 = Source(
+    network="VGG16",
+    file="vgg16-397923af.pth",
+    origin="released with torchvision (https://download.pytorch.org/models/vgg16-397923af.pth)",
+    url="https://download.pytorch.org/models/vgg16-397923af.pth",
+    sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+)
+LPIPS = Source(
+    network="LPIPS",
+    file="vgg.pth",
+    origin="released with LPIPS 0.1 (lpips/weights/v0.1/vgg.pth in the wheel that `pip download --no-deps lpips` gets)",
+    url="https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/vgg.pth",
+    sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
 )
 
 
@@ -162,13 +176,20 @@ def reading_weights(source: Source, path: Path) -> AbstractContextManager[None]:
     )
 
 
-def read_state(source: Source, path: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict written by torch.save, without running code from it. UserError if it is none."""
+def read_state(source: Source, path: Path, *, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Read a state dict written by torch.save, without running code from it. UserError if it is none.
+
+    Args:
+        source: what the file should be.
+        path: the file.
+        prefix: how the names of tensors begin that are read; the file's others are left alone.
+    """
     with reading_weights(source, path):
         state = reader.read(path)
         if type(state) is not dict:
             raise TypeError("not a state dict")
-        return read_tensors(state, path.stat().st_size)
+        wanted = {name: value for name, value in state.items() if type(name) is not str or name.startswith(prefix)}
+        return read_tensors(wanted, path.stat().st_size)
 
 
 def put_into(network: nn.Module, state: dict[str, torch.Tensor], source: Source, path: Path) -> None:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from detectors import load_arcface, load_i3d_stylegan_v, load_i3d_videogpt, random_weights, weights
+from detectors import load_arcface, load_i3d_stylegan_v, load_i3d_videogpt, load_lpips, random_weights, weights
 from detectors.i3d import MIN_FRAMES, PYTORCH_EPS, TENSORFLOW_EPS, InceptionI3D
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum
+from tests.helpers.detector_weights import write_channel_weights, write_lpips
 from tests.helpers.tiny import pixels, seeded
 
 pytestmark = [
@@ -95,47 +96,84 @@ def test_arcface(arcface, tmp_path):
     assert_same(embedder.network, arcface)
 
 
+def test_lpips(any_checksum, lpips, tmp_path):
+    write_lpips(lpips, tmp_path)
+    loaded = load_lpips(folder=tmp_path, **PUBLIC)
+    assert loaded.name == "lpips-vgg"
+    assert len(loaded.checksum) == 64
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert_same(loaded, lpips)
+
+
+def test_the_checksum_of_lpips_is_of_both_files(any_checksum, lpips, tmp_path):
+    write_lpips(lpips, tmp_path)
+    checksums = [load_lpips(folder=tmp_path, **PUBLIC).checksum]
+    for source in (weights.LPIPS, weights.VGG16):
+        path = tmp_path / source.file
+        path.write_bytes(path.read_bytes() + b"more, which nothing reads")
+        checksums.append(load_lpips(folder=tmp_path, **PUBLIC).checksum)
+    assert len(set(checksums)) == 3
+
+
+def test_other_files_than_the_public_ones_of_lpips_are_refused(lpips, tmp_path):
+    write_lpips(lpips, tmp_path)
+    with pytest.raises(UserError, match="vgg.pth is damaged or another file.* a78928a0.*pip download --no-deps lpips"):
+        load_lpips(folder=tmp_path, **PUBLIC)
+    with pytest.raises(UserError, match="vgg16-397923af.pth is damaged or another file.* 397923af.*torchvision"):
+        weights.locate(weights.VGG16, tmp_path)
+
+
 LOADERS = [
     (load_i3d_videogpt, weights.I3D.file),
     (load_i3d_stylegan_v, weights.I3D_STYLEGAN_V.file),
     (load_arcface, weights.ARCFACE.file),
+    (load_lpips, weights.LPIPS.file),
+    (load_lpips, weights.VGG16.file),
 ]
 
 
+@pytest.fixture
+def folder(any_checksum, lpips, tmp_path) -> Path:
+    """A folder with the file of LPIPS that is read first."""
+    write_channel_weights(lpips, tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize("load, file", LOADERS)
-def test_missing_files_are_named(load, file, tmp_path):
+def test_missing_files_are_named(load, file, folder):
+    (folder / file).unlink(missing_ok=True)
     with pytest.raises(UserError, match=f"are missing.*get {file}"):
-        load(folder=tmp_path, **PUBLIC)
+        load(folder=folder, **PUBLIC)
 
 
 @pytest.mark.parametrize("load, file", LOADERS)
-def test_damaged_files_are_named(load, file, tmp_path):
-    path = tmp_path / file
+def test_damaged_files_are_named(load, file, folder):
+    path = folder / file
     path.write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(UserError, match=f"{file} is damaged, or not the file"):
-        load(folder=tmp_path, **PUBLIC)
+        load(folder=folder, **PUBLIC)
 
 
 @pytest.mark.parametrize("load, file", LOADERS)
-def test_weights_of_other_networks_are_refused(load, file, tmp_path):
-    path = tmp_path / file
+def test_weights_of_other_networks_are_refused(load, file, folder):
+    path = folder / file
     if load is load_i3d_stylegan_v:
         with seeded(0):
             other = nn.Sequential(nn.Conv3d(3, 4, 1))
         save_script(other, path)
     else:
         torch.save({"weight": torch.ones(2)}, path)
-    with pytest.raises(UserError, match="holds the weights of another network"):
-        load(folder=tmp_path, **PUBLIC)
+    with pytest.raises(UserError, match=f"{file} holds the weights of another network"):
+        load(folder=folder, **PUBLIC)
 
 
 # --- Random weights ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("load", [load_i3d_videogpt, load_i3d_stylegan_v, load_arcface])
+@pytest.mark.parametrize("load", [load_i3d_videogpt, load_i3d_stylegan_v, load_arcface, load_lpips])
 def test_a_device_that_is_not_there_is_named(load, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(random_weights, "fill", lambda network, gain: "")
+    monkeypatch.setattr(random_weights, "fill", lambda network, gain, **options: "")
     with pytest.raises(UserError, match="The device cuda is not there"):
         load(kind="random", folder=None, device="cuda")
 
@@ -168,9 +206,19 @@ def test_releases_see_frames_differently():
     assert differences.abs().max() > 0.05
 
 
-def test_random_networks_of_different_kinds_have_different_checksums(arcface):
+def test_random_networks_of_different_kinds_have_different_checksums(arcface, lpips):
     embedder = load_arcface(**RANDOM)
     assert embedder.name == "random"
     assert embedder.dim == 512
     assert_same(embedder.network, arcface)
-    assert embedder.checksum != load_i3d_videogpt(**RANDOM).checksum
+    checksums = {embedder.checksum, load_i3d_videogpt(**RANDOM).checksum, lpips.checksum}
+    assert len(checksums) == 3
+
+
+def test_random_lpips_is_fixed(lpips):
+    loaded = load_lpips(**RANDOM)
+    assert loaded.name == "random"
+    assert loaded.checksum == lpips.checksum
+    assert_same(loaded, lpips)
+    for weight in lpips.channel_weights.parameters():
+        assert weight.min() >= 0

@@ -127,6 +127,23 @@ def test_state_dicts_of_both_formats_fit(zipped, network, cache):
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in state.items())
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_of_other_names_can_be_left_alone(zipped, cache):
+    state = {"body.0": torch.ones(2), "head.0": torch.ones(3), "head.1": "no tensor"}
+    path = put(cache, state, _use_new_zipfile_serialization=zipped)
+    read = read_state(SMALL, path, prefix="body.")
+    assert list(read) == ["body.0"]
+    assert torch.equal(read["body.0"], torch.ones(2))
+    with pytest.raises(UserError, match="is damaged, or not the file"):
+        read_state(SMALL, path)
+
+
+def test_names_that_are_no_text_are_refused_with_a_prefix_too(cache):
+    path = put(cache, {"body.0": torch.ones(2), 7: torch.ones(2)})
+    with pytest.raises(UserError, match="is damaged, or not the file"):
+        read_state(SMALL, path, prefix="body.")
+
+
 @pytest.mark.parametrize(
     "change, name",
     [
@@ -183,3 +200,7 @@ def test_the_public_files_are_named():
     assert "1mQK8KD8G6UWRa5t87SRMm5PVXtlpneJT" in I3D.origin
     assert weights.ARCFACE.file == "model_ir_se50.pth"
     assert weights.I3D_STYLEGAN_V.file == "i3d_torchscript.pt"
+    assert weights.LPIPS.file == "vgg.pth"
+    assert "pip download --no-deps lpips" in weights.LPIPS.origin
+    assert weights.VGG16.file == "vgg16-397923af.pth"
+    assert weights.VGG16.sha256.startswith("397923af"), "the file's name says how it begins"

@@ -1,13 +1,15 @@
-"""Inputs of the golden vectors of I3D and ArcFace, and networks with their weights."""
+"""Inputs of the golden vectors of I3D and ArcFace, networks with their weights, and LPIPS with random ones."""
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from detectors import ARCFACE_GAIN, I3D_GAIN, random_weights
+from detectors import ARCFACE_GAIN, I3D_GAIN, load_lpips, random_weights, weights
 from detectors.arcface import ArcFace
 from detectors.i3d import InceptionI3D
+from detectors.lpips import LPIPS
 from tests.helpers.golden_metrics import array
 
 # --- Inputs -----------------------------------------------------------------------------------------------------------
@@ -90,3 +92,22 @@ def filled_arcface() -> ArcFace:
     network = ArcFace()
     random_weights.fill(network, ARCFACE_GAIN)
     return network.requires_grad_(False)
+
+
+def filled_lpips() -> LPIPS:
+    """Return LPIPS with fixed random weights."""
+    return load_lpips(kind="random", folder=None, device="cpu")
+
+
+def write_lpips(network: LPIPS, folder: Path) -> None:
+    """Write the weights of LPIPS as the public files hold them: VGG16 with a classifier, here a small one."""
+    classifier = {"classifier.0.weight": torch.ones(2, 3), "classifier.0.bias": torch.ones(2)}
+    vgg = network.vgg.state_dict() | classifier
+    torch.save(vgg, folder / weights.VGG16.file, _use_new_zipfile_serialization=False)
+    write_channel_weights(network, folder)
+
+
+def write_channel_weights(network: LPIPS, folder: Path) -> None:
+    """Write the smaller of the two files."""
+    state = network.channel_weights.state_dict()
+    torch.save(state, folder / weights.LPIPS.file, _use_new_zipfile_serialization=False)
