@@ -1,6 +1,7 @@
 """applications.camera_alignment: closed forms, invariances, and what it refuses."""
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -13,11 +14,13 @@ from dnnlib.progress import Counter
 from tests.helpers import tiny
 from training.checkpoints.opener import Discriminators, load_discriminators, load_generator
 from training.loss import Frames
+from training.networks.discriminators import VideoDiscriminator
 from training.sampling.clips import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAIRS = 10  # two groups of four, and two pairs more
+POSITION = 3  # entry of a label: where the camera is from left to right
 ROUNDING = 1e-6  # logits are about 0.1; the same ones may differ in their last bits, with the place in memory
 
 
@@ -57,10 +60,6 @@ def batches(pairs, sizes):
         )
         start += size
     return parts
-
-
-def with_cameras(pairs, cameras):
-    return Frames(image=pairs.image, image_raw=pairs.image_raw, times=pairs.times, cameras=cameras)
 
 
 def measure(discriminators, given):
@@ -125,7 +124,7 @@ def test_fewer_pairs_than_a_group_are_judged_together(discriminators, pairs):
 
 def test_equal_cameras_cannot_be_told_apart(discriminators, pairs):
     alike = pairs.cameras[0::2].repeat_interleave(2, dim=0)
-    alignment = measure(discriminators, [with_cameras(pairs, alike)])
+    alignment = measure(discriminators, [replace(pairs, cameras=alike)])
     for part in (alignment.video, alignment.image):
         assert part.cosine.tolist() == pytest.approx([1] * PAIRS, abs=ROUNDING)
         assert part.margin.tolist() == pytest.approx([0] * PAIRS, abs=ROUNDING)
@@ -133,7 +132,9 @@ def test_equal_cameras_cannot_be_told_apart(discriminators, pairs):
 
 def test_swapped_cameras_swap_right_and_wrong(discriminators, pairs):
     alignment = measure(discriminators, [pairs])
-    swapped = measure(discriminators, [with_cameras(pairs, pairs.cameras.unflatten(0, (-1, 2)).flip(1).flatten(0, 1))])
+    swapped = measure(
+        discriminators, [replace(pairs, cameras=pairs.cameras.unflatten(0, (-1, 2)).flip(1).flatten(0, 1))]
+    )
     for part in ("video", "image"):
         torch.testing.assert_close(getattr(swapped, part).cosine, getattr(alignment, part).cosine)
         torch.testing.assert_close(getattr(swapped, part).margin, -getattr(alignment, part).margin)
@@ -148,6 +149,23 @@ def test_a_discriminator_that_ignores_the_order_has_cosine_one(pairs):
     assert alignment.video.cosine.tolist() == pytest.approx([1] * PAIRS, abs=ROUNDING)
     assert alignment.video.margin.abs().max() < 1e-5
     assert alignment.image.margin.abs().max() > 1e-4  # which knows no order
+
+
+class Exact(VideoDiscriminator):
+    """A discriminator of frames whose every pixel says where their camera is: minus how far it is from there."""
+
+    def forward(self, x, camera):
+        said = x[:, :6].unflatten(1, (2, 3)).mean(dim=(2, 3, 4))
+        return -(said - camera[:, POSITION].unflatten(0, (-1, 2))).abs().sum(dim=1, keepdim=True)
+
+
+def test_a_discriminator_that_knows_the_cameras_always_prefers_the_right_order(pairs):
+    position = pairs.cameras[:, POSITION]
+    frames = replace(pairs, image=position[:, None, None, None].expand(-1, 3, 32, 32))
+    alignment = measure(Discriminators(D_img=None, D_vid=Exact(32, tiny.config().discriminator)), [frames])
+    expected = 2 * position.unflatten(0, (-1, 2)).diff(dim=1).abs().squeeze(1)
+    torch.testing.assert_close(alignment.video.margin, expected, rtol=0, atol=ROUNDING)
+    assert alignment.video.summary()["right_share"] == 1
 
 
 def test_the_image_discriminator_may_be_missing(pairs):
