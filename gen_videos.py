@@ -11,8 +11,10 @@ from typing import Any
 import click
 import torch
 
+from applications.latents import Latents, digest_of, digest_of_latents, load_latents, tuned_generator
 from dnnlib import cli
 from dnnlib.cli import PATH
+from dnnlib.errors import UserError
 from dnnlib.files import remove_unfinished, with_checksum
 from dnnlib.options import options_of
 from dnnlib.progress import Counter
@@ -26,7 +28,7 @@ from training.config import RenderingConfig
 from training.sampling import mesh, records
 from training.sampling.camera_paths import KINDS, read_cameras
 from training.sampling.clips import PAPER_FRAMES, SamplingOptions, slow_motion
-from training.sampling.drawing import LAYERS, Clips, Drawing, Product
+from training.sampling.drawing import LAYERS, Clips, Drawing, Given, Product
 
 # Headings of `--help`.
 FILES = "Files"
@@ -54,26 +56,11 @@ class GridSize(click.ParamType):
         return int(columns), int(rows)
 
 
-class LayerList(click.ParamType):
-    """Names of layers, such as `rgb,depth`."""
-
-    name = "LAYERS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the names."""
-        if isinstance(value, tuple):
-            return value
-        names = tuple(part.strip() for part in value.split(","))
-        unknown = [name for name in names if name not in LAYERS]
-        if unknown:
-            self.fail(f"{', '.join(unknown) or 'nothing'} is no layer; choose from {', '.join(LAYERS)}.", param, ctx)
-        return names
-
-
 @cli.command()
 @cli.option("--network", group=FILES, type=PATH, required=True, help="network-snapshot-*.pkl")
 @cli.option("--outdir", group=FILES, type=PATH, required=True, help="Where files are written.")
 @cli.option("--seeds", group=CLIPS, type=cli.IntList(), default="0-3", help="Appearances, such as 0-15,20.")
+@cli.option("--latents", group=CLIPS, type=PATH, help="Appearance and motion of a file, in place of seeds.")
 @cli.option(
     "--motion-seeds",
     group=CLIPS,
@@ -99,20 +86,24 @@ class LayerList(click.ParamType):
     "--frames",
     group=CLIPS,
     type=click.IntRange(1),
-    show_default=f"as many as a file of cameras has, else {PAPER_FRAMES}",
+    show_default=f"as many as latents or a file of cameras have, else {PAPER_FRAMES}",
     help="Frames of each video; a camera path of another length is resampled.",
 )
 @cli.option("--fps", group=CLIPS, type=click.FloatRange(MIN_FPS, MAX_FPS), default=25.0, help="Frames per second.")
 @cli.option(
     "--cameras",
     group=CLIPS,
-    default="dataset",
+    show_default="dataset; of latents, their own",
     metavar="PATH",
     help="Camera path: dataset (real ones kept in the snapshot), frontal, orbit (around the head), or a file with a "
     "JSON list of labels.",
 )
 @cli.option(
-    "--layers", group=PICTURES, type=LayerList(), default="rgb", help="Pictures side by side, of rgb,depth,normals."
+    "--layers",
+    group=PICTURES,
+    type=cli.NameList("layer", LAYERS),
+    default="rgb",
+    help="Pictures side by side, of rgb,depth,normals.",
 )
 @cli.option(
     "--grid",
@@ -143,12 +134,13 @@ def main(
     network: Path,
     outdir: Path,
     seeds: list[int],
+    latents: Path | None,
     motion_seeds: list[int] | None,
     trunc: float,
     trunc_cutoff: int | None,
     frames: int | None,
     fps: float,
-    cameras: str,
+    cameras: str | None,
     layers: tuple[str, ...],
     grid: tuple[int, int] | None,
     shapes: bool,
@@ -171,20 +163,26 @@ def main(
         RAY_GRID.check(neural_rendering_resolution)
     if shapes:
         mesh.require_marching_cubes()  # before the videos, not after
-    path = cameras if cameras in KINDS else read_cameras(Path(cameras))
-    if frames is None:
-        frames = PAPER_FRAMES if isinstance(path, str) else len(path)
+    path = None if cameras is None else cameras if cameras in KINDS else read_cameras(Path(cameras))
     with prepared_machine(device=device, ops=ops, precision=precision) as machine:
         # Training may put a better one into its place meanwhile.
         snapshot, checksum = with_checksum(network, lambda file: load_generator(file, machine.device, machine.dtype))
+        found = None if latents is None else load_latents(latents, snapshot.G, digest_of(snapshot.G))
+        if path is None:
+            path = "dataset" if found is None else found.cameras
+        if frames is None:
+            frames = natural_length(found, path)
+        if found is not None:
+            require_length(found, motion_seeds, frames, latents)
         for note in (*snapshot.notes, *machine.notes, *doubts(snapshot, path, cameras, frames)):
             click.echo(note, err=True)
         drawing = Drawing(
-            G=snapshot.G,
+            G=snapshot.G if found is None else tuned_generator(snapshot.G, found),
             bank=snapshot.camera_bank,
             checksum=checksum,
             precision=str(machine.dtype or torch.float32),
-            clips=Clips(seeds, motion_seeds),
+            clips=Clips(seeds if found is None else [None], motion_seeds),
+            given=None if found is None else Given(spec=found.spec(), digest=digest_of_latents(found)),
             cameras=path,
             frames=frames,
             sampling=SamplingOptions(
@@ -211,9 +209,25 @@ def main(
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
-def doubts(snapshot: Snapshot, path: str | torch.Tensor, where: str, frames: int) -> Iterator[str]:
+def natural_length(found: Latents | None, path: str | torch.Tensor) -> int:
+    """Return how many frames a video has where nobody says: those of latents, or of a camera path [F, 25]."""
+    if found is not None and len(found) > 1:
+        return len(found)
+    return PAPER_FRAMES if isinstance(path, str) or len(path) == 1 else len(path)
+
+
+def require_length(found: Latents, motion_seeds: list[int] | None, frames: int, path: Path | None) -> None:
+    """Raise a UserError if latents of so many frames have no motion for so many others."""
+    if motion_seeds is None and len(found) not in (1, frames):
+        raise UserError(
+            f"--frames={frames} is not possible with the motion of {path}, which has {len(found)} frames: leave it "
+            "out, or give --motion-seeds."
+        )
+
+
+def doubts(snapshot: Snapshot, path: str | torch.Tensor, where: str | None, frames: int) -> Iterator[str]:
     """Yield sentences if cameras [F, 25] of a file look wrong for this model, or its motion is slowed down."""
-    if not isinstance(path, str):
+    if not isinstance(path, str) and where is not None:
         warning = judge(path.numpy(), snapshot.config.generator.rendering).warning(where)
         if warning:
             yield f"Warning: {warning}"

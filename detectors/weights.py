@@ -97,15 +97,24 @@ def locate(source: Source, folder: Path | None) -> Path:
     """
     if folder and not folder.is_dir():
         raise UserError(f"--detectors: there is no folder {folder}: give the one that holds {source.file}.")
-    places = [folder, cache_folder()] if folder else [cache_folder()]
-    files = [place / source.file for place in places]
-    path = next((file for file in files if file.is_file()), None) or _fetch(source)
+    path = _at_hand(source, folder) or _fetch(source)
     if source.sha256 and file_checksum(path) != source.sha256:
         raise UserError(
             f"{path} is damaged or another file, as its sha256 is not {source.sha256}: replace it by the "
             f"one {source.origin}."
         )
     return path
+
+
+def is_at_hand(source: Source, folder: Path | None) -> bool:
+    """Return whether the file of a source is there, so that nothing needs to be downloaded."""
+    return _at_hand(source, folder) is not None
+
+
+def _at_hand(source: Source, folder: Path | None) -> Path | None:
+    places = [folder, cache_folder()] if folder else [cache_folder()]
+    files = [place / source.file for place in places]
+    return next((file for file in files if file.is_file()), None)
 
 
 def _missing(source: Source, reason: str = "") -> UserError:

@@ -301,3 +301,27 @@ class IntList(click.ParamType):
                 self.fail(f"{value!r} is more than {MAX_LIST} numbers.", param, ctx)
             numbers.extend(range(first, last + 1))
         return numbers
+
+
+class NameList(click.ParamType):
+    """Some of a set of names, in the order given: `rgb,depth` -> ("rgb", "depth").
+
+    Args:
+        kind: what one is called, such as layer.
+        known: all that there are.
+    """
+
+    def __init__(self, kind: str, known: Sequence[str]):
+        self.kind = kind
+        self.name = f"{kind}s"
+        self.known = tuple(known)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if not isinstance(value, str):
+            return tuple(value)  # click converts defaults too
+        names = tuple(part.strip() for part in value.split(","))
+        unknown = [name for name in names if name not in self.known]
+        if unknown:
+            these = ", ".join(unknown) or "nothing"
+            self.fail(f"{these} is no {self.kind}; choose from {', '.join(self.known)}.", param, ctx)
+        return names

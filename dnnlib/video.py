@@ -68,7 +68,9 @@ class VideoInfo:
 # --- Write and read ---------------------------------------------------------------------------------------------------
 
 
-def write_video(path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> None:
+def write_video(
+    path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: int = 17, comment: str | None = None
+) -> None:
     """Write an MP4 that browsers play: H.264 High, yuv420p, index at the front. Atomic.
 
     Args:
@@ -77,6 +79,7 @@ def write_video(path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: in
             column twice.
         fps: frames per second, MIN_FPS to MAX_FPS.
         crf: x264's constant rate factor, 0 (lossless) to 51; 17 looks like the source.
+        comment: what the file's metadata say of it.
 
     Raises:
         UserError: ffmpeg is missing or fails, the disk is full. ValueError: no frames, or frames of another kind.
@@ -86,7 +89,9 @@ def write_video(path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: in
         for frame in frames:
             if encoder is None:
                 shape = frame.shape
-                encoder, log = stack.enter_context(_ffmpeg(_encode_args(temporary, shape, fps, crf), stdin=True))
+                encoder, log = stack.enter_context(
+                    _ffmpeg(_encode_args(temporary, shape, fps, crf, comment), stdin=True)
+                )
             _check_frame(frame, shape)
             if not _feed(encoder, frame):
                 break
@@ -197,11 +202,12 @@ def require_ffmpeg() -> None:
 # --- ffmpeg's arguments and pipes -------------------------------------------------------------------------------------
 
 
-def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int) -> list[str]:
+def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int, comment: str | None) -> list[str]:
     size = f"{_even(shape[1])}x{_even(shape[0])}"
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{fps:.6g}", "-i", "-"]
     codec = ["-c:v", "libx264", "-profile:v", "high", "-crf", str(crf)]
-    return [*source, "-an", "-vf", COLOUR, *ACCURATE, *codec, "-movflags", "+faststart", f"file:{path}"]
+    metadata = [] if comment is None else ["-metadata", f"comment={comment}"]
+    return [*source, "-an", "-vf", COLOUR, *ACCURATE, *codec, *metadata, "-movflags", "+faststart", f"file:{path}"]
 
 
 def _decode_args(path: Path) -> list[str]:

@@ -58,7 +58,7 @@ def written(monkeypatch) -> dict[str, np.ndarray]:
     """Frames handed to the encoder by file name, in place of encoding them."""
     frames: dict[str, np.ndarray] = {}
     monkeypatch.setattr(
-        drawing, "write_video", lambda path, items, fps: frames.update({path.name: np.stack(list(items))})
+        drawing, "write_video", lambda path, items, fps, comment: frames.update({path.name: np.stack(list(items))})
     )
     return frames
 

@@ -178,7 +178,7 @@ def test_clips_are_made_when_their_turn_comes(snapshot, tmp_path, monkeypatch):
     make_spec = drawing.clip_spec
     monkeypatch.setattr(drawing, "clip_spec", lambda *args: specs.append(args) or make_spec(*args))
 
-    def stop(path, frames, fps):
+    def stop(path, frames, fps, comment):
         next(iter(frames))
         raise UserError("Enough.")
 

@@ -21,7 +21,12 @@ from torch_utils.pickles.report import as_text
 
 FORMAT = "pv3d"
 VERSION = 1
-KINDS = {"snapshot": "a network snapshot (network-snapshot-*.pkl)", "state": "a training state (training-state-*.pt)"}
+KINDS = {
+    "snapshot": "a network snapshot (network-snapshot-*.pkl)",
+    "state": "a training state (training-state-*.pt)",
+    "latents": "a file of latents (latents.pt)",
+    "inversion": "the state of an inversion (inversion-state.pt)",
+}
 MAX_DEPTH = 64  # of containers in containers; ours have 8
 # Texts and tensors of a file are together no larger than so many times the file: tensors may share a storage.
 MAX_GROWTH = 8
@@ -137,7 +142,7 @@ def save(path: str | os.PathLike, payload: dict[str, Any], kind: str) -> None:
     Args:
         path: the file; its folder is made if need be.
         payload: plain values and tensors under string keys.
-        kind: "snapshot" or "state".
+        kind: one of KINDS.
 
     Raises:
         TypeError: the payload holds something else; the message says where. UserError: no space, no permission.

@@ -190,14 +190,14 @@ def resample_labels(labels: torch.Tensor, frames: int) -> torch.Tensor:
     path = torch.lerp(labels[before], labels[after], share)
     cam2world, intrinsics = split_label(path)
     radius = torch.lerp(position.norm(dim=1), next_position.norm(dim=1), share)
-    rotation = rotation @ _rotations(share * angle * axis)
-    direction = _rotations(share * place_angle * place_axis) @ normalize(place, dim=1)
+    rotation = rotation @ rotations(share * angle * axis)
+    direction = rotations(share * place_angle * place_axis) @ normalize(place, dim=1)
     cam2world[:, :3, :3] = rotation
     cam2world[:, :3, 3:] = rotation @ direction * radius[..., None]
     return make_label(cam2world, intrinsics)
 
 
-def _rotations(vectors: torch.Tensor) -> torch.Tensor:
+def rotations(vectors: torch.Tensor) -> torch.Tensor:
     """Return the rotations [F, 3, 3] about these axes by their lengths [F, 3] in radians."""
     axes = torch.eye(3).to(vectors).expand(len(vectors), 3, 3)
     return torch.linalg.matrix_exp(torch.linalg.cross(axes, vectors[:, None]))

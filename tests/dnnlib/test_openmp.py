@@ -27,7 +27,9 @@ def test_the_setting_is_there_and_the_user_s_goes_first(given, expected):
     assert done.stdout.strip() == expected
 
 
-@pytest.mark.parametrize("command", ["train.py", "gen_videos.py", "calc_metrics.py", "dataset_tool.py"])
+@pytest.mark.parametrize(
+    "command", ["train.py", "gen_videos.py", "edit_videos.py", "calc_metrics.py", "dataset_tool.py"]
+)
 def test_commands_import_it_before_everything_that_loads_torch(command):
     lines = [
         line

@@ -6,6 +6,7 @@ import calc_metrics
 import checkpoint_tool
 import dataset_tool
 import demo
+import edit_videos
 import gen_videos
 import train
 from benchmarks import (
@@ -16,6 +17,7 @@ from benchmarks import (
     gradients,
     head_poses,
     large_datasets,
+    learning,
     phases,
     preprocessing,
 )
@@ -25,6 +27,7 @@ DOCTOR = "python -m torch_utils.doctor"
 COMMANDS: dict[str, click.Command] = {
     "train.py": train.main,
     "gen_videos.py": gen_videos.main,
+    "edit_videos.py": edit_videos.main,
     "calc_metrics.py": calc_metrics.main,
     "dataset_tool.py": dataset_tool.main,
     "checkpoint_tool.py": checkpoint_tool.main,
@@ -37,6 +40,7 @@ COMMANDS: dict[str, click.Command] = {
     "benchmarks/gradients.py": gradients.main,
     "benchmarks/head_poses.py": head_poses.main,
     "benchmarks/large_datasets.py": large_datasets.main,
+    "benchmarks/learning.py": learning.main,
     "benchmarks/phases.py": phases.main,
     "benchmarks/preprocessing.py": preprocessing.main,
 }

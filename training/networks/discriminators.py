@@ -1,6 +1,7 @@
 """The camera-conditioned discriminators of frames and of pairs of frames (PV3D section 3.3)."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -116,13 +117,19 @@ class Discriminator(nn.Module):
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features [N, C, 4, 4] of the input [N, img_channels, R, R] ahead of the last stage."""
+        for features in self.block_features(x):
+            x = features
+        return x
+
+    def block_features(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield what each block makes of the input [N, img_channels, R, R]: [N, C, R / 2, R / 2] to [N, C, 4, 4]."""
         for r in self.resolutions:
             dtype = self.b4.conv.weight.dtype
             if self.precision == torch.bfloat16 or (self.precision is not None and r in self.half_resolutions):
                 dtype = self.precision
             block = getattr(self, f"b{r}")
             x = block(x.to(dtype, memory_format=torch.channels_last))
-        return x
+            yield x
 
     def logits(self, x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
         """Return logits [N, 1] of the input [N, img_channels, R, R] under the condition [N, camera_dim]."""
@@ -142,11 +149,14 @@ class ImageDiscriminator(Discriminator):
 
     def forward(self, image: torch.Tensor, image_raw: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
         """image [N, 3, R, R], image_raw [N, 3, r, r], camera [N, 25] -> logits [N, 1]."""
+        return self.logits(self.assemble(image, image_raw), camera)
+
+    def assemble(self, image: torch.Tensor, image_raw: torch.Tensor) -> torch.Tensor:
+        """Return the input [N, 6, R, R] of image [N, 3, R, R] and image_raw [N, 3, r, r]."""
         raw = nn.functional.interpolate(
             image_raw, size=image.shape[-2:], mode="bilinear", align_corners=False, antialias=True
         )
-        both = torch.cat([image, raw], dim=1)
-        return self.logits(both, camera)
+        return torch.cat([image, raw], dim=1)
 
 
 def video_camera_dim(config: DiscriminatorConfig) -> int:

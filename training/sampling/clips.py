@@ -21,10 +21,15 @@ PAPER_FRAMES = 16  # of a video at inference (section 3.4)
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """One clip to make: T frames of one appearance and one motion."""
+    """One clip to make: T frames of one appearance and one motion.
 
-    z: torch.Tensor  # [z_dim]
-    z_motion: torch.Tensor  # [z_motion_dim]
+    The appearance is a code z, which is mapped, or intermediate latents ws; these come with the code that drives the
+    motion of each frame (`Generator.motion_code`).
+    """
+
+    z: torch.Tensor | None = None  # [z_dim]
+    ws: torch.Tensor | None = None  # [num_ws, w_dim] or, one a frame, [T, num_ws, w_dim], in place of z
+    z_motion: torch.Tensor  # [z_motion_dim]; with ws, [T, D] or [D]
     cameras: torch.Tensor  # [T, 25]
     times: torch.Tensor  # [T] in [0, 1]
 
@@ -93,6 +98,30 @@ class _Batch:
 
 
 def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
+    if clip.ws is not None:
+        return _latent_batches(G, clip.ws, clip, options)
+    assert clip.z is not None
+    return _mapped_batches(G, clip.z, clip, options)
+
+
+def _latent_batches(G: Generator, ws: torch.Tensor, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
+    """Yield the batches of intermediate latents, as of ClipSpec; truncation moves them towards the mean latent."""
+    device = next(G.parameters()).device
+    ws = ws.to(device)
+    if options.psi != 1:
+        ws = ws.clone()
+        truncated = (..., slice(options.cutoff), slice(None))
+        ws[truncated] = G.backbone.mapping.w_avg.lerp(ws[truncated], options.psi)
+    z_motion = clip.z_motion.to(device).expand(len(clip.times), -1)
+    times = clip.times.to(device).unsqueeze(1)
+    for start in range(0, len(times), options.frames_per_batch):
+        rows = slice(start, start + options.frames_per_batch)
+        appearance = ws[rows] if ws.ndim == 3 else ws.unsqueeze(0)
+        yield _Batch(ws=appearance, z_motion=z_motion[rows], t=times[rows], rows=rows)
+
+
+def _mapped_batches(G: Generator, code: torch.Tensor, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
+    """Yield the batches of an appearance's code [z_dim]."""
     device = next(G.parameters()).device
     for_mapping, _ = condition_cameras(clip.cameras[None], G.config.camera_mode, training=False)
     cameras = for_mapping[0].to(device)
@@ -103,7 +132,7 @@ def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator
         rows = slice(start, start + options.frames_per_batch)
         camera = cameras[rows]
         n = len(camera)
-        z = clip.z.to(device).expand(n, -1)
+        z = code.to(device).expand(n, -1)
         z_motion = G.motion_code(z, clip.z_motion.to(device).expand(n, -1))
         t = clip.times[rows].to(device).reshape(n, 1)
         mapped = slice(1 if one_appearance else n)

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -14,10 +14,19 @@ from dnnlib.files import atomic_folder
 from dnnlib.names import natural_key
 from dnnlib.progress import Counter, counted
 from dnnlib.video import write_video
+from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling import mesh, pictures, records
 from training.sampling.camera_paths import camera_path
-from training.sampling.clips import ClipSpec, SamplingOptions, clip_densities, clip_spec, generate
+from training.sampling.clips import (
+    ClipSpec,
+    SamplingOptions,
+    clip_densities,
+    clip_spec,
+    frame_times,
+    generate,
+    latent_code,
+)
 from training.sampling.records import Plain
 
 LAYERS = ("rgb", "depth", "normals")
@@ -28,24 +37,25 @@ LAYERS = ("rgb", "depth", "normals")
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip that was asked for: the seeds of its appearance and its motion."""
+    """A clip that was asked for: the seeds of its appearance and its motion; None: those of given latents."""
 
-    seed: int
-    motion_seed: int
+    seed: int | None
+    motion_seed: int | None
 
     @property
     def name(self) -> str:
         """The name of its files."""
+        name = "latents" if self.seed is None else f"seed{self.seed:04d}"
         if self.motion_seed == self.seed:
-            return f"seed{self.seed:04d}"
-        return f"seed{self.seed:04d}-motion{self.motion_seed:04d}"
+            return name
+        return f"{name}-motion{self.motion_seed:04d}"
 
 
 @dataclass(frozen=True)
 class Clips:
     """All clips that were asked for: appearances outermost; each with its own motion, or with every one of a list."""
 
-    seeds: list[int]
+    seeds: Sequence[int | None]  # None: the appearance of given latents
     motion_seeds: list[int] | None
 
     def __len__(self) -> int:
@@ -55,6 +65,14 @@ class Clips:
         if self.motion_seeds is None:
             return (Clip(seed, seed) for seed in self.seeds)
         return itertools.starmap(Clip, itertools.product(self.seeds, self.motion_seeds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Latents from a file, in place of seeds: as a clip of their own frames, and a digest of all that is in them."""
+
+    spec: ClipSpec
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +125,7 @@ class Drawing:
         precision: that it computes in.
         bank: real camera paths [N, F, 25].
         clips: which clips.
+        given: the latents of clips without seeds.
         cameras: one of `camera_paths.KINDS`, or a path [F, 25].
         frames: frames of each clip, T.
         sampling: how they are sampled.
@@ -121,6 +140,7 @@ class Drawing:
     precision: str
     bank: torch.Tensor
     clips: Clips
+    given: Given | None = None
     cameras: str | torch.Tensor
     frames: int
     sampling: SamplingOptions
@@ -131,8 +151,18 @@ class Drawing:
 
     def spec(self, clip: Clip) -> ClipSpec:
         """Return codes, times and cameras of a clip."""
-        labels = camera_path(self.bank, clip.seed, self.cameras, self.frames)
-        return clip_spec(self.G, clip.seed, clip.motion_seed, labels)
+        labels = camera_path(self.bank, clip.seed or 0, self.cameras, self.frames)
+        if clip.seed is not None:
+            assert clip.motion_seed is not None
+            return clip_spec(self.G, clip.seed, clip.motion_seed, labels)
+        assert self.given is not None
+        own = replace(self.given.spec, cameras=labels)
+        if clip.motion_seed is not None:
+            code = latent_code(clip.motion_seed, own.z_motion.shape[1], Stream.MOTION)
+            return replace(own, z_motion=code, times=frame_times(self.frames, self.G.max_time))
+        if len(own.times) == 1:  # a picture: only the camera moves
+            return replace(own, times=own.times.expand(self.frames))
+        return own
 
     def videos(self) -> Iterator[Product]:
         """Yield one video per clip: seed0000.mp4."""
@@ -186,6 +216,7 @@ class Drawing:
             "network": self.checksum,
             "precision": self.precision,
             "seeds": seeds,  # of appearance and motion
+            **({} if self.given is None else {"latents": self.given.digest}),
             "cameras": self.cameras if isinstance(self.cameras, str) else "file",
             "camera_labels": cameras.hexdigest(),
             "frames": self.frames,
@@ -206,13 +237,14 @@ class Drawing:
 
     def _write_video(self, clip: Clip, path: Path, counter: Counter) -> None:
         drawn = counted(self._pictures(clip, self.sampling), counter)
-        write_video(path, (frame.permute(1, 2, 0).numpy() for frame in drawn), self.fps)
+        write_video(path, (frame.permute(1, 2, 0).numpy() for frame in drawn), self.fps, comment=records.SYNTHETIC)
 
     def _write_grid(self, columns: int, path: Path, counter: Counter) -> None:
         sampling = replace(self.sampling, frames_per_batch=1)  # all clips are in memory at once
         runs = [counted(self._pictures(clip, sampling), counter) for clip in self.clips]
         moments = zip(*runs, strict=True)
-        write_video(path, (pictures.image_grid(torch.stack(cells), columns) for cells in moments), self.fps)
+        drawn = (pictures.image_grid(torch.stack(cells), columns) for cells in moments)
+        write_video(path, drawn, self.fps, comment=records.SYNTHETIC)
 
     def _write_meshes(self, clip: Clip, resolution: int, level: float, path: Path, counter: Counter) -> None:
         side = self.G.config.rendering.box_side

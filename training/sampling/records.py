@@ -24,22 +24,24 @@ CODE = (  # that decides a clip's pixels; whatever decides its network file and 
     "training/rendering",
     "training/sampling",
 )
+# What videos and pictures say of themselves in their metadata; the last words are IPTC's term for such media.
+SYNTHETIC = "Synthetic: made by a PV3D generator (digital source type: trainedAlgorithmicMedia)"
 CODE_SUFFIXES = frozenset({".py", ".cu", ".cuh", ".h"})
 
 Plain = dict[str, Any]  # values that JSON keeps as they are: no tuples
 
 
-def software(device: torch.device) -> Plain:
-    """Return what computes: with another one, the same options may give other pixels."""
+def software(device: torch.device, *more: str) -> Plain:
+    """Return what computes: with another one, the same options may give other pixels; `more` code than CODE decides."""
     digest = hashlib.sha256()
-    for path in code():
+    for path in code(*more):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return {"code": digest.hexdigest(), "torch": torch.__version__, "device": device.type}
 
 
-def code() -> Iterator[Path]:
-    """Yield the files of CODE."""
-    for name in CODE:
+def code(*more: str) -> Iterator[Path]:
+    """Yield the files of CODE, and of `more` folders."""
+    for name in (*CODE, *more):
         for path in sorted([ROOT / name, *(ROOT / name).rglob("*")]):
             if path.suffix in CODE_SUFFIXES:
                 yield path

@@ -1,0 +1,73 @@
+"""Videos and pictures of latents: input, result, the view from the side and normals beside each other."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.PngImagePlugin
+import torch
+
+from applications.camera_offsets import beside
+from applications.latents import Latents
+from dnnlib.files import atomic_path
+from dnnlib.video import write_video
+from training.networks.generator import Generator
+from training.sampling import pictures
+from training.sampling.clips import SamplingOptions, generate_views
+from training.sampling.records import SYNTHETIC
+
+SIDE_YAW = np.deg2rad(20.0)  # of the view from the side, to the +x side
+COLUMNS = ("input", "result", "side", "normals")
+GENERATED = COLUMNS[1:]
+
+
+def shown_frames(
+    G: Generator,
+    latents: Latents,
+    *,
+    columns: tuple[str, ...] = GENERATED,
+    target: torch.Tensor | None = None,
+    cameras: torch.Tensor | None = None,
+    sampling: SamplingOptions,
+) -> Iterator[torch.Tensor]:
+    """Yield the frames of latents as pictures uint8 [3, R, R * columns].
+
+    Args:
+        columns: of COLUMNS, in their order.
+        target: frames uint8 [T, 3, R, R] of the column "input".
+        cameras: labels [T, 25] in place of the latents' own.
+        sampling: frames a batch and side of the ray grid; latents are not truncated.
+    """
+    own = latents.cameras if cameras is None else cameras
+    views = [own, beside(own, SIDE_YAW)] if "side" in columns else [own]
+    place = 0
+    for frames in generate_views(G, latents.spec(own), views, sampling):
+        drawn = {"result": pictures.to_uint8(frames[0]["image"])}
+        if "side" in columns:
+            drawn["side"] = pictures.to_uint8(frames[1]["image"])
+        if "normals" in columns:
+            drawn["normals"] = pictures.depth_layers(frames[0], G.config)["normals"]
+        count = len(drawn["result"])
+        if target is not None:
+            drawn["input"] = target[place : place + count]
+        place += count
+        yield from torch.cat([drawn[name].cpu() for name in columns], dim=3)
+
+
+def result_frames(G: Generator, latents: Latents, sampling: SamplingOptions) -> torch.Tensor:
+    """Return the frames of latents, uint8 [T, 3, R, R]."""
+    return torch.stack(list(shown_frames(G, latents, columns=("result",), sampling=sampling)))
+
+
+def save_video(path: Path, frames: Iterator[torch.Tensor], fps: float) -> None:
+    """Write pictures uint8 [3, H, W] as a video whose metadata say that it is synthetic."""
+    write_video(path, (frame.permute(1, 2, 0).numpy() for frame in frames), fps, comment=SYNTHETIC)
+
+
+def save_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture uint8 [H, W, 3] as a PNG whose metadata say that it is synthetic."""
+    about = PIL.PngImagePlugin.PngInfo()
+    about.add_text("Comment", SYNTHETIC)
+    with atomic_path(path) as temporary:
+        PIL.Image.fromarray(picture).save(temporary, format="png", pnginfo=about)

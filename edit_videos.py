@@ -1,0 +1,344 @@
+"""Work with a trained model: animate a picture, rebuild a clip, give it another motion, mix, interpolate, analyse."""
+
+from dnnlib import openmp  # noqa: F401  (before torch)
+
+# isort: split
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from applications.analyses import AnalysisOptions, analysis
+from applications.editing import moving, pair
+from applications.flags import (
+    CLIPS,
+    INPUT,
+    analysis_options,
+    cameras_option,
+    clip_frames_option,
+    columns_option,
+    frames_option,
+    input_options,
+    model_options,
+    motions_option,
+)
+from applications.jobs import LATENTS, Session, find_latents, video
+from applications.latents import Latents, load_latents
+from applications.options import InversionOptions
+from applications.sources import interpolated, latents_of, path_for, require_one_appearance
+from applications.style_mixing import mix as mix_rows
+from applications.targets import Target, find_clip, read_target
+from dnnlib import cli
+from dnnlib.cli import PATH
+from dnnlib.errors import UserError
+from dnnlib.files import file_checksum, remove_unfinished, require_file
+from dnnlib.optional import optional_packages
+from dnnlib.options import check, given, override
+from dnnlib.progress import Counter
+from torch_utils.startup import prepared_machine
+from training.data.dataset import ClipDataset
+from training.sampling import records
+from training.sampling.camera_paths import KINDS, read_cameras
+from training.sampling.drawing import Product
+
+Plain = dict[str, Any]
+
+
+# --- The model and what is worked on -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def opened(flags: Plain) -> Iterator[Session]:
+    """Load the model of the options `model_options`, and say what there is to say about it."""
+    names = ("device", "ops", "precision")
+    with prepared_machine(**{name: flags[name] for name in names}) as machine:
+        session = Session.open(
+            flags["network"],
+            flags["outdir"],
+            machine,
+            batch=flags["batch"],
+            recompute=flags["recompute"],
+            detectors=flags["detectors"],
+        )
+        for note in session.notes:
+            click.echo(note, err=True)
+        if session.outdir.is_dir():
+            remove_unfinished(session.outdir)  # of starts that were killed
+        yield session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Latents to work with, and the frames that they were found for; None if they come from a file."""
+
+    latents: Latents
+    target: Target | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the options `input_options` ask for."""
+
+    file: Path | None
+    data: Path | None
+    latents: Path | None
+    clip: str | None
+    options: InversionOptions
+
+    @classmethod
+    def of(cls, flags: Plain) -> "Wanted":
+        """Return it, from a command's arguments. UserError unless they name one source."""
+        names = {name: flags[name] for name in ("file", "data", "latents", "clip")}
+        given_sources = [name for name in ("file", "data", "latents") if names[name] is not None]
+        if len(given_sources) != 1:
+            raise UserError("Give what to work on, by one of --input, --data and --latents.")
+        options = override(InversionOptions(), given(InversionOptions, flags))
+        check(options)
+        return cls(**names, options=options)
+
+    def find(self, session: Session, frames: list[int] | None, *, with_motion: bool) -> Found:
+        """Return the latents that are asked for: read, or found in frames of these numbers (None: all of the clip)."""
+        if self.latents is not None:
+            return Found(latents=load_latents(self.latents, session.G, session.model), target=None)
+        target = self._target(session, frames)
+        if with_motion and len(target) == 1:
+            raise UserError(f"{target.name} has one frame, so no motion: use `animate`, or give a video.")
+        latents, notes = find_latents(session, target, self.options, with_motion=with_motion)
+        for note in notes:
+            click.echo(note, err=True)
+        click.echo(session.outdir / LATENTS)
+        return Found(latents=latents, target=target)
+
+    def _target(self, session: Session, frames: list[int] | None) -> Target:
+        path = self.data if self.file is None else aligned(session, self.file)
+        assert path is not None
+        dataset = ClipDataset(path, session.config.generator.img_resolution)
+        if self.file is not None and self.clip is None and dataset.num_clips > 1:
+            names = ", ".join(clip.name for clip in dataset.clips)
+            raise UserError(f"{self.file} shows {dataset.num_clips} faces or scenes: choose one with --clip ({names}).")
+        return read_target(dataset, find_clip(dataset, self.clip), frames)
+
+
+def aligned(session: Session, file: Path) -> Path:
+    """Return the dataset of a picture or video of one's own, which is made unless it is there."""
+    with optional_packages("Faces and cameras of pictures", "'pv3d[preprocess]'"):
+        from preprocessing.single import make_dataset_of
+    path = session.outdir / "input.zip"
+    resolution = session.config.generator.img_resolution
+    what = {"input": file_checksum(require_file(file, "picture or video")), "resolution": resolution}
+    software = records.software(session.machine.device, "preprocessing", "detectors")
+    if not records.is_made(path, lambda: what, software):
+        with records.making(path, what, software):
+            for licence in make_dataset_of(file, path, resolution):
+                click.echo(licence, err=True)
+    return path
+
+
+def camera_kind(cameras: str) -> str | torch.Tensor:
+    """Return a kind of camera path, or the path [F, 25] of a file."""
+    return cameras if cameras in ("own", *KINDS) else read_cameras(Path(cameras))
+
+
+def make(products: Sequence[Product]) -> None:
+    """Make what is not there yet; print the names of all files."""
+    for product in products:
+        product.is_made()  # refuses, before any work, what is in the way
+    with Counter(sum(product.frames for product in products), unit="frame") as counter:
+        for product in products:
+            product.make(counter)
+    for product in products:
+        for path in product.files():
+            click.echo(path)
+
+
+# --- Commands --------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def main() -> None:
+    """Animate a portrait, rebuild a clip, give it another motion, look inside a model (docs/applications.md)."""
+
+
+@main.command()
+@model_options
+@input_options
+@cli.option("--frame", group=INPUT, type=click.IntRange(0), default=0, help="Number of the clip's frame.")
+@motions_option
+@frames_option
+@cameras_option
+@columns_option
+def animate(
+    frame: int, motion_seeds: list[int], frames: int, cameras: str, columns: tuple[str, ...], **flags: Any
+) -> None:
+    """Find the appearance of a picture, and let it move.
+
+    \b
+    python edit_videos.py animate --network=models/heads.pkl --input=me.jpg --outdir=out
+    The same person again:  --latents=out/latents.pt
+    """
+    wanted = Wanted.of(flags)
+    path = camera_kind(cameras)
+    with opened(flags) as session:
+        found = wanted.find(session, [frame], with_motion=False)
+        require_one_appearance(found.latents)
+        products = []
+        if found.target is not None:
+            products.append(video(session, "picture", found.latents, target=found.target))
+        products += moving(session, found.latents, "motion", motion_seeds, path, frames, columns)
+        make(products)
+
+
+@main.command()
+@model_options
+@input_options
+@clip_frames_option
+@cli.option(
+    "--cameras",
+    group=CLIPS,
+    default="orbit",
+    metavar="PATH",
+    help="New camera path: orbit, frontal, dataset, or a file with a JSON list of labels.",
+)
+@columns_option
+def reconstruct(frames: list[int] | None, cameras: str, columns: tuple[str, ...], **flags: Any) -> None:
+    """Find appearance and motion of a clip, and show it from its own and from new cameras."""
+    wanted = Wanted.of(flags)
+    path = camera_kind(cameras)
+    with opened(flags) as session:
+        found = wanted.find(session, frames, with_motion=True)
+        latents = found.latents
+        new = replace(latents, cameras=path_for(latents, session.bank, path, len(latents)))
+        make(
+            [
+                video(session, "reconstruction", latents, target=found.target),
+                video(session, "novel", new, columns=columns),
+            ]
+        )
+
+
+@main.command()
+@model_options
+@input_options
+@clip_frames_option
+@motions_option
+@cameras_option
+@columns_option
+def edit(
+    frames: list[int] | None, motion_seeds: list[int], cameras: str, columns: tuple[str, ...], **flags: Any
+) -> None:
+    """Keep the appearance of a clip, and give it new motions."""
+    wanted = Wanted.of(flags)
+    path = camera_kind(cameras)
+    with opened(flags) as session:
+        latents = wanted.find(session, frames, with_motion=True).latents
+        require_one_appearance(latents)
+        make(moving(session, latents, "edit", motion_seeds, path, len(latents), columns))
+
+
+@main.command()
+@model_options
+@cli.option("--appearance", group=INPUT, required=True, help="Seed or latents to be moved.")
+@cli.option("--motion", group=INPUT, type=PATH, required=True, help="Latents of the clip whose motion is taken.")
+@cameras_option
+@columns_option
+def retarget(appearance: str, motion: Path, cameras: str, columns: tuple[str, ...], **flags: Any) -> None:
+    """Move one appearance by the motion of another clip.
+
+    \b
+    python edit_videos.py retarget --network=models/heads.pkl --appearance=a/latents.pt --motion=b/latents.pt \\
+      --outdir=out
+    """
+    kind = camera_kind(cameras)
+    with opened(flags) as session:
+        driving = load_latents(motion, session.G, session.model)
+        if not driving.times.any():
+            raise UserError(f"{motion} is of a picture and has no motion: give the latents of `reconstruct`.")
+        path = path_for(driving, session.bank, kind, len(driving))
+        moved = latents_of(appearance, session.G, session.model, path)
+        require_one_appearance(moved)
+        moved = replace(moved.with_motion_of(driving), cameras=path)
+        make([video(session, "retarget", moved, columns=columns, save=True)])
+
+
+@main.command()
+@model_options
+@cli.option("--appearance", group=INPUT, required=True, help="Seed or latents that keep their other rows.")
+@cli.option("--style", group=INPUT, required=True, help="Seed or latents whose rows are taken.")
+@cli.option("--layers", group=INPUT, type=cli.IntList(), required=True, help="Rows of latents to take, such as 0-3.")
+@frames_option
+@cameras_option
+@columns_option
+def mix(
+    appearance: str, style: str, layers: list[int], frames: int, cameras: str, columns: tuple[str, ...], **flags: Any
+) -> None:
+    """Put rows of one appearance's latents into another's (style mixing)."""
+    kind = camera_kind(cameras)
+    with opened(flags) as session:
+        a, b = pair(session, appearance, style, kind, frames)
+        path = path_for(a, session.bank, kind, len(a))
+        mixed = replace(a, ws=mix_rows(a.ws, b.ws, layers), cameras=path)
+        make([video(session, "mix", mixed, columns=columns, save=True)])
+
+
+@main.command()
+@model_options
+@cli.option("--start", group=INPUT, required=True, help="Seed or latents to begin with.")
+@cli.option("--end", group=INPUT, required=True, help="Seed or latents to end with.")
+@cli.option(
+    "--what",
+    group=INPUT,
+    type=click.Choice(["appearance", "motion", "both"]),
+    default="both",
+    help="What goes from one to the other: w+, z_m or both.",
+)
+@cli.option("--frames", group=CLIPS, type=click.IntRange(2), default=48, help="Frames of the video.")
+@cameras_option
+@columns_option
+def interpolate(
+    start: str, end: str, what: str, frames: int, cameras: str, columns: tuple[str, ...], **flags: Any
+) -> None:
+    """Go from one appearance or motion to another."""
+    kind = camera_kind(cameras)
+    with opened(flags) as session:
+        a, b = pair(session, start, end, kind, frames)
+        path = path_for(a, session.bank, kind, frames)
+        between = interpolated(a, b, path, what)
+        make([video(session, "interpolation", between, columns=columns, save=True)])
+
+
+@main.command()
+@model_options
+@analysis_options
+def analyse(
+    what: tuple[str, ...],
+    seeds: list[int],
+    style_seeds: list[int],
+    layers: list[int] | None,
+    t: float,
+    motion_seeds: list[int],
+    frames: int,
+    pairs: int,
+    data: Path | None,
+    **flags: Any,
+) -> None:
+    """Look into a model: pictures, charts and numbers of what its parts do."""
+    options = AnalysisOptions(
+        seeds=seeds,
+        style_seeds=style_seeds,
+        layers=layers,
+        t=t,
+        motion_seeds=motion_seeds,
+        frames=frames,
+        pairs=pairs,
+        data=data,
+    )
+    with opened(flags) as session:
+        make([analysis(session, name, options) for name in what])
+
+
+if __name__ == "__main__":
+    main()
