@@ -30,7 +30,7 @@ class InversionOptions:
     lpips: float = option(0.0, LOSSES, "--lpips", "Weight of LPIPS, whose weights are downloaded.", low=0)
     identity: float = option(0.0, LOSSES, "--identity", "Weight of ArcFace's identity, from a file of weights.", low=0)
     mean_pull: float = option(1e-3, LOSSES, "--mean-pull", "Pull of the appearance to the mean latent.", low=0)
-    unity_pull: float = option(0.0, LOSSES, "--unity-pull", "Pull of the layers' latents to each other.", low=0)
+    unity_pull: float = option(1e-3, LOSSES, "--unity-pull", "Pull of the layers' latents to each other.", low=0)
     symmetry: float = option(0.0, LOSSES, "--symmetry", "Weight of mirror symmetry of views from the side.", low=0)
     motion_pull: float = option(1e-4, LOSSES, "--motion-pull", "Pull of motion codes to ordinary ones.", low=0)
     motion_smooth: float = option(1e-4, LOSSES, "--motion-smooth", "Pull of motion codes to their neighbours.", low=0)
