@@ -11,6 +11,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from metrics import pose, variety
 from metrics.family import MetricFamily
+from metrics.frame_regressor import FrameRegressor
 from metrics.per_video import PerVideoJob, compute_per_video
 from metrics.protocols import Request
 from metrics.results import Result
@@ -143,14 +144,14 @@ class Controls(MetricFamily):
 
 
 @lru_cache(maxsize=1)
-def _trained_regressor(side: int) -> pose.PoseRegressor:
+def _trained_regressor(side: int) -> FrameRegressor:
     """Train it once, however many snapshots a training run scores; the instrument is the same for every seed."""
     regressor = pose.train_pose_regressor(side, progress=distributed.is_main())
     distributed.broadcast(regressor.state_dict().values())  # processes may run on different processors
     return regressor
 
 
-def _checksum(regressor: pose.PoseRegressor) -> str:
+def _checksum(regressor: FrameRegressor) -> str:
     """Return the sha256 of a regressor's weights."""
     digest = hashlib.sha256()
     for value in regressor.state_dict().values():

@@ -8,6 +8,7 @@ import pytest
 from dnnlib.errors import UserError
 from metrics import controls, pose, variety
 from metrics.controls import Controls
+from metrics.frame_regressor import FrameRegressor
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
 from metrics.results import Result
@@ -19,7 +20,7 @@ REQUESTS = parse_requests("pose3,diversity4,motion3")
 
 
 @pytest.fixture(scope="module")
-def regressor() -> pose.PoseRegressor:
+def regressor() -> FrameRegressor:
     hasty = pose.Effort(frames=6, steps=3, people=2)
     return pose.train_pose_regressor(32, effort=hasty)
 
@@ -97,7 +98,7 @@ def test_files_cannot_be_asked_for_views(tmp_path):
 def test_the_regressor_is_trained_once(subject, monkeypatch, regressor):
     calls = []
 
-    def train(side: int, progress: bool) -> pose.PoseRegressor:
+    def train(side: int, progress: bool) -> FrameRegressor:
         calls.append(side)
         return regressor
 
