@@ -50,3 +50,5 @@ class Control(IntEnum):
     POSE = 2
     POSE_LEARNING = 3  # procedural frames that the pose regressor learns from
     POSE_HELD_OUT = 4  # and those that it is tested on
+    MOUTH_LEARNING = 5  # procedural frames that the mouth regressor learns from
+    MOUTH_HELD_OUT = 6  # and the clips that it is tested on
