@@ -20,6 +20,7 @@ from benchmarks import (
     learning,
     phases,
     preprocessing,
+    roofline,
 )
 from torch_utils import doctor
 
@@ -43,4 +44,5 @@ COMMANDS: dict[str, click.Command] = {
     "benchmarks/learning.py": learning.main,
     "benchmarks/phases.py": phases.main,
     "benchmarks/preprocessing.py": preprocessing.main,
+    "benchmarks/roofline.py": roofline.main,
 }

@@ -148,9 +148,8 @@ def _spread_by_column(dout, rows, weights, size):
 def _spread_sorted(dout, rows, weights, size):
     """Return the sum anywhere: a lookup of the dout that each row takes, found by a sort."""
     row, order = rows.view(-1).sort()
-    counts = torch.bincount(row, minlength=size)
-    ends = counts.cumsum(0, dtype=torch.int32)
-    starts = F.pad(ends[:-1], (1, 0))
+    # Where each row's entries begin. Counting them (bincount) would have the host wait for a GPU.
+    starts = torch.searchsorted(row, _numbers(size, rows.device), out_int32=True)
     bags = _bags(rows).index_select(0, order)
     weights = weights.to(dout.dtype).view(-1).index_select(0, order)
     return F.embedding_bag(bags, dout.contiguous(), starts, mode="sum", per_sample_weights=weights)

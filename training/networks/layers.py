@@ -181,7 +181,7 @@ def _conv_per_sample(
 ) -> torch.Tensor:
     """Convolve sample i of x [N, in, H, W] with weights[i] [out, in, k, k]."""
     n, _, height, width = x.shape
-    if not x.is_cuda:
+    if x.device.type == "cpu":
         samples = [convolve(sample, weight) for sample, weight in zip(x.split(1), weights, strict=True)]
         return torch.cat(samples)
     x = convolve(x.reshape(1, -1, height, width), torch.cat(weights), groups=n)

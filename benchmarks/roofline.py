@@ -1,0 +1,265 @@
+"""What an iteration of training asks of a GPU, counted without one: FLOPs, bytes, launches, ideal time, host waits.
+
+    python benchmarks/roofline.py --cfg voxceleb --precision fp16
+
+Every phase runs on the meta device with the CUDA path forced (benchmarks/counting.py says what is counted), and counts
+in an iteration as often as it is run: G main and D main 1, G reg 1/4, R1 1/16. Ideal time is that of a GPU which is
+never idle and reaches its rates.
+"""
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import click
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.counting import Counting, Rates, Tally, labelled  # noqa: E402
+from benchmarks.phases import SCHEDULE  # noqa: E402
+from dnnlib import cli  # noqa: E402
+from dnnlib.files import write_json  # noqa: E402
+from torch_utils import custom_ops, distributed, random_numbers  # noqa: E402
+from torch_utils.random_numbers import Streams  # noqa: E402
+from torch_utils.runtime import HALF_PRECISION  # noqa: E402
+from training import loss as losses  # noqa: E402
+from training.cameras import CAMERA_DIM  # noqa: E402
+from training.checkpoints.snapshots import build_networks  # noqa: E402
+from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
+from training.fakes import Fakes  # noqa: E402
+from training.loss import Frames, Loss  # noqa: E402
+from training.networks import backbone, decoder, discriminators, generator, mapping, motion, superresolution  # noqa: E402
+from training.phases import Phase, build_phases  # noqa: E402
+from training.rendering import renderer  # noqa: E402
+
+META = torch.device("meta")
+TERA, GIGA, MILLI = 1e12, 1e9, 1e-3
+# What matrix products reach on large sizes, and what memory moves; full: float32 without TF32.
+GPUS = {
+    "h200": Rates(name="H200", full=60e12, half=790e12, memory=4.3e12),
+    "h100": Rates(name="H100", full=60e12, half=790e12, memory=2.9e12),
+    "a100": Rates(name="A100", full=19e12, half=280e12, memory=1.7e12),
+}
+
+
+# --- A GPU that is not there -----------------------------------------------------------------------------------------
+
+
+class _Kernels:
+    """Stands for the libraries of CUDA kernels."""
+
+    pv3d_bias_act = "bias_act"
+    pv3d_upfirdn2d = "upfirdn2d"
+
+
+@contextlib.contextmanager
+def as_on_a_gpu(counting: Counting) -> Iterator[None]:
+    """Let tensors of the meta device take the way of those on a GPU."""
+
+    def library_for(name: str, x: torch.Tensor) -> type[_Kernels] | None:
+        is_there = x.device.type == "meta" and x.dtype in custom_ops._DTYPES and x.numel() > 0
+        return _Kernels if is_there else None
+
+    def launch(function: str, params: Any, like: torch.Tensor) -> None:
+        size = like.element_size() * _elements(function, params)
+        counting.add(f"kernel {function}", 0.0, size, 1, like.dtype)
+
+    def bincount(x: torch.Tensor, minlength: int) -> torch.Tensor:
+        counting.wait("bincount")
+        counting.add("bincount", 0.0, x.nbytes + 8 * minlength, 4, torch.int64)
+        return torch.empty([minlength], dtype=torch.int64, device=META)
+
+    def draw(function: Any, shape: Sequence[int], random: Any, *, device: Any, dtype: Any) -> torch.Tensor:
+        with counting.component("random numbers"):
+            count = len(random) if isinstance(random, Streams) else 1
+            parts = [function([shape[0] // count, *shape[1:]], device=META, dtype=dtype) for _ in range(count)]
+            return torch.cat(parts) if isinstance(random, Streams) else parts[0]
+
+    with (
+        mock.patch.object(custom_ops, "library_for", library_for),
+        mock.patch.object(custom_ops, "launch", launch),
+        mock.patch.object(torch, "bincount", bincount),
+        mock.patch.object(random_numbers, "_draw", draw),
+    ):
+        yield
+
+
+def _elements(function: str, params: Any) -> int:
+    """Return how many elements a kernel reads and writes."""
+    if function == "bias_act":
+        tensors = 2 + (params.order >= 1) + (params.order == 2)
+        return params.total * tensors
+    return math.prod(params.in_size) + math.prod(params.out_size)
+
+
+# --- Components ------------------------------------------------------------------------------------------------------
+
+
+def components() -> dict:
+    """Return which code is which component (`counting.labelled`)."""
+
+    def block(self: Any, *args: Any, **kwargs: Any) -> str:
+        is_upscaling = self.torgb.weight.shape[0] == 3
+        return f"super-resolution {self.conv1.resolution}" if is_upscaling else f"backbone {self.conv1.resolution}"
+
+    judge = {"name": ""}
+
+    def judged(name: str) -> Any:
+        def label(self: Any, *args: Any, **kwargs: Any) -> str:
+            judge["name"] = name
+            return f"{name} input"
+
+        return label
+
+    def residual(self: Any, x: torch.Tensor) -> str:
+        return f"{judge['name']} {x.shape[-1]}"
+
+    def last(self: Any, *args: Any, **kwargs: Any) -> str:
+        return f"{judge['name']} 4"
+
+    return {
+        (backbone.SynthesisBlock, "forward"): block,
+        (motion.MotionLayer, "forward"): "motion",
+        (generator.Generator, "mapping"): "mapping",
+        (superresolution.SuperResolution, "forward"): "super-resolution",
+        (generator, "render"): "marching",
+        (renderer, "_fine_depths"): "importance",
+        (renderer, "sample_planes_mean"): "plane sampling",
+        (renderer, "project_to_planes"): "plane sampling",
+        (decoder.Decoder, "forward"): "decoder",
+        (losses, "blur"): "blur",
+        (discriminators.ImageDiscriminator, "forward"): judged("D_img"),
+        (discriminators.VideoDiscriminator, "forward"): judged("D_vid"),
+        (discriminators.ResidualBlock, "forward"): residual,
+        (discriminators.Epilogue, "forward"): last,
+        (mapping.CameraMapping, "forward"): last,
+    }
+
+
+# --- A phase ---------------------------------------------------------------------------------------------------------
+
+
+def count_phase(config: Config, phase: Phase, clips: int, dtype: torch.dtype | None, rates: Rates) -> Counting:
+    """Count one run of a phase in one pass, with the average of its gradients."""
+    networks = build_networks(config, 0, META, dtype)
+    loss = Loss(networks.G, networks.D_img, networks.D_vid, config)
+    modules = [module for name, module in networks.items() if name in phase.networks]
+    counting = Counting(rates)
+    fakes = _fakes(config, clips)
+    side = config.generator.img_resolution
+    pixels = torch.empty([clips, FRAMES_PER_CLIP, 3, side, side], dtype=torch.uint8, device=META)
+    for module in modules:
+        module.requires_grad_(True)
+    if phase.reuses_fakes:
+        loss.made.append(_made(config, fakes))
+    with as_on_a_gpu(counting), labelled(counting, components()), counting, counting.saving():
+        reals = None
+        if phase.takes_reals:
+            with counting.component("reals"):
+                reals = loss.real_frames(pixels, fakes.times, fakes.cameras, SCHEDULE)
+        phase.accumulate(loss, reals=reals, fakes=fakes, schedule=SCHEDULE)
+        with counting.component("averaging"):
+            distributed.average_gradients(parameter for module in modules for parameter in module.parameters())
+    return counting
+
+
+def _fakes(config: Config, clips: int) -> Fakes:
+    """Return what fakes are made from."""
+    g = config.generator
+    cameras = _empty(clips, FRAMES_PER_CLIP, CAMERA_DIM)
+    return Fakes(
+        z=_empty(clips, g.z_dim),
+        z_motion=_empty(clips, g.z_motion_dim),
+        times=_empty(clips, FRAMES_PER_CLIP),
+        cameras=cameras,
+        others=cameras,
+        random=Streams.seeded((0,), range(clips), torch.device("cpu")),  # nothing is drawn from them
+    )
+
+
+def _made(config: Config, fakes: Fakes) -> Frames:
+    """Return frames that another phase has made of these fakes."""
+    frames = len(fakes.times) * FRAMES_PER_CLIP
+    sides = config.generator.img_resolution, config.generator.rendering.resolution
+    image, raw = (_empty(frames, 3, side, side) for side in sides)
+    return Frames(image=image, image_raw=raw, times=fakes.times, cameras=fakes.cameras.flatten(0, 1))
+
+
+def _empty(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, device=META)
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@cli.option("--cfg", default="voxceleb", help="Preset.")
+@cli.option("--clips", type=click.IntRange(1), default=16, help="Clips (of two frames) of an iteration, in one pass.")
+@cli.option("--precision", type=click.Choice(("fp32", "bf16", "fp16")), default="fp16", help="As of train.py.")
+@cli.option("--gpu", type=click.Choice(tuple(GPUS)), default="h200", help="Whose rates ideal times are of.")
+@cli.option("--out", type=cli.PATH, help="JSON file of all counts.")
+def main(cfg: str, clips: int, precision: str, gpu: str, out: Path | None) -> None:
+    """Count what an iteration asks of a GPU, component by component."""
+    rates = GPUS[gpu]
+    config = preset(cfg)
+    dtype = HALF_PRECISION.get(precision)
+    total: dict[str, Tally] = {}
+    phases = {phase.name: phase for phase in build_phases(config) if phase.active}
+    counts = {}
+    for name, phase in phases.items():
+        counts[name] = count_phase(config, phase, clips, dtype, rates)
+        for component, tally in counts[name].tallies.items():
+            total.setdefault(component, Tally()).add(tally, 1 / phase.interval)
+    click.echo(f"{cfg}, {precision}, {clips} clips an iteration, rates of an {rates.name}")
+    _print_table("component", total, longest_first=True)
+    _print_table("phase, once", {name: _sum(counting.tallies) for name, counting in counts.items()})
+    for name, counting in counts.items():
+        saved = sum(counting.saved.values()) / GIGA
+        waits = sum(counting.waits.values())
+        click.echo(f"{name}: {saved:.1f} GB saved for the backward pass, {waits} host waits")
+        for place, number in counting.waits.most_common():
+            click.echo(f"  {number:4d} {place}")
+    if out is not None:
+        write_json(out, {name: _plain(tally) for name, tally in total.items()})
+
+
+def _sum(tallies: dict[str, Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    return total
+
+
+def _print_table(title: str, tallies: dict[str, Tally], longest_first: bool = False) -> None:
+    """Print a line for each, and their sum."""
+    click.echo(f"\n{title:24s} {'TFLOP':>8s} {'in fp32':>8s} {'GB':>8s} {'launches':>9s} {'ideal ms':>9s}")
+    names = sorted(tallies, key=lambda name: -tallies[name].seconds) if longest_first else list(tallies)
+    for name in names:
+        click.echo(_line(name, tallies[name]))
+    click.echo(_line("sum", _sum(tallies)))
+
+
+def _line(name: str, tally: Tally) -> str:
+    flops = sum(tally.flops.values()) / TERA
+    full = tally.flops["float32"] / TERA
+    return (
+        f"{name:24s} {flops:8.2f} {full:8.2f} {tally.bytes / GIGA:8.1f} {tally.launches:9.0f} "
+        f"{tally.seconds / MILLI:9.1f}"
+    )
+
+
+def _plain(tally: Tally) -> dict[str, Any]:
+    return {
+        "flops": dict(tally.flops),
+        "bytes": tally.bytes,
+        "launches": tally.launches,
+        "seconds": tally.seconds,
+    }
+
+
+if __name__ == "__main__":
+    main()
