@@ -10,6 +10,7 @@ import edit_videos
 import gen_videos
 import train
 from benchmarks import (
+    applications,
     compare_checkouts,
     detectors,
     face_distances,
@@ -34,6 +35,7 @@ COMMANDS: dict[str, click.Command] = {
     "checkpoint_tool.py": checkpoint_tool.main,
     "demo.py": demo.main,
     DOCTOR: doctor.main,
+    "benchmarks/applications.py": applications.main,
     "benchmarks/compare_checkouts.py": compare_checkouts.main,
     "benchmarks/detectors.py": detectors.main,
     "benchmarks/face_distances.py": face_distances.main,
