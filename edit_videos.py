@@ -3,16 +3,14 @@
 from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
-import contextlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from applications.analyses import AnalysisOptions, analysis
+from applications.commands import camera_kind, make, opened
 from applications.editing import moving, pair
 from applications.flags import (
     CLIPS,
@@ -35,40 +33,16 @@ from applications.targets import Target, find_clip, read_target
 from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
-from dnnlib.files import file_checksum, remove_unfinished, require_file
+from dnnlib.files import file_checksum, require_file
 from dnnlib.optional import optional_packages
 from dnnlib.options import check, given, override
-from dnnlib.progress import Counter
-from torch_utils.startup import prepared_machine
 from training.data.dataset import ClipDataset
 from training.sampling import records
-from training.sampling.camera_paths import KINDS, read_cameras
-from training.sampling.drawing import Product
 
 Plain = dict[str, Any]
 
 
 # --- The model and what is worked on -------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def opened(flags: Plain) -> Iterator[Session]:
-    """Load the model of the options `model_options`, and say what there is to say about it."""
-    names = ("device", "ops", "precision")
-    with prepared_machine(**{name: flags[name] for name in names}) as machine:
-        session = Session.open(
-            flags["network"],
-            flags["outdir"],
-            machine,
-            batch=flags["batch"],
-            recompute=flags["recompute"],
-            detectors=flags["detectors"],
-        )
-        for note in session.notes:
-            click.echo(note, err=True)
-        if session.outdir.is_dir():
-            remove_unfinished(session.outdir)  # of starts that were killed
-        yield session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,23 +110,6 @@ def aligned(session: Session, file: Path) -> Path:
             for licence in make_dataset_of(file, path, resolution):
                 click.echo(licence, err=True)
     return path
-
-
-def camera_kind(cameras: str) -> str | torch.Tensor:
-    """Return a kind of camera path, or the path [F, 25] of a file."""
-    return cameras if cameras in ("own", *KINDS) else read_cameras(Path(cameras))
-
-
-def make(products: Sequence[Product]) -> None:
-    """Make what is not there yet; print the names of all files."""
-    for product in products:
-        product.is_made()  # refuses, before any work, what is in the way
-    with Counter(sum(product.frames for product in products), unit="frame") as counter:
-        for product in products:
-            product.make(counter)
-    for product in products:
-        for path in product.files():
-            click.echo(path)
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------

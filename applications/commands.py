@@ -1,0 +1,55 @@
+"""What the commands of edit_videos.py begin and end with: a model that is loaded, and files that are made."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from applications.jobs import Session
+from dnnlib.files import remove_unfinished
+from dnnlib.progress import Counter
+from torch_utils.startup import prepared_machine
+from training.sampling.camera_paths import KINDS, read_cameras
+from training.sampling.drawing import Product
+
+Plain = dict[str, Any]
+
+
+@contextlib.contextmanager
+def opened(flags: Plain) -> Iterator[Session]:
+    """Load the model of the options `model_options`, and say what there is to say about it."""
+    names = ("device", "ops", "precision")
+    with prepared_machine(**{name: flags[name] for name in names}) as machine:
+        session = Session.open(
+            flags["network"],
+            flags["outdir"],
+            machine,
+            batch=flags["batch"],
+            recompute=flags["recompute"],
+            detectors=flags["detectors"],
+        )
+        for note in session.notes:
+            click.echo(note, err=True)
+        if session.outdir.is_dir():
+            remove_unfinished(session.outdir)  # of starts that were killed
+        yield session
+
+
+def camera_kind(cameras: str) -> str | torch.Tensor:
+    """Return a kind of camera path, or the path [F, 25] of a file."""
+    return cameras if cameras in ("own", *KINDS) else read_cameras(Path(cameras))
+
+
+def make(products: Sequence[Product]) -> None:
+    """Make what is not there yet; print the names of all files."""
+    for product in products:
+        product.is_made()  # refuses, before any work, what is in the way
+    with Counter(sum(product.frames for product in products), unit="frame") as counter:
+        for product in products:
+            product.make(counter)
+    for product in products:
+        for path in product.files():
+            click.echo(path)
