@@ -11,7 +11,7 @@ import click
 
 from applications.analyses import AnalysisOptions, analysis
 from applications.commands import camera_kind, make, opened
-from applications.editing import moving, pair
+from applications.editing import lasting, moving, pair
 from applications.flags import (
     CLIPS,
     INPUT,
@@ -25,7 +25,7 @@ from applications.flags import (
     motions_option,
 )
 from applications.jobs import LATENTS, Session, find_latents, video
-from applications.latents import Latents, load_latents
+from applications.latents import Latents, load_latents, same_weights
 from applications.options import InversionOptions
 from applications.sources import interpolated, latents_of, path_for, require_one_appearance
 from applications.style_mixing import mix as mix_rows
@@ -35,9 +35,10 @@ from dnnlib.cli import PATH
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum, require_file
 from dnnlib.optional import optional_packages
-from dnnlib.options import check, given, override
+from dnnlib.options import check, flags_of, given, override, to_dict
 from training.data.dataset import ClipDataset
 from training.sampling import records
+from training.sampling.clips import PAPER_FRAMES
 
 Plain = dict[str, Any]
 
@@ -64,20 +65,38 @@ class Wanted:
     options: InversionOptions
 
     @classmethod
-    def of(cls, flags: Plain) -> "Wanted":
-        """Return it, from a command's arguments. UserError unless they name one source."""
+    def of(cls, flags: Plain, **chosen: object) -> "Wanted":
+        """Return it, from a command's arguments.
+
+        Args:
+            chosen: its options that choose frames, by their names; None where they are not given.
+
+        Raises:
+            UserError: not one source is named, or others of the options would do nothing with it.
+        """
         names = {name: flags[name] for name in ("file", "data", "latents", "clip")}
         given_sources = [name for name in ("file", "data", "latents") if names[name] is not None]
         if len(given_sources) != 1:
             raise UserError("Give what to work on, by one of --input, --data and --latents.")
-        options = override(InversionOptions(), given(InversionOptions, flags))
+        searching = given(InversionOptions, flags)
+        if names["latents"] is not None:
+            choosing = {"clip": names["clip"], **chosen}
+            idle = [f"--{name}" for name, value in choosing.items() if value is not None]
+            usual = to_dict(InversionOptions())
+            idle += [flag for key, flag in flags_of(InversionOptions).items() if searching[key] != usual[key]]
+            if idle:
+                raise UserError(f"--latents have been found already, so leave out {', '.join(idle)}.")
+        options = override(InversionOptions(), searching)
         check(options)
         return cls(**names, options=options)
 
     def find(self, session: Session, frames: list[int] | None, *, with_motion: bool) -> Found:
         """Return the latents that are asked for: read, or found in frames of these numbers (None: all of the clip)."""
         if self.latents is not None:
-            return Found(latents=load_latents(self.latents, session.G, session.model), target=None)
+            latents = load_latents(self.latents, session.G, session.model)
+            if with_motion and len(latents) == 1:
+                raise UserError(f"{self.latents} is of a picture and has no motion: use `animate`.")
+            return Found(latents=latents, target=None)
         target = self._target(session, frames)
         if with_motion and len(target) == 1:
             raise UserError(f"{target.name} has one frame, so no motion: use `animate`, or give a video.")
@@ -123,13 +142,13 @@ def main() -> None:
 @main.command()
 @model_options
 @input_options
-@cli.option("--frame", group=INPUT, type=click.IntRange(0), default=0, help="Number of the clip's frame.")
+@cli.option("--frame", group=INPUT, type=click.IntRange(0), show_default="0", help="Number of the clip's frame.")
 @motions_option
 @frames_option
 @cameras_option
 @columns_option
 def animate(
-    frame: int, motion_seeds: list[int], frames: int, cameras: str, columns: tuple[str, ...], **flags: Any
+    frame: int | None, motion_seeds: list[int], frames: int, cameras: str, columns: tuple[str, ...], **flags: Any
 ) -> None:
     """Find the appearance of a picture, and let it move.
 
@@ -137,10 +156,10 @@ def animate(
     python edit_videos.py animate --network=models/heads.pkl --input=me.jpg --outdir=out
     The same person again:  --latents=out/latents.pt
     """
-    wanted = Wanted.of(flags)
+    wanted = Wanted.of(flags, frame=frame)
     path = camera_kind(cameras)
     with opened(flags) as session:
-        found = wanted.find(session, [frame], with_motion=False)
+        found = wanted.find(session, [frame or 0], with_motion=False)
         require_one_appearance(found.latents)
         products = []
         if found.target is not None:
@@ -163,7 +182,7 @@ def animate(
 @columns_option
 def reconstruct(frames: list[int] | None, cameras: str, columns: tuple[str, ...], **flags: Any) -> None:
     """Find appearance and motion of a clip, and show it from its own and from new cameras."""
-    wanted = Wanted.of(flags)
+    wanted = Wanted.of(flags, frames=frames)
     path = camera_kind(cameras)
     with opened(flags) as session:
         found = wanted.find(session, frames, with_motion=True)
@@ -188,7 +207,7 @@ def edit(
     frames: list[int] | None, motion_seeds: list[int], cameras: str, columns: tuple[str, ...], **flags: Any
 ) -> None:
     """Keep the appearance of a clip, and give it new motions."""
-    wanted = Wanted.of(flags)
+    wanted = Wanted.of(flags, frames=frames)
     path = camera_kind(cameras)
     with opened(flags) as session:
         latents = wanted.find(session, frames, with_motion=True).latents
@@ -226,16 +245,31 @@ def retarget(appearance: str, motion: Path, cameras: str, columns: tuple[str, ..
 @cli.option("--appearance", group=INPUT, required=True, help="Seed or latents that keep their other rows.")
 @cli.option("--style", group=INPUT, required=True, help="Seed or latents whose rows are taken.")
 @cli.option("--layers", group=INPUT, type=cli.IntList(), required=True, help="Rows of latents to take, such as 0-3.")
-@frames_option
+@cli.option(
+    "--frames",
+    group=CLIPS,
+    type=click.IntRange(2),
+    show_default=f"those of the appearance, {PAPER_FRAMES} of a seed",
+    help="Frames of the video.",
+)
 @cameras_option
 @columns_option
 def mix(
-    appearance: str, style: str, layers: list[int], frames: int, cameras: str, columns: tuple[str, ...], **flags: Any
+    appearance: str,
+    style: str,
+    layers: list[int],
+    frames: int | None,
+    cameras: str,
+    columns: tuple[str, ...],
+    **flags: Any,
 ) -> None:
     """Put rows of one appearance's latents into another's (style mixing)."""
     kind = camera_kind(cameras)
     with opened(flags) as session:
-        a, b = pair(session, appearance, style, kind, frames)
+        a, b = pair(session, appearance, style, kind, frames or PAPER_FRAMES)
+        if b.tuned and not same_weights(a, b):
+            click.echo(f"The weights that were tuned for {style} are left out, as a video has those of one.", err=True)
+        a = lasting(a, frames, appearance)
         path = path_for(a, session.bank, kind, len(a))
         mixed = replace(a, ws=mix_rows(a.ws, b.ws, layers), cameras=path)
         make([video(session, "mix", mixed, columns=columns, save=True)])

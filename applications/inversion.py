@@ -16,7 +16,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from applications.camera_offsets import NUMBERS, beside, moved
-from applications.latents import MOTION_TIME, Latents, driving_dim
+from applications.latents import MOTION_TIME, Latents, driving_dim, require_motion_layers
 from applications.losses import Comparison, PixelDistance
 from applications.options import InversionOptions
 from applications.targets import Target
@@ -79,11 +79,7 @@ def _mapped(G: Generator, camera: torch.Tensor, count: int, seed: int, psi: floa
 
 def require_invertible(G: Generator, target: Target) -> None:
     """Raise a UserError unless latents of this generator can be found for these frames."""
-    if G.config.motion_generator == "naive":
-        raise UserError(
-            "This model moves by its mapping network (--motion-generator=naive), so that an appearance has no latent "
-            "of its own: give a model with motion layers."
-        )
+    require_motion_layers(G)
     resolution = G.config.img_resolution
     if target.images.shape[-1] != resolution:
         raise UserError(

@@ -173,6 +173,20 @@ def _misfit(latents: Latents, G: Generator) -> str | None:
     return None
 
 
+def require_motion_layers(G: Generator) -> None:
+    """Raise a UserError unless appearance and motion of a generator are latents apart."""
+    if G.config.motion_generator == "naive":
+        raise UserError(
+            "This model moves by its mapping network (--motion-generator=naive), so that an appearance has no latent "
+            "of its own: give a model with motion layers."
+        )
+
+
+def same_weights(a: Latents, b: Latents) -> bool:
+    """Return whether both are rendered by a generator of the same weights."""
+    return a.tuned.keys() == b.tuned.keys() and all(torch.equal(a.tuned[name], b.tuned[name]) for name in a.tuned)
+
+
 def driving_dim(G: Generator) -> int:
     """Return how many numbers the code has that drives the motion: z_motion, or z in an ablation (T. 2)."""
     return G.config.z_dim if G.config.motion_code == "z_a" else G.config.z_motion_dim

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from applications.latents import MOTION_TIME, Latents, load_latents
+from applications.latents import MOTION_TIME, Latents, load_latents, require_motion_layers, same_weights
 from dnnlib.errors import UserError
 from training.cameras import condition_cameras
 from training.data.streams import Stream
@@ -28,6 +28,8 @@ def latents_of(name: str, G: Generator, model: str, cameras: torch.Tensor, psi: 
         UserError: it is neither, or the latents are those of another model.
     """
     if not name.isdecimal():
+        if not Path(name).exists():
+            raise UserError(f"{name} is neither a seed, a whole number from 0 on, nor a file of latents.")
         return load_latents(Path(name), G, model)
     seed = int(name)
     if seed > MAX_SEED:
@@ -37,7 +39,12 @@ def latents_of(name: str, G: Generator, model: str, cameras: torch.Tensor, psi: 
 
 @torch.no_grad()
 def seeded_latents(seed: int, G: Generator, model: str, cameras: torch.Tensor, psi: float = 1.0) -> Latents:
-    """Return the latents of the clip that `gen_videos.py --seeds=<seed>` makes, seen by cameras [T, 25]."""
+    """Return the latents of the clip that `gen_videos.py --seeds=<seed>` makes, seen by cameras [T, 25].
+
+    Raises:
+        UserError: the model has no motion layers.
+    """
+    require_motion_layers(G)
     device = next(G.parameters()).device
     z = latent_code(seed, G.config.z_dim, Stream.APPEARANCE)
     motion = latent_code(seed, G.config.z_motion_dim, Stream.MOTION)
@@ -82,11 +89,16 @@ def interpolated(a: Latents, b: Latents, cameras: torch.Tensor, what: str) -> La
             the middles of both clips.
 
     Raises:
-        UserError: an appearance changes over its frames.
+        UserError: an appearance changes over its frames, or each has weights of its own, between which there is no way.
     """
     share = torch.linspace(0, 1, len(cameras))[:, None]
     for latents in (a, b):
         require_one_appearance(latents)
+    if what != "motion" and not same_weights(a, b):
+        raise UserError(
+            "The generator was tuned for one of the two alone, or for each on its own, so that no weights show both: "
+            "give latents that were found without --tune-steps."
+        )
     ws = a.ws
     if what != "motion":
         ws = torch.lerp(a.ws, b.ws, share[..., None])

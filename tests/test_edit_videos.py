@@ -130,6 +130,19 @@ def test_mix_takes_rows(snapshot, still, tmp_path):
     assert differing == [1, 2]
     clips = done(run("mix", snapshot, tmp_path / "seeds", "--appearance=1", "--style=7", "--layers=0", "--frames=3"))
     assert video_info(clips[0]).frames == 3
+    turned = done(
+        run(
+            "mix",
+            snapshot,
+            tmp_path / "turned",
+            f"--appearance={still}",
+            "--style=7",
+            "--layers=0",
+            "--frames=3",
+            "--cameras=orbit",
+        )
+    )
+    assert video_info(turned[0]).frames == 3 and not latents_of(snapshot, tmp_path / "turned" / "mix.pt").times.any()
 
 
 @pytest.mark.parametrize("what", ["appearance", "motion", "both"])
@@ -202,6 +215,13 @@ def test_tuning_is_kept_with_the_latents(snapshot, heads, tmp_path):
     again = done(run("animate", snapshot, tmp_path / "2", f"--latents={tmp_path / 'latents.pt'}", "--motion-seeds=0"))
     assert latents_of(snapshot, again[0].with_suffix(".pt")).tuned.keys() == latents.tuned.keys()
 
+    tuned = tmp_path / "latents.pt"
+    between = ("interpolate", snapshot, tmp_path / "3", f"--start={tuned}", "--end=1", "--frames=2")
+    assert "no weights show both" in refused(run(*between))
+    done(run(*between, "--what=motion"))
+    mixed = run("mix", snapshot, tmp_path / "4", "--appearance=1", f"--style={tuned}", "--layers=0", "--frames=2")
+    assert "are left out" in mixed.stderr and not latents_of(snapshot, done(mixed)[0].with_suffix(".pt")).tuned
+
 
 @pytest.fixture(scope="module")
 def stills(tmp_path_factory) -> Path:
@@ -232,8 +252,14 @@ def stills(tmp_path_factory) -> Path:
         ("animate", ["--input=no.jpg"], "no.jpg"),
         ("animate", ["--latents={heads}/dataset.json"], "not a checkpoint of this software"),
         ("reconstruct", ["--data={stills}"], "one has one frame, so no motion"),
+        ("reconstruct", ["--latents={still}"], "is of a picture and has no motion"),
+        ("edit", ["--latents={still}"], "is of a picture and has no motion"),
+        ("animate", ["--latents={still}", "--frame=1", "--steps=9"], "so leave out --frame, --steps."),
+        ("edit", ["--latents={clip}", "--clip=1", "--frames=0-2", "--fit-cameras"], "--clip, --frames, --fit-cameras."),
         ("retarget", ["--appearance=1", "--motion={still}"], "is of a picture and has no motion"),
-        ("retarget", ["--appearance=none.pt", "--motion={clip}"], "none.pt does not exist"),
+        ("retarget", ["--appearance=none.pt", "--motion={clip}"], "none.pt is neither a seed"),
+        ("retarget", ["--appearance=-3", "--motion={clip}"], "-3 is neither a seed"),
+        ("mix", ["--appearance={clip}", "--style=2", "--layers=0", "--frames=9"], "which has 5 frames: leave it out"),
         ("mix", ["--appearance=1", "--style=2", "--layers=99"], "The latents have no row 99"),
         ("analyse", ["--data={stills}"], "has two different cameras"),
     ],

@@ -48,6 +48,11 @@ def images(G: Generator, spec, **options) -> torch.Tensor:
     return torch.cat([frames["image"] for frames in generate(G, spec, SamplingOptions(**options))])
 
 
+def test_seeds_of_a_model_without_motion_layers_are_refused():
+    with pytest.raises(UserError, match="give a model with motion layers"):
+        latents_of("1", tiny.generator(generator__motion_generator="naive"), MODEL, tiny.labels(0, 2))
+
+
 @pytest.mark.parametrize("changing", [False, True])
 def test_a_file_gives_back_everything(G, tmp_path, changing):
     latents = made_up(G, changing=changing, tuned={"decoder.net.0.weight": tiny.normal(3, 8, 4)})
@@ -163,7 +168,7 @@ def test_other_files_and_names_are_refused(G, tmp_path):
     checkpoint.save(tmp_path / "state.pt", {}, "state")
     with pytest.raises(UserError, match=r"a training state.*but a file of latents"):
         load_latents(tmp_path / "state.pt", G, MODEL)
-    for name, sentence in ((str(2**63), "too large"), (str(tmp_path / "no.pt"), "does not exist")):
+    for name, sentence in ((str(2**63), "too large"), (str(tmp_path / "no.pt"), "is neither a seed")):
         with pytest.raises(UserError, match=sentence):
             latents_of(name, G, MODEL, tiny.labels(0, 2))
     changing = made_up(G, changing=True)
