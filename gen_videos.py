@@ -12,6 +12,7 @@ import click
 import torch
 
 from applications.latents import Latents, digest_of, digest_of_latents, load_latents, tuned_generator
+from applications.sources import DEFAULT_FPS
 from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
@@ -35,6 +36,7 @@ FILES = "Files"
 CLIPS = "Clips"
 PICTURES = "Pictures"
 MESHES = "Meshes"
+DEFAULT_SEEDS = range(4)
 RAY_GRID = next(option for option in options_of(RenderingConfig) if option.key == "resolution")  # says what is possible
 
 
@@ -59,7 +61,7 @@ class GridSize(click.ParamType):
 @cli.command()
 @cli.option("--network", group=FILES, type=PATH, required=True, help="network-snapshot-*.pkl")
 @cli.option("--outdir", group=FILES, type=PATH, required=True, help="Where files are written.")
-@cli.option("--seeds", group=CLIPS, type=cli.IntList(), default="0-3", help="Appearances, such as 0-15,20.")
+@cli.option("--seeds", group=CLIPS, type=cli.IntList(), show_default="0-3", help="Appearances, such as 0-15,20.")
 @cli.option("--latents", group=CLIPS, type=PATH, help="Appearance and motion of a file, in place of seeds.")
 @cli.option(
     "--motion-seeds",
@@ -89,7 +91,13 @@ class GridSize(click.ParamType):
     show_default=f"as many as latents or a file of cameras have, else {PAPER_FRAMES}",
     help="Frames of each video; a camera path of another length is resampled.",
 )
-@cli.option("--fps", group=CLIPS, type=click.FloatRange(MIN_FPS, MAX_FPS), default=25.0, help="Frames per second.")
+@cli.option(
+    "--fps",
+    group=CLIPS,
+    type=click.FloatRange(MIN_FPS, MAX_FPS),
+    show_default=f"{DEFAULT_FPS:g}; of latents, their own",
+    help="Frames per second.",
+)
 @cli.option(
     "--cameras",
     group=CLIPS,
@@ -133,13 +141,13 @@ class GridSize(click.ParamType):
 def main(
     network: Path,
     outdir: Path,
-    seeds: list[int],
+    seeds: list[int] | None,
     latents: Path | None,
     motion_seeds: list[int] | None,
     trunc: float,
     trunc_cutoff: int | None,
     frames: int | None,
-    fps: float,
+    fps: float | None,
     cameras: str | None,
     layers: tuple[str, ...],
     grid: tuple[int, int] | None,
@@ -159,6 +167,8 @@ def main(
     One appearance, several motions:  --seeds=3 --motion-seeds=0-3 --grid=4x1
     One motion, several appearances:  --seeds=0-3 --motion-seeds=7 --grid=4x1
     """
+    if seeds is not None and latents is not None:
+        raise UserError("Give appearances by --seeds or by --latents, not by both.")
     if neural_rendering_resolution is not None:
         RAY_GRID.check(neural_rendering_resolution)
     if shapes:
@@ -181,7 +191,7 @@ def main(
             bank=snapshot.camera_bank,
             checksum=checksum,
             precision=str(machine.dtype or torch.float32),
-            clips=Clips(seeds if found is None else [None], motion_seeds),
+            clips=Clips((seeds or DEFAULT_SEEDS) if found is None else [None], motion_seeds),
             given=None if found is None else Given(spec=found.spec(), digest=digest_of_latents(found)),
             cameras=path,
             frames=frames,
@@ -192,7 +202,7 @@ def main(
                 frames_per_batch=batch,
             ),
             layers=layers,
-            fps=fps,
+            fps=fps or (DEFAULT_FPS if found is None else found.fps),
             software=records.software(machine.device),
             outdir=outdir,
         )
@@ -217,8 +227,15 @@ def natural_length(found: Latents | None, path: str | torch.Tensor) -> int:
 
 
 def require_length(found: Latents, motion_seeds: list[int] | None, frames: int, path: Path | None) -> None:
-    """Raise a UserError if latents of so many frames have no motion for so many others."""
-    if motion_seeds is None and len(found) not in (1, frames):
+    """Raise a UserError if latents of so many frames have no motion, or no appearance, for so many others."""
+    if len(found) in (1, frames):
+        return
+    if found.ws.ndim == 3:
+        raise UserError(
+            f"--frames={frames} is not possible with {path}, whose appearance changes over {len(found)} frames: leave "
+            "it out."
+        )
+    if motion_seeds is None:
         raise UserError(
             f"--frames={frames} is not possible with the motion of {path}, which has {len(found)} frames: leave it "
             "out, or give --motion-seeds."
