@@ -1,5 +1,6 @@
 """An inversion from start to end: its stages, progress, the current picture, and going on after an interruption."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dnnlib.files import atomic_path
 from dnnlib.options import to_dict
 from dnnlib.progress import Counter, print_line
 from torch_utils import checkpoint
+from torch_utils.pickles.reader import is_finite
 from training.networks.generator import Generator
 from training.sampling import pictures
 from training.sampling.clips import generate
@@ -92,7 +94,7 @@ class Inversion:
         """Search, tune if asked for, and return the latents; remove the state.
 
         Raises:
-            UserError: the folder holds the state of another inversion.
+            UserError: the folder holds the state of another inversion, or this one diverged.
         """
         state = self._stored()
         search = Search(
@@ -109,6 +111,9 @@ class Inversion:
             tuning = Tuning(self.G, latents, self.comparison, self.options, self.work)
             self._do(tuning, "tuning", self.options.tune_steps, state, before=search.state())
             latents = tuning.latents()
+        parts = (latents.ws, latents.z_motion, latents.cameras, *latents.tuned.values())
+        if not all(map(is_finite, parts)):
+            raise self._diverged("last step")
         return Inverted(latents=latents, losses=(self._losses[0], self._losses[1]), seconds=self._seconds)
 
     def forget(self) -> None:
@@ -134,6 +139,8 @@ class Inversion:
             started = time.monotonic()
             while stage.steps_done < steps:
                 loss = stage.step()
+                if not math.isfinite(loss):
+                    raise self._diverged(f"step {stage.steps_done} of the {name}")
                 if isinstance(stage, Search):
                     self._losses = [self._losses[0] if self._losses else loss, loss]
                 now = time.monotonic()
@@ -145,6 +152,14 @@ class Inversion:
                     self._draw(stage)
                 if self.after_step is not None:
                     self.after_step()
+
+    def _diverged(self, where: str) -> UserError:
+        """Return the error of an inversion whose numbers are none any more, and remove its state."""
+        self.forget()
+        return UserError(
+            f"The inversion diverged at the {where}: lower the learning rates (--lr, --motion-lr, --camera-lr, "
+            "--tune-lr) or the losses' weights."
+        )
 
     # --- Files ---
 
