@@ -21,7 +21,7 @@ from applications.losses import Comparison, PixelDistance
 from applications.options import InversionOptions
 from applications.targets import Target
 from dnnlib.errors import UserError
-from training.cameras import mirror_label
+from training.cameras import condition_cameras, mirror_label
 from training.networks.generator import Generator
 
 RAMP_UP = 0.05  # share of the steps in which learning rates rise
@@ -117,7 +117,9 @@ class Search:
         self.with_motion = with_motion
         self.work = work
         self.device = next(G.parameters()).device
-        self.cameras = target.cameras.to(self.device)
+        # Those that frames are rendered from: an ablation sees a whole clip by its first one.
+        _, for_rendering = condition_cameras(target.cameras[None], G.config.camera_mode, training=False)
+        self.cameras = for_rendering[0].to(self.device)
         self.space = LatentSpace.of(G, target.cameras[0], options.seed)
         self.steps_done = 0
         self._begin(self._starts())

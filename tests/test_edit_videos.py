@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 import edit_videos
 import gen_videos
 from applications import running
-from applications.latents import digest_of, load_latents
+from applications.latents import digest_of, load_latents, save_latents
 from dnnlib.video import read_frames, video_info
 from tests.helpers import tiny
 from training.cameras import frontal_label
@@ -122,6 +123,13 @@ def test_latents_drive_the_other_commands(snapshot, clip, still, tmp_path):
     assert video_info(tmp_path / "c" / "novel.mp4").width == SIZE
 
 
+@pytest.mark.parametrize("rate", ["--lr=1e30", "--pixels=1e38", "--tune-lr=1e30"])
+def test_an_inversion_that_diverges_is_no_result(snapshot, heads, tmp_path, rate):
+    result = run("animate", snapshot, tmp_path, f"--data={heads}", "--tune-steps=2", *SHORT, rate)
+    assert "The inversion diverged at" in refused(result)
+    assert not (tmp_path / "latents.pt").exists() and not (tmp_path / "latents.json").exists()
+
+
 def test_mix_takes_rows(snapshot, still, tmp_path):
     paths = done(run("mix", snapshot, tmp_path, f"--appearance={still}", "--style=7", "--layers=1-2"))
     assert paths == [tmp_path / "mix.png"]  # a picture's latents have no motion
@@ -202,6 +210,21 @@ def test_gen_videos_draws_latents(snapshot, clip, still, tmp_path):
     assert [path.name for path in done(moved)] == ["latents-motion0002.mp4", "latents-motion0003.mp4"]
     assert "other options" in refused(made(f"--latents={still}", "--frames=5"))
     assert "which has 5 frames" in refused(made(f"--latents={clip}", "--frames=9"))
+    assert "not by both" in refused(made(f"--latents={clip}", "--seeds=4"))
+
+
+def test_gen_videos_keeps_rate_and_length_of_latents(snapshot, clip, tmp_path):
+    def made(*more: object) -> Result:
+        arguments = [f"--network={snapshot}", f"--outdir={tmp_path}", "--device=cpu", *map(str, more)]
+        return CliRunner().invoke(gen_videos.main, arguments)
+
+    own = latents_of(snapshot, clip)
+    save_latents(tmp_path / "slow.pt", replace(own, fps=12.5))
+    assert video_info(done(made(f"--latents={tmp_path / 'slow.pt'}"))[0]).fps == 12.5
+    save_latents(tmp_path / "changing.pt", replace(own, ws=own.ws.expand(5, -1, -1).clone()))
+    for frames in (4, 6):
+        message = refused(made(f"--latents={tmp_path / 'changing.pt'}", "--motion-seeds=0", f"--frames={frames}"))
+        assert "appearance changes over 5 frames" in message
 
 
 def test_tuning_is_kept_with_the_latents(snapshot, heads, tmp_path):

@@ -181,3 +181,11 @@ def test_what_cannot_be_inverted_is_refused(G):
     naive = tiny.generator(generator__motion_generator="naive")
     with pytest.raises(UserError, match="motion layers"):
         search(naive, own_target(G))
+
+
+def test_frames_are_searched_from_the_cameras_that_show_them():
+    """An ablation sees a whole clip by its first camera."""
+    G = tiny.generator(generator__camera_mode="All")
+    target = own_target(G, frames=3)
+    found = search(G, target, with_motion=True).latents("")
+    assert torch.equal(found.cameras, target.cameras[:1].expand(3, -1))
