@@ -9,7 +9,9 @@ import click
 import torch
 
 from applications.jobs import Session
-from dnnlib.files import remove_unfinished
+from dnnlib.errors import UserError
+from dnnlib.files import remove_unfinished, storage_errors
+from dnnlib.locks import PathLock
 from dnnlib.progress import Counter
 from torch_utils.startup import prepared_machine
 from training.sampling.camera_paths import KINDS, read_cameras
@@ -33,9 +35,30 @@ def opened(flags: Plain) -> Iterator[Session]:
         )
         for note in session.notes:
             click.echo(note, err=True)
-        if session.outdir.is_dir():
+        with alone(session.outdir):
             remove_unfinished(session.outdir)  # of starts that were killed
-        yield session
+            yield session
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a folder to this process; one that is made for it goes again if nothing has come into it.
+
+    Raises:
+        UserError: another process is at work there, or it cannot be made.
+    """
+    is_new = not folder.exists()
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with PathLock(folder) as lock:
+            if lock.take(wait=False) is False:
+                raise UserError(f"Another command is at work in {folder}: wait for it, or choose another --outdir.")
+            yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # of a folder with files
+                folder.rmdir()
 
 
 def camera_kind(cameras: str) -> str | torch.Tensor:
