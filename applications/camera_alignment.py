@@ -121,11 +121,12 @@ def _told_of_cameras(D_vid: VideoDiscriminator | None) -> VideoDiscriminator:
     if D_vid is None:
         raise UserError(
             "The snapshot holds no video discriminator, whose cameras this is about: "
-            "give one of a run without --no-video-discriminator."
+            "give one of a run without --no-video-discriminator, or choose other analyses by --what."
         )
     if D_vid.mapping is None:
         raise UserError(
-            "The snapshot's video discriminator is not told any cameras: give one of a run without --no-video-cameras."
+            "The snapshot's video discriminator is not told any cameras: "
+            "give one of a run without --no-video-cameras, or choose other analyses by --what."
         )
     return D_vid
 

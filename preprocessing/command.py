@@ -66,6 +66,8 @@ def run(
         if page is not None:
             write_page(page, report, _pictures_of(outcome, place))
     if not outcome.taken:
+        if len(report.sources) == 1 and report.sources[0].failed:
+            raise UserError(report.sources[0].failed)
         raise UserError(f"No clip is good enough{_why(report)}. {place.root / REPORT} has the reason of each.")
     return Finished(outcome=outcome, report=report)
 

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+from dnnlib.errors import UserError
 from dnnlib.files import refuse_existing
+from dnnlib.video import VIDEO_SUFFIXES
 from preprocessing import command
 from preprocessing.options import CameraOptions, ChoosingOptions, PreprocessOptions
 from preprocessing.pipeline import clip_records
 from preprocessing.report import licences
-from preprocessing.sources import is_picture, list_sources
+from preprocessing.sources import PICTURE_SUFFIXES, is_picture, list_sources
 from preprocessing.stages import Workplace
 from training.data.writer import write_dataset
 
@@ -30,6 +32,9 @@ def make_dataset_of(source: Path, dest: Path, resolution: int) -> tuple[str, ...
         UserError: it cannot be read, no face is found in it, or none that a head fits; `dest` exists.
     """
     refuse_existing(dest)
+    if source.suffix.lower() not in (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES):
+        kinds = ", ".join((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
+        raise UserError(f"{source} is no picture or video by its name: give one of {kinds}.")
     options = PreprocessOptions(cameras=replace(CameraOptions(), resolution=resolution), choosing=LENIENT)
     place = Workplace(root=dest.with_suffix(".work"), options=options)
     videos, _ = list_sources(source)
