@@ -185,8 +185,10 @@ def find_latents(
         UserError: the folder holds other latents, or the state of another inversion.
     """
     path = session.outdir / LATENTS
+    judge = digest_of(session.D) if options.features and session.D is not None else None
     what = {
         "network": session.model,
+        "features": judge,
         "target": target.digest(),
         "options": to_dict(options),
         "with_motion": with_motion,
@@ -197,6 +199,7 @@ def find_latents(
     inversion = Inversion(
         G=session.G,
         model=session.model,
+        judge=judge,
         target=target,
         comparison=comparison,
         options=options,
@@ -310,7 +313,10 @@ def video(
             save_latents(path.with_suffix(".pt"), latents)
         _write(path, counted(frames, counter), latents.fps)
 
-    suffix = ".png" if len(latents) == 1 else ".mp4"
+    suffix, other = (".png", ".mp4") if len(latents) == 1 else (".mp4", ".png")
+    in_the_way = session.outdir / (name + other)
+    if in_the_way.exists():  # whose record and latents would have the same names
+        raise UserError(f"{in_the_way} was made with other options: choose another --outdir, or remove it.")
     return session.product(name + suffix, len(latents), options, write)
 
 

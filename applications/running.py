@@ -69,6 +69,7 @@ class Inversion:
 
     Args:
         model: digest of the generator.
+        judge: digest of the discriminator whose features are compared; None: none are.
         comparison: what frames are compared by.
         with_motion: whether each frame has a motion code.
         after_step: is called after each step; may raise.
@@ -82,6 +83,7 @@ class Inversion:
     with_motion: bool
     work: Work
     folder: Path
+    judge: str | None = None
     silent: bool = False
     after_step: Callable[[], None] | None = None
 
@@ -175,6 +177,7 @@ class Inversion:
             "options": to_dict(self.options),
             "target": self.target.digest(),
             "model": self.model,
+            "features": self.judge,
             "with_motion": self.with_motion,
         }
 

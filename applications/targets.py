@@ -30,9 +30,10 @@ class Target:
         return len(self.images)
 
     def digest(self) -> str:
-        """Return hexadecimal digits that change with frames and cameras."""
+        """Return hexadecimal digits that change with frames, cameras and rate."""
         digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
         digest.update(self.cameras.cpu().numpy().tobytes())
+        digest.update(str(self.fps).encode())
         return digest.hexdigest()
 
 

@@ -17,10 +17,11 @@ import edit_videos
 import gen_videos
 from applications import running
 from applications.latents import digest_of, load_latents, save_latents
+from dnnlib.locks import PathLock
 from dnnlib.video import read_frames, video_info
 from tests.helpers import tiny
 from training.cameras import frontal_label
-from training.checkpoints.opener import load_generator
+from training.checkpoints.opener import load_generator, open_snapshot
 from training.checkpoints.snapshots import save_snapshot
 from training.data.frames import encode_png
 from training.data.writer import ClipRecord, write_dataset
@@ -273,6 +274,7 @@ def stills(tmp_path_factory) -> Path:
         ("animate", ["--data={heads}", "--columns=input"], "input is no column"),
         ("animate", ["--data={heads}", "--cameras=nowhere"], "--cameras=nowhere is neither"),
         ("animate", ["--input=no.jpg"], "no.jpg"),
+        ("animate", ["--input={heads}/dataset.json"], "is no picture or video by its name"),
         ("animate", ["--latents={heads}/dataset.json"], "not a checkpoint of this software"),
         ("reconstruct", ["--data={stills}"], "one has one frame, so no motion"),
         ("reconstruct", ["--latents={still}"], "is of a picture and has no motion"),
@@ -290,6 +292,35 @@ def stills(tmp_path_factory) -> Path:
 def test_mistakes_get_a_sentence(snapshot, heads, stills, clip, still, tmp_path, command, more, sentence):
     files = {"heads": heads, "stills": stills, "clip": clip, "still": still}
     assert sentence in refused(run(command, snapshot, tmp_path, *(word.format(**files) for word in more)))
+
+
+def test_a_folder_belongs_to_one_command_at_a_time(snapshot, clip, tmp_path):
+    command = ("edit", snapshot, tmp_path, f"--latents={clip}", "--motion-seeds=0")
+    with PathLock(tmp_path) as lock:
+        assert lock.take(wait=False)
+        assert "Another command is at work in" in refused(run(*command))
+    done(run(*command))
+    refused(run("edit", snapshot, tmp_path / "new", f"--latents={snapshot}"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_still_and_a_video_do_not_share_a_record(snapshot, still, tmp_path):
+    still_mix = ("mix", snapshot, tmp_path, f"--appearance={still}", "--style=7", "--layers=0")
+    done(run(*still_mix))
+    assert "mix.png was made with other options" in refused(run(*still_mix, "--frames=2"))
+
+
+def test_latents_found_without_features_are_not_taken_for_others(snapshot, heads, tmp_path):
+    stored = open_snapshot(snapshot)
+    networks = tiny.networks(stored.config)
+    other = networks.D_img
+    next(other.parameters()).data.add_(1)
+    save_snapshot(tmp_path / "other.pkl", stored.config, networks, stored.camera_bank, {"kimg": 0.0})
+    command = (f"--data={heads}", "--motion-seeds=0", "--frames=2", *SHORT)
+    done(run("animate", snapshot, tmp_path, *command))
+    assert "other options (features;" in refused(run("animate", tmp_path / "other.pkl", tmp_path, *command))
+    done(run("animate", tmp_path / "other.pkl", tmp_path / "pixels", *command, "--features=0"))
+    done(run("animate", snapshot, tmp_path / "pixels", *command, "--features=0"))
 
 
 def test_latents_of_another_model_are_refused(snapshot, clip, tmp_path):
