@@ -120,9 +120,9 @@ def modulated_conv2d(
 ) -> torch.Tensor:
     """Convolve with a weight that each sample's style modulates.
 
-    Of three equal arrangements the one with the least memory traffic is taken: one weight for the whole batch where all
-    samples share a style; a weight per sample where the weights are smaller than the activations; else the
-    activations are scaled before and after a plain convolution.
+    Of three equal arrangements the fastest is taken: one weight for the whole batch where all samples share a style; on a
+    CPU, a weight per sample where the weights are smaller than the activations, which means the least memory traffic;
+    else the activations are scaled before and after one dense convolution of the batch, of which a GPU makes the most.
 
     Args:
         x: [N, in, H, W].
@@ -143,7 +143,7 @@ def modulated_conv2d(
     activations = height * width * (in_channels + out_channels * up**2)  # of one sample
     if styles.shape[0] == 1:
         x = convolve(x, _modulate(weight, styles[0], demodulate).to(x.dtype))
-    elif activations > max(weight.numel(), WORTH_A_CALL):
+    elif x.device.type == "cpu" and activations > max(weight.numel(), WORTH_A_CALL):
         weights = [_modulate(weight, style, demodulate).to(x.dtype) for style in styles]
         x = _conv_per_sample(x, weights, convolve)
     else:
@@ -180,12 +180,8 @@ def _conv_per_sample(
     x: torch.Tensor, weights: list[torch.Tensor], convolve: Callable[..., torch.Tensor]
 ) -> torch.Tensor:
     """Convolve sample i of x [N, in, H, W] with weights[i] [out, in, k, k]."""
-    n, _, height, width = x.shape
-    if x.device.type == "cpu":
-        samples = [convolve(sample, weight) for sample, weight in zip(x.split(1), weights, strict=True)]
-        return torch.cat(samples)
-    x = convolve(x.reshape(1, -1, height, width), torch.cat(weights), groups=n)
-    return x.reshape(n, -1, *x.shape[2:])
+    samples = [convolve(sample, weight) for sample, weight in zip(x.split(1), weights, strict=True)]
+    return torch.cat(samples)
 
 
 # --- Layers of the generator -----------------------------------------------------------------------------------------
