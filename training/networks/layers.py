@@ -120,9 +120,9 @@ def modulated_conv2d(
 ) -> torch.Tensor:
     """Convolve with a weight that each sample's style modulates.
 
-    Of three equal arrangements the fastest is taken: one weight for the whole batch where all samples share a style; on a
-    CPU, a weight per sample where the weights are smaller than the activations, which means the least memory traffic;
-    else the activations are scaled before and after one dense convolution of the batch, of which a GPU makes the most.
+    Of three equal arrangements the fastest is taken: one weight for the whole batch where all samples share a style;
+    on a CPU, a weight per sample where the weights are smaller than the activations, which means the least memory
+    traffic; else the activations are scaled before and after one dense convolution, of which a GPU makes the most.
 
     Args:
         x: [N, in, H, W].
