@@ -12,6 +12,7 @@ from dnnlib.errors import UserError
 from dnnlib.video import is_frame_rate
 from torch_utils import checkpoint
 from torch_utils.pickles.reader import is_finite
+from training.camera_checks.views import has_rays
 from training.cameras import CAMERA_DIM
 from training.networks.generator import Generator
 from training.sampling.clips import ClipSpec
@@ -151,11 +152,14 @@ def _flaw(payload: Plain) -> str | None:
         return "parts have shapes that do not belong together"
     if not all(map(is_finite, tensors)) or times.min() < 0 or times.max() > 1:
         return "they hold numbers that are not finite, or times outside of 0 to 1"
+    if not has_rays(cameras.numpy()).all():
+        return "a camera sees nothing"
     if not is_frame_rate(payload["fps"]) or not isinstance(payload["model"], str):
         return "their rate or the model's digest is none"
     tuned = payload["tuned"]
-    if not isinstance(tuned, dict) or not all(isinstance(value, torch.Tensor) for value in tuned.values()):
-        return "the tuned weights are no table of tensors"
+    weights = tuned.values() if isinstance(tuned, dict) else [None]
+    if not all(isinstance(value, torch.Tensor) and value.dtype == torch.float32 for value in weights):
+        return "the tuned weights are no table of tensors of float32"
     return None
 
 

@@ -150,6 +150,8 @@ WRONG = {
     "half": ({"times": torch.zeros(3, dtype=torch.float16)}, "damaged: a part is no tensor"),
     "a rate": ({"fps": 0.0}, "damaged: their rate"),
     "tuned": ({"tuned": {"decoder": 1}}, "damaged: the tuned weights"),
+    "tuned half": ({"tuned": {"decoder": torch.zeros(1, dtype=torch.bfloat16)}}, "damaged: the tuned weights"),
+    "blind camera": ({"cameras": torch.zeros(3, 25)}, "damaged: a camera sees nothing"),
 }
 
 

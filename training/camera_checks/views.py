@@ -10,6 +10,7 @@ from training.config import RenderingConfig
 
 HEAD = np.array(LOOK_AT) / 2  # between the points that cameras face: the origin, or the middle of the face
 ROTATION_TOLERANCE = 1e-3  # of R^T R - 1
+SMALLEST_VOLUME = 1e-6  # of the axes of a camera; those of a rotation have 1
 ROW_TOLERANCE = 1e-4  # of the last rows of both matrices
 USUAL = RenderingConfig()  # what cameras are judged for where nothing else is known
 BEFORE, BEHIND = 0.35, 0.4  # the origin: where a head begins and ends along the sight, world units
@@ -66,6 +67,13 @@ def matrices(cameras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def near(values: np.ndarray, wanted: Any, tolerance: float) -> np.ndarray:
     """Return [N], whether all numbers of each item [N, ...] are within a tolerance of those wanted."""
     return (abs(values - wanted) <= tolerance).reshape(len(values), -1).all(axis=1)
+
+
+def has_rays(labels: np.ndarray) -> np.ndarray:
+    """Return bool [N]: whether labels [N, 25] give every pixel a ray, if only a wrong one."""
+    pose, intrinsics = matrices(labels)
+    focal = intrinsics[:, [0, 1], [0, 1]]
+    return (focal != 0).all(axis=1) & (np.abs(np.linalg.det(pose[:, :3, :3])) > SMALLEST_VOLUME)
 
 
 def is_rotation(pose: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
+from training.camera_checks.views import has_rays
 from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
 from training.data.published import frame_order
 
@@ -50,4 +51,8 @@ def read_cameras(path: Path) -> torch.Tensor:
     valid = [label for label in labels if label is not None]
     if not valid or len(valid) < len(labels):
         raise UserError(f"{path} is no camera path: expected a JSON list of labels of {CAMERA_DIM} finite numbers.")
-    return torch.from_numpy(np.stack(valid))
+    path_labels = np.stack(valid)
+    blind = np.flatnonzero(~has_rays(path_labels))
+    if len(blind):
+        raise UserError(f"Camera {blind[0]} of {path} sees nothing: its axes or its focal lengths are none.")
+    return torch.from_numpy(path_labels)

@@ -32,3 +32,12 @@ def test_frames_that_are_missing_or_unknown_are_refused(tmp_path, names):
     (tmp_path / "path.json").write_text(json.dumps(rows))
     with pytest.raises(UserError, match="number its frames"):
         read_cameras(tmp_path / "path.json")
+
+
+@pytest.mark.parametrize("blind", [slice(0, 11), [16], [20]])
+def test_a_camera_without_rays_is_refused(tmp_path, blind):
+    labels = LABELS.clone()
+    labels[3, blind] = 0
+    (tmp_path / "path.json").write_text(json.dumps(labels.tolist()))
+    with pytest.raises(UserError, match="Camera 3 of .* sees nothing"):
+        read_cameras(tmp_path / "path.json")
