@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from applications.analyses import AnalysisOptions, analysis
-from applications.commands import camera_kind, make, opened
+from applications.commands import camera_kind, doubt_cameras, make, opened
 from applications.editing import lasting, moving, pair
 from applications.flags import (
     CLIPS,
@@ -113,7 +113,9 @@ class Wanted:
         if self.file is not None and self.clip is None and dataset.num_clips > 1:
             names = ", ".join(clip.name for clip in dataset.clips)
             raise UserError(f"{self.file} shows {dataset.num_clips} faces or scenes: choose one with --clip ({names}).")
-        return read_target(dataset, find_clip(dataset, self.clip), frames)
+        target = read_target(dataset, find_clip(dataset, self.clip), frames)
+        doubt_cameras(session, target.cameras, f"{target.name} in {path}")
+        return target
 
 
 def aligned(session: Session, file: Path) -> Path:
@@ -158,7 +160,7 @@ def animate(
     """
     wanted = Wanted.of(flags, frame=frame)
     path = camera_kind(cameras)
-    with opened(flags) as session:
+    with opened(flags, path) as session:
         found = wanted.find(session, [frame or 0], with_motion=False)
         require_one_appearance(found.latents)
         products = []
@@ -184,7 +186,7 @@ def reconstruct(frames: list[int] | None, cameras: str, columns: tuple[str, ...]
     """Find appearance and motion of a clip, and show it from its own and from new cameras."""
     wanted = Wanted.of(flags, frames=frames)
     path = camera_kind(cameras)
-    with opened(flags) as session:
+    with opened(flags, path) as session:
         found = wanted.find(session, frames, with_motion=True)
         latents = found.latents
         new = replace(latents, cameras=path_for(latents, session.bank, path, len(latents)))
@@ -209,7 +211,7 @@ def edit(
     """Keep the appearance of a clip, and give it new motions."""
     wanted = Wanted.of(flags, frames=frames)
     path = camera_kind(cameras)
-    with opened(flags) as session:
+    with opened(flags, path) as session:
         latents = wanted.find(session, frames, with_motion=True).latents
         require_one_appearance(latents)
         make(moving(session, latents, "edit", motion_seeds, path, len(latents), columns))
@@ -229,7 +231,7 @@ def retarget(appearance: str, motion: Path, cameras: str, columns: tuple[str, ..
       --outdir=out
     """
     kind = camera_kind(cameras)
-    with opened(flags) as session:
+    with opened(flags, kind) as session:
         driving = load_latents(motion, session.G, session.model)
         if not driving.times.any():
             raise UserError(f"{motion} is of a picture and has no motion: give the latents of `reconstruct`.")
@@ -265,7 +267,7 @@ def mix(
 ) -> None:
     """Put rows of one appearance's latents into another's (style mixing)."""
     kind = camera_kind(cameras)
-    with opened(flags) as session:
+    with opened(flags, kind) as session:
         a, b = pair(session, appearance, style, kind, frames or PAPER_FRAMES)
         if b.tuned and not same_weights(a, b):
             click.echo(f"The weights that were tuned for {style} are left out, as a video has those of one.", err=True)
@@ -294,7 +296,7 @@ def interpolate(
 ) -> None:
     """Go from one appearance or motion to another."""
     kind = camera_kind(cameras)
-    with opened(flags) as session:
+    with opened(flags, kind) as session:
         a, b = pair(session, start, end, kind, frames)
         path = path_for(a, session.bank, kind, frames)
         between = interpolated(a, b, path, what)

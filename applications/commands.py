@@ -14,6 +14,7 @@ from dnnlib.files import remove_unfinished, storage_errors
 from dnnlib.locks import PathLock
 from dnnlib.progress import Counter
 from torch_utils.startup import prepared_machine
+from training.camera_checks.judgement import judge
 from training.sampling.camera_paths import KINDS, read_cameras
 from training.sampling.drawing import Product
 
@@ -21,8 +22,8 @@ Plain = dict[str, Any]
 
 
 @contextlib.contextmanager
-def opened(flags: Plain) -> Iterator[Session]:
-    """Load the model of the options `model_options`, and say what there is to say about it."""
+def opened(flags: Plain, cameras: str | torch.Tensor = "own") -> Iterator[Session]:
+    """Load the model of the options `model_options`; say what there is to say about it, and about a path [F, 25]."""
     names = ("device", "ops", "precision")
     with prepared_machine(**{name: flags[name] for name in names}) as machine:
         session = Session.open(
@@ -35,9 +36,18 @@ def opened(flags: Plain) -> Iterator[Session]:
         )
         for note in session.notes:
             click.echo(note, err=True)
+        if isinstance(cameras, torch.Tensor):
+            doubt_cameras(session, cameras, "the file of --cameras")
         with alone(session.outdir):
             remove_unfinished(session.outdir)  # of starts that were killed
             yield session
+
+
+def doubt_cameras(session: Session, cameras: torch.Tensor, where: str) -> None:
+    """Warn of cameras [T, 25] that look wrong for a model; `where` says which."""
+    warning = judge(cameras.numpy(), session.config.generator.rendering).warning(where)
+    if warning:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -292,6 +293,22 @@ def stills(tmp_path_factory) -> Path:
 def test_mistakes_get_a_sentence(snapshot, heads, stills, clip, still, tmp_path, command, more, sentence):
     files = {"heads": heads, "stills": stills, "clip": clip, "still": still}
     assert sentence in refused(run(command, snapshot, tmp_path, *(word.format(**files) for word in more)))
+
+
+def test_odd_cameras_are_doubted(snapshot, heads, clip, tmp_path):
+    labels = frontal_label().expand(3, -1).clone()
+    labels[:, 5] *= -1  # the y axis, as other software has it
+    (tmp_path / "cameras.json").write_text(json.dumps(labels.tolist()))
+    more = ("--motion-seeds=0", f"--cameras={tmp_path / 'cameras.json'}")
+    odd = run("edit", snapshot, tmp_path / "out", f"--latents={clip}", *more)
+    assert "3 of 3 cameras of the file of --cameras look wrong" in odd.stderr
+    shutil.copytree(heads, tmp_path / "heads")
+    for line in (tmp_path / "heads").glob("*.json"):
+        written = json.loads(line.read_text())
+        written["labels"] = [[name, labels[0].tolist()] for name, _ in written["labels"]]
+        line.write_text(json.dumps(written))
+    still = ("animate", snapshot, tmp_path / "data", f"--data={tmp_path / 'heads'}", "--motion-seeds=0", "--frames=2")
+    assert "1 of 1 cameras of 00000 in" in run(*still, *SHORT).stderr
 
 
 def test_a_folder_belongs_to_one_command_at_a_time(snapshot, clip, tmp_path):
