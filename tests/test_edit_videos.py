@@ -14,15 +14,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-import edit_videos
 import gen_videos
-from applications import running
-from applications.latents import digest_of, load_latents, save_latents
-from dnnlib.locks import PathLock
+from applications.latents import save_latents
 from dnnlib.video import read_frames, video_info
 from tests.helpers import tiny
+from tests.helpers.edit_command import SHORT, done, latents_of, refused, run
 from training.cameras import frontal_label
-from training.checkpoints.opener import load_generator, open_snapshot
 from training.checkpoints.snapshots import save_snapshot
 from training.data.frames import encode_png
 from training.data.writer import ClipRecord, write_dataset
@@ -30,32 +27,6 @@ from training.sampling.records import SYNTHETIC
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 32
-SHORT = ("--steps=3", "--starts=1")
-
-
-def run(command: str, network: Path, outdir: Path, *more: object) -> Result:
-    arguments = [command, f"--network={network}", f"--outdir={outdir}", "--device=cpu", *map(str, more)]
-    return CliRunner().invoke(edit_videos.main, arguments)
-
-
-def done(result: Result) -> list[Path]:
-    """The files that a command printed."""
-    assert result.exit_code == 0, (result.output, result.exc_info)
-    paths = [Path(line) for line in result.stdout.splitlines()]
-    assert all(path.is_file() for path in paths)
-    return paths
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (result.output, result.exc_info)
-    last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("Error: ") and "Traceback" not in result.output
-    return last
-
-
-def latents_of(snapshot: Path, path: Path):
-    G = load_generator(snapshot).G
-    return load_latents(path, G, digest_of(G))
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +62,6 @@ def test_animate(snapshot, heads, tmp_path):
     assert report["last_loss"] < report["first_loss"]
     left = {path.name for path in out.iterdir()} - {path.with_suffix(".json").name for path in paths}
     assert left == {*names, "report.json", "motion0000.pt", "motion0005.pt"}
-
-
-def test_a_second_start_does_nothing(snapshot, heads, tmp_path, monkeypatch):
-    command = ("animate", snapshot, tmp_path, f"--data={heads}", "--motion-seeds=0", "--frames=2", *SHORT)
-    first = done(run(*command))
-    times = [path.stat().st_mtime_ns for path in first]
-    monkeypatch.setattr(running.Inversion, "run", None)
-    again = run(*command)
-    assert done(again) == first and [path.stat().st_mtime_ns for path in first] == times
-    assert "is there already, found with the same options" in again.stderr
-    assert "made with other options (options" in refused(run(*command, "--lr=0.1"))
 
 
 def test_reconstruct_shows_input_and_new_views(snapshot, heads, tmp_path):
@@ -311,35 +271,6 @@ def test_odd_cameras_are_doubted(snapshot, heads, clip, tmp_path):
     assert "1 of 1 cameras of 00000 in" in run(*still, *SHORT).stderr
 
 
-def test_a_folder_belongs_to_one_command_at_a_time(snapshot, clip, tmp_path):
-    command = ("edit", snapshot, tmp_path, f"--latents={clip}", "--motion-seeds=0")
-    with PathLock(tmp_path) as lock:
-        assert lock.take(wait=False)
-        assert "Another command is at work in" in refused(run(*command))
-    done(run(*command))
-    refused(run("edit", snapshot, tmp_path / "new", f"--latents={snapshot}"))
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_still_and_a_video_do_not_share_a_record(snapshot, still, tmp_path):
-    still_mix = ("mix", snapshot, tmp_path, f"--appearance={still}", "--style=7", "--layers=0")
-    done(run(*still_mix))
-    assert "mix.png was made with other options" in refused(run(*still_mix, "--frames=2"))
-
-
-def test_latents_found_without_features_are_not_taken_for_others(snapshot, heads, tmp_path):
-    stored = open_snapshot(snapshot)
-    networks = tiny.networks(stored.config)
-    other = networks.D_img
-    next(other.parameters()).data.add_(1)
-    save_snapshot(tmp_path / "other.pkl", stored.config, networks, stored.camera_bank, {"kimg": 0.0})
-    command = (f"--data={heads}", "--motion-seeds=0", "--frames=2", *SHORT)
-    done(run("animate", snapshot, tmp_path, *command))
-    assert "other options (features;" in refused(run("animate", tmp_path / "other.pkl", tmp_path, *command))
-    done(run("animate", tmp_path / "other.pkl", tmp_path / "pixels", *command, "--features=0"))
-    done(run("animate", snapshot, tmp_path / "pixels", *command, "--features=0"))
-
-
 def test_latents_of_another_model_are_refused(snapshot, clip, tmp_path):
     options = tiny.config()
     networks = tiny.networks(options, noise=0.3)
@@ -347,25 +278,3 @@ def test_latents_of_another_model_are_refused(snapshot, clip, tmp_path):
     for command in ("edit", "reconstruct"):
         message = refused(run(command, tmp_path / "other.pkl", tmp_path / "out", f"--latents={clip}"))
         assert "belong to another model" in message
-
-
-def test_an_interrupted_command_goes_on(snapshot, heads, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "SAVE_SECONDS", 0.0)
-    command = ("animate", snapshot, tmp_path, f"--data={heads}", "--motion-seeds=0", "--frames=2", "--steps=6")
-    draw = running.Inversion._draw
-    count = []
-
-    def interrupted(*arguments: object) -> None:
-        draw(*arguments)
-        count.append(1)
-        if len(count) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(running.Inversion, "_draw", interrupted)
-    stopped = run(*command)
-    assert stopped.exit_code == 130 and "Interrupted" in stopped.stderr
-    assert (tmp_path / running.STATE).exists() and not (tmp_path / "latents.pt").exists()
-    again = run(*command)
-    done(again)
-    assert "Going on from" in again.stderr and len(count) == 3 + 2
-    assert not (tmp_path / running.STATE).exists()
