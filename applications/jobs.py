@@ -24,11 +24,12 @@ from detectors import load_arcface, load_lpips, weights
 from detectors.arcface import SIDE as ARCFACE_SIDE
 from detectors.dlib_face import DlibEmbedder
 from dnnlib.errors import UserError
-from dnnlib.files import write_json
+from dnnlib.files import with_checksum, write_json
 from dnnlib.options import to_dict
 from dnnlib.progress import Counter, counted
 from torch_utils.startup import Machine
 from training.checkpoints.opener import load_discriminators, load_generator
+from training.checkpoints.snapshots import Snapshot
 from training.config import Config
 from training.networks.discriminators import ImageDiscriminator
 from training.networks.generator import Generator
@@ -52,7 +53,8 @@ class Session:
     """A model that is loaded, and where files are made.
 
     Args:
-        model: digest of its weights.
+        checksum: of its file.
+        model: digest of the generator's weights.
         bank: real camera paths [M, F, 25] of its snapshot.
         D: its image discriminator; None if the snapshot has none.
         detectors: folder of other networks' weights, to be looked into first.
@@ -61,6 +63,7 @@ class Session:
     """
 
     network: Path
+    checksum: str
     G: Generator
     D: ImageDiscriminator | None
     config: Config
@@ -85,11 +88,15 @@ class Session:
         detectors: Path | None = None,
     ) -> "Session":
         """Load a snapshot. UserError if it is none."""
-        snapshot = load_generator(network, machine.device, machine.dtype)
-        D_img = load_discriminators(network, machine.device).D_img
+
+        def read(path: Path) -> tuple[Snapshot, ImageDiscriminator | None]:
+            return load_generator(path, machine.device, machine.dtype), load_discriminators(path, machine.device).D_img
+
+        (snapshot, D_img), checksum = with_checksum(network, read)
         fitting = FRAMES_PER_PASS if snapshot.config.generator.img_resolution <= SMALL else 1
         return cls(
             network=network,
+            checksum=checksum,
             G=snapshot.G,
             D=D_img,
             config=snapshot.config,
@@ -110,7 +117,7 @@ class Session:
 
     def product(self, name: str, frames: int, options: Plain, write: Callable[[Path, Counter], None]) -> Product:
         """Return a file to make, that follows from the model and these options."""
-        whole = {"network": self.model, "precision": str(self.machine.dtype or torch.float32), **options}
+        whole = {"network": self.checksum, "precision": str(self.machine.dtype or torch.float32), **options}
         return Product(
             path=self.outdir / name,
             frames=frames,
@@ -185,10 +192,8 @@ def find_latents(
         UserError: the folder holds other latents, or the state of another inversion.
     """
     path = session.outdir / LATENTS
-    judge = digest_of(session.D) if options.features and session.D is not None else None
     what = {
-        "network": session.model,
-        "features": judge,
+        "network": session.checksum,
         "target": target.digest(),
         "options": to_dict(options),
         "with_motion": with_motion,
@@ -199,7 +204,7 @@ def find_latents(
     inversion = Inversion(
         G=session.G,
         model=session.model,
-        judge=judge,
+        network=session.checksum,
         target=target,
         comparison=comparison,
         options=options,

@@ -83,10 +83,10 @@ class Latents:
         return replace(self, z_motion=z_motion.expand(len(times), -1), times=times, cameras=cameras)
 
 
-def digest_of(network: torch.nn.Module) -> str:
-    """Return 64 hexadecimal digits of a network's weights: the same in any file and on any device."""
+def digest_of(G: Generator) -> str:
+    """Return 64 hexadecimal digits of a generator's weights: the same in any file and on any device."""
     digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
+    for name, value in sorted(G.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

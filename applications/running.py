@@ -69,7 +69,7 @@ class Inversion:
 
     Args:
         model: digest of the generator.
-        judge: digest of the discriminator whose features are compared; None: none are.
+        network: checksum of its file, which decides how it renders and what discriminator compares as well.
         comparison: what frames are compared by.
         with_motion: whether each frame has a motion code.
         after_step: is called after each step; may raise.
@@ -83,7 +83,7 @@ class Inversion:
     with_motion: bool
     work: Work
     folder: Path
-    judge: str | None = None
+    network: str = ""
     silent: bool = False
     after_step: Callable[[], None] | None = None
 
@@ -177,7 +177,7 @@ class Inversion:
             "options": to_dict(self.options),
             "target": self.target.digest(),
             "model": self.model,
-            "features": self.judge,
+            "network": self.network,
             "with_motion": self.with_motion,
         }
 

@@ -40,7 +40,7 @@ def test_a_still_and_a_video_do_not_share_a_record(snapshot, heads, tmp_path):
     assert "mix.png was made with other options" in refused(run(*still_mix, "--frames=2"))
 
 
-def test_latents_found_without_features_are_not_taken_for_others(snapshot, heads, tmp_path):
+def test_results_of_another_discriminator_are_not_taken_for_this_ones(snapshot, heads, tmp_path):
     stored = open_snapshot(snapshot)
     networks = tiny.networks(stored.config)
     other = networks.D_img
@@ -48,9 +48,16 @@ def test_latents_found_without_features_are_not_taken_for_others(snapshot, heads
     save_snapshot(tmp_path / "other.pkl", stored.config, networks, stored.camera_bank, {"kimg": 0.0})
     command = (f"--data={heads}", "--motion-seeds=0", "--frames=2", *SHORT)
     done(run("animate", snapshot, tmp_path, *command))
-    assert "other options (features;" in refused(run("animate", tmp_path / "other.pkl", tmp_path, *command))
-    done(run("animate", tmp_path / "other.pkl", tmp_path / "pixels", *command, "--features=0"))
-    done(run("animate", snapshot, tmp_path / "pixels", *command, "--features=0"))
+    assert "other options (network;" in refused(run("animate", tmp_path / "other.pkl", tmp_path, *command))
+
+
+def test_results_of_another_rendering_are_not_taken_for_this_ones(snapshot, tmp_path):
+    stored = open_snapshot(snapshot)
+    options = tiny.config(generator__camera_mode="All")  # of the same weights
+    save_snapshot(tmp_path / "All.pkl", options, tiny.networks(options), stored.camera_bank, {"kimg": 0.0})
+    command = ("--appearance=1", "--style=2", "--layers=0", "--frames=2", "--cameras=orbit")
+    done(run("mix", snapshot, tmp_path, *command))
+    assert "other options (network;" in refused(run("mix", tmp_path / "All.pkl", tmp_path, *command))
 
 
 def test_an_interrupted_command_goes_on(snapshot, heads, tmp_path, monkeypatch):
