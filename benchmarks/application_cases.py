@@ -159,8 +159,9 @@ class Rebuilt:
 def rebuilt_clip(bench: Bench, options: InversionOptions, seed: int, frames: int) -> tuple[Rebuilt, Numbers]:
     """Reconstruct a clip that the generator itself made.
 
-    `control` is the correlation of mouths with those of the found appearance under another seed's motion; `identity
-    edited` compares faces of the input with those frames.
+    `control` is the correlation of mouths with those of the found appearance under another seed's motion: where it is
+    as high as `mouth`, the model moves by time more than by the code. `identity edited` compares faces of the input
+    with those frames.
     """
     own = bench.seeded(seed, frames)
     truth = bench.frames(own)

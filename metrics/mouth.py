@@ -60,7 +60,7 @@ def agreement(read: np.ndarray, truth: np.ndarray) -> Estimate:
 def train_mouth_regressor(
     resolution: int, seed: int = 0, effort: Effort = Effort(), progress: bool = False
 ) -> FrameRegressor:
-    """Return a regressor of openings that has learned from procedural frames; about a minute.
+    """Return a regressor of openings that has learned from procedural frames; a minute or two.
 
     Args:
         resolution: of the frames that it will see, pixels.

@@ -65,6 +65,7 @@ def test_it_learns():
 
 @pytest.mark.slow
 def test_floor_at_full_effort():
+    """Measured: 0.989 +- 0.001 at 64 pixels, 0.040 off."""
     floor = train_mouth_regressor(64).floor
     assert floor.value > 0.96
     assert floor.details["error"] < 0.08
