@@ -128,8 +128,8 @@ def aligned(session: Session, file: Path) -> Path:
     software = records.software(session.machine.device, "preprocessing", "detectors")
     if not records.is_made(path, lambda: what, software):
         with records.making(path, what, software):
-            for licence in make_dataset_of(file, path, resolution):
-                click.echo(licence, err=True)
+            for note in make_dataset_of(file, path, resolution):
+                click.echo(note, err=True)
     return path
 
 

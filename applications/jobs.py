@@ -4,6 +4,7 @@ Every file has a record beside it of how it was made, as those of `gen_videos.py
 again, and what was made with other options is never taken for it.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -232,7 +233,7 @@ def write_report(
         {
             "input": target.name,
             "frames": len(target),
-            **asdict(close),
+            **{name: value if value is None or math.isfinite(value) else None for name, value in asdict(close).items()},
             "first_loss": inverted.losses[0],
             "last_loss": inverted.losses[1],
             "seconds": inverted.seconds,

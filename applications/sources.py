@@ -123,4 +123,7 @@ def _middle_drive(latents: Latents) -> torch.Tensor:
 def require_one_appearance(latents: Latents) -> None:
     """Raise a UserError if the appearance of latents changes from frame to frame."""
     if latents.ws.ndim == 3:
-        raise UserError("The latents' appearance changes over their frames: give latents of one appearance.")
+        raise UserError(
+            "The appearance changes from frame to frame, as in an interpolation, or as that of a seed where the cameras "
+            "move and the model maps each (--camera-mode=Non): give one appearance, a seed with --cameras=frontal."
+        )

@@ -7,6 +7,8 @@ from dnnlib.errors import UserError
 from dnnlib.files import refuse_existing
 from dnnlib.video import VIDEO_SUFFIXES
 from preprocessing import command
+from preprocessing.cutting import Segment
+from preprocessing.judging import fault_of
 from preprocessing.options import CameraOptions, ChoosingOptions, PreprocessOptions
 from preprocessing.pipeline import clip_records
 from preprocessing.report import licences
@@ -21,12 +23,15 @@ LENIENT = ChoosingOptions(
 
 
 def make_dataset_of(source: Path, dest: Path, resolution: int) -> tuple[str, ...]:
-    """Align a picture or video, fit its cameras, and write what is found as a dataset; return the models' licences.
+    """Align a picture or video, fit its cameras, and write what is found as a dataset.
 
     Results of the stages are kept beside it, in `<dest>.work`.
 
     Args:
         resolution: side of the frames, pixels.
+
+    Returns:
+        The licences of the models that were used, and sentences about what a training set would leave out.
 
     Raises:
         UserError: it cannot be read, no face is found in it, or none that a head fits; `dest` exists.
@@ -43,4 +48,15 @@ def make_dataset_of(source: Path, dest: Path, resolution: int) -> tuple[str, ...
     with write_dataset(dest) as writer:
         for record in clip_records(done.outcome, place):
             writer.add(record)
-    return licences(place)
+    doubts = (_doubt(place, segment) for segment in done.outcome.taken)
+    return (*licences(place), *filter(None, doubts))
+
+
+def _doubt(place: Workplace, segment: Segment) -> str | None:
+    """Return why a training set of this resolution would leave a clip out."""
+    side = place.options.cameras.resolution
+    fault = fault_of(place.posed(segment), side, ChoosingOptions(min_size=float(side)))
+    if fault is None:
+        return None
+    reason, _, _ = fault.partition(" (--")  # options of another command
+    return f"Warning: {segment.name}: {reason}. Expect as much of the result."
