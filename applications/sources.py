@@ -124,6 +124,6 @@ def require_one_appearance(latents: Latents) -> None:
     """Raise a UserError if the appearance of latents changes from frame to frame."""
     if latents.ws.ndim == 3:
         raise UserError(
-            "The appearance changes from frame to frame, as in an interpolation, or as that of a seed where cameras move "
-            "and the model maps each (--camera-mode=Non): give one appearance, a seed with --cameras=frontal."
+            "The appearance changes from frame to frame, as in an interpolation, or as that of a seed where cameras "
+            "move and the model maps each (--camera-mode=Non): give one appearance, or a seed with --cameras=frontal."
         )
