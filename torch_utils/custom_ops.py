@@ -1,11 +1,16 @@
 """The choice between CUDA kernels and plain PyTorch for the ops, and calls of the kernels.
 
 The kernels are C functions in libraries made by `kernel_builder`, called through ctypes with the addresses of tensors.
+Before a library is used on a GPU, the op's examples are computed with it and in plain PyTorch: where
+the results differ, it is not used.
 """
 
+import contextlib
 import ctypes
+import importlib
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,10 +19,16 @@ from dnnlib.errors import UserError
 from torch_utils import kernel_builder
 from torch_utils.kernel_builder import BuildProblem
 from torch_utils.machine_options import OPS_MODES
+from torch_utils.pickles.dtypes import dtype_name
 
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}  # numbers of portable.h
+# How far a result may be from plain PyTorch's, as the norm of the difference over the norm.
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 _mode = "auto"
 _libraries: dict[str, ctypes.CDLL | None] = {}  # None: it cannot be used, and the user has been warned
+
+# Computes an op and its derivatives on a device, for a data type, from fixed inputs.
+Examples = Callable[[torch.device, torch.dtype], list[torch.Tensor]]
 
 
 def set_ops_mode(mode: str) -> None:
@@ -38,9 +49,12 @@ def set_ops_mode(mode: str) -> None:
         own = _local_rank() % torch.cuda.device_count()  # touching the other GPUs would take memory on them
         for name in kernel_builder.OPS:
             try:
-                _libraries[name] = load_library(name, own)
+                library = load_library(name, own)
             except BuildProblem as problem:
                 raise UserError(f"--ops=cuda, but the kernels cannot be used. {problem.reason} {problem.fix}") from None
+            fault = disagreement(name, library, torch.device("cuda", own))
+            if fault:
+                raise UserError(f"--ops=cuda, but {fault}: use --ops=native, and report it with the name of the GPU.")
     _mode = mode
 
 
@@ -51,11 +65,11 @@ def ops_mode() -> str:
 
 def library_for(name: str, x: torch.Tensor) -> ctypes.CDLL | None:
     """Return the CUDA library of op `name` if it is to be used for a tensor like x, else None for plain PyTorch."""
-    if x.device.type != "cuda" or _mode == "native" or x.dtype not in _DTYPES or x.numel() == 0:
+    if not _is_for_kernels(x):
         return None
     if name not in _libraries:
         try:
-            _libraries[name] = load_library(name, x.device.index)
+            _examine(name, load_library(name, x.device.index), x.device)
         except BuildProblem as problem:
             _libraries.update(dict.fromkeys(kernel_builder.OPS))  # one warning for all ops
             warnings.warn(
@@ -65,6 +79,68 @@ def library_for(name: str, x: torch.Tensor) -> ctypes.CDLL | None:
                 stacklevel=2,
             )
     return _libraries[name]
+
+
+def _is_for_kernels(x: torch.Tensor) -> bool:
+    """Return whether kernels are to be used for a tensor, if there are some."""
+    return x.device.type == "cuda" and _mode != "native" and x.dtype in _DTYPES and x.numel() > 0
+
+
+# --- Examination ------------------------------------------------------------------------------------------------------
+
+
+def _examine(name: str, library: ctypes.CDLL, device: torch.device) -> None:
+    """Use a library, or give it up with a warning if its results differ from those of plain PyTorch."""
+    fault = disagreement(name, library, device)
+    if fault:
+        _libraries[name] = None
+        warnings.warn(
+            f"{fault[0].upper()}{fault[1:]}, so the op runs as plain PyTorch operations, which take longer. Report it "
+            "with the name of the GPU.",
+            stacklevel=4,
+        )
+
+
+def disagreement(name: str, library: ctypes.CDLL, device: torch.device) -> str | None:
+    """Return how the results of a library differ from those of plain PyTorch; None if they do not.
+
+    From then on it is the op's.
+    """
+    _libraries[name] = library
+    # Only now: the ops' modules import this one.
+    examples: Examples = importlib.import_module(f"torch_utils.ops.{name}").examples
+    for dtype, tolerance in TOLERANCES.items():
+        with _in_mode("cuda"):
+            found = examples(device, dtype)
+        with _in_mode("native"):
+            wanted = examples(device, dtype)
+        differences = [_difference(*pair) for pair in zip(found, wanted, strict=True)]
+        worst = max(differences)
+        if not worst <= tolerance:  # NaN, too
+            return f"the CUDA kernel {name} differs from plain PyTorch by {worst:.1e} in {dtype_name(dtype)}"
+    return None
+
+
+def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Return the norm of the difference over the norm of what is wanted."""
+    found, wanted = found.double(), wanted.double()
+    return ((found - wanted).norm() / wanted.norm().clamp(min=1e-30)).item()
+
+
+@contextlib.contextmanager
+def _in_mode(mode: str) -> Iterator[None]:
+    """Let ops run in a mode inside the block, with gradients, whatever is being computed around it."""
+    global _mode
+    before = _mode
+    _mode = mode
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        _mode = before
+
+
+# --- Libraries --------------------------------------------------------------------------------------------------------
 
 
 def load_library(name: str, device: int) -> ctypes.CDLL:

@@ -22,8 +22,11 @@ FORK = multiprocessing.get_context("fork")  # the children only touch files
 
 @pytest.fixture(autouse=True)
 def fresh_state(monkeypatch):
-    """No library loaded, mode auto; restored afterwards."""
+    """No library loaded, none examined, mode auto; restored afterwards."""
     monkeypatch.setattr(custom_ops, "_libraries", {})
+    monkeypatch.setattr(
+        custom_ops, "disagreement", lambda name, library, device: custom_ops._libraries.update({name: library})
+    )
     monkeypatch.setattr(custom_ops, "_mode", "auto")
 
 

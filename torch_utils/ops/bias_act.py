@@ -309,3 +309,30 @@ def _like(x, layout):
     if x.stride() == layout.stride():
         return x
     return torch.empty_like(layout).copy_(x)
+
+
+# --- Examination ------------------------------------------------------------------------------------------------------
+
+
+def examples(device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Return values and derivatives of the first and second order, from inputs that every data type holds exactly.
+
+    Sums of input and bias stay away from kinks.
+    """
+    random = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        eighths = torch.randint(-16, 17, shape, generator=random) / 8
+        return eighths.to(device, dtype)
+
+    results = []
+    for act in ("linear", "lrelu", "swish"):
+        x = (draw(2, 8, 6, 10) + 1 / 16).requires_grad_(True)
+        bias = draw(8).requires_grad_(True)
+        upstream = draw(2, 8, 6, 10).requires_grad_(True)
+        y = bias_act(x, bias, act=act, clamp=None if act == "swish" else 2.2)
+        first = torch.autograd.grad(y, [x, bias], upstream, create_graph=True)
+        wanted = [x, upstream] if act == "swish" else [upstream]
+        second = torch.autograd.grad(first[0], wanted, draw(2, 8, 6, 10))
+        results += [y, *first, *second]
+    return [result.detach() for result in results]

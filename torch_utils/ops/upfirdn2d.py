@@ -312,3 +312,22 @@ def _launch(x, f, settings):
     assert library is not None
     custom_ops.launch(library.pv3d_upfirdn2d, params, y)
     return y
+
+
+# --- Examination ------------------------------------------------------------------------------------------------------
+
+
+def examples(device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Return values and gradients of blurring, enlarging and shrinking, in both memory formats."""
+    random = torch.Generator().manual_seed(0)
+    taps = setup_filter([1, 3, 3, 1], device=device)
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        for resample in (filter2d, upsample2d, downsample2d):
+            x = torch.randint(-16, 17, [2, 8, 10, 12], generator=random) / 8
+            x = x.to(device, dtype, memory_format=layout).requires_grad_(True)
+            y = resample(x, taps)
+            upstream = torch.randint(-16, 17, y.shape, generator=random) / 8
+            (gradient,) = torch.autograd.grad(y, x, upstream.to(y))
+            results += [y.detach(), gradient]
+    return results
