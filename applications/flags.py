@@ -47,7 +47,7 @@ model_options = together(
         "--recompute/--no-recompute",
         group=MACHINE,
         default=False,
-        help="Compute activations again instead of keeping them: less memory, a third slower.",
+        help="Compute activations again instead of keeping them: less memory, more time.",
     ),
     machine_options("device", "ops", "precision"),
 )
