@@ -9,7 +9,8 @@ from tests.test_house import Module
 from training.sampling import records
 
 CPU = torch.device("cpu")
-IN_THE_OPTIONS = {"training.data.published"}  # the order of a file's cameras, whose checksum is an option
+# Whose effect the options show: the order of a file's cameras, whose checksum is one; cameras that are refused.
+IN_THE_OPTIONS = {"training.data.published", "training.camera_checks.views"}
 
 
 @pytest.fixture
