@@ -38,11 +38,11 @@ from training.rendering import renderer  # noqa: E402
 
 META = torch.device("meta")
 TERA, GIGA, MILLI = 1e12, 1e9, 1e-3
-# What matrix products reach on large sizes, and what memory moves; full: float32 without TF32.
+# Assumed: eight to nine tenths of what data sheets promise for dense products and memory; full: float32 without TF32.
 GPUS = {
     "h200": Rates(name="H200", full=60e12, half=790e12, memory=4.3e12),
     "h100": Rates(name="H100", full=60e12, half=790e12, memory=2.9e12),
-    "a100": Rates(name="A100", full=19e12, half=280e12, memory=1.7e12),
+    "a100": Rates(name="A100", full=17e12, half=280e12, memory=1.7e12),
 }
 
 
@@ -236,7 +236,8 @@ def _sum(tallies: dict[str, Tally]) -> Tally:
 
 def _print_table(title: str, tallies: dict[str, Tally], longest_first: bool = False) -> None:
     """Print a line for each, and their sum."""
-    click.echo(f"\n{title:24s} {'TFLOP':>8s} {'in fp32':>8s} {'GB':>8s} {'launches':>9s} {'ideal ms':>9s}")
+    click.echo()
+    click.echo(_columns(title, "TFLOP", "in fp32", "GB", "launches", "ideal ms"))
     names = sorted(tallies, key=lambda name: -tallies[name].seconds) if longest_first else list(tallies)
     for name in names:
         click.echo(_line(name, tallies[name]))
@@ -246,10 +247,13 @@ def _print_table(title: str, tallies: dict[str, Tally], longest_first: bool = Fa
 def _line(name: str, tally: Tally) -> str:
     flops = sum(tally.flops.values()) / TERA
     full = tally.flops["float32"] / TERA
-    return (
-        f"{name:24s} {flops:8.2f} {full:8.2f} {tally.bytes / GIGA:8.1f} {tally.launches:9.0f} "
-        f"{tally.seconds / MILLI:9.1f}"
-    )
+    size = tally.bytes / GIGA
+    time = tally.seconds / MILLI
+    return _columns(name, f"{flops:.2f}", f"{full:.2f}", f"{size:.1f}", f"{tally.launches:.0f}", f"{time:.1f}")
+
+
+def _columns(name: str, *numbers: str) -> str:
+    return f"{name:24s}" + "".join(f"{number:>10s}" for number in numbers)
 
 
 def _plain(tally: Tally) -> dict[str, Any]:
