@@ -7,7 +7,7 @@ from pathlib import Path
 
 from applications.camera_alignment import camera_alignment
 from applications.charts import write_chart
-from applications.frame_pairs import PAIRS, dataset_pairs, generated_pairs
+from applications.frame_pairs import dataset_pairs, generated_pairs
 from applications.jobs import Session
 from applications.motion_curves import motion_curves
 from applications.showing import save_picture
@@ -15,7 +15,6 @@ from applications.style_mixing import appearance_codes, appearances, mixing_grid
 from dnnlib.files import atomic_folder, write_json
 from dnnlib.progress import Counter
 from training.cameras import frontal_label
-from training.checkpoints.opener import load_discriminators
 from training.data.dataset import ClipDataset
 from training.data.streams import Stream
 from training.sampling.clips import latent_code
@@ -46,8 +45,8 @@ class AnalysisOptions:
     t: float
     motion_seeds: Sequence[int]
     frames: int
-    pairs: int = PAIRS
-    data: Path | None = None
+    pairs: int
+    data: Path | None
 
 
 def analysis(session: Session, what: str, options: AnalysisOptions) -> Product:
@@ -109,8 +108,7 @@ def _alignment(session: Session, options: AnalysisOptions) -> Product:
             pairs = generated_pairs(session.G, session.bank, count=options.pairs, seed=0, options=session.sampling)
         else:
             pairs = dataset_pairs(dataset, session.config, count=options.pairs, seed=0)
-        discriminators = load_discriminators(session.network, session.machine.device)
-        found = camera_alignment(discriminators, pairs, counter)
+        found = camera_alignment(session.discriminators, pairs, counter)
         with atomic_folder(path) as folder:
             for name, svg in found.charts().items():
                 write_chart(folder / f"{name}.svg", svg)

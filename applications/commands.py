@@ -9,9 +9,8 @@ import click
 import torch
 
 from applications.jobs import Session
-from dnnlib.errors import UserError
-from dnnlib.files import remove_unfinished, storage_errors
-from dnnlib.locks import PathLock
+from dnnlib.files import remove_unfinished
+from dnnlib.locks import alone_in
 from dnnlib.progress import Counter
 from torch_utils.startup import prepared_machine
 from training.camera_checks.judgement import judge
@@ -38,7 +37,7 @@ def opened(flags: Plain, cameras: str | torch.Tensor = "own") -> Iterator[Sessio
             click.echo(note, err=True)
         if isinstance(cameras, torch.Tensor):
             doubt_cameras(session, cameras, "the file of --cameras")
-        with alone(session.outdir):
+        with alone_in(session.outdir, "wait for it, or choose another --outdir"):
             remove_unfinished(session.outdir)  # of starts that were killed
             yield session
 
@@ -48,27 +47,6 @@ def doubt_cameras(session: Session, cameras: torch.Tensor, where: str) -> None:
     warning = judge(cameras.numpy(), session.config.generator.rendering).warning(where)
     if warning:
         click.echo(f"Warning: {warning}", err=True)
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a folder to this process; one that is made for it goes again if nothing has come into it.
-
-    Raises:
-        UserError: another process is at work there, or it cannot be made.
-    """
-    is_new = not folder.exists()
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with PathLock(folder) as lock:
-            if lock.take(wait=False) is False:
-                raise UserError(f"Another command is at work in {folder}: wait for it, or choose another --outdir.")
-            yield
-    finally:
-        if is_new:
-            with contextlib.suppress(OSError):  # of a folder with files
-                folder.rmdir()
 
 
 def camera_kind(cameras: str) -> str | torch.Tensor:

@@ -39,7 +39,7 @@ Plain = dict[str, Any]
 class Work:
     """How a pass is computed: its frames at most, and whether activations are computed again in place of kept."""
 
-    frames_per_pass: int = 4
+    frames_per_pass: int
     recompute: bool = False
 
 
@@ -156,7 +156,8 @@ class Search:
         middle = torch.tensor([len(self.target) // 2], device=self.device)
         errors = []
         for ws in candidates.split(self.work.frames_per_pass):
-            images = self._render(ws, None, self.cameras[middle].expand(len(ws), -1))["image"]
+            t, z_motion = self._time_and_motion(None, ws)
+            images = self.G.synthesis(ws, self.cameras[middle].expand(len(ws), -1), z_motion, t)["image"]
             errors.append(self.comparison(images, middle.expand(len(ws))))
         best = torch.cat(errors).argsort()[: self.options.restarts]
         return candidates[best][:, : self._rows]
@@ -191,8 +192,7 @@ class Search:
     def _frames_of_step(self) -> torch.Tensor:
         """Return the numbers [n] of the frames that this step sees."""
         rng = np.random.default_rng([self.options.seed, self.steps_done])
-        count = min(self.options.frames_per_step, len(self.target))
-        return torch.from_numpy(np.sort(rng.permutation(len(self.target))[:count])).to(self.device)
+        return draw_frames(rng, len(self.target), self.options.frames_per_step).to(self.device)
 
     def _loss(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the losses [K] of all restarts on frames of these numbers [n]."""
@@ -206,7 +206,7 @@ class Search:
         ws = self.ws.expand(-1, self.G.num_ws, -1)
         if restarts > 1:
             ws = ws.repeat_interleave(len(rows), dim=0)
-        t, z_motion = self._time_and_motion(None if motion is None else motion.flatten(0, 1), len(cameras))
+        t, z_motion = self._time_and_motion(None if motion is None else motion.flatten(0, 1), cameras)
         planes = self._planes(ws, z_motion, t)
         images = self._seen(planes, ws, cameras)["image"]
         loss = self.comparison(images, rows.repeat(restarts)).unflatten(0, (restarts, -1)).mean(dim=1)
@@ -246,18 +246,12 @@ class Search:
 
     # --- Rendering ---
 
-    def _time_and_motion(self, motion: torch.Tensor | None, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return times [N, 1] and the codes [N, D] that drive the motion."""
+    def _time_and_motion(self, motion: torch.Tensor | None, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return times [N, 1] and the codes [N, D] that drive the motion; none stand still. N is that of `like`."""
+        count = len(like)
         if motion is None:
-            return self.ws.new_zeros(count, 1), self.ws.new_zeros(count, driving_dim(self.G))
-        return self.ws.new_full((count, 1), MOTION_TIME), motion
-
-    def _render(self, ws: torch.Tensor, motion: torch.Tensor | None, cameras: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return frames of latents [N, rows, w_dim] and motion codes [N, D] seen by cameras [N, 25]."""
-        zeros = ws.new_zeros(len(cameras), driving_dim(self.G))
-        t = ws.new_full((len(cameras), 1), 0.0 if motion is None else MOTION_TIME)
-        ws = ws.expand(-1, self.G.num_ws, -1)
-        return self.G.synthesis(ws, cameras, zeros if motion is None else motion, t)
+            return like.new_zeros(count, 1), like.new_zeros(count, driving_dim(self.G))
+        return like.new_full((count, 1), MOTION_TIME), motion
 
     def _planes(self, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if not self.work.recompute:
@@ -330,6 +324,12 @@ class Search:
             model=model,
             tuned={},
         )
+
+
+def draw_frames(rng: np.random.Generator, frames: int, most: int) -> torch.Tensor:
+    """Draw the numbers of at most so many of the frames, in order."""
+    chosen = rng.permutation(frames)[:most]
+    return torch.from_numpy(np.sort(chosen))
 
 
 def learning_rate_ramp(progress: float) -> float:

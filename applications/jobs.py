@@ -29,10 +29,9 @@ from dnnlib.files import with_checksum, write_json
 from dnnlib.options import to_dict
 from dnnlib.progress import Counter, counted
 from torch_utils.startup import Machine
-from training.checkpoints.opener import load_discriminators, load_generator
+from training.checkpoints.opener import Discriminators, load_discriminators, load_generator
 from training.checkpoints.snapshots import Snapshot
 from training.config import Config
-from training.networks.discriminators import ImageDiscriminator
 from training.networks.generator import Generator
 from training.sampling import pictures, records
 from training.sampling.clips import SamplingOptions
@@ -57,7 +56,7 @@ class Session:
         checksum: of its file.
         model: digest of the generator's weights.
         bank: real camera paths [M, F, 25] of its snapshot.
-        D: its image discriminator; None if the snapshot has none.
+        discriminators: those that the snapshot has.
         detectors: folder of other networks' weights, to be looked into first.
         software: what computes (`records.software`).
         notes: sentences for the user.
@@ -66,7 +65,7 @@ class Session:
     network: Path
     checksum: str
     G: Generator
-    D: ImageDiscriminator | None
+    discriminators: Discriminators
     config: Config
     model: str
     bank: torch.Tensor
@@ -90,16 +89,16 @@ class Session:
     ) -> "Session":
         """Load a snapshot. UserError if it is none."""
 
-        def read(path: Path) -> tuple[Snapshot, ImageDiscriminator | None]:
-            return load_generator(path, machine.device, machine.dtype), load_discriminators(path, machine.device).D_img
+        def read(path: Path) -> tuple[Snapshot, Discriminators]:
+            return load_generator(path, machine.device, machine.dtype), load_discriminators(path, machine.device)
 
-        (snapshot, D_img), checksum = with_checksum(network, read)
+        (snapshot, discriminators), checksum = with_checksum(network, read)
         fitting = FRAMES_PER_PASS if snapshot.config.generator.img_resolution <= SMALL else 1
         return cls(
             network=network,
             checksum=checksum,
             G=snapshot.G,
-            D=D_img,
+            discriminators=discriminators,
             config=snapshot.config,
             model=digest_of(snapshot.G),
             bank=snapshot.camera_bank,
@@ -139,11 +138,12 @@ def build_comparison(session: Session, target: Target, options: InversionOptions
     """
     notes = []
     terms = [Term(weight=options.pixels, distance=PixelDistance())]
-    if options.features and session.D is None:
+    D = session.discriminators.D_img
+    if options.features and D is None:
         notes.append(f"{session.network} has no image discriminator, so that its features are not compared.")
-    elif options.features and session.D is not None:
+    elif options.features and D is not None:
         side = session.config.generator.rendering.resolution
-        terms.append(Term(weight=options.features, distance=FeatureDistance(session.D, side)))
+        terms.append(Term(weight=options.features, distance=FeatureDistance(D, side)))
     if options.lpips:
         network = load_lpips(kind="public", folder=session.detectors, device=session.machine.device)
         terms.append(Term(weight=options.lpips, distance=_Perceptual(network)))
@@ -167,7 +167,7 @@ class _Perceptual:
 
     def between(self, seen: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return distances [N]."""
-        return self.network.distance(list(seen), list(wanted))
+        return self.network.distance(seen, wanted)
 
 
 def _faces(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:

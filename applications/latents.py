@@ -48,14 +48,9 @@ class Latents:
     def __len__(self) -> int:
         return len(self.times)
 
-    def spec(self, cameras: torch.Tensor | None = None) -> ClipSpec:
-        """Return the clip to sample, seen by its own cameras or by others [T, 25]."""
-        return ClipSpec(
-            ws=self.ws,
-            z_motion=self.z_motion,
-            times=self.times,
-            cameras=self.cameras if cameras is None else cameras,
-        )
+    def spec(self) -> ClipSpec:
+        """Return the clip to sample."""
+        return ClipSpec(ws=self.ws, z_motion=self.z_motion, times=self.times, cameras=self.cameras)
 
     def first(self, frames: int) -> "Latents":
         """Return the first frames of the clip."""

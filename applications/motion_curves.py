@@ -33,16 +33,12 @@ class MotionCurves:
     energy: torch.Tensor  # [S, T], mean squared change
     common: torch.Tensor  # [S, T], the part of it that all motion codes share; NaN for M = 1
 
-    def motion_shares(self) -> torch.Tensor:
-        """Return the share [S] of each appearance's energy, over all times, that the motion code decides.
+    def motion_share(self) -> float | None:
+        """Return the share of the energy, over all appearances and times, that the motion code decides.
 
-        0: every code moves the head alike; 1: changes of different codes are unrelated (beyond it: opposite). NaN where
+        0: every code moves a head alike; 1: changes of different codes are unrelated (beyond it: opposite). None where
         nothing moves, and for a single motion code.
         """
-        return 1 - self.common.sum(dim=1) / self.energy.sum(dim=1)
-
-    def motion_share(self) -> float | None:
-        """Return the share of all appearances together; None where nothing moves, and for a single motion code."""
         energy = self.energy.sum().item()
         if energy == 0 or len(self.motion_seeds) == 1:
             return None

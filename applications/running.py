@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import PIL.Image
 import torch
 
 from applications.inversion import Search, Work
@@ -17,7 +16,6 @@ from applications.options import InversionOptions
 from applications.targets import Target
 from applications.tuning import Tuning
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_path
 from dnnlib.options import to_dict
 from dnnlib.progress import Counter, print_line
 from torch_utils import checkpoint
@@ -93,7 +91,7 @@ class Inversion:
         self._saved = time.monotonic()
 
     def run(self) -> Inverted:
-        """Search, tune if asked for, and return the latents; remove the state.
+        """Search, tune if asked for, and return the latents; the state stays until `forget`.
 
         Raises:
             UserError: the folder holds the state of another inversion, or this one diverged.
@@ -213,5 +211,4 @@ class Inversion:
         count = min(len(self.target), MOST_FRAMES)
         results = [frames["image"] for frames in generate(G, latents.first(count).spec())]
         both = torch.cat([self.target.images[:count], torch.cat(results).cpu()])
-        with atomic_path(self.folder / PICTURE) as temporary:
-            PIL.Image.fromarray(pictures.image_grid(pictures.to_uint8(both), count)).save(temporary, format="png")
+        pictures.save_png(self.folder / PICTURE, pictures.image_grid(pictures.to_uint8(both), count))

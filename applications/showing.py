@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
-import PIL.PngImagePlugin
 import torch
 
 from applications.camera_offsets import beside
 from applications.latents import Latents
-from dnnlib.files import atomic_path
 from dnnlib.video import write_video
 from training.networks.generator import Generator
 from training.sampling import pictures
@@ -28,7 +25,6 @@ def shown_frames(
     *,
     columns: tuple[str, ...] = GENERATED,
     target: torch.Tensor | None = None,
-    cameras: torch.Tensor | None = None,
     sampling: SamplingOptions,
 ) -> Iterator[torch.Tensor]:
     """Yield the frames of latents as pictures uint8 [3, R, R * columns].
@@ -36,13 +32,12 @@ def shown_frames(
     Args:
         columns: of COLUMNS, in their order.
         target: frames uint8 [T, 3, R, R] of the column "input".
-        cameras: labels [T, 25] in place of the latents' own.
         sampling: frames a batch and side of the ray grid; latents are not truncated.
     """
-    own = latents.cameras if cameras is None else cameras
+    own = latents.cameras
     views = [own, beside(own, SIDE_YAW)] if "side" in columns else [own]
     place = 0
-    for frames in generate_views(G, latents.spec(own), views, sampling):
+    for frames in generate_views(G, latents.spec(), views, sampling):
         drawn = {"result": pictures.to_uint8(frames[0]["image"])}
         if "side" in columns:
             drawn["side"] = pictures.to_uint8(frames[1]["image"])
@@ -67,7 +62,4 @@ def save_video(path: Path, frames: Iterator[torch.Tensor], fps: float) -> None:
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
     """Write a picture uint8 [H, W, 3] as a PNG whose metadata say that it is synthetic."""
-    about = PIL.PngImagePlugin.PngInfo()
-    about.add_text("Comment", SYNTHETIC)
-    with atomic_path(path) as temporary:
-        PIL.Image.fromarray(picture).save(temporary, format="png", pnginfo=about)
+    pictures.save_png(path, picture, comment=SYNTHETIC)

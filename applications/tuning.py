@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from applications.inversion import Work
+from applications.inversion import Work, draw_frames
 from applications.latents import Latents
 from applications.losses import Comparison, PixelDistance
 from applications.options import InversionOptions
@@ -51,9 +51,7 @@ class Tuning:
     def step(self) -> float:
         """Do a step; return the loss."""
         rng = np.random.default_rng([self.options.seed, self.steps_done, 2])
-        frames = len(self.pivot)
-        count = min(self.options.frames_per_step, frames)
-        rows = torch.from_numpy(np.sort(rng.permutation(frames)[:count])).to(self.device)
+        rows = draw_frames(rng, len(self.pivot), self.options.frames_per_step).to(self.device)
         total = 0.0
         for part in rows.split(self.work.frames_per_pass):
             images = self._show(self.G, self.pivot.ws, part)

@@ -1,8 +1,13 @@
 """Advisory locks: a file or folder that one process has to itself, until it gives it back or ends in whatever way."""
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from dnnlib.errors import UserError
+from dnnlib.files import storage_errors
 
 _held: set[int] = set()  # descriptors of the locks that this process holds
 
@@ -76,3 +81,27 @@ class PathLock:
             _held.remove(self._descriptor)
             os.close(self._descriptor)
         self._descriptor = None
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, advice: str) -> Iterator[None]:
+    """Keep a folder to this process; one that is made for it goes again if nothing has come into it.
+
+    Args:
+        advice: what to do if another process is at work there.
+
+    Raises:
+        UserError: another process is, or the folder cannot be made.
+    """
+    is_new = not folder.exists()
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with PathLock(folder) as lock:
+            if lock.take(wait=False) is False:
+                raise UserError(f"Another command is at work in {folder}: {advice}.")
+            yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # of a folder with files
+                folder.rmdir()

@@ -1,13 +1,12 @@
 """What `dataset_tool.py preprocess` does between its options and the dataset."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dnnlib.errors import UserError
-from dnnlib.files import storage_errors, write_json
-from dnnlib.locks import PathLock
+from dnnlib.files import write_json
+from dnnlib.locks import alone_in
 from preprocessing.cropping import CONTACT_SHEET, CROP_SHEET
 from preprocessing.options import STAGES
 from preprocessing.pipeline import Outcome, run_stages
@@ -57,7 +56,7 @@ def run(
     Raises:
         UserError: another run is at work there; the disk is full; no clip is good enough.
     """
-    with _alone(place.root):
+    with alone_in(place.root, "wait for it, or choose another folder with --work"):
         for stage in redo:
             place.forget(stage)
         outcome = run_stages(videos, place, workers)
@@ -70,17 +69,6 @@ def run(
             raise UserError(report.sources[0].failed)
         raise UserError(f"No clip is good enough{_why(report)}. {place.root / REPORT} has the reason of each.")
     return Finished(outcome=outcome, report=report)
-
-
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Keep the work folder to this run."""
-    with storage_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-    with PathLock(root) as lock:
-        if lock.take(wait=False) is False:
-            raise UserError(f"Another run is at work in {root}: wait for it, or choose another folder with --work.")
-        yield
 
 
 def _why(report: Report) -> str:

@@ -93,7 +93,7 @@ def test_a_motion_that_the_appearance_drives_is_not_decided_by_the_motion_code()
     curves = measure(tiny.generator(generator__motion_code="z_a"))
     assert (curves.change == curves.change[:, :1]).all()
     assert curves.change[..., -1].min() > 0
-    assert curves.motion_shares().tolist() == pytest.approx([0, 0], abs=1e-12)
+    assert curves.motion_share() == pytest.approx(0, abs=1e-12)
 
 
 SHARES = [
@@ -108,12 +108,11 @@ SHARES = [
 def test_the_share_is_what_codes_do_not_have_in_common(energy, common, share):
     curves = curves_of(energy, common)
     assert curves.motion_share() == pytest.approx(share)
-    assert curves.motion_shares().tolist() == pytest.approx([share])
 
 
 def test_one_motion_says_nothing_about_the_share(G):
     curves = measure(G, motion_seeds=(5,))
-    assert math.isnan(curves.motion_shares()[0])
+    assert math.isnan(curves.common.sum())
     assert curves.summary()["motion_share"] is None
 
 

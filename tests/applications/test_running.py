@@ -113,7 +113,7 @@ def tuned(G: Generator, **options: object) -> Tuning:
     found = search(G, target, steps=3, with_motion=True)
     finish(found)
     chosen = InversionOptions(tune_steps=25, tune_lr=3e-3, **options)
-    return Tuning(G, found.latents("m"), comparison(target), chosen, Work())
+    return Tuning(G, found.latents("m"), comparison(target), chosen, Work(frames_per_pass=4))
 
 
 def test_tuning_comes_closer_and_leaves_pivot_and_generator(G):

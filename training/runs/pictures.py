@@ -4,11 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import PIL.Image
 import torch
 
-from dnnlib.files import atomic_path
 from dnnlib.video import write_video
 from training.cameras import frontal_label
 from training.checkpoints.snapshots import Networks
@@ -41,7 +38,7 @@ class SnapshotPictures:
 
         # The grid: first frames, one seed a place.
         places = [next(clip_layers(G, seed, 1, ("rgb",))) for seed in range(self.columns**2)]
-        save_png(folder / f"fakes{stamp(clips)}.png", pictures.image_grid(torch.stack(places), self.columns))
+        pictures.save_png(folder / f"fakes{stamp(clips)}.png", pictures.image_grid(torch.stack(places), self.columns))
 
         # The video: one seed a row, layers side by side.
         layers = ("rgb", "side", "depth", "normals")
@@ -72,9 +69,3 @@ def clip_layers(G: Generator, seed: int, frames: int, layers: tuple[str, ...]) -
             **pictures.depth_layers(frontal, G.config),
         }
         yield from torch.cat([drawn[layer].cpu() for layer in layers], dim=3)
-
-
-def save_png(path: Path, image: np.ndarray) -> None:
-    """Write an image uint8 [H, W, 3]."""
-    with atomic_path(path) as temporary:
-        PIL.Image.fromarray(image).save(temporary, format="PNG")

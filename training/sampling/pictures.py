@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
+import PIL.PngImagePlugin
 import torch
 from torch.nn.functional import normalize
 
+from dnnlib.files import atomic_path
 from training.cameras import make_label, split_label
 from training.config import GeneratorConfig
 from training.networks.superresolution import resize
@@ -115,3 +119,12 @@ def image_grid(images: torch.Tensor, columns: int) -> np.ndarray:
     grid = grid.permute(0, 3, 1, 4, 2)  # [rows, H, columns, W, 3]
     picture = grid.reshape(rows * height, columns * width, channels)
     return picture.cpu().numpy()
+
+
+def save_png(path: Path, image: np.ndarray, comment: str | None = None) -> None:
+    """Write an image uint8 [H, W, 3] atomically; `comment` is what the file's metadata say of it."""
+    about = PIL.PngImagePlugin.PngInfo()
+    if comment is not None:
+        about.add_text("Comment", comment)
+    with atomic_path(path) as temporary:
+        PIL.Image.fromarray(image).save(temporary, format="PNG", pnginfo=about)

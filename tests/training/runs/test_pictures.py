@@ -13,7 +13,7 @@ from tests.helpers import tiny
 from tests.helpers.recording import spy
 from training.cameras import frontal_label
 from training.runs import pictures as runs_pictures
-from training.runs.pictures import SIDE_YAW, SnapshotPictures, clip_layers, save_png
+from training.runs.pictures import SIDE_YAW, SnapshotPictures, clip_layers
 from training.sampling import pictures
 from training.sampling.clips import clip_spec, generate, generate_views
 
@@ -113,15 +113,15 @@ def test_pictures_stay_within_the_trained_time(monkeypatch):
 
 def test_pictures_are_whole_or_absent(tmp_path, monkeypatch):
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    save_png(tmp_path / "a.png", image)
+    pictures.save_png(tmp_path / "a.png", image)
     written = np.asarray(PIL.Image.open(tmp_path / "a.png"))
     assert np.array_equal(written, image)
 
-    def full(self, path, format):
+    def full(self, path, format, pnginfo):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(PIL.Image.Image, "save", full)
     with pytest.raises(UserError, match="No space left to write .*b.png"):
-        save_png(tmp_path / "b.png", image)
+        pictures.save_png(tmp_path / "b.png", image)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
