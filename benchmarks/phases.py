@@ -58,7 +58,7 @@ class Bench:
             times=self.times,
             cameras=self.cameras,
             others=self.cameras,
-            random=Streams.seeded((0,), range(clips), self.device),
+            random=Streams.seeded((0,), clips),
         )
 
     def _reals(self, clips: int) -> Frames:

@@ -75,9 +75,7 @@ def as_on_a_gpu(counting: Counting) -> Iterator[None]:
 
     def draw(function: Any, shape: Sequence[int], random: Any, *, device: Any, dtype: Any) -> torch.Tensor:
         with counting.component("random numbers"):
-            count = len(random) if isinstance(random, Streams) else 1
-            parts = [function([shape[0] // count, *shape[1:]], device=META, dtype=dtype) for _ in range(count)]
-            return torch.cat(parts) if isinstance(random, Streams) else parts[0]
+            return function(shape, device=META, dtype=dtype)  # of one pass, which is the whole batch
 
     with (
         mock.patch.object(custom_ops, "library_for", library_for),
@@ -177,7 +175,7 @@ def _fakes(config: Config, clips: int) -> Fakes:
         times=_empty(clips, FRAMES_PER_CLIP),
         cameras=cameras,
         others=cameras,
-        random=Streams.seeded((0,), range(clips), torch.device("cpu")),  # nothing is drawn from them
+        random=Streams.seeded((0,), clips),
     )
 
 

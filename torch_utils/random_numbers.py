@@ -1,39 +1,47 @@
 """Random numbers that do not depend on how a batch is divided among processes and passes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 
-@dataclass(frozen=True)
+@dataclass
 class Streams:
-    """One generator for each item of a batch. A slice draws for its items what the whole draws for them."""
+    """A stream of random numbers for each of some items of a batch. A slice draws what the whole draws for its items.
 
-    generators: tuple[torch.Generator, ...]
+    Every draw is one of the whole batch, from a generator of its own, of which the items' rows are taken: on a GPU one
+    launch, however many items there are. The batch is small beside what is computed from it.
+    """
+
+    key: tuple[int, ...]
+    batch: int
+    items: Sequence[int]  # numbers in the whole batch
+    drawn: int = 0  # how often; names the next draw
 
     @classmethod
-    def seeded(cls, key: tuple[int, ...], items: Sequence[int], device: torch.device) -> "Streams":
-        """Make the streams of some items of a batch.
+    def seeded(cls, key: tuple[int, ...], batch: int) -> "Streams":
+        """Make the streams of all items of a batch.
 
         Args:
             key: non-negative integers.
-            items: their numbers in the whole batch.
         """
-        generators = []
-        for item in items:
-            sequence = np.random.SeedSequence((*key, item))
-            seed = int(sequence.generate_state(1, np.uint64)[0]) >> 1  # torch takes 63 bits
-            generators.append(torch.Generator(device).manual_seed(seed))
-        return cls(tuple(generators))
+        return cls(key, batch, range(batch))
 
     def __len__(self) -> int:
-        return len(self.generators)
+        return len(self.items)
 
     def __getitem__(self, rows: slice | list[int]) -> "Streams":
-        chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
-        return Streams(tuple(self.generators[row] for row in chosen))
+        chosen = self.items[rows] if isinstance(rows, slice) else [self.items[row] for row in rows]
+        return replace(self, items=chosen)
+
+    def next_generator(self, device: torch.device) -> torch.Generator:
+        """Return the generator of the next draw, the same for all items."""
+        sequence = np.random.SeedSequence((*self.key, self.drawn))
+        self.drawn += 1
+        seed = int(sequence.generate_state(1, np.uint64)[0]) >> 1  # torch takes 63 bits
+        return torch.Generator(device).manual_seed(seed)
 
 
 Random = torch.Generator | Streams
@@ -70,6 +78,9 @@ def _draw(
     rows, rest = divmod(shape[0], len(random))
     if rest:
         raise ValueError(f"{len(random)} streams cannot share {shape[0]} rows equally.")
-    part = [rows, *shape[1:]]
-    parts = [function(part, device=device, dtype=dtype, generator=generator) for generator in random.generators]
-    return torch.cat(parts)
+    generator = random.next_generator(device)
+    whole = function([random.batch * rows, *shape[1:]], device=device, dtype=dtype, generator=generator)
+    if random.items == range(random.batch):
+        return whole
+    by_item = whole.split(rows)
+    return torch.cat([by_item[item] for item in random.items])

@@ -9,6 +9,7 @@ import torch
 from torch_utils.random_numbers import Streams, normal
 from training.config import Config
 from training.data.pairs import CameraSampler, moving_clips
+from training.data.streams import Draws
 
 NO_VIDEOS = (
     "No clip gives two different frames, so the video discriminator is left as it is, and the model learns no motion."
@@ -67,11 +68,11 @@ class FakeSource:
         batch = self.config.training.batch
         clips = self.cameras.sample(key, batch)
         _, others = self.cameras.sample((*key, batch), batch)
-        random = Streams.seeded(key, range(batch)[own], self.device)
+        random = Streams.seeded((*key, Draws.CLIPS), batch)[own]
         fakes = self._fakes(random, *(values[own] for values in (*clips, others)))
         if self.moving is not None:
             clips = self.moving.sample((*key, batch + 1), batch)
-            random = Streams.seeded(key, range(batch, 2 * batch)[own], self.device)
+            random = Streams.seeded((*key, Draws.STAND_INS), batch)[own]
             fakes.stand_ins = self._fakes(random, *(values[own] for values in (*clips, others)))
         return fakes
 

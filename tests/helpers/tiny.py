@@ -101,7 +101,7 @@ def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = t
         times=times,
         cameras=cameras,
         others=cameras.roll(1, dims=0),
-        random=Streams.seeded((seed,), range(clips), torch.device("cpu")),
+        random=Streams.seeded((seed,), clips),
     )
 
 

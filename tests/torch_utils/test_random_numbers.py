@@ -1,5 +1,7 @@
 """torch_utils.random_numbers: what an item draws depends on its number alone."""
 
+from unittest import mock
+
 import pytest
 import torch
 
@@ -11,8 +13,8 @@ BATCH = 6
 DRAWS = pytest.mark.parametrize("draw", [uniform, normal])
 
 
-def streams(items=range(BATCH), key=(3, 1)) -> Streams:
-    return Streams.seeded(key, items, CPU)
+def streams(key=(3, 1), batch=BATCH) -> Streams:
+    return Streams.seeded(key, batch)
 
 
 @DRAWS
@@ -25,7 +27,7 @@ def test_any_division_draws_the_same(draw, processes, passes):
     second = draw(shape, whole, CPU)
     for rank in range(processes):
         items = range(BATCH)[rank::processes]
-        own = streams(items)
+        own = streams()[rank::processes]
         for index in range(passes):
             part = own[index::passes]
             rows = []
@@ -34,6 +36,20 @@ def test_any_division_draws_the_same(draw, processes, passes):
             for expected in (first, second):
                 drawn = draw([len(rows), 3, 5], part, CPU)
                 assert torch.equal(drawn, expected[rows])
+
+
+@DRAWS
+def test_chosen_items_draw_their_own(draw):
+    expected = draw([BATCH, 4], streams(), CPU)
+    drawn = draw([3, 4], streams()[[4, 0, 5]], CPU)
+    assert torch.equal(drawn, expected[[4, 0, 5]])
+
+
+@pytest.mark.parametrize("draw, function", [(uniform, "rand"), (normal, "randn")])
+def test_a_draw_is_one_call_for_all_items(draw, function):
+    with mock.patch.object(torch, function, wraps=getattr(torch, function)) as call:
+        draw([2 * BATCH, 3], streams(), CPU)
+    assert call.call_count == 1
 
 
 @DRAWS
@@ -50,7 +66,7 @@ def test_items_keys_and_draws_differ(draw):
 
 
 def test_uniform_numbers():
-    drawn = uniform([4000, 5], streams(range(4)), CPU, torch.float64)
+    drawn = uniform([4000, 5], streams(batch=4), CPU, torch.float64)
     assert drawn.dtype == torch.float64
     assert drawn.min() >= 0
     assert drawn.max() < 1
@@ -58,7 +74,7 @@ def test_uniform_numbers():
 
 
 def test_normal_numbers():
-    drawn = normal([4000, 5], streams(range(4)), CPU)
+    drawn = normal([4000, 5], streams(batch=4), CPU)
     assert drawn.dtype == torch.float32
     assert drawn.mean().item() == pytest.approx(0, abs=0.03)
     assert drawn.std().item() == pytest.approx(1, abs=0.02)
@@ -74,6 +90,6 @@ def test_one_generator_or_torchs_own(draw):
 
 
 def test_rows_that_cannot_be_shared():
-    four = streams(range(4))
+    four = streams(batch=4)
     with pytest.raises(ValueError, match="4 streams cannot share 6 rows"):
         uniform([6, 2], four, CPU)

@@ -225,7 +225,7 @@ def test_training_draws_noise_and_jitter_from_the_streams_of_its_fakes():
     before = torch.random.get_rng_state()
 
     def image(seed: int) -> torch.Tensor:
-        streams = Streams.seeded((seed,), range(2), torch.device("cpu"))
+        streams = Streams.seeded((seed,), 2)
         seeded = replace(fakes, random=streams)
         return loss.synthesise(seeded, CALM).image
 

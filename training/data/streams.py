@@ -4,8 +4,7 @@ NumPy mixes all numbers of a key into the seed of a generator. Keys are
 
 * [First, seed, ...] for what training draws from a dataset,
 * [seed, Stream] or [seed, index, Stream, ...] for what follows from the seed that a user gives,
-* (seed, iteration, index of the phase, item) for the fakes of training (`training.phases.Phase`); items behind the
-  batch stand in for clips of one frame (`training.fakes`).
+* (seed, iteration, index of the phase, Draws, number of the draw) for the fakes of training (`training.phases.Phase`).
 
 A changed number changes every result that is drawn with it.
 """
@@ -24,6 +23,13 @@ class First(IntEnum):
     EPOCHS = 2**64 - 2
     CAMERAS = 2**64 - 3
     BANK = 2**64 - 4
+
+
+class Draws(IntEnum):
+    """Which clips of a batch of fakes the numbers are for."""
+
+    CLIPS = 0
+    STAND_INS = 1  # for clips of one frame (`training.fakes`)
 
 
 class Stream(IntEnum):
