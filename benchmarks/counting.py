@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +34,7 @@ FILLS = frozenset(
 )
 LAUNCHES = {"sort": 8, "bincount": 4, "cumsum": 2}  # of operations that are several; radix sort by passes of 8 bits
 SORT_PASSES = 8  # in which a sort moves everything
+CONVOLUTIONS = {"convolution": 0, "convolution_backward": 1}  # and where their image stands, before the weight
 WAITS = frozenset({"_local_scalar_dense", "nonzero", "bincount", "equal"})  # the host needs their result to go on
 
 
@@ -136,7 +137,7 @@ class Counting(TorchDispatchMode):
             self.wait(name)
         if name == "_local_scalar_dense" and on_device:
             return 1.0  # whatever it would be
-        out = func(*args, **kwargs)
+        out = _laid_out(name, args, func(*args, **kwargs))
         if name in VIEWS or (inputs and not on_device):  # small things of the host
             return out
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
@@ -211,6 +212,27 @@ def _grouped_backward_flops(args: Any) -> float:
     places = x if transposed else dout
     taps = weight[0].numel()
     return 2.0 * places.numel() * taps * (bool(wanted[0]) + bool(wanted[1]))
+
+
+def _laid_out(name: str, args: Any, out: Any) -> Any:
+    """Return an operation's results in the memory format that a GPU gives them.
+
+    Convolutions there keep to channels-last images (and weights); on the meta device they forget it.
+    """
+    if name not in CONVOLUTIONS:
+        return out
+    image, weight = args[CONVOLUTIONS[name] :][:2]
+    if not any(_is_channels_last(tensor) for tensor in (image, weight)):
+        return out
+    return tree_map_only(
+        torch.Tensor,
+        lambda tensor: torch.empty_like(tensor, memory_format=torch.channels_last) if tensor.ndim == 4 else tensor,
+        out,
+    )
+
+
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def _launches(name: str, args: Any) -> int:

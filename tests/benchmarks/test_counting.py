@@ -74,6 +74,17 @@ def test_both_gradients_of_a_convolution_cost_as_much_as_it_does(groups, transpo
     assert backward.operations["convolution_backward"].launches == 2
 
 
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_convolutions_keep_the_memory_format_of_their_image(memory_format):
+    x = empty(2, 8, 10, 10).contiguous(memory_format=memory_format).requires_grad_()
+    weight = empty(6, 8, 1, 1, grad=True)
+    with Counting(RATES):
+        y = torch.nn.functional.conv2d(x, weight)
+        dx, dweight = torch.autograd.grad(y, [x, weight], torch.empty_like(y))
+    assert y.is_contiguous(memory_format=memory_format) and dx.is_contiguous(memory_format=memory_format)
+    assert dweight.shape == weight.shape
+
+
 class Model(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
