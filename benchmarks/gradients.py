@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.timing import timed  # noqa: E402
 from dnnlib import cli  # noqa: E402
 from torch_utils import distributed  # noqa: E402
+from torch_utils.gradients import average_gradients  # noqa: E402
 from torch_utils.machine_options import machine_options  # noqa: E402
 from torch_utils.startup import prepared_machine  # noqa: E402
 from training.checkpoints.snapshots import build_networks  # noqa: E402
@@ -37,7 +38,7 @@ def best_average(parameters: list[torch.nn.Parameter], device: torch.device, rep
     seconds = []
     for _ in range(repeats):
         distributed.barrier()
-        seconds.append(timed(partial(distributed.average_gradients, parameters), device))
+        seconds.append(timed(partial(average_gradients, parameters), device))
     return min(seconds)
 
 

@@ -23,7 +23,8 @@ from benchmarks.counting import Counting, Rates, Tally, labelled  # noqa: E402
 from benchmarks.phases import SCHEDULE  # noqa: E402
 from dnnlib import cli  # noqa: E402
 from dnnlib.files import write_json  # noqa: E402
-from torch_utils import custom_ops, distributed, random_numbers  # noqa: E402
+from torch_utils import custom_ops, random_numbers  # noqa: E402
+from torch_utils.gradients import average_gradients  # noqa: E402
 from torch_utils.random_numbers import Streams  # noqa: E402
 from torch_utils.runtime import HALF_PRECISION  # noqa: E402
 from training import loss as losses  # noqa: E402
@@ -161,7 +162,7 @@ def count_phase(config: Config, phase: Phase, clips: int, dtype: torch.dtype | N
                 reals = loss.real_frames(pixels, fakes.times, fakes.cameras, SCHEDULE)
         phase.accumulate(loss, reals=reals, fakes=fakes, schedule=SCHEDULE)
         with counting.component("averaging"):
-            distributed.average_gradients(parameter for module in modules for parameter in module.parameters())
+            average_gradients(parameter for module in modules for parameter in module.parameters())
     return counting
 
 

@@ -25,7 +25,6 @@ PATIENCE = timedelta(days=7)  # longest wait for what the main process does for 
 # Seconds before a group goes. Torch 2.4 holds Python's lock while it waits for the group's threads to end; one that has
 # yet to drop the tensors of its last work needs that lock, and both wait for ever. Here it gets it.
 LAST_WORK = 0.2
-BUCKET_BYTES = 64 * 2**20  # of one all-reduce: large enough to fill the link, small beside activations
 # What other launchers than torchrun tell a process: how many there are of it, and which one it is. SLURM_NTASKS counts
 # the allocation's, which a batch script that starts one process has, too.
 LAUNCHERS = {
@@ -36,7 +35,6 @@ LAUNCHERS = {
 # How gloo and NCCL say that another process is gone.
 PEER_GONE = re.compile("closed by peer|reset by peer|Broken pipe|remote process exited")
 LOOPBACK = "lo"  # Linux's name of the network of this machine alone
-GRADIENT_LIMIT = 1e5  # what +-infinity becomes in a gradient (PV3D section 4)
 
 Value = TypeVar("Value")
 
@@ -275,60 +273,6 @@ def broadcast(tensors: Iterable[torch.Tensor]) -> None:
 
 
 @torch.no_grad()
-def average_gradients(params: Iterable[torch.nn.Parameter]) -> torch.Tensor:
-    """Average the gradients over all processes, then make them finite: NaN -> 0, +-infinity -> +-1e5.
-
-    Gradients keep their dtype and memory layout. Parameters without a gradient are passed over, so every process must
-    have gradients for the same parameters.
-
-    Returns:
-        How many averaged values were not finite: int64 [] on the device, the same on every process.
-    """
-    grads = [param.grad for param in params if param.grad is not None]
-    faults = torch.zeros([], dtype=torch.int64, device=grads[0].device if grads else None)
-    for bucket, flat in _summed(grads):
-        flat /= world_size()
-        faults += torch.count_nonzero(flat - flat)  # NaN where a value is not finite; a third of isfinite's time
-        limit = min(GRADIENT_LIMIT, torch.finfo(flat.dtype).max)
-        torch.nan_to_num(flat, nan=0.0, posinf=limit, neginf=-limit, out=flat)
-        for grad, part in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
-            grad.copy_(part.view(grad.shape))
-    return faults
-
-
-def _summed(grads: list[torch.Tensor]) -> Iterator[tuple[list[torch.Tensor], torch.Tensor]]:
-    """Yield buckets with their sum over all processes, flat. While one is used, the others are being summed."""
-    started = []
-    for bucket in _buckets(grads):
-        flat = torch.cat([grad.reshape(-1) for grad in bucket])
-        work = dist.all_reduce(flat, async_op=True) if world_size() > 1 else None
-        started.append((bucket, flat, work))
-    for bucket, flat, work in started:
-        if work is not None:
-            work.wait()
-        yield bucket, flat
-
-
-def _buckets(grads: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Yield neighbours of one dtype and device, up to BUCKET_BYTES together; a larger tensor goes alone."""
-    bucket: list[torch.Tensor] = []
-    size = 0
-    for grad in grads:
-        if bucket:
-            first = bucket[0]
-            same_kind = (grad.dtype, grad.device) == (first.dtype, first.device)
-            fits = size + grad.nbytes <= BUCKET_BYTES
-            if not (same_kind and fits):
-                yield bucket
-                bucket = []
-                size = 0
-        bucket.append(grad)
-        size += grad.nbytes
-    if bucket:
-        yield bucket
-
-
-@torch.no_grad()
 def average(tensors: Iterable[torch.Tensor]) -> None:
     """Replace every tensor by its mean over all processes. Shapes must agree."""
     if world_size() == 1:
@@ -337,3 +281,13 @@ def average(tensors: Iterable[torch.Tensor]) -> None:
         flat = tensor.detach().contiguous()
         dist.all_reduce(flat)
         tensor.copy_(flat / world_size())
+
+
+def start_sum(tensor: torch.Tensor) -> Callable[[], object]:
+    """Begin to add a tensor up over all processes, in place; return what waits for the sum.
+
+    On a GPU only the device waits. Every process must call it, for the same tensors in the same order.
+    """
+    if world_size() == 1:
+        return lambda: None
+    return dist.all_reduce(tensor, async_op=True).wait

@@ -12,12 +12,14 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum
 from torch_utils import distributed
+from torch_utils.gradients import GradientAverage
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
 from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_networks, build_optimizers, init_networks
 from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
 from training.data.dataset import ClipDataset
+from training.data.loader import Batch
 from training.data.pairs import camera_bank, greatest_time, moving_clips, training_batches
 from training.fakes import NO_VIDEOS, OTHER_TIMES, Fakes, FakeSource
 from training.loss import Frames, Loss, Schedule, schedule
@@ -26,8 +28,6 @@ from training.runs.folder import RunFolder, Warn
 from training.runs.health import Health, probe
 from training.runs.hooks import Hooks, Status
 from training.runs.progress import Progress
-
-Batch = dict[str, torch.Tensor]  # what `training_batches` yields
 
 
 class Trainer:
@@ -72,6 +72,7 @@ class Trainer:
         # A network that judges nothing gets no gradients, and stays as it is.
         self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid if self.videos else None, config)
         self.phases = build_phases(config)
+        self.averages = {phase.name: GradientAverage(self.networks.parameters(phase.networks)) for phase in self.phases}
 
         # What a training state keeps besides them.
         self.progress = Progress()
@@ -207,23 +208,23 @@ class Trainer:
         passes = self.per_process // self.per_pass
         for module in modules:
             module.requires_grad_(True)
-        for i in range(passes):
-            rows = slice(i, None, passes)
-            report = phase.accumulate(
-                self.loss,
-                reals=self._real_frames(batch, rows, now) if phase.takes_reals else None,
-                fakes=fakes.rows(rows) if fakes else None,
-                schedule=now,
-                gain=phase.interval / passes,
-            )
-            for name, value in report.items():
-                self.stats.report(name, value)
+        with self.averages[phase.name].overlapping():
+            for i in range(passes):
+                rows = slice(i, None, passes)
+                report = phase.accumulate(
+                    self.loss,
+                    reals=self._real_frames(batch, rows, now) if phase.takes_reals else None,
+                    fakes=fakes.rows(rows) if fakes else None,
+                    schedule=now,
+                    gain=phase.interval / passes,
+                )
+                for name, value in report.items():
+                    self.stats.report(name, value)
         for module in modules:
             module.requires_grad_(False)
 
         # Average.
-        parameters = [parameter for module in modules for parameter in module.parameters()]
-        faults = distributed.average_gradients(parameters)
+        faults = self.averages[phase.name].finish()
         self.stats.report("health/nonfinite_gradients", faults)
 
         # Step.

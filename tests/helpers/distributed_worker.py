@@ -1,5 +1,6 @@
 """What every process of test_distributed.py does under torchrun; rank k writes what it saw to <folder>/<k>.json."""
 
+import hashlib
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,9 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import write_json
-from torch_utils import distributed
+from tests.helpers.tiny import normal
+from torch_utils import distributed, gradients
+from torch_utils.gradients import GradientAverage, average_gradients
 from torch_utils.training_stats import Collector
 from training.data.fingerprints import Fingerprinted
 
@@ -22,13 +25,50 @@ def averaged_gradients(rank: int) -> dict:
     params[1].grad = torch.full_like(params[1], 2.0 * rank)
     params[1].grad[0, 0, 0, 0] = float("inf") if rank == 1 else 0.0
     params[2].grad = torch.tensor([rank + 0.5, 1e300], dtype=torch.float64)
-    faults = distributed.average_gradients(params)
+    faults = average_gradients(params)
     return {
         "faults": int(faults),
         "grads": [params[i].grad.flatten().tolist() for i in (0, 1, 2)],
         "dtypes": [str(params[i].grad.dtype) for i in (0, 1, 2)],
         "channels_last": params[1].grad.is_contiguous(memory_format=torch.channels_last),
     }
+
+
+def overlapped(rank: int) -> dict:
+    """Average the gradients of three runs of two passes beside the passes, and behind them."""
+    layers = [torch.nn.Linear(300, 300) for _ in range(3)]
+    for seed, layer in enumerate(layers):
+        layer.weight.data = normal(seed, 300, 300) / 17
+    model = torch.nn.Sequential(*layers)
+    parameters = list(model.parameters())
+    average = GradientAverage(parameters)
+    seen: dict[str, list] = {"gradients": [], "expected": [], "early": []}
+    started: list[torch.Tensor] = []
+    start = distributed.start_sum
+    distributed.start_sum = lambda memory: (started.append(memory), start(memory))[1]
+    gradients.BUCKET_BYTES = 300 * 301 * 4  # a layer
+    for run in range(3):
+        backward_passes = [model(normal(10 * run + 2 * i + rank, 8, 300)).square().mean() for i in range(2)]
+        started.clear()
+        with average.overlapping():
+            for loss in backward_passes:
+                loss.backward(retain_graph=True)
+        early = len(started)
+        faults = average.finish()
+        seen["early"].append(early)
+        seen["gradients"].append([digest(parameter.grad) for parameter in parameters])
+        model.zero_grad()
+        for loss in backward_passes:
+            loss.backward()
+        assert int(average_gradients(parameters) + faults) == 0
+        seen["expected"].append([digest(parameter.grad) for parameter in parameters])
+        model.zero_grad()
+    distributed.start_sum = start
+    return seen
+
+
+def digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
 
 
 def broadcast_tensors(rank: int) -> list:
@@ -106,6 +146,7 @@ def main() -> None:
         "main": distributed.is_main(),
         "device": str(device),
         "gradients": averaged_gradients(rank),
+        "overlapped": overlapped(rank),
         "broadcast": broadcast_tensors(rank),
         "statistics": statistics(rank),
         "gather": distributed.gather({"rank": rank}),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import train
+from torch_utils.gradients import GradientAverage
 from training.phases import Phase
 from training.training_loop import Trainer, distributed
 
@@ -20,22 +21,22 @@ def record(folder: Path, arguments: list[str]) -> Gradients:
     """Train in this process, with a run in `folder` and no pictures; return the gradients that optimisers get first."""
     found: Gradients = {}
     run_phase = Trainer._run_phase
-    average = distributed.average_gradients
+    finish = GradientAverage.finish
     phases: list[str] = []
 
     def watch(self: Trainer, phase: Phase, *rest: object) -> None:
         phases.append(phase.name)
         run_phase(self, phase, *rest)
 
-    def averaged(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
-        faults = average(parameters)
-        gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+    def averaged(average: GradientAverage) -> torch.Tensor:
+        faults = finish(average)
+        gradients = [parameter.grad.clone() for parameter in average.parameters if parameter.grad is not None]
         found.setdefault(phases[-1], gradients)
         return faults
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_run_phase", watch)
-        patch.setattr(distributed, "average_gradients", averaged)
+        patch.setattr(GradientAverage, "finish", averaged)
         patch.setattr(train.SnapshotPictures, "__call__", lambda self, networks, folder, clips: None)
         train.main([*arguments, f"--outdir={folder}"], standalone_mode=False)
     return found

@@ -6,8 +6,9 @@ import torch
 from tests.helpers import tiny
 from tests.helpers.recording import Call, spy
 from tests.helpers.trainers import iterate, make_trainer, moments, weights
+from torch_utils.gradients import GradientAverage
 from training.phases import Phase
-from training.training_loop import Trainer, distributed
+from training.training_loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -121,12 +122,12 @@ def gradients(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, phase_name: str
     trainer.loss.deterministic = True
     trainer.phases = [phase for phase in trainer.phases if phase.name == phase_name]
 
-    def keep(parameters):
-        seen.extend(parameter.grad.clone() for parameter in parameters if parameter.grad is not None)
+    def keep(average):
+        seen.extend(parameter.grad.clone() for parameter in average.parameters if parameter.grad is not None)
         return torch.zeros([])
 
     with monkeypatch.context() as patch:
-        patch.setattr(distributed, "average_gradients", keep)
+        patch.setattr(GradientAverage, "finish", keep)
         iterate(trainer)
     return seen
 

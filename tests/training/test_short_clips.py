@@ -13,6 +13,7 @@ from tests.helpers.noise import make
 from tests.helpers.recording import spy
 from tests.helpers.trainers import assert_same, iterate, make_trainer, moments, weights
 from torch_utils import checkpoint
+from torch_utils.gradients import GradientAverage
 from training.checkpoints.opener import load_generator
 from training.fakes import NO_VIDEOS, OTHER_TIMES
 from training.training_loop import Trainer, distributed
@@ -136,8 +137,8 @@ def gradients(data: Path, folder: Path, monkeypatch, *, ranks: int = 1, **change
             trainer = make_trainer(data, folder / f"rank{rank}", training__batch=8, **changes)
             names = iter(phase.name for phase in trainer.phases)
 
-            def keep(parameters):
-                present = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            def keep(average):
+                present = [parameter.grad for parameter in average.parameters if parameter.grad is not None]
                 shares = [gradient / ranks for gradient in present]
                 name = next(names)  # noqa: B023
                 found[name] = [a + b for a, b in zip(found[name], shares, strict=True)] if name in found else shares
@@ -145,7 +146,7 @@ def gradients(data: Path, folder: Path, monkeypatch, *, ranks: int = 1, **change
                     gradient.zero_()  # no step: the next phase has the same networks on every process
                 return torch.zeros([])
 
-            patch.setattr(distributed, "average_gradients", keep)
+            patch.setattr(GradientAverage, "finish", keep)
             iterate(trainer)
     return found
 

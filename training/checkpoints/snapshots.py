@@ -6,6 +6,7 @@ time that it showed (`max_time`; older ones lack it).
 """
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,10 @@ class Networks:
     def discriminators(self) -> list[Discriminator]:
         """Return the discriminators that there are."""
         return [D for D in (self.D_img, self.D_vid) if D is not None]
+
+    def parameters(self, names: Collection[str]) -> list[torch.nn.Parameter]:
+        """Return all parameters of some networks."""
+        return [parameter for name, module in self.items() if name in names for parameter in module.parameters()]
 
 
 def build_networks(config: Config, seed: int, device: torch.device, dtype: torch.dtype | None = None) -> Networks:
