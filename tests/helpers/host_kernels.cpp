@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "bias_act.h"
-#include "upfirdn2d.h"
+#include "upfirdn2d_strips.h"
 
 namespace {
 
@@ -26,6 +26,17 @@ struct Half {                                                // the compiler's o
     operator float() const { return static_cast<float>(value); }
 };
 
+}  // namespace
+
+template <> struct pv3d::IsUpperHalf<BFloat16> : std::true_type {};
+
+namespace {
+
+// How many elements at a time the kernel that ran last works on; 0: the generic kernel.
+template <class Kernel> struct Lanes : std::integral_constant<int32_t, 0> {};
+template <class T, int lanes, int up, int down>
+struct Lanes<pv3d::StripKernel<T, lanes, up, down>> : std::integral_constant<int32_t, lanes> {};
+
 constexpr uint32_t kThreads = 7;                             // coprime to the sizes in the tests
 
 template <class Visit> int for_dtype(int32_t dtype, Visit visit) {
@@ -40,11 +51,16 @@ template <class Visit> int for_dtype(int32_t dtype, Visit visit) {
 
 }  // namespace
 
+extern "C" {
+int32_t lanes_of_last_kernel = -1;
+}
+
 extern "C" int pv3d_upfirdn2d(const pv3d::UpfirdnParams* params, int32_t dtype, int32_t, void*) {
     return for_dtype(dtype, [&](auto zero) {
         using T = decltype(zero);
-        return pv3d::upfirdn2d_pieces<T>(*params, [](const pv3d::UpfirdnParams& part, uint32_t count) {
-            for (uint32_t thread = 0; thread < kThreads; ++thread) pv3d::upfirdn2d_body<T>(part, count, thread, kThreads);
+        return pv3d::upfirdn2d_pieces<T>(*params, [](auto kernel, const auto& part, uint32_t count) {
+            lanes_of_last_kernel = Lanes<decltype(kernel)>::value;
+            for (uint32_t thread = 0; thread < kThreads; ++thread) decltype(kernel)::body(part, count, thread, kThreads);
             return 0;
         });
     });

@@ -11,6 +11,8 @@
 
 namespace pv3d {
 
+template <> struct IsUpperHalf<__nv_bfloat16> : std::true_type {};
+
 constexpr int kThreads = 256;
 constexpr int64_t kMaxBlocks = int64_t(1) << 20;          // beyond that each thread handles several elements
 

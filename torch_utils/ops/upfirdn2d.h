@@ -75,16 +75,13 @@ template <class T> PV3D_FUNCTION void upfirdn2d_body(const UpfirdnParams& p, uin
     }
 }
 
-// Calls launch(params, count) for as many images at a time as fit into one launch.
-template <class T, class Launch> int upfirdn2d_pieces(UpfirdnParams p, Launch launch) {
-    const int64_t per_image = int64_t(p.out_size[0]) * p.out_size[1] * p.out_size[2];
-    return in_pieces(per_image * p.out_size[3], per_image, [&](int64_t first, int64_t count) {
-        UpfirdnParams part = p;
-        const int64_t image = first / per_image;
-        part.x = static_cast<const T*>(p.x) + image * p.x_stride[3];
-        part.y = static_cast<T*>(p.y) + image * p.y_stride[3];
-        return launch(part, static_cast<uint32_t>(count));
-    });
-}
+// The kernel for everything.
+template <class T> struct GenericKernel {
+    using Params = UpfirdnParams;
+
+    static PV3D_FUNCTION void body(const UpfirdnParams& p, uint32_t count, uint32_t start, uint32_t step) {
+        upfirdn2d_body<T>(p, count, start, step);
+    }
+};
 
 }  // namespace pv3d

@@ -318,12 +318,21 @@ def _launch(x, f, settings):
 
 
 def examples(device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Return values and gradients of blurring, enlarging and shrinking, in both memory formats."""
+    """Return values and gradients of all kernels: 4 x 4 taps at three scales, separable or not, and other taps."""
     random = torch.Generator().manual_seed(0)
-    taps = setup_filter([1, 3, 3, 1], device=device)
+    smooth = setup_filter([1, 3, 3, 1], device=device)
+    skewed = torch.arange(16, device=device).reshape(4, 4) / 64
+    wide = setup_filter([1, 2, 3, 2, 1], device=device)
+    calls = (
+        (filter2d, smooth),
+        (upsample2d, smooth),
+        (downsample2d, smooth),
+        (filter2d, skewed),
+        (filter2d, wide),
+    )
     results = []
     for layout in (torch.contiguous_format, torch.channels_last):
-        for resample in (filter2d, upsample2d, downsample2d):
+        for resample, taps in calls:
             x = torch.randint(-16, 17, [2, 8, 10, 12], generator=random) / 8
             x = x.to(device, dtype, memory_format=layout).requires_grad_(True)
             y = resample(x, taps)
