@@ -36,6 +36,8 @@ namespace {
 template <class Kernel> struct Lanes : std::integral_constant<int32_t, 0> {};
 template <class T, int lanes, int up, int down>
 struct Lanes<pv3d::StripKernel<T, lanes, up, down>> : std::integral_constant<int32_t, lanes> {};
+template <class T, int act, int lanes>
+struct Lanes<pv3d::BiasActKernel<T, act, lanes>> : std::integral_constant<int32_t, lanes> {};
 
 constexpr uint32_t kThreads = 7;                             // coprime to the sizes in the tests
 
@@ -70,11 +72,12 @@ extern "C" int pv3d_bias_act(const pv3d::BiasActParams* params, int32_t dtype, i
     return for_dtype(dtype, [&](auto zero) {
         using T = decltype(zero);
         return pv3d::for_act(params->act, [&](auto act) {
-            return pv3d::bias_act_pieces<T>(*params, [](const pv3d::BiasActParams& part) {
-                for (uint32_t thread = 0; thread < kThreads; ++thread)
-                    pv3d::bias_act_body<T, decltype(act)::value>(part, thread, kThreads);
+            const auto launch = [](auto kernel, const pv3d::BiasActParams& part, int64_t) {
+                lanes_of_last_kernel = Lanes<decltype(kernel)>::value;
+                for (uint32_t thread = 0; thread < kThreads; ++thread) decltype(kernel)::body(part, thread, kThreads);
                 return 0;
-            });
+            };
+            return pv3d::bias_act_pieces<T, decltype(act)::value>(*params, launch);
         });
     });
 }

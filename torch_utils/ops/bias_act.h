@@ -1,4 +1,4 @@
-// Bias, activation, gain and clamp, and the derivatives of order 1 and 2: one thread per element.
+// Bias, activation, gain and clamp, and the derivatives of order 1 and 2: 16 bytes at a time where the layout is right for it.
 //
 // order 0: y = clamp(gain act(a + b))
 // order 1: a gain slope(r), zero where the clamp acted         (a = dy)
@@ -7,6 +7,8 @@
 // The reference r is ref / gain where `ref` is the output y, and ref + b for swish, where it is the input x.
 
 #pragma once
+
+#include <initializer_list>
 
 #include "portable.h"
 
@@ -73,42 +75,101 @@ template <int act, class R> PV3D_FUNCTION R act_curve(R r) {
     return R(0);
 }
 
-template <class T, int act> PV3D_FUNCTION void bias_act_body(const BiasActParams& p, uint32_t start, uint32_t step) {
-    using R = Real<T>;
-    const R alpha = R(p.alpha), gain = R(p.gain), clamp = R(p.clamp);
-    const uint32_t count = uint32_t(p.total), bias_stride = uint32_t(p.bias_stride), bias_size = uint32_t(p.bias_size);
+// The numbers that are the same for all elements.
+template <class R> struct Constants {
+    R alpha, gain, per_gain;
+    R clamp;                                                 // NaN, which nothing exceeds, for none
+};
 
-    for (uint32_t i = start; i < count; i += step) {
-        const R bias = p.bias ? R(static_cast<const T*>(p.bias)[i / bias_stride % bias_size]) : R(0);
-        const R a = R(static_cast<const T*>(p.a)[i]);
-        R out;
-        if (p.order == 0) {
-            out = act_value<act>(a + bias, alpha) * gain;
-            if (clamp >= 0) out = out > clamp ? clamp : out < -clamp ? -clamp : out;
-        } else {
-            const R ref = R(static_cast<const T*>(p.ref)[i]);
-            const R r = act == kSwish ? ref + bias : ref / gain;
-            out = a * act_slope<act>(r, alpha) * gain;
-            if (p.order == 2) {
-                const R weight = act == kSwish ? gain : R(1);                              // else the gains cancel
-                out = a * R(static_cast<const T*>(p.other)[i]) * act_curve<act>(r) * weight;
-            }
-            const R y = act == kSwish ? act_value<act>(r, alpha) * gain : ref;
-            if (clamp >= 0 && (y >= clamp || y <= -clamp)) out = 0;
-        }
-        static_cast<T*>(p.out)[i] = static_cast<T>(out);
+// One element of a derivative of order 0, 1 or 2.
+template <int act, int order, class R> PV3D_FUNCTION R bias_act_element(R a, R bias, R ref, R other, const Constants<R>& k) {
+    if constexpr (order == 0) {
+        const R y = act_value<act>(a + bias, k.alpha) * k.gain;
+        const R below = y > k.clamp ? k.clamp : y;                                         // keeps NaN
+        return below < -k.clamp ? -k.clamp : below;
+    } else {
+        constexpr bool by_sign = act == kLinear || act == kRelu || act == kLrelu;         // of r, which is that of ref
+        const R r = act == kSwish ? ref + bias : by_sign ? ref : ref * k.per_gain;
+        R d;
+        if constexpr (order == 1)
+            d = a * act_slope<act>(r, k.alpha) * k.gain;
+        else
+            d = a * other * act_curve<act>(r) * (act == kSwish ? k.gain : R(1));           // else the gains cancel
+        const R y = act == kSwish ? act_value<act>(r, k.alpha) * k.gain : ref;
+        return std::fabs(y) >= k.clamp ? R(0) : d;
     }
 }
 
-// Calls launch(params) for pieces of a tensor that fit into one launch; each begins at channel 0.
-template <class T, class Launch> int bias_act_pieces(BiasActParams p, Launch launch) {
+// Elements in packs of `lanes`, numbers start, start + step, ... The place along the bias's axis is found once and then moved.
+template <class T, int act, int order, int lanes>
+PV3D_FUNCTION void bias_act_packs(const BiasActParams& p, uint32_t start, uint32_t step) {
+    using R = Real<T>;
+    using Elements = Pack<T, lanes>;
+    const R gain = R(p.gain);
+    const Constants<R> constants = {R(p.alpha), gain, R(1) / gain, p.clamp >= 0 ? R(p.clamp) : R(NAN)};
+    const T *a = static_cast<const T*>(p.a), *bias = static_cast<const T*>(p.bias);
+    const T *ref = static_cast<const T*>(p.ref), *other = static_cast<const T*>(p.other);
+    T* out = static_cast<T*>(p.out);
+
+    const uint32_t stride = uint32_t(p.bias_stride), size = uint32_t(p.bias_size);
+    const bool neighbours = stride == 1;                     // the elements of a pack are those of neighbouring channels
+    uint32_t place = start * lanes % stride, channel = start * lanes / stride % size;
+    const uint32_t places = step * lanes % stride, channels = step * lanes / stride % size;
+
+    const uint32_t count = uint32_t(p.total / lanes);
+    for (uint32_t i = start; i < count; i += step) {
+        const Elements as = load<Elements>(a + i * lanes);
+        const Elements refs = order >= 1 ? load<Elements>(ref + i * lanes) : Elements();
+        const Elements others = order == 2 ? load<Elements>(other + i * lanes) : Elements();
+        Elements biases;
+        R shared = 0;
+        if ((order == 0 || act == kSwish) && bias) {
+            if (lanes > 1 && neighbours)
+                biases = load<Elements>(bias + channel);
+            else
+                shared = R(bias[channel]);
+            place += places;
+            channel += channels;
+            if (place >= stride) place -= stride, ++channel;
+            if (channel >= size) channel -= size;
+        }
+        Elements results;
+        PV3D_UNROLL for (int k = 0; k < lanes; ++k) {
+            const R b = biases.get(k) + shared;
+            results.set(k, bias_act_element<act, order, R>(as.get(k), b, refs.get(k), others.get(k), constants));
+        }
+        store(out + i * lanes, results);
+    }
+}
+
+template <class T, int act, int lanes> struct BiasActKernel {
+    static PV3D_FUNCTION void body(const BiasActParams& p, uint32_t start, uint32_t step) {
+        if (p.order == 0) bias_act_packs<T, act, 0, lanes>(p, start, step);
+        if (p.order == 1) bias_act_packs<T, act, 1, lanes>(p, start, step);
+        if (p.order == 2) bias_act_packs<T, act, 2, lanes>(p, start, step);
+    }
+};
+
+// Returns whether packs of `lanes` elements begin at multiples of their size, and each has one bias or one of its own for
+// each element.
+template <class T, int lanes> bool in_packs(const BiasActParams& p) {
+    for (const void* at : {p.a, p.bias, p.ref, p.other, static_cast<const void*>(p.out)})
+        if (reinterpret_cast<uintptr_t>(at) % sizeof(Pack<T, lanes>) != 0) return false;
+    const bool biases_fit = !p.bias || p.bias_stride % lanes == 0 || (p.bias_stride == 1 && p.bias_size % lanes == 0);
+    return biases_fit && p.total % lanes == 0;
+}
+
+// Calls launch(kernel, params, count) for pieces of a tensor that fit into one launch; each begins at channel 0.
+template <class T, int act, class Launch> int bias_act_pieces(const BiasActParams& p, Launch launch) {
     return in_pieces(p.total, p.bias_stride * p.bias_size, [&](int64_t first, int64_t count) {
         BiasActParams part = p;
         const auto move = [&](const void* base) { return base ? static_cast<const T*>(base) + first : nullptr; };
         part.a = move(p.a), part.ref = move(p.ref), part.other = move(p.other);
         part.out = static_cast<T*>(p.out) + first;
         part.total = count;
-        return launch(part);
+        constexpr int lanes = sizeof(T) == sizeof(double) ? 1 : 16 / sizeof(T);             // double need not be fast
+        if (in_packs<T, lanes>(part)) return launch(BiasActKernel<T, act, lanes>(), part, count / lanes);
+        return launch(BiasActKernel<T, act, 1>(), part, count);
     });
 }
 

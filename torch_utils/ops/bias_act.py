@@ -317,22 +317,25 @@ def _like(x, layout):
 def examples(device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
     """Return values and derivatives of the first and second order, from inputs that every data type holds exactly.
 
-    Sums of input and bias stay away from kinks.
+    Sums of input and bias stay away from kinks. The layouts are those that the kernel distinguishes: many elements at a
+    time that share a bias, or have one each, and single elements.
     """
     random = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> torch.Tensor:
-        eighths = torch.randint(-16, 17, shape, generator=random) / 8
-        return eighths.to(device, dtype)
-
     results = []
-    for act in ("linear", "lrelu", "swish"):
-        x = (draw(2, 8, 6, 10) + 1 / 16).requires_grad_(True)
-        bias = draw(8).requires_grad_(True)
-        upstream = draw(2, 8, 6, 10).requires_grad_(True)
-        y = bias_act(x, bias, act=act, clamp=None if act == "swish" else 2.2)
-        first = torch.autograd.grad(y, [x, bias], upstream, create_graph=True)
-        wanted = [x, upstream] if act == "swish" else [upstream]
-        second = torch.autograd.grad(first[0], wanted, draw(2, 8, 6, 10))
-        results += [y, *first, *second]
+    for height, layout in ((8, torch.contiguous_format), (8, torch.channels_last), (7, torch.contiguous_format)):
+        shape = (2, 8, height, 9)
+
+        def draw(*shape: int, layout: torch.memory_format = layout) -> torch.Tensor:
+            eighths = torch.randint(-16, 17, shape, generator=random) / 8
+            return eighths.to(device, dtype, memory_format=layout if len(shape) == 4 else torch.preserve_format)
+
+        for act in ("linear", "lrelu", "swish"):
+            x = (draw(*shape) + 1 / 16).requires_grad_(True)
+            bias = draw(8).requires_grad_(True)
+            upstream = draw(*shape).requires_grad_(True)
+            y = bias_act(x, bias, act=act, clamp=None if act == "swish" else 2.2)
+            first = torch.autograd.grad(y, [x, bias], upstream, create_graph=True)
+            wanted = [x, upstream] if act == "swish" else [upstream]
+            second = torch.autograd.grad(first[0], wanted, draw(*shape))
+            results += [y, *first, *second]
     return [result.detach() for result in results]

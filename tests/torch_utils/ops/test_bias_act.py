@@ -21,6 +21,8 @@ LAYOUTS = [
     ((2, 3, 5), -1, False),
     ((4, 3, 5), 0, False),
     ((2, 4, 1, 1), 1, False),
+    ((3, 16, 2, 3), 1, True),
+    ((2, 3, 2, 4), 1, False),
 ]
 OPTIONS = [{}, {"gain": 0.6, "clamp": 0.5}, {"alpha": 0.35}]
 
@@ -88,6 +90,52 @@ def test_kernel_equals_native(act, dtype, monkeypatch):
             assert error.max() <= tolerance, (shape, options, bias)
 
 
+PACK = {torch.float32: 4, torch.bfloat16: 8, torch.float16: 8}
+NHWC = torch.channels_last
+
+
+@pytest.mark.parametrize("dtype", PACK)
+@pytest.mark.parametrize(
+    "x, has_packs",
+    [
+        (normal(0, 2, 16, 3, 5).contiguous(memory_format=NHWC), True),  # biases of neighbours
+        (normal(0, 2, 3, 4, 6), True),  # one bias
+        (normal(0, 5, 24), True),
+        (normal(0, 2, 12, 3, 5).contiguous(memory_format=NHWC)[:, :7], False),
+        (normal(0, 2, 5, 3, 5), False),
+        (normal(0, 2, 9, 3, 5).contiguous(memory_format=NHWC), False),
+    ],
+    ids=lambda x: str(tuple(x.shape)) if isinstance(x, torch.Tensor) else None,
+)
+def test_kernel_takes_packs_where_it_can(x, has_packs, dtype, monkeypatch):
+    library = host_kernels.host_library()
+    host_kernels.use(monkeypatch, library)
+    for act in ("lrelu", "swish"):
+        y = bias_act(x.to(dtype), normal(1, x.shape[1]), act=act)
+        torch.testing.assert_close(y, composed(x.to(dtype), normal(1, x.shape[1]).to(dtype), act), rtol=0.02, atol=0.02)
+        assert host_kernels.lanes_of_last_kernel(library) == (PACK[dtype] if has_packs else 1)
+
+
+@pytest.mark.parametrize("dtype", PACK)
+def test_derivatives_take_packs(dtype, monkeypatch):
+    library = host_kernels.host_library()
+    host_kernels.use(monkeypatch, library)
+    x, dy = (normal(seed, 2, 16, 3, 5).to(dtype).contiguous(memory_format=NHWC).requires_grad_() for seed in (0, 1))
+    y = bias_act(x, normal(2, 16), act="swish")
+    (dx,) = torch.autograd.grad(y, x, dy, create_graph=True)
+    assert host_kernels.lanes_of_last_kernel(library) == PACK[dtype]
+    torch.autograd.grad(dx, x, normal(3, 2, 16, 3, 5).to(dtype))
+    assert host_kernels.lanes_of_last_kernel(library) == PACK[dtype]
+
+
+def test_kernel_takes_single_elements_at_odd_addresses(monkeypatch):
+    library = host_kernels.host_library()
+    host_kernels.use(monkeypatch, library)
+    x = normal(0, 1 + 2 * 16)[1:].reshape(2, 16)
+    torch.testing.assert_close(bias_act(x, act="relu"), composed(x, None, "relu"))
+    assert host_kernels.lanes_of_last_kernel(library) == 1
+
+
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("options", OPTIONS)
 def test_derivatives_up_to_the_third(act, options, path):
@@ -139,10 +187,11 @@ def test_clamped_values_have_no_gradient_in_16_bits(dtype, path):
 
 
 def test_kernel_splits_large_tensors(monkeypatch):
-    x, b = normal(0, 90, 5, 3, 3), normal(1, 5)
-    expected = bias_act(x, b, act="lrelu")
     host_kernels.use(monkeypatch, host_kernels.host_library(small=True))
-    torch.testing.assert_close(bias_act(x, b, act="lrelu"), expected)
+    for side in (3, 4):  # one by one, and in packs
+        x, b = normal(0, 90, 5, side, side), normal(1, 5)
+        found = bias_act(x, b, act="lrelu")
+        torch.testing.assert_close(found, composed(x, b, "lrelu"))
 
 
 @pytest.mark.parametrize(
