@@ -5,8 +5,9 @@ Shapes: B clips of 2 frames; frames and their cameras are folded into the batch,
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch.nn.functional import softplus
@@ -58,6 +59,17 @@ class Frames:
             new = getattr(others, name).unflatten(0, (len(clips), -1))
             values[name] = by_clip.index_copy(0, torch.tensor(clips, device=new.device), new).flatten(0, 1)
         return Frames(**values)
+
+
+def joined(sets: Sequence[Frames]) -> Frames:
+    """Return several sets of frames as one, one after the other."""
+    if len(sets) == 1:
+        return sets[0]
+    names = ("image", "image_raw", "times", "cameras")
+    values: dict[str, Any] = {name: torch.cat([getattr(frames, name) for frames in sets]) for name in names}
+    if all(frames.stand_ins is None for frames in sets):
+        return Frames(**values)
+    return Frames(**values, stand_ins=joined([frames.stand_ins or frames for frames in sets]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +162,7 @@ class Loss:
     def d_main(self, reals: Frames, fakes: Fakes | None, schedule: Schedule, gain: float = 1.0) -> Report:
         """Train the discriminators: low logits for fakes, high ones for reals.
 
-        Each half is its own backward pass, to bound memory. Tracks the generator's mean latent; of several passes
+        Both are judged in one pass, each as if alone. Tracks the generator's mean latent; of several passes
         (gain = 1 / passes) each decays it by its share.
 
         Args:
@@ -162,16 +174,14 @@ class Loss:
         else:
             with torch.no_grad():
                 frames = self.synthesise(fakes, schedule, self.config.training.w_avg_beta**gain)
-        fake_logits = self.judge(frames, schedule)
+
+        fake_logits, real_logits = self.judge_together([frames, reals], schedule)
         loss_fake = self.adversarial({name: -value for name, value in fake_logits.items()})
-        (loss_fake * gain).backward()
-
-        # Reals.
-        real_logits = self.judge(reals, schedule)
         loss_real = self.adversarial(real_logits)
-        (loss_real * gain).backward()
+        loss = loss_fake + loss_real
+        (loss * gain).backward()
 
-        report = {"loss/d": (loss_fake + loss_real).detach()}
+        report = {"loss/d": loss.detach()}
         for name, value in real_logits.items():
             report[f"scores/real_{name}"] = value.mean()
             report[f"scores/sign_{name}"] = value.sign().mean()
@@ -248,13 +258,19 @@ class Loss:
 
     def judge(self, frames: Frames, schedule: Schedule) -> dict[str, torch.Tensor]:
         """Return the logits by discriminator: img [B * 2, 1], vid [B, 1]."""
-        own, judged = frames.blurred(schedule.blur_sigma)
+        (logits,) = self.judge_together([frames], schedule)
+        return logits
+
+    def judge_together(self, sets: Sequence[Frames], schedule: Schedule) -> list[dict[str, torch.Tensor]]:
+        """Return what `judge` does for each of several sets of frames, of as many clips each, in one pass."""
+        own, judged = joined(sets).blurred(schedule.blur_sigma)
         logits = {}
         if self.D_img is not None:
-            logits["img"] = self.D_img(own.image, own.image_raw, own.cameras)
+            logits["img"] = self.D_img(own.image, own.image_raw, own.cameras, sets=len(sets))
         if self.D_vid is not None:
-            logits["vid"] = self.D_vid(self.D_vid.assemble(judged.image, judged.times), judged.cameras)
-        return logits
+            logits["vid"] = self.D_vid(self.D_vid.assemble(judged.image, judged.times), judged.cameras, sets=len(sets))
+        parts = {name: value.chunk(len(sets)) for name, value in logits.items()}
+        return [{name: part[index] for name, part in parts.items()} for index in range(len(sets))]
 
     def adversarial(self, logits: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the weighted sum of mean softplus(-logit): large for what does not look real."""

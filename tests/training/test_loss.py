@@ -153,6 +153,17 @@ def test_adversarial_losses_are_what_the_paper_says(weighted, fakes, reals):
     assert_close(report["scores/sign_img"].detach(), real["img"].sign().mean())
 
 
+def test_sets_of_frames_are_judged_together_as_each_alone(loss):
+    """Four clips each, whose groups would be others if they were mixed."""
+    sets = [tiny.reals(loss.config, clips=4, seed=seed) for seed in (0, 10)]
+    together = loss.judge_together(sets, CALM)
+    for logits, frames in zip(together, sets, strict=True):
+        alone = loss.judge(frames, CALM)
+        assert logits.keys() == alone.keys() == {"img", "vid"}
+        for name, value in alone.items():
+            assert_close(logits[name], value)
+
+
 def test_r1_weighs_half_of_gamma(networks, weighted, reals):
     D = networks.D_img
     report = weighted.d_reg(reals, CALM)
@@ -260,12 +271,12 @@ def test_each_pass_of_the_discriminators_takes_the_fakes_of_the_same_pass(reusin
     made = [tiny.fakes(reusing.config, seed=seed) for seed in (0, 10)]
     for each in made:
         reusing.g_main(each, CALM, 0.5)
-    calls = spy(monkeypatch, reusing, "judge")
+    calls = spy(monkeypatch, reusing, "judge_together")
     for each in made:
         with torch.no_grad():
             expected = reusing.synthesise(each, CALM)
         reusing.d_main(reals, None, CALM, 0.5)
-        judged = calls[-2].inputs[0]
+        judged, _ = calls[-1].inputs[0]
         assert_close(judged.image, expected.image)
         assert not judged.image.requires_grad
     assert not reusing.made

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from dnnlib.options import override
 from tests.helpers import golden, tiny
+from tests.helpers.recording import spy
 from tests.helpers.tiny import CALM
 from training.config import Config
 from training.loss import Loss, Schedule, blur, schedule
@@ -78,16 +79,17 @@ def test_blur_ends_when_no_neighbour_counts():
     assert blur(x, 0.34) is not x
 
 
-def test_frames_are_blurred_and_raw_images_are_not(loss):
-    seen = {}
-    loss.D_img = lambda image, image_raw, cameras: seen.update(image=image, image_raw=image_raw)
-    loss.D_vid.forward = lambda pairs, cameras: seen.update(pairs=pairs)
+def test_frames_are_blurred_and_raw_images_are_not(loss, monkeypatch):
+    of_frames = spy(monkeypatch, loss.D_img, "forward")
+    of_pairs = spy(monkeypatch, loss.D_vid, "forward")
     frames = tiny.reals(loss.config)
     loss.judge(frames, BLURRED)
     soft = blur(frames.image, BLURRED.blur_sigma)
-    images_of_pairs = seen["pairs"][:, :6]
-    assert torch.equal(seen["image"], soft)
-    assert torch.equal(seen["image_raw"], frames.image_raw)
+    image, image_raw, *_ = of_frames[0].inputs
+    pairs, *_ = of_pairs[0].inputs
+    images_of_pairs = pairs[:, :6]
+    assert torch.equal(image, soft)
+    assert torch.equal(image_raw, frames.image_raw)
     assert torch.equal(images_of_pairs, soft.reshape(2, 6, 32, 32))
 
 

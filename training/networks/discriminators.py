@@ -18,23 +18,27 @@ RESIDUAL_GAIN = math.sqrt(0.5)  # of both branches of a residual block
 STD_EPS = 1e-8
 
 
-def minibatch_std(x: torch.Tensor, group_size: int) -> torch.Tensor:
-    """Append a channel to x [N, C, H, W]: the mean standard deviation over groups of min(group_size, N) samples.
+def minibatch_std(x: torch.Tensor, group_size: int, sets: int = 1) -> torch.Tensor:
+    """Append a channel to x [N, C, H, W]: the mean standard deviation over groups of min(group_size, N / sets) samples.
 
-    Sample n belongs to group n mod (N / group).
+    Sample n of a set of M samples belongs to group n mod (M / group).
+
+    Args:
+        sets: how many sets of samples, one after the other, are in x; none sees another's.
 
     Raises:
-        ValueError: N is no multiple of the group.
+        ValueError: the samples of a set are no multiple of the group.
     """
     n, channels, height, width = x.shape
-    group = min(group_size, n)
-    if n % group:
-        raise ValueError(f"Minibatch standard deviation: {n} samples are no multiple of the group of {group}.")
-    groups = x.reshape(group, n // group, channels, height, width)
-    variance = groups.var(dim=0, unbiased=False)
+    own = n // sets
+    group = min(group_size, own)
+    if own % group:
+        raise ValueError(f"Minibatch standard deviation: {own} samples are no multiple of the group of {group}.")
+    groups = x.reshape(sets, group, own // group, channels, height, width)
+    variance = groups.var(dim=1, unbiased=False)
     std = (variance + STD_EPS).sqrt()
-    statistic = std.mean(dim=[1, 2, 3])
-    statistic = statistic.repeat(group).reshape(n, 1, 1, 1)
+    statistic = std.mean(dim=[2, 3, 4])
+    statistic = statistic.repeat(1, group).reshape(n, 1, 1, 1)
     plane = statistic.expand(n, 1, height, width)
     return torch.cat([x, plane], dim=1)
 
@@ -76,10 +80,10 @@ class Epilogue(nn.Module):
         self.fc = FullyConnectedLayer(channels * 16, channels, activation="lrelu")
         self.out = FullyConnectedLayer(channels, cmap_dim or 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x [N, C, 4, 4] -> [N, cmap_dim or 1]."""
+    def forward(self, x: torch.Tensor, sets: int = 1) -> torch.Tensor:
+        """x [N, C, 4, 4] -> [N, cmap_dim or 1]; `sets` as of `minibatch_std`."""
         x = x.to(self.conv.weight.dtype)
-        x = self.conv(minibatch_std(x, self.mbstd_group))
+        x = self.conv(minibatch_std(x, self.mbstd_group, sets))
         x = self.fc(x.flatten(1))
         return self.out(x)
 
@@ -131,9 +135,13 @@ class Discriminator(nn.Module):
             x = block(x.to(dtype, memory_format=torch.channels_last))
             yield x
 
-    def logits(self, x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-        """Return logits [N, 1] of the input [N, img_channels, R, R] under the condition [N, camera_dim]."""
-        x = self.b4(self.features(x))
+    def logits(self, x: torch.Tensor, condition: torch.Tensor | None, sets: int = 1) -> torch.Tensor:
+        """Return logits [N, 1] of the input [N, img_channels, R, R] under the condition [N, camera_dim].
+
+        Args:
+            sets: how many sets of samples, one after the other, are judged, each as if it were alone.
+        """
+        x = self.b4(self.features(x), sets)
         if self.mapping is None:
             return x
         cmap = self.mapping(condition)
@@ -147,9 +155,11 @@ class ImageDiscriminator(Discriminator):
     def __init__(self, resolution: int, config: DiscriminatorConfig):
         super().__init__(6, CAMERA_DIM, resolution, config)
 
-    def forward(self, image: torch.Tensor, image_raw: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
-        """image [N, 3, R, R], image_raw [N, 3, r, r], camera [N, 25] -> logits [N, 1]."""
-        return self.logits(self.assemble(image, image_raw), camera)
+    def forward(
+        self, image: torch.Tensor, image_raw: torch.Tensor, camera: torch.Tensor, sets: int = 1
+    ) -> torch.Tensor:
+        """image [N, 3, R, R], image_raw [N, 3, r, r], camera [N, 25] -> logits [N, 1]; `sets` as of `logits`."""
+        return self.logits(self.assemble(image, image_raw), camera, sets)
 
     def assemble(self, image: torch.Tensor, image_raw: torch.Tensor) -> torch.Tensor:
         """Return the input [N, 6, R, R] of image [N, 3, R, R] and image_raw [N, 3, r, r]."""
@@ -185,8 +195,7 @@ class VideoDiscriminator(Discriminator):
         plane = dt.reshape(-1, 1, 1, 1).expand(-1, 1, height, width)
         return torch.cat([x, plane], dim=1)
 
-    def forward(self, x: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
-        """x [B, 7, R, R] as `assemble` gives it, camera [B * 2, 25] -> logits [B, 1]."""
-        if self.mapping is None:
-            return self.logits(x, None)
-        return self.logits(x, camera.reshape(len(x), -1))
+    def forward(self, x: torch.Tensor, camera: torch.Tensor, sets: int = 1) -> torch.Tensor:
+        """x [B, 7, R, R] as `assemble` gives it, camera [B * 2, 25] -> logits [B, 1]; `sets` as of `logits`."""
+        condition = None if self.mapping is None else camera.reshape(len(x), -1)
+        return self.logits(x, condition, sets)

@@ -141,6 +141,16 @@ def test_minibatch_std_groups_strided_samples():
         minibatch_std(normal(0, 6, 1, 4, 4), 4)
 
 
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_minibatch_std_keeps_sets_apart(count):
+    sets = [normal(seed, count, 3, 4, 4) for seed in (0, 1)]
+    together = minibatch_std(torch.cat(sets), 4, sets=2)
+    for part, alone in zip(together.chunk(2), sets, strict=True):
+        assert torch.equal(part, minibatch_std(alone, 4))
+    mixed = minibatch_std(torch.cat(sets), 4)
+    assert not torch.allclose(mixed[:, 3], together[:, 3])
+
+
 # --- What each judges ------------------------------------------------------------------------------------------------
 
 OPTIONS = config().discriminator
