@@ -20,7 +20,6 @@ from torch_utils.random_numbers import Random, normal
 RESAMPLE_TAPS = (1, 3, 3, 1)  # StyleGAN2's up- and downsampling filter
 EPS = 1e-8  # under every root of this file
 WORTH_A_CALL = 2**20  # activations below which a convolution per sample costs more than it saves
-HALF = (torch.float16, torch.bfloat16)
 
 
 def normalize_2nd_moment(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
@@ -137,7 +136,7 @@ def modulated_conv2d(
     """
     n, in_channels, height, width = x.shape
     out_channels = weight.shape[0]
-    if x.dtype in HALF and demodulate:
+    if x.dtype == torch.float16 and demodulate:
         weight, styles = _prescaled(weight, styles)
     convolve = partial(conv2d_resample, f=resample_filter, up=up, padding=padding, flip_weight=flip_weight)
     activations = height * width * (in_channels + out_channels * up**2)  # of one sample
@@ -157,13 +156,13 @@ def modulated_conv2d(
 
 
 def _prescaled(weight: torch.Tensor, styles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both scaled to a largest entry of about 1, so that half precision does not overflow.
+    """Return both scaled to a largest entry of about 1, so that float16 does not overflow.
 
-    Demodulation undoes it.
+    Demodulation undoes it, so that nothing depends on the scales: they need no gradient.
     """
     fan_in = weight[0].numel()
-    largest_weight = weight.abs().amax(dim=[1, 2, 3], keepdim=True)
-    largest_style = styles.abs().amax(dim=1, keepdim=True)
+    largest_weight = weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True)
+    largest_style = styles.detach().abs().amax(dim=1, keepdim=True)
     return weight / (largest_weight * math.sqrt(fan_in)), styles / largest_style
 
 

@@ -94,6 +94,23 @@ def test_half_precision_neither_overflows_nor_strays():
         assert y.dtype == dtype and (y - exact).norm() < limit * exact.norm()
 
 
+def test_gradients_in_half_precision_do_not_stray():
+    random = torch.Generator().manual_seed(0)
+    shapes = ([2, 64, 6, 6], [8, 64, 3, 3], [2, 64])
+    inputs = [torch.randn(*shape, generator=random) for shape in shapes]
+    dy = torch.randn(2, 8, 6, 6, generator=random)
+
+    def gradients(dtype: torch.dtype, scale: float) -> list[torch.Tensor]:
+        x, w, s = (tensor.clone().requires_grad_() for tensor in inputs)
+        y = modulated_conv2d(x.to(dtype), w * scale, s * scale, padding=1)
+        return list(torch.autograd.grad(y, [x, w, s], dy.to(dtype)))
+
+    exact = gradients(torch.float32, 1)
+    for dtype, limit in ((torch.float16, 5e-3), (torch.bfloat16, 4e-2)):
+        for found, wanted in zip(gradients(dtype, 1e3), exact, strict=True):
+            assert (found - wanted).norm() < limit * wanted.norm()
+
+
 LAYERS = {
     "fc_lrelu_lr001": lambda: FullyConnectedLayer(6, 5, activation="lrelu", lr_multiplier=0.01),
     "fc_linear": lambda: FullyConnectedLayer(6, 5),
