@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
+from tests.helpers import device_kernels
 from torch_utils import custom_ops, kernel_builder
 from torch_utils.kernel_builder import BuildProblem, build_once
 
@@ -134,23 +135,23 @@ def test_a_cache_without_locks_names_the_variable(monkeypatch, tmp_path):
 # --- Compiling --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(kernel_builder.find_nvcc() is None, reason="needs nvcc")
+@device_kernels.needs_nvcc
 @pytest.mark.parametrize("op", kernel_builder.OPS)
-def test_sources_compile_for_ampere_and_hopper(op, monkeypatch, tmp_path):
+def test_sources_compile_for_ampere_and_hopper(op, monkeypatch):
     """The whole way to a loaded library; where there is no GPU it ends with the explanation that it does not run."""
-    monkeypatch.setenv("PV3D_CACHE_DIR", str(tmp_path / "a folder: with $igns"))
-    monkeypatch.setattr(kernel_builder, "architectures", lambda: ("80", "90"))
+    device_kernels.use_shared_cache(monkeypatch)
+    monkeypatch.setattr(kernel_builder, "architectures", lambda: device_kernels.ARCHS)
     if torch.cuda.is_available():
         library = custom_ops.load_library(op, 0)
     else:
         monkeypatch.setattr(torch.cuda, "device", lambda index: contextlib.nullcontext())
         with pytest.raises(BuildProblem, match=f"The compiled {op} does not run on GPU 0: .*(driver|device)"):
             custom_ops.load_library(op, 0)
-        library = ctypes.CDLL(str(kernel_builder.library_folder(("80", "90")) / f"{op}.so"))
+        library = ctypes.CDLL(str(kernel_builder.library_folder(device_kernels.ARCHS) / f"{op}.so"))
     assert hasattr(library, f"pv3d_{op}")
 
 
-@pytest.mark.skipif(kernel_builder.find_nvcc() is None, reason="needs nvcc")
+@device_kernels.needs_nvcc
 def test_unsupported_gpu_is_explained(tmp_path):
     with pytest.raises(BuildProblem, match="supports this GPU"):
         kernel_builder.compile_library("bias_act", tmp_path / "bias_act.so", ["20"])
