@@ -11,6 +11,7 @@ from dnnlib.errors import UserError
 from tests.helpers.recording import spy
 from tests.helpers.trainers import assert_same, iterate, make_trainer, moments, weights
 from training import training_loop
+from training.checkpoints import snapshots
 from training.checkpoints.opener import load_generator, open_snapshot
 from training.checkpoints.snapshots import compact_snapshot
 from training.runs.hooks import Hooks, Status
@@ -186,7 +187,10 @@ def test_non_main_processes_write_nothing(make, monkeypatch):
 # --- Resuming ---------------------------------------------------------------------------------------------------------
 
 
-def test_resuming_is_exact(make):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["cpu", "gpu"])
+def test_resuming_is_exact(make, monkeypatch, layout):
+    """Also with weights that lie as on a GPU."""
+    monkeypatch.setattr(snapshots, "weight_layout", lambda device: layout)
     intervals = {"training__g_reg_interval": 2, "training__d_reg_interval": 3}
     straight = make("straight", **intervals, training__kimg=0.008)
     straight.train()
@@ -199,6 +203,7 @@ def test_resuming_is_exact(make):
     assert second.restore()
     assert second.progress == first.progress
     assert_same(weights(second), weights(first))
+    assert second.networks.D_img.b8.conv0.weight.is_contiguous(memory_format=layout)
     second.train()
     assert_same(weights(second), weights(straight))
     assert_same(moments(second), moments(straight))

@@ -73,7 +73,18 @@ def build_networks(config: Config, seed: int, device: torch.device, dtype: torch
     for _, module in networks.items():
         module.precision = dtype
         module.to(device).requires_grad_(False)
+        for parameter in module.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=weight_layout(device))
     return networks
+
+
+def weight_layout(device: torch.device) -> torch.memory_format:
+    """Return how the weights of convolutions lie in memory while they are trained.
+
+    A GPU's convolutions of channels-last images would lay others out anew in every pass.
+    """
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
 def build_optimizers(networks: Networks, config: Config) -> dict[str, torch.optim.Adam]:
