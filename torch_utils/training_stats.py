@@ -1,6 +1,8 @@
 """Means and spreads of what training reports, over many steps and all processes."""
 
+import itertools
 import math
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -10,23 +12,26 @@ Statistics = dict[str, float]  # mean, std (of the population), num
 
 
 class Collector:
-    """Numbers by name, collected without waiting for the GPU until `collect` sums them up."""
+    """Numbers by name, kept on their device until `collect` sums them up: a report is one copy of a few numbers."""
 
     def __init__(self) -> None:
-        # name -> float64 [3]: count, sum, sum of squares; on the device of the first report
-        self._moments: dict[str, torch.Tensor] = {}
+        self._numbers: list[tuple[str, float]] = []
+        # Of one device and type: names with how many numbers each has, and these, report by report.
+        self._tensors: dict[tuple[torch.device, torch.dtype], tuple[list[tuple[str, int]], list[torch.Tensor]]] = {}
 
-    def report(self, name: str, value: torch.Tensor | float) -> None:
-        """Add every element of a tensor (any shape), or one number, to the statistics of `name`."""
-        values = torch.as_tensor(value).detach().double()
-        total = values.sum()
-        count = torch.full_like(total, values.numel())
-        squares = values.square().sum()
-        moments = torch.stack([count, total, squares])
-        earlier = self._moments.get(name)
-        if earlier is not None:
-            moments = earlier + moments.to(earlier.device)
-        self._moments[name] = moments
+    def report(self, values: Mapping[str, torch.Tensor | float]) -> None:
+        """Add numbers to the statistics of their names; of tensors (any shapes, of one device) every element."""
+        tensors = {}
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[name] = value.detach().flatten()
+            else:
+                self._numbers.append((name, float(value)))
+        if tensors:
+            joined = torch.cat(list(tensors.values()))  # a copy, so that what is reported may change
+            names, reports = self._tensors.setdefault((joined.device, joined.dtype), ([], []))
+            names += [(name, len(elements)) for name, elements in tensors.items()]
+            reports.append(joined)
 
     def collect(self) -> dict[str, Statistics]:
         """Return the statistics since the last call, over all processes, by name.
@@ -34,19 +39,27 @@ class Collector:
         Every process must call it, and gets the same answer; names that only some processes reported are included. NaN
         and infinities stay visible in the mean.
         """
-        own = {name: moments.tolist() for name, moments in self._moments.items()}
-        self._moments = {}
+        own: dict[str, list[float]] = {}  # count, sum, sum of squares
+        for name, number in self._taken():
+            moments = own.setdefault(name, [0.0, 0.0, 0.0])
+            for place, moment in enumerate((1.0, number, number * number)):
+                moments[place] += moment
         totals: dict[str, list[float]] = {}
         for part in distributed.gather(own):
             for name, moments in part.items():
                 earlier = totals.get(name, [0.0, 0.0, 0.0])
                 totals[name] = [a + b for a, b in zip(earlier, moments, strict=True)]
-        statistics = {}
-        for name in sorted(totals):
-            count, total, squares = totals[name]
-            if count > 0:
-                statistics[name] = _statistics(count, total, squares)
-        return statistics
+        return {name: _statistics(*totals[name]) for name in sorted(totals)}
+
+    def _taken(self) -> Iterator[tuple[str, float]]:
+        """Yield all numbers with their names, and forget them; the host waits once for each device and type."""
+        yield from self._numbers
+        for names, reports in self._tensors.values():
+            numbers = iter(torch.cat(reports).tolist())
+            for name, count in names:
+                yield from ((name, float(number)) for number in itertools.islice(numbers, count))
+        self._numbers = []
+        self._tensors = {}
 
 
 def _statistics(count: float, total: float, squares: float) -> Statistics:

@@ -218,14 +218,12 @@ class Trainer:
                     schedule=now,
                     gain=phase.interval / passes,
                 )
-                for name, value in report.items():
-                    self.stats.report(name, value)
+                self.stats.report(report)
         for module in modules:
             module.requires_grad_(False)
 
         # Average.
-        faults = self.averages[phase.name].finish()
-        self.stats.report("health/nonfinite_gradients", faults)
+        self.stats.report({"health/nonfinite_gradients": self.averages[phase.name].finish()})
 
         # Step.
         for name in phase.networks:
@@ -242,11 +240,9 @@ class Trainer:
         longest = options.ema_kimg_factor * options.batch * 1000
         half_life = min(longest, options.ema_rampup * self.progress.seen)
         beta = 0.5 ** (options.batch / max(half_life, 1e-8))
-        average = self.networks.G_ema
-        current = self.networks.G
+        average, current = self.networks.G_ema, self.networks.G
         torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - beta)
-        for old, new in zip(average.buffers(), current.buffers(), strict=True):
-            old.copy_(new)
+        torch._foreach_copy_(list(average.buffers()), list(current.buffers()))
 
     # --- Reals and fakes ----------------------------------------------------------------------------------------------
 
@@ -289,9 +285,9 @@ class Trainer:
     def _report_time(self, waited: float, seconds: float) -> None:
         """Count the `seconds` of an iteration, `waited` of which went by before its data was there."""
         self.progress.seconds += seconds
-        self.stats.report("time/data_wait", waited)
-        self.stats.report("time/data_share", waited / seconds)
-        self.stats.report("time/sec_per_kimg", seconds / self.config.training.batch * 1000)
+        share = waited / seconds
+        per_kimg = seconds / self.config.training.batch * 1000
+        self.stats.report({"time/data_wait": waited, "time/data_share": share, "time/sec_per_kimg": per_kimg})
 
     def _report_status(self, done: bool) -> None:
         """Write the means since the last status to the run's statistics, and pass them to the status hook."""

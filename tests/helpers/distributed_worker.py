@@ -80,9 +80,9 @@ def broadcast_tensors(rank: int) -> list:
 
 def statistics(rank: int) -> dict:
     collector = Collector()
-    collector.report("loss", torch.tensor([1.0, 2.0]) + 10 * rank)
+    collector.report({"loss": torch.tensor([1.0, 2.0]) + 10 * rank})
     if rank == 1:
-        collector.report("only_there", 4)
+        collector.report({"only_there": 4})
     return collector.collect()
 
 
