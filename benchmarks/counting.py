@@ -19,13 +19,13 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 ROOT = Path(__file__).resolve().parents[1]
-OWN_FILES = {str(path) for path in Path(__file__).parent.glob("*.py")}
+PASSED_OVER = {str(path) for path in (*Path(__file__).parent.glob("*.py"), ROOT / "torch_utils" / "distributed.py")}
 OUTSIDE = "rest"  # the component of what belongs to none
 # Operations that touch no element, or only set up memory.
 VIEWS = frozenset(
     "view _unsafe_view t transpose permute expand slice select unsqueeze squeeze detach alias as_strided unbind split "
     "split_with_sizes unflatten _reshape_alias lift_fresh empty empty_strided empty_like new_empty new_empty_strided "
-    "unfold narrow diagonal set_ is_same_size chunk real".split()
+    "unfold narrow diagonal set_ is_same_size chunk real _record_function_enter_new _record_function_exit".split()
 )
 # Operations that write and do not read.
 FILLS = frozenset(
@@ -98,6 +98,11 @@ class Counting(TorchDispatchMode):
         self._next_node = torch._C._autograd._get_sequence_nr()
         self._kept: dict[int, torch.Tensor] = {}
 
+    def clear(self) -> None:
+        """Forget all counts so far, but not what is kept for a backward pass."""
+        for counts in (self.tallies, self.operations, self.waits):
+            counts.clear()
+
     # --- Components ---
 
     @contextlib.contextmanager
@@ -155,10 +160,10 @@ class Counting(TorchDispatchMode):
         self.operations[name].add(one)
 
     def wait(self, name: str) -> None:
-        """Count that the host waits for the device, at the innermost line of this project."""
+        """Count that the host waits, at the innermost line of this project that is not about several processes."""
         for frame in reversed(traceback.extract_stack()):
             path = Path(frame.filename)
-            if path.is_relative_to(ROOT) and ".venv" not in path.parts and frame.filename not in OWN_FILES:
+            if path.is_relative_to(ROOT) and ".venv" not in path.parts and frame.filename not in PASSED_OVER:
                 self.waits[f"{name} at {path.relative_to(ROOT)}:{frame.lineno}"] += 1
                 return
         self.waits[f"{name} in the backward pass"] += 1
@@ -181,7 +186,12 @@ class Counting(TorchDispatchMode):
 
 
 def _crosses(inputs: list[torch.Tensor], kwargs: dict[str, Any]) -> bool:
-    """Return whether an operation takes numbers from the host to the device: a copy that the host waits for."""
+    """Return whether an operation takes numbers from the host to the device: a copy that the host waits for.
+
+    It does not for those of pinned memory, which `torch_utils.transfers` makes.
+    """
+    if kwargs.get("non_blocking"):
+        return False
     devices = {tensor.device.type for tensor in inputs if tensor.ndim > 0}
     target = kwargs.get("device")
     if target is not None and devices == {"cpu"}:

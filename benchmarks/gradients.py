@@ -1,9 +1,9 @@
-"""Time of averaging a preset's gradients over processes: what each phase pays for being distributed.
+"""Time of averaging a preset's gradients over processes: what each phase has to hide or to pay for being distributed.
 
     torchrun --nproc-per-node=2 benchmarks/gradients.py --cfg voxceleb
 
-Compare it with the phases' own times (benchmarks/phases.py): it bounds what overlapping the averages with the backward
-passes could gain.
+Compare it with the phases' own times (benchmarks/phases.py). In training most of it runs beside the backward passes,
+here nothing.
 """
 
 import sys

@@ -4,7 +4,8 @@
 
 Every phase runs on the meta device with the CUDA path forced (benchmarks/counting.py says what is counted), and counts
 in an iteration as often as it is run: G main and D main 1, G reg 1/4, R1 1/16. Ideal time is that of a GPU which is
-never idle and reaches its rates.
+never idle and reaches its rates. What is around the phases (benchmarks/between_phases.py) is printed apart, for several
+processes; the averages of gradients are in both tables.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import click
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.between_phases import PROCESSES, count_between_phases, shares  # noqa: E402
 from benchmarks.counting import Counting, Rates, Tally, labelled  # noqa: E402
 from benchmarks.phases import SCHEDULE  # noqa: E402
 from dnnlib import cli  # noqa: E402
@@ -32,7 +34,7 @@ from training.cameras import CAMERA_DIM  # noqa: E402
 from training.checkpoints.snapshots import build_networks  # noqa: E402
 from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
-from training.loss import Frames, Loss  # noqa: E402
+from training.loss import Frames, Loss, Report  # noqa: E402
 from training.networks import backbone, decoder, discriminators, generator, mapping, motion, superresolution  # noqa: E402
 from training.phases import Phase, build_phases  # noqa: E402
 from training.rendering import renderer  # noqa: E402
@@ -142,8 +144,10 @@ def components() -> dict:
 # --- A phase ---------------------------------------------------------------------------------------------------------
 
 
-def count_phase(config: Config, phase: Phase, clips: int, dtype: torch.dtype | None, rates: Rates) -> Counting:
-    """Count one run of a phase in one pass, with the average of its gradients."""
+def count_phase(
+    config: Config, phase: Phase, clips: int, dtype: torch.dtype | None, rates: Rates
+) -> tuple[Counting, Report]:
+    """Count one run of a phase in one pass, with the average of its gradients; also return what it reports."""
     networks = build_networks(config, 0, META, dtype)
     loss = Loss(networks.G, networks.D_img, networks.D_vid, config)
     modules = [module for name, module in networks.items() if name in phase.networks]
@@ -160,10 +164,10 @@ def count_phase(config: Config, phase: Phase, clips: int, dtype: torch.dtype | N
         if phase.takes_reals:
             with counting.component("reals"):
                 reals = loss.real_frames(pixels, fakes.times, fakes.cameras, SCHEDULE)
-        phase.accumulate(loss, reals=reals, fakes=fakes, schedule=SCHEDULE)
+        report = phase.accumulate(loss, reals=reals, fakes=fakes, schedule=SCHEDULE)
         with counting.component("averaging"):
             average_gradients(parameter for module in modules for parameter in module.parameters())
-    return counting
+    return counting, report
 
 
 def _fakes(config: Config, clips: int) -> Fakes:
@@ -209,19 +213,26 @@ def main(cfg: str, clips: int, precision: str, gpu: str, out: Path | None) -> No
     total: dict[str, Tally] = {}
     phases = {phase.name: phase for phase in build_phases(config) if phase.active}
     counts = {}
+    reports = {}
     for name, phase in phases.items():
-        counts[name] = count_phase(config, phase, clips, dtype, rates)
+        counts[name], reports[name] = count_phase(config, phase, clips, dtype, rates)
         for component, tally in counts[name].tallies.items():
             total.setdefault(component, Tally()).add(tally, 1 / phase.interval)
     click.echo(f"{cfg}, {precision}, {clips} clips an iteration, rates of an {rates.name}")
     _print_table("component", total, longest_first=True)
     _print_table("phase, once", {name: _sum(counting.tallies) for name, counting in counts.items()})
+    with_others = Counting(rates)
+    with as_on_a_gpu(with_others), with_others:
+        iterations = count_between_phases(config, reports, with_others)
+    _print_table(f"between, {PROCESSES} processes", {"between the phases": shares(with_others, iterations)})
     for name, counting in counts.items():
         saved = sum(counting.saved.values()) / GIGA
         waits = sum(counting.waits.values())
         click.echo(f"{name}: {saved:.1f} GB saved for the backward pass, {waits} host waits")
-        for place, number in counting.waits.most_common():
-            click.echo(f"  {number:4d} {place}")
+        _print_waits(counting)
+    each = sum(with_others.waits.values()) / iterations
+    click.echo(f"between the phases: {each:g} host waits an iteration")
+    _print_waits(with_others, iterations)
     if out is not None:
         write_json(out, {name: _plain(tally) for name, tally in total.items()})
 
@@ -241,6 +252,11 @@ def _print_table(title: str, tallies: dict[str, Tally], longest_first: bool = Fa
     for name in names:
         click.echo(_line(name, tallies[name]))
     click.echo(_line("sum", _sum(tallies)))
+
+
+def _print_waits(counting: Counting, iterations: int = 1) -> None:
+    for place, number in counting.waits.most_common():
+        click.echo(f"  {number / iterations:4g} {place}")
 
 
 def _line(name: str, tally: Tally) -> str:

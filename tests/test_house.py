@@ -36,6 +36,7 @@ FLOORS = {
 TOP_FLOOR = 12
 MAX_LINES = 350
 COMMUNICATOR = "torch_utils/distributed.py"  # the one file that may use torch.distributed
+CARRIER = "torch_utils/transfers.py"  # the one file that may copy without waiting
 SEEDER = "tests/helpers/tiny.py"  # the one file of the tests that may seed torch's own generator
 TORCH_DRAWS = {
     *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
@@ -174,6 +175,15 @@ def fixed_devices(house: list[Module]) -> Iterator[str]:
         )
 
 
+def copies_that_do_not_block(house: list[Module]) -> Iterator[str]:
+    """`non_blocking` outside the one file for it, which sees to it that the memory is pinned."""
+    for module in house:
+        if module.path.as_posix() != CARRIER and module.path.parts[0] != "tests":
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.keyword) and node.arg == "non_blocking":
+                    yield f"{module.path}:{node.lineno} copies without blocking"
+
+
 def long_files(house: list[Module]) -> Iterator[str]:
     yield from (f"{module.path} has {module.lines} lines" for module in house if module.lines > MAX_LINES)
 
@@ -212,6 +222,7 @@ RULES = [
     asks_torch_distributed,
     torch_below_its_floor,
     fixed_devices,
+    copies_that_do_not_block,
     long_files,
     unseeded_draws,
 ]
@@ -244,6 +255,7 @@ BROKEN_HOUSES = [
     (asks_torch_distributed, {"training/a.py": "import torch.distributed.checkpoint"}, "a.py:1 uses"),
     (torch_below_its_floor, {"dnnlib/a.py": "from torch import nn"}, "a.py:1 imports torch.nn"),
     (fixed_devices, {"tests/a.py": "x.cuda(0)"}, "a.py:1 calls"),
+    (copies_that_do_not_block, {"training/a.py": "x.to(device, non_blocking=True)"}, "a.py:1 copies"),
     (long_files, {"a.py": "x = 1\n" * 351}, "351 lines"),
     (unseeded_draws, {"tests/a.py": "x = torch.randn(3)"}, "a.py:1 draws without a seed: torch.randn"),
     (unseeded_draws, {"tests/a.py": "torch.rand_like(x)"}, "a.py:1 draws without a seed"),

@@ -105,16 +105,16 @@ class GradientAverage:
         self._waiting.clear()
         self._buckets = {}
 
-        faults = torch.zeros([], dtype=torch.int64, device=sums[0][0].device if sums else None)
+        counts = []
         processes = distributed.world_size()
         for memory, wait in sums:
             wait()
             if processes > 1:
                 memory /= processes
-            faults += torch.count_nonzero(memory - memory)  # NaN where one is not finite; faster than isfinite
+            counts.append(torch.count_nonzero(memory - memory))  # NaN where one is not finite; faster than isfinite
             limit = min(GRADIENT_LIMIT, torch.finfo(memory.dtype).max)
             torch.nan_to_num(memory, nan=0.0, posinf=limit, neginf=-limit, out=memory)
-        return faults
+        return torch.stack(counts).sum() if counts else torch.zeros([], dtype=torch.int64)
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:

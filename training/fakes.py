@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from torch_utils.random_numbers import Streams, normal
+from torch_utils.transfers import to_device
 from training.config import Config
 from training.data.pairs import CameraSampler, moving_clips
 from training.data.streams import Draws
@@ -31,17 +33,24 @@ class Fakes:
     cameras: torch.Tensor  # [B, 2, 25]
     others: torch.Tensor  # [B, 2, 25], cameras of other clips: what the mapping network may see instead
     random: Streams  # B: drives noise, ray jitter, camera swaps and regularisation points
+    # bool [B] on the host: which are stills (`training.data.pairs.is_still`), with no time but 0; None: none is.
+    still: torch.Tensor | None = None
     # B others, all of clips of several frames: the video discriminator judges them in place of those of one frame.
     stand_ins: "Fakes | None" = None
 
     def rows(self, rows: slice | list[int]) -> "Fakes":
         """Return the fakes of some of the clips."""
-        parts = {name: value[rows] for name, value in vars(self).items() if name != "stand_ins"}
+        on_device = rows if isinstance(rows, slice) else to_device(torch.tensor(rows), self.z.device)
+        parts: dict[str, Any] = {}
+        for name in ("z", "z_motion", "times", "cameras", "others"):
+            parts[name] = getattr(self, name)[on_device]
+        parts["random"] = self.random[rows]
+        parts["still"] = None if self.still is None else self.still[rows]
         return Fakes(**parts, stand_ins=self.stand_ins and self.stand_ins.rows(rows))
 
     def stills(self) -> list[int]:
-        """Return which clips are stills (`training.data.pairs.is_still`): those with no time but 0."""
-        return (self.times == 0).all(dim=1).nonzero().flatten().tolist()
+        """Return which clips are stills."""
+        return [] if self.still is None else self.still.nonzero().flatten().tolist()
 
 
 class FakeSource:
@@ -81,8 +90,9 @@ class FakeSource:
         return Fakes(
             z=normal([len(random), self.config.generator.z_dim], random, self.device),
             z_motion=normal([len(random), self.config.generator.z_motion_dim], random, self.device),
-            times=times.to(self.device),
-            cameras=cameras.to(self.device),
-            others=others.to(self.device),
+            times=to_device(times, self.device),
+            cameras=to_device(cameras, self.device),
+            others=to_device(others, self.device),
             random=random,
+            still=(times == 0).all(dim=1),
         )

@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 
 from torch_utils.ops.upfirdn2d import filter2d
 from torch_utils.random_numbers import Streams, normal, uniform
+from torch_utils.transfers import to_device
 from training.cameras import condition_cameras, swap_cameras
 from training.config import FRAMES_PER_CLIP, Config
 from training.fakes import Fakes
@@ -57,7 +58,7 @@ class Frames:
         for name in ("image", "image_raw", "times", "cameras"):
             by_clip = getattr(self, name).unflatten(0, (len(self.times), -1))
             new = getattr(others, name).unflatten(0, (len(clips), -1))
-            values[name] = by_clip.index_copy(0, torch.tensor(clips, device=new.device), new).flatten(0, 1)
+            values[name] = by_clip.index_copy(0, to_device(torch.tensor(clips), new.device), new).flatten(0, 1)
         return Frames(**values)
 
 

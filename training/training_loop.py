@@ -1,6 +1,5 @@
 """When training computes what: iterations of phases, schedules, EMA, status, snapshots, resume (PV3D A.1)."""
 
-import contextlib
 import time
 from collections.abc import Generator
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_netwo
 from training.checkpoints.states import require_fit
 from training.config import Config, split_batch
 from training.data.dataset import ClipDataset
+from training.data.feed import Feed
 from training.data.loader import Batch
 from training.data.pairs import camera_bank, greatest_time, moving_clips, training_batches
 from training.fakes import NO_VIDEOS, OTHER_TIMES, Fakes, FakeSource
@@ -155,24 +155,28 @@ class Trainer:
         if self.progress.clips and not snapshot_exists:
             self._save_snapshot()
 
-        with contextlib.closing(self._batches()) as batches:
+        with Feed(self._batches(), self.device) as feed:
+            if self.progress.clips < end:
+                feed.fetch()
+            (failed,) = distributed.any_process(feed.problem is not None)
             while self.progress.clips < end and not stopped:
-                ticks_before = self._ticks()
-                started = time.perf_counter()
-
-                # Wait for data.
-                with distributed.fail_together():
-                    batch = next(batches)
-                waited = time.perf_counter() - started
+                # A process that cannot have its batch ends all of them.
+                if failed:
+                    with distributed.fail_together():
+                        feed.require_batch()
 
                 # Phases, then the moving average.
-                self.iterate(batch)
-                self._report_time(waited, seconds=time.perf_counter() - started)
+                ticks_before = self._ticks()
+                started = time.perf_counter()
+                self.iterate(feed.batch)
+                self._report_time(feed.waited, seconds=feed.waited + time.perf_counter() - started)
                 if distributed.is_main():
                     self.hooks.iteration(self.progress)
 
-                # Stop? Asked in the gather of the wait for data, it would come one batch late, behind the status.
-                stopped = any(distributed.gather(self.hooks.stop()))
+                # The next batch, while a GPU computes on this one; then the one exchange among hosts. Stop?
+                if self.progress.clips < end:
+                    feed.fetch()
+                stopped, failed = distributed.any_process(self.hooks.stop(), feed.problem is not None)
                 done = stopped or self.progress.clips >= end
                 ticks = self._ticks()
 
@@ -186,12 +190,11 @@ class Trainer:
         return self.progress
 
     def iterate(self, batch: Batch) -> None:
-        """Run every phase that is due, then update the moving average.
+        """Run every phase that is due on a batch of reals on the device, then update the moving average.
 
         Random numbers depend on the seed, the iteration and the phase alone.
         """
         now = schedule(self.config, self.progress.seen)
-        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         for phase in self.phases:
             if phase.active and self.progress.iteration % phase.interval == 0:
                 self._run_phase(phase, batch, now)
@@ -259,6 +262,7 @@ class Trainer:
             workers=options.workers,
             window=options.window,
             mirror=options.mirror,
+            pin=self.device.type == "cuda",
         )
 
     def _real_frames(self, batch: Batch, rows: slice, now: Schedule) -> Frames:

@@ -1,6 +1,7 @@
 """What benchmarks/counting.py counts, against closed forms; and the roofline of the paper's configuration."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -112,6 +113,7 @@ def test_waits_are_named_by_the_line_of_the_project():
         if empty(1).sum().item() > 0:
             pass
         torch.tensor([1.0, 2.0]).to(META)
+        torch.tensor([1.0, 2.0]).to(META, non_blocking=True)  # as of pinned memory
         torch.tensor(3.0).item()  # on the host
     assert sum(counting.waits.values()) == 2
     assert any(
@@ -127,6 +129,9 @@ def test_the_roofline_prints_every_component(tmp_path):
     assert {"backbone 64", "D_img 64", "decoder", "plane sampling", "averaging"} <= counts.keys()
     for phase in ("g_main", "g_reg", "d_main", "d_reg"):
         assert f"\n{phase}: " in result.output
+    found = result.output.partition("between the phases: ")[2].splitlines()
+    assert found[0] == "1 host waits an iteration"
+    assert re.fullmatch(r" +1 all_reduce among hosts at training/training_loop.py:\d+", found[1]) and len(found) == 2
 
 
 @pytest.mark.slow

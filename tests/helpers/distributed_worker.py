@@ -150,6 +150,7 @@ def main() -> None:
         "broadcast": broadcast_tensors(rank),
         "statistics": statistics(rank),
         "gather": distributed.gather({"rank": rank}),
+        "any": distributed.any_process(rank == 0, rank == 1, False, True),
         "failures": failures(rank),
         "fingerprints": fingerprints(rank),
     }

@@ -78,6 +78,10 @@ def test_gather(seen):
         assert s["gather"] == [{"rank": 0}, {"rank": 1}]
 
 
+def test_flags_of_any_process(seen):
+    assert [s["any"] for s in seen] == [[True, True, False, True]] * 2
+
+
 def test_the_main_process_reads_a_fingerprint_for_all(seen):
     main, other = (s["fingerprints"] for s in seen)
     read = "read by 0"
@@ -112,6 +116,7 @@ def test_alone_everything_is_a_no_op():
     assert distributed.world_size() == 1
     assert distributed.is_main()
     assert distributed.gather("x") == ["x"]
+    assert distributed.any_process(True, False) == (True, False)
     distributed.barrier()
     tensor = torch.ones(2)
     distributed.broadcast([tensor])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.counting import Counting
+from benchmarks.roofline import GPUS, as_on_a_gpu
 from tests.helpers import tiny
 from torch_utils.random_numbers import normal
 from training.cameras import frontal_label
@@ -60,6 +62,17 @@ def test_a_window_of_one_frame_has_no_stand_ins():
     assert (fakes.times == 0).all()
 
 
+def test_no_clip_makes_the_host_wait():
+    """Which clips are stills is known before times are on the device."""
+    fakes = source(1, 20, 1, 4)
+    fakes.device = torch.device("meta")
+    counting = Counting(GPUS["h200"])
+    with as_on_a_gpu(counting), counting:
+        drawn = fakes.draw(KEY, WHOLE)
+        drawn.stand_ins.rows(drawn.stills())
+    assert drawn.times.device.type == "meta" and drawn.stills() and not counting.waits
+
+
 def test_fakes_do_not_depend_on_their_division():
     fakes = source(1, 20, 1, 4)
     whole = fakes.draw(KEY, WHOLE)
@@ -68,4 +81,5 @@ def test_fakes_do_not_depend_on_their_division():
         assert_same(part, whole.rows(own))
         assert_same(part.stand_ins, whole.stand_ins.rows(own))
     some = [2, 5]
+    assert whole.rows(some).stills() == [place for place, row in enumerate(some) if row in whole.stills()]
     assert np.array_equal(whole.rows(some).stand_ins.times, whole.stand_ins.times[some])

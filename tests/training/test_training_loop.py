@@ -175,6 +175,58 @@ def test_a_frame_that_cannot_be_read_ends_training(make, heads, tmp_path, worker
     assert trainer.progress.clips < 6
 
 
+def batches_of(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, broken: int | None = None) -> list[int]:
+    """Return the numbers of the batches that the trainer takes from its stream; one cannot be read."""
+    taken = []
+    original = trainer._batches
+
+    def batches():
+        for number, batch in enumerate(original()):
+            if number == broken:
+                raise UserError("Frame 3 is gone.")
+            taken.append(number)
+            yield batch
+
+    monkeypatch.setattr(trainer, "_batches", batches)
+    return taken
+
+
+def test_what_is_due_comes_before_the_error_of_the_next_batch(make, monkeypatch):
+    watch = Watch()
+    trainer = make(hooks=watch, training__kimg=1.0, training__tick=0.002, training__snap=1)
+    taken = batches_of(trainer, monkeypatch, broken=2)
+    with pytest.raises(UserError, match="Frame 3 is gone"):
+        trainer.train()
+    assert taken == [0, 1]
+    assert watch.ticks == watch.drawn == [2, 4]
+    assert files(trainer.run.path, "training-state*") == [f"training-state-000000.00{clips}.pt" for clips in (2, 4)]
+
+
+def test_the_first_batch_may_be_the_one_that_cannot_be_read(make, monkeypatch):
+    watch = Watch()
+    trainer = make(hooks=watch)
+    batches_of(trainer, monkeypatch, broken=0)
+    with pytest.raises(UserError, match="Frame 3 is gone"):
+        trainer.train()
+    watch.assert_nothing_was_called()
+
+
+def test_an_error_of_a_batch_that_nobody_needs_is_none(make, monkeypatch):
+    for options, stop_at, broken in (({"training__kimg": 0.004}, None, 2), ({"training__kimg": 1.0}, 2, 2)):
+        trainer = make(f"run{stop_at}", hooks=Watch(stop_at=stop_at), **options)
+        taken = batches_of(trainer, monkeypatch, broken)
+        assert trainer.train().clips == 4 and taken == [0, 1]
+
+
+def test_a_finished_run_asks_for_no_data(make, monkeypatch):
+    make(training__kimg=0.002).train()
+    trainer = make(training__kimg=0.002)
+    assert trainer.restore()
+    taken = batches_of(trainer, monkeypatch)
+    trainer.train()
+    assert taken == []
+
+
 def test_non_main_processes_write_nothing(make, monkeypatch):
     monkeypatch.setattr(distributed, "is_main", lambda: False)
     watch = Watch()
@@ -210,6 +262,17 @@ def test_resuming_is_exact(make, monkeypatch, layout):
     assert {"G.backbone.mapping.w_avg", "G_ema.backbone.mapping.w_avg"} <= weights(second).keys()
     assert (second.progress.clips, second.progress.iteration) == (8, 4)
     assert second.progress.seconds > 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_that_was_fetched_when_training_stopped_comes_again(make, workers):
+    straight = make("straight", training__kimg=0.008, training__workers=workers)
+    straight.train()
+    make("stopped", hooks=Watch(stop_at=2), training__kimg=0.008, training__workers=workers).train()
+    again = make("stopped", training__kimg=0.008, training__workers=workers)
+    assert again.restore() and again.progress.clips == 4
+    again.train()
+    assert_same(weights(again), weights(straight))
 
 
 def test_a_run_that_goes_on_keeps_its_rhythm(make):

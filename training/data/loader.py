@@ -33,6 +33,7 @@ def endless_batches(
     start: int,
     step: int,
     workers: int,
+    pin: bool = False,
 ) -> Generator[Batch, None, None]:
     """Yield items start, start + step, start + 2 step, ... in batches.
 
@@ -40,6 +41,7 @@ def endless_batches(
         items: item number -> dataclass of arrays, or a UserError, which ends the stream.
         batch: items a batch.
         workers: processes that make batches; 0 makes them here. Closing the iterator ends them.
+        pin: whether batches come in pinned memory, from which a GPU copies by itself; a thread copies them there.
 
     Yields:
         the dataclass's fields, stacked: [batch, ...].
@@ -53,6 +55,7 @@ def endless_batches(
         sampler=_Numbers(start, step),
         num_workers=workers,
         collate_fn=_stack,
+        pin_memory=pin,
         worker_init_fn=_ignore_sigterm,
         timeout=PATIENCE if workers else 0,
     )

@@ -176,6 +176,7 @@ def training_batches(
     workers: int,
     window: int,
     mirror: bool,
+    pin: bool = False,
 ) -> Generator[dict[str, torch.Tensor], None, None]:
     """Yield this rank's share of the endless training stream.
 
@@ -186,6 +187,7 @@ def training_batches(
         workers: processes that decode; 0 decodes here. The stream does not depend on it.
         window: frames of a clip that a pair is drawn from.
         mirror: whether half of the pairs are mirrored.
+        pin: as of `endless_batches`.
 
     Yields:
         frames uint8 [batch, 2, 3, R, R], times float32 [batch, 2], cameras float32 [batch, 2, 25]. Where some clips
@@ -195,7 +197,7 @@ def training_batches(
         UserError: a frame is missing or damaged; a worker died, hangs, or has no shared memory.
     """
     stream = PairStream(dataset, seed=seed, window=window, mirror=mirror)
-    return endless_batches(stream, batch, start=start + rank, step=world, workers=workers)
+    return endless_batches(stream, batch, start=start + rank, step=world, workers=workers, pin=pin)
 
 
 # --- Cameras alone ----------------------------------------------------------------------------------------------------
