@@ -158,25 +158,21 @@ class Trainer:
         with Feed(self._batches(), self.device) as feed:
             if self.progress.clips < end:
                 feed.fetch()
-            (failed,) = distributed.any_process(feed.problem is not None)
+            feed.agree()
             while self.progress.clips < end and not stopped:
-                # A process that cannot have its batch ends all of them.
-                if failed:
-                    with distributed.fail_together():
-                        feed.require_batch()
-
                 # Phases, then the moving average.
+                feed.require_batch()
                 ticks_before = self._ticks()
                 started = time.perf_counter()
                 self.iterate(feed.batch)
-                self._report_time(feed.waited, seconds=feed.waited + time.perf_counter() - started)
+                self._report_time(feed.waited, seconds=feed.seconds + time.perf_counter() - started)
                 if distributed.is_main():
                     self.hooks.iteration(self.progress)
 
                 # The next batch, while a GPU computes on this one; then the one exchange among hosts. Stop?
                 if self.progress.clips < end:
                     feed.fetch()
-                stopped, failed = distributed.any_process(self.hooks.stop(), feed.problem is not None)
+                stopped = feed.agree(self.hooks.stop())
                 done = stopped or self.progress.clips >= end
                 ticks = self._ticks()
 

@@ -131,7 +131,7 @@ def test_the_roofline_prints_every_component(tmp_path):
         assert f"\n{phase}: " in result.output
     found = result.output.partition("between the phases: ")[2].splitlines()
     assert found[0] == "1 host waits an iteration"
-    assert re.fullmatch(r" +1 all_reduce among hosts at training/training_loop.py:\d+", found[1]) and len(found) == 2
+    assert re.fullmatch(r" +1 all_reduce among hosts at training/data/feed.py:\d+", found[1]) and len(found) == 2
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def main() -> None:
         "broadcast": broadcast_tensors(rank),
         "statistics": statistics(rank),
         "gather": distributed.gather({"rank": rank}),
-        "any": distributed.any_process(rank == 0, rank == 1, False, True),
+        "greatest": distributed.greatest(rank == 0, rank == 1, False, 0.1 + rank, -rank),
         "failures": failures(rank),
         "fingerprints": fingerprints(rank),
     }

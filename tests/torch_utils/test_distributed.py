@@ -78,8 +78,8 @@ def test_gather(seen):
         assert s["gather"] == [{"rank": 0}, {"rank": 1}]
 
 
-def test_flags_of_any_process(seen):
-    assert [s["any"] for s in seen] == [[True, True, False, True]] * 2
+def test_the_greatest_of_all_processes(seen):
+    assert [s["greatest"] for s in seen] == [[1, 1, 0, 1.1, 0]] * 2
 
 
 def test_the_main_process_reads_a_fingerprint_for_all(seen):
@@ -116,7 +116,7 @@ def test_alone_everything_is_a_no_op():
     assert distributed.world_size() == 1
     assert distributed.is_main()
     assert distributed.gather("x") == ["x"]
-    assert distributed.any_process(True, False) == (True, False)
+    assert distributed.greatest(True, -0.5) == (True, -0.5)
     distributed.barrier()
     tensor = torch.ones(2)
     distributed.broadcast([tensor])

@@ -6,6 +6,7 @@ import torch
 from tests.helpers import tiny
 from tests.helpers.recording import Call, spy
 from tests.helpers.trainers import iterate, make_trainer, moments, weights
+from torch_utils import distributed
 from torch_utils.gradients import GradientAverage
 from training.phases import Phase
 from training.training_loop import Trainer
@@ -142,6 +143,29 @@ def test_accumulated_gradients_are_those_of_one_pass(make, monkeypatch, phase):
     scale = max(gradient.abs().max() for gradient in whole)
     for one, many in zip(whole, parts, strict=True):
         assert torch.allclose(one, many, rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_sums_over_processes_begin_in_the_phases(make, monkeypatch):
+    """Each phase of these networks has one bucket: from the second iteration on it is complete before its end."""
+    begun = []
+    at_end = []
+    finish = GradientAverage.finish
+
+    def watched(average: GradientAverage) -> torch.Tensor:
+        before = len(begun)
+        faults = finish(average)
+        at_end.append((before, len(begun)))
+        begun.clear()
+        return faults
+
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "average", lambda tensors: None)
+    monkeypatch.setattr(distributed, "start_sum", lambda memory: (begun.append(memory), lambda: None)[1])
+    monkeypatch.setattr(GradientAverage, "finish", watched)
+    trainer = make(training__batch=4, training__batch_gpu=1, training__g_reg_interval=1, training__d_reg_interval=1)
+    assert trainer.per_process // trainer.per_pass == 2
+    iterate(trainer, 3)
+    assert at_end == [(0, 1)] * 4 + [(1, 1)] * 8
 
 
 def test_non_finite_gradients_never_reach_the_weights(make):

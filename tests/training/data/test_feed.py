@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
+from torch_utils import distributed
 from torch_utils.transfers import Uploads
 from training.data import feed as feeds
 from training.data.dataset import ClipDataset
@@ -45,6 +46,7 @@ def test_batches_come_in_order_and_none_before_it_is_fetched():
     with Feed(stream(), CPU) as feed:
         for number in range(4):
             feed.fetch()
+            assert not feed.agree()
             feed.require_batch()
             assert feed.batch["number"] is stream.batches[number], "and no copy"
             assert len(stream.batches) == number + 1
@@ -58,7 +60,8 @@ def test_a_user_s_error_waits_until_it_is_asked_for():
         feed.fetch()
         first = feed.batch
         feed.fetch()
-        assert feed.problem is stream.error and feed.batch is first
+        assert feed.batch is first
+        assert feed.agree(True), "and what else the processes tell each other"
         feed.require_batch()
     assert stream.is_closed
 
@@ -72,12 +75,47 @@ def test_other_errors_come_at_once():
 
 @pytest.mark.parametrize("is_idle, waited", [(True, 7.0), (False, 0.0)])
 def test_only_a_device_that_is_idle_waits_for_data(monkeypatch, is_idle, waited):
-    clock = iter([100.0, 107.0])
+    clock = itertools.accumulate([100.0, 7.0, 1.0, 20.0, 2.0] if is_idle else [100.0, 8.0, 20.0, 2.0])
     monkeypatch.setattr(feeds.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(Uploads, "is_idle", lambda self: is_idle)
     with Feed(Stream()(), CPU) as feed:
         feed.fetch()
+        feed.agree()
     assert feed.waited == waited
+    assert feed.seconds == 10, "all the same"
+
+
+# --- Several processes ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def peer(monkeypatch) -> list[float]:
+    """The numbers of another process."""
+    numbers = [0.0, 0.0, 0.0]
+    monkeypatch.setattr(distributed, "greatest", lambda *own: tuple(map(max, own, numbers)))
+    monkeypatch.setattr(
+        distributed, "gather", lambda value, group=None: [value, "Frame 5 is gone." if numbers[1] else None]
+    )
+    return numbers
+
+
+def test_all_wait_for_the_one_that_waits_for_its_data(peer):
+    with Feed(Stream()(), CPU) as feed:
+        feed.fetch()
+        peer[:] = [1.0, 0.0, 30.0]
+        assert feed.agree(False)
+        assert feed.waited == 30
+        feed.require_batch()
+
+
+def test_a_batch_that_another_process_cannot_have_ends_this_one(peer):
+    stream = Stream()
+    with pytest.raises(UserError, match="Frame 5 is gone"), Feed(stream(), CPU) as feed:
+        feed.fetch()
+        peer[1] = 1.0
+        assert not feed.agree()
+        feed.require_batch()
+    assert stream.is_closed
 
 
 # --- Pinned memory ----------------------------------------------------------------------------------------------------
@@ -95,7 +133,6 @@ def test_batches_for_a_gpu_are_the_same_in_pinned_memory(heads, workers):
     with Feed(pinned(heads, workers), torch.device("cuda", 0)) as feed:
         for expected in itertools.islice(plain, 5):
             feed.fetch()
-            feed.require_batch()
             for name, value in feed.batch.items():
                 assert value.is_cuda and torch.equal(value.cpu(), expected[name]), name
     batches = pinned(heads, workers)
