@@ -7,13 +7,17 @@ per run where it matters.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
-import click
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from dnnlib import openmp  # noqa: E402, F401  (before torch)
+
+# isort: split
+from functools import partial  # noqa: E402
+
+import click  # noqa: E402
+import torch  # noqa: E402
+
 from benchmarks.timing import print_row  # noqa: E402
 from dnnlib import cli  # noqa: E402
 from torch_utils.machine_options import machine_options  # noqa: E402
