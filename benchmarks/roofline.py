@@ -56,6 +56,7 @@ class _Kernels:
     """Stands for the libraries of CUDA kernels."""
 
     pv3d_bias_act = "bias_act"
+    pv3d_scale_act = "scale_act"
     pv3d_upfirdn2d = "upfirdn2d"
 
 
@@ -94,6 +95,8 @@ def _elements(function: str, params: Any) -> int:
     if function == "bias_act":
         tensors = 2 + (params.order >= 1) + (params.order == 2)
         return params.total * tensors
+    if function == "scale_act":
+        return params.total * (2 + params.order)
     return math.prod(params.in_size) + math.prod(params.out_size)
 
 

@@ -27,7 +27,7 @@ from dnnlib.files import state_of
 from dnnlib.locks import PathLock
 
 SOURCES = Path(__file__).parent / "ops"
-OPS = ("upfirdn2d", "bias_act")
+OPS = ("upfirdn2d", "bias_act", "scale_act")
 FLAGS = ("-O3", "-std=c++17", "-Xcompiler", "-fPIC", "-shared")
 BUILD_SECONDS = 600.0  # default time limit for compiling, or for waiting for the process that compiles
 _FIRST_RANK_GRACE = 2.0  # seconds for which other ranks leave the compiling to rank 0 of their machine

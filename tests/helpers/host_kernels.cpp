@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "bias_act.h"
+#include "scale_act.h"
 #include "upfirdn2d_strips.h"
 
 namespace {
@@ -79,5 +80,16 @@ extern "C" int pv3d_bias_act(const pv3d::BiasActParams* params, int32_t dtype, i
             };
             return pv3d::bias_act_pieces<T, decltype(act)::value>(*params, launch);
         });
+    });
+}
+
+extern "C" int pv3d_scale_act(const pv3d::ScaleActParams* params, int32_t dtype, int32_t, void*) {
+    return for_dtype(dtype, [&](auto zero) {
+        const auto launch = [](auto kernel, const pv3d::ScaleActParams& p, uint32_t count) {
+            lanes_of_last_kernel = decltype(kernel)::lanes;
+            for (uint32_t thread = 0; thread < kThreads; ++thread) decltype(kernel)::body(p, count, thread, kThreads);
+            return 0;
+        };
+        return pv3d::scale_act_launch<decltype(zero)>(*params, launch);
     });
 }

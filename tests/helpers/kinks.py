@@ -17,6 +17,7 @@ import torch
 
 from tests.helpers import full
 from tests.helpers.tiny import CALM
+from torch_utils.ops import scale_act
 from training.loss import Loss
 from training.networks import layers
 
@@ -60,9 +61,16 @@ def near_zero(case: str, forward: Callable[[], object]) -> dict[str, np.ndarray]
             found[f"{case}_above{call}"] = (flat[where] > 0).numpy()
         return y
 
-    with mock.patch.object(layers, "bias_act", watch), torch.no_grad():
+    with _instead_of_bias_act(watch), torch.no_grad():
         forward()
     return found
+
+
+@contextmanager
+def _instead_of_bias_act(function: Callable[..., torch.Tensor]) -> Iterator[None]:
+    """Let layers call a function in place of `bias_act`, wherever they do."""
+    with mock.patch.object(layers, "bias_act", function), mock.patch.object(scale_act, "bias_act", function):
+        yield
 
 
 @contextmanager
@@ -81,7 +89,7 @@ def decided(case: str) -> Iterator[None]:
             x = _moved(x, b, dim, where.long(), above ^ (where == other_side))
         return original(x, b, dim, act, **options)
 
-    with mock.patch.object(layers, "bias_act", decide):
+    with _instead_of_bias_act(decide):
         yield
     assert f"{case}_where{next(calls)}" not in listed, "not every call of the list was made"
 

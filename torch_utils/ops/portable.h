@@ -13,11 +13,14 @@
 #ifdef __CUDACC__
 #define PV3D_FUNCTION __host__ __device__ __forceinline__
 #define PV3D_UNROLL _Pragma("unroll")
-#define PV3D_UNROLL_BY(times) _Pragma("unroll 2")
+#define PV3D_PRAGMA(text) _Pragma(#text)
+#define PV3D_UNROLL_BY(times) PV3D_PRAGMA(unroll times)
+#define PV3D_RESTRICT __restrict__
 #else
 #define PV3D_FUNCTION inline
 #define PV3D_UNROLL
 #define PV3D_UNROLL_BY(times)
+#define PV3D_RESTRICT
 #endif
 
 namespace pv3d {

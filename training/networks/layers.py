@@ -14,6 +14,7 @@ from torch import nn
 from torch_utils.ops.activations import activation_funcs
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.conv2d_resample import conv2d_resample
+from torch_utils.ops.scale_act import scale_act
 from torch_utils.ops.upfirdn2d import setup_filter
 from torch_utils.random_numbers import Random, normal
 
@@ -111,6 +112,9 @@ def modulated_conv2d(
     styles: torch.Tensor,
     *,
     noise: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    act: str = "linear",
+    clamp: float | None = None,
     up: int = 1,
     padding: int = 0,
     resample_filter: torch.Tensor | None = None,
@@ -128,13 +132,14 @@ def modulated_conv2d(
         weight: [out, in, k, k].
         styles: [N, in], or [1, in] where all samples share it.
         noise: added to the output; [H', W'] or [N, 1, H', W'].
+        bias, act, clamp: what `bias_act` then does to it.
         demodulate: divide each output channel by the norm of its modulated weight.
         flip_weight: True correlates, False convolves.
 
     Returns:
         [N, out, H', W'] with H' = H * up.
     """
-    n, in_channels, height, width = x.shape
+    _, in_channels, height, width = x.shape
     out_channels = weight.shape[0]
     if x.dtype == torch.float16 and demodulate:
         weight, styles = _prescaled(weight, styles)
@@ -146,13 +151,14 @@ def modulated_conv2d(
         weights = [_modulate(weight, style, demodulate).to(x.dtype) for style in styles]
         x = _conv_per_sample(x, weights, convolve)
     else:
-        scales = styles.to(x.dtype).reshape(n, in_channels, 1, 1)
-        x = convolve(x * scales, weight.to(x.dtype))
+        x = convolve(scale_act(x, styles), weight.to(x.dtype))
         if demodulate:
             squares = weight.square().sum(dim=[2, 3]) @ styles.square().t()
-            scales = (squares + EPS).rsqrt().t().to(x.dtype)
-            x = x * scales.reshape(n, out_channels, 1, 1)
-    return x if noise is None else x.add_(noise.to(x.dtype))
+            scales = (squares + EPS).rsqrt().t()
+            return scale_act(x, scales, bias, noise, act=act, clamp=clamp)
+    if noise is not None:
+        x = x.add_(noise.to(x.dtype))
+    return bias_act(x, bias, act=act, clamp=clamp, overwrite=True)
 
 
 def _prescaled(weight: torch.Tensor, styles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -227,17 +233,19 @@ class SynthesisLayer(nn.Module):
 
         noise_mode: "const" (the layer's own map), "random" (drawn from `random`), "none".
         """
-        x = modulated_conv2d(
+        return modulated_conv2d(
             x,
             self.weight,
             self.affine(w),
             noise=self._noise(x, noise_mode, random),
+            bias=self.bias,
+            act="lrelu",
+            clamp=self.conv_clamp,
             up=self.up,
             padding=1,
             resample_filter=self.resample_filter,
             flip_weight=self.up == 1,
         )
-        return bias_act(x, self.bias, act="lrelu", clamp=self.conv_clamp, overwrite=True)
 
 
 class ToRGBLayer(nn.Module):
