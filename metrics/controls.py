@@ -1,15 +1,17 @@
-"""Pose agreement, diversity and motion of one subject: controls for generators of procedural heads."""
+"""What is known of procedural heads, asked of one subject: cameras, geometry, variety, motion."""
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from dnnlib.errors import UserError
-from metrics import pose, variety
+from metrics import depth, motion_share, pose, variety
 from metrics.family import MetricFamily
 from metrics.frame_regressor import FrameRegressor
 from metrics.per_video import PerVideoJob, compute_per_video
@@ -20,15 +22,17 @@ from training.checkpoints.snapshots import Snapshot
 from training.data.table import DEFAULT_FPS
 
 PROCEDURAL_VIDEOS = 64  # whose own diversity and motion are reported beside the generator's
+YAW_RANGES = {"pose": pose.FRONT, "pose-side": pose.SIDES}
+DEPTH_SCORES = {"depth": depth.depth_score, "background": depth.background_score}
 
 
 class Controls(MetricFamily):
-    """`pose`, `diversity` and `motion`; beside each stands what procedural heads themselves would score.
+    """Scores of generators of procedural heads; beside each stands what procedural heads themselves would score.
 
     Videos are those of `gen_videos.py --seeds` where the seed is 0.
     """
 
-    kinds = ("pose", "diversity", "motion")
+    kinds = (*YAW_RANGES, *DEPTH_SCORES, "diversity", "motion", "motion-share")
 
     def check(self, requests: Sequence[Request]) -> None:
         for request in requests:
@@ -39,17 +43,20 @@ class Controls(MetricFamily):
         snapshot = self.subject.snapshot
         for request in requests:
             assert snapshot is not None
-            if request.kind == "pose":
+            if request.kind in YAW_RANGES:
                 yield self._pose(request, snapshot)
+            elif request.kind in DEPTH_SCORES:
+                yield self._depth(request, snapshot)
             else:
                 yield self._variety(request, snapshot)
 
     def _pose(self, request: Request, snapshot: Snapshot) -> Result:
         started = time.perf_counter()
-        regressor = _trained_regressor(min(snapshot.config.generator.img_resolution, pose.SIDE))
+        yaw_range = YAW_RANGES[request.kind]
+        regressor = _trained_regressor(min(snapshot.config.generator.img_resolution, pose.SIDE), yaw_range)
         checksum = _checksum(regressor)
-        row = partial(pose.pose_row, snapshot, regressor, self.options.seed)
-        estimate = pose.pose_errors(self._rows(request, row, pose.WIDTH, regressor=checksum))
+        row = partial(pose.pose_row, snapshot, regressor, yaw_range, self.options.seed)
+        estimate = pose.pose_errors(self._rows(request, request.kind, row, pose.WIDTH, regressor=checksum))
         floor = regressor.floor
         return self._result(
             request,
@@ -61,31 +68,61 @@ class Controls(MetricFamily):
                 "floor_error": floor.standard_error,
                 **{f"floor_{name}": value for name, value in floor.details.items()},
             },
-            protocol={"cameras": pose.CAMERAS},
+            protocol={"cameras": pose.CAMERAS, "yaw": [round(math.degrees(yaw), 1) for yaw in yaw_range]},
             detector=f"pose-regressor-{regressor.side}",
             checksum=checksum,
         )
 
+    def _depth(self, request: Request, snapshot: Snapshot) -> Result:
+        """Score the depth of the person, or how far behind the room is."""
+        started = time.perf_counter()
+        regressor = _trained_depth_regressor()
+        checksum = _checksum(regressor)
+        row = partial(depth.depth_row, snapshot, regressor, self.options.seed)
+        estimate = DEPTH_SCORES[request.kind](self._rows(request, "depth", row, depth.WIDTH, regressor=checksum))
+        floor = regressor.floor[request.kind]
+        return self._result(
+            request,
+            estimate,
+            started=started,
+            details={
+                **estimate.details,
+                "floor": floor.value,
+                "floor_error": floor.standard_error,
+                **{f"floor_{name}": value for name, value in floor.details.items()},
+            },
+            protocol={"cameras": depth.CAMERAS},
+            detector="depth-regressor",
+            checksum=checksum,
+        )
+
     def _variety(self, request: Request, snapshot: Snapshot) -> Result:
-        """Score the diversity or the motion of a generator's videos, and of procedural ones."""
+        """Score how much people, moments or motions of a generator's videos differ, and of procedural ones."""
         started = time.perf_counter()
         seed = self.options.seed
+        estimated: Callable[[np.ndarray], variety.Estimate] = variety.mean_estimate
+        width = variety.WIDTH
         if request.kind == "diversity":
             row = partial(variety.diversity_row, snapshot, seed)
             procedural_row = partial(variety.procedural_diversity_row, seed)
-        else:
+        elif request.kind == "motion":
             row = partial(variety.motion_row, snapshot, seed)
             procedural_row = partial(variety.procedural_motion_row, self._fps(), seed)
-        estimate = variety.mean_estimate(self._rows(request, row, variety.WIDTH))
+        else:
+            estimated = motion_share.motion_share
+            width = motion_share.WIDTH
+            row = partial(motion_share.motion_share_row, snapshot, seed)
+            procedural_row = partial(motion_share.procedural_share_row, self._fps(), seed)
+        estimate = estimated(self._rows(request, request.kind, row, width))
         job = PerVideoJob(
             label=f"{request.kind}, procedural heads",
             key={"control": request.kind, "seed": seed, "fps": self._fps()},
             videos=PROCEDURAL_VIDEOS,
-            width=variety.WIDTH,
+            width=width,
             load=procedural_row,
             compute=np.stack,
         )
-        procedural = variety.mean_estimate(compute_per_video(job, self.options.cache_folder).values)
+        procedural = estimated(compute_per_video(job, self.options.cache_folder).values)
         return self._result(
             request,
             estimate,
@@ -99,12 +136,18 @@ class Controls(MetricFamily):
         dataset = self.options.dataset
         return DEFAULT_FPS if dataset is None else dataset.clips[0].fps
 
-    def _rows(self, request: Request, row: Callable[[int], np.ndarray], width: int, **key: Any) -> np.ndarray:
-        """Compute rows [N, width] of the generator's videos; all the work is in `row`, for one video at a time."""
+    def _rows(
+        self, request: Request, control: str, row: Callable[[int], np.ndarray], width: int, **key: Any
+    ) -> np.ndarray:
+        """Compute rows [N, width] of the generator's videos; all the work is in `row`, for one video at a time.
+
+        Args:
+            control: what the rows are kept as.
+        """
         job = PerVideoJob(
             label=request.metric,
             key={
-                "control": request.kind,
+                "control": control,
                 "snapshot": self.subject.checksum,
                 "seed": self.options.seed,
                 **key,
@@ -143,15 +186,25 @@ class Controls(MetricFamily):
         )
 
 
-@lru_cache(maxsize=1)
-def _trained_regressor(side: int) -> FrameRegressor:
-    """Train it once, however many snapshots a training run scores; the instrument is the same for every seed."""
-    regressor = pose.train_pose_regressor(side, progress=distributed.is_main())
-    distributed.broadcast(regressor.state_dict().values())  # processes may run on different processors
+# Instruments are trained once, however many snapshots a training run scores, and are the same for every seed. Their
+# weights are those of the main process, for processes may run on different processors.
+
+
+@lru_cache(maxsize=len(YAW_RANGES))
+def _trained_regressor(side: int, yaw_range: tuple[float, float]) -> FrameRegressor:
+    regressor = pose.train_pose_regressor(side, yaw_range, progress=distributed.is_main())
+    distributed.broadcast(regressor.state_dict().values())
     return regressor
 
 
-def _checksum(regressor: FrameRegressor) -> str:
+@lru_cache(maxsize=1)
+def _trained_depth_regressor() -> depth.DepthRegressor:
+    regressor = depth.train_depth_regressor(progress=distributed.is_main())
+    distributed.broadcast(regressor.state_dict().values())
+    return regressor
+
+
+def _checksum(regressor: torch.nn.Module) -> str:
     """Return the sha256 of a regressor's weights."""
     digest = hashlib.sha256()
     for value in regressor.state_dict().values():

@@ -6,7 +6,7 @@ bits.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -116,28 +116,59 @@ def learned_regressor(
     design: Design, frames: np.ndarray, truth: np.ndarray, *, steps: int, seed: int, progress: bool
 ) -> FrameRegressor:
     """Return a regressor that has learned from frames uint8 [N, 3, side, side] and their numbers [N, K]."""
-    with one_thread(), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    signs = torch.tensor(design.signs)
+    with learning(seed):
         regressor = FrameRegressor(frames.shape[-1], design)
-        _fit(regressor, design, frames, truth, steps, progress)
+        targets = torch.from_numpy(truth).float()
+        regressor.centre.copy_(targets.mean(dim=0))
+        regressor.spread.copy_(targets.std(dim=0))
+
+        def loss(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return (found - (target - regressor.centre) / regressor.spread).square().mean()
+
+        def mirror(numbers: torch.Tensor) -> torch.Tensor:
+            return numbers * signs
+
+        lesson = Lesson(name=design.name, coarse=design.coarse, mirror=mirror, loss=loss, steps=steps)
+        fit(regressor, frames, targets, lesson, progress)
     return regressor.eval().requires_grad_(False)
 
 
-def _fit(
-    regressor: FrameRegressor, design: Design, frames: np.ndarray, truth: np.ndarray, steps: int, progress: bool
-) -> None:
-    """Fit by least squares on random frames; random numbers come from torch's own generator."""
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """How a network learns what frames show.
+
+    Args:
+        name, coarse: as of `Design`.
+        mirror: what frames show -> what their mirror images show.
+        loss: what the network gives for frames, what they show -> a number to make small.
+        steps: how often it is shown BATCH frames.
+    """
+
+    name: str
+    coarse: tuple[int, int]
+    mirror: Callable[[torch.Tensor], torch.Tensor]
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    steps: int
+
+
+@contextlib.contextmanager
+def learning(seed: int) -> Iterator[None]:
+    """Compute gradients on one thread, with random numbers of a seed; torch's own go on afterwards as if not used."""
+    with one_thread(), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def fit(network: nn.Module, frames: np.ndarray, targets: torch.Tensor, lesson: Lesson, progress: bool) -> None:
+    """Fit a network to frames uint8 [N, 3, side, side] and what they show [N, ...], in random order."""
     images = torch.from_numpy(frames).float() / 127.5 - 1
-    targets = torch.from_numpy(truth).float()
-    regressor.centre.copy_(targets.mean(dim=0))
-    regressor.spread.copy_(targets.std(dim=0))
-    optimizer = torch.optim.AdamW(regressor.parameters(), weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for step in watched(range(steps), design.name, "step", progress):
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=lesson.steps)
+    for step in watched(range(lesson.steps), lesson.name, "step", progress):
         chosen = torch.randint(len(images), [BATCH])
-        batch, target = _varied(images[chosen], targets[chosen], design, blurred=step % 2 == 0)
-        scaled = (target - regressor.centre) / regressor.spread
-        loss = (regressor(batch) - scaled).square().mean()
+        batch, target = _varied(images[chosen], targets[chosen], lesson, blurred=step % 2 == 0)
+        loss = lesson.loss(network(batch), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -145,22 +176,22 @@ def _fit(
 
 
 def _varied(
-    images: torch.Tensor, numbers: torch.Tensor, design: Design, blurred: bool
+    images: torch.Tensor, shown: torch.Tensor, lesson: Lesson, blurred: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return frames mirrored by chance, in other colours, noisy and blurred, and the numbers that they show then."""
+    """Return frames mirrored by chance, in other colours, noisy and blurred, and what they show then."""
     count = len(images)
     side = images.shape[-1]
     mirrored = torch.rand(count) < 0.5
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    numbers = torch.where(mirrored[:, None], numbers * torch.tensor(design.signs), numbers)
+    shown = torch.where(mirrored.reshape(-1, *[1] * (shown.ndim - 1)), lesson.mirror(shown), shown)
     gain = 1 + GAIN * torch.randn(count, 3, 1, 1)
     shift = SHIFT * torch.randn(count, 3, 1, 1)
     images = (images * gain + shift).clamp(-1, 1)
     if blurred:
-        pixels = int(torch.randint(*design.coarse, [1]))
+        pixels = int(torch.randint(*lesson.coarse, [1]))
         coarse = adaptive_avg_pool2d(images, side // pixels)
         images = interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)
-    return images + NOISE * torch.randn_like(images), numbers
+    return images + NOISE * torch.randn_like(images), shown
 
 
 def watched(items: Iterable[Item], title: str, unit: str, progress: bool) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""`pose`: the angle between the camera asked for and the one seen in generated frames of procedural heads, degrees.
+"""`pose`, `pose-side`: the angle between the camera asked for and the one seen, for procedural heads, degrees.
 
 A small network learns on procedural frames, where the truth is known, from which direction a frame was taken: the
 direction from the middle of the face (LOOK_AT) to the camera, as yaw and elevation in the world. Procedural heads turn
@@ -7,6 +7,7 @@ turned heads too, and the truth stays the camera: what a generator of such clips
 errs, on people it has never seen, is the floor: the score of a perfect generator.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,8 @@ SIDE = 64  # of the largest frames that the network sees, pixels
 CAMERAS = 4  # asked of each video
 WIDTH = CAMERAS * 4  # numbers in a row: yaw and elevation asked for, yaw and elevation seen
 STRETCH = 1.2  # cameras to learn from: beyond those asked for, so that no edge attracts
+FRONT = (0.0, YAW_RANGE)  # yaw to either side that `pose` asks for, radians: that of procedural clips
+SIDES = (math.radians(25), math.radians(50))  # and `pose-side`
 DESIGN = Design(
     name="pose regressor",
     signs=(-1.0, 1.0),  # of yaw and elevation
@@ -68,9 +71,18 @@ def _unit_vectors(angles: np.ndarray) -> np.ndarray:
     return np.stack([np.sin(yaw) * level, np.sin(elevation), np.cos(yaw) * level], axis=-1)
 
 
-def draw_cameras(rng: np.random.Generator, count: int, stretch: float = 1.0) -> torch.Tensor:
-    """Draw labels [count, 25], uniform in the yaw and pitch of procedural clips (26 degrees to either side)."""
-    yaw = torch.from_numpy(rng.uniform(-YAW_RANGE, YAW_RANGE, count))
+def draw_cameras(
+    rng: np.random.Generator, count: int, stretch: float = 1.0, yaw_range: tuple[float, float] = FRONT
+) -> torch.Tensor:
+    """Draw labels [count, 25], uniform in yaw and in the pitch of procedural clips.
+
+    Args:
+        stretch: a factor of all angles.
+        yaw_range: least and greatest yaw to either side, radians.
+    """
+    least, greatest = yaw_range
+    beyond = rng.uniform(least - greatest, greatest - least, count)
+    yaw = torch.from_numpy(beyond + np.copysign(least, beyond))
     pitch = torch.from_numpy(rng.uniform(-PITCH_RANGE, PITCH_RANGE, count))
     return frontal_label(yaw.float() * stretch, pitch.float() * stretch)
 
@@ -78,13 +90,15 @@ def draw_cameras(rng: np.random.Generator, count: int, stretch: float = 1.0) -> 
 # --- The score --------------------------------------------------------------------------------------------------------
 
 
-def pose_row(snapshot: Snapshot, regressor: FrameRegressor, seed: int, index: int) -> np.ndarray:
+def pose_row(
+    snapshot: Snapshot, regressor: FrameRegressor, yaw_range: tuple[float, float], seed: int, index: int
+) -> np.ndarray:
     """Return the numbers [WIDTH] of video `index` at one moment, seen by CAMERAS cameras, that `pose_errors` takes.
 
     The mapping network is given the canonical camera; codes are those of `gen_videos.py --seeds=index` where seed is 0.
     """
     rng = random_stream(seed, index, Control.POSE)
-    cameras = draw_cameras(rng, CAMERAS)
+    cameras = draw_cameras(rng, CAMERAS, yaw_range=yaw_range)
     times = scored_times(snapshot)
     moment = times[rng.integers(len(times))]
     spec = replace(code_spec(snapshot, seed, index, canonical_label()[None]), times=moment[None])
@@ -123,12 +137,17 @@ def _slope(asked: np.ndarray, seen: np.ndarray) -> float:
 
 
 def train_pose_regressor(
-    resolution: int, seed: int = 0, effort: Effort = Effort(), progress: bool = False
+    resolution: int,
+    yaw_range: tuple[float, float] = FRONT,
+    seed: int = 0,
+    effort: Effort = Effort(),
+    progress: bool = False,
 ) -> FrameRegressor:
     """Return a regressor of yaw and elevation, radians, that has learned from procedural frames; about a minute.
 
     Args:
         resolution: of the frames that it will see, pixels.
+        yaw_range: that they are taken from; it learns from the front up to the greatest.
     """
     side = min(resolution, SIDE)
     frames, cameras = _procedural_frames(
@@ -138,6 +157,7 @@ def train_pose_regressor(
         people=effort.frames,
         cameras=1,
         stretch=STRETCH,
+        yaw_range=(0.0, yaw_range[1]),
         progress=progress,
     )
     angles = viewing_angles(cameras)
@@ -149,6 +169,7 @@ def train_pose_regressor(
         people=effort.people,
         cameras=CAMERAS,
         stretch=1.0,
+        yaw_range=yaw_range,
         progress=progress,
     )
     asked = cameras.reshape(effort.people, CAMERAS, -1)
@@ -159,7 +180,15 @@ def train_pose_regressor(
 
 
 def _procedural_frames(
-    *, side: int, seed: int, stream: int, people: int, cameras: int, stretch: float, progress: bool
+    *,
+    side: int,
+    seed: int,
+    stream: int,
+    people: int,
+    cameras: int,
+    stretch: float,
+    yaw_range: tuple[float, float],
+    progress: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return frames uint8 [people * cameras, 3, side, side] of procedural heads, and the labels of their cameras."""
     frames = []
@@ -169,7 +198,7 @@ def _procedural_frames(
         person, motion = rng.integers(2**32, size=2)
         identity = synthetic.random_identity(int(person))
         expression = synthetic.random_motion(int(motion), 1).expressions[0]
-        for label in draw_cameras(rng, cameras, stretch).numpy():
+        for label in draw_cameras(rng, cameras, stretch, yaw_range).numpy():
             image, _ = synthetic.render_frame(identity, expression, label, side)
             frames.append(image)
             labels.append(label)

@@ -18,8 +18,12 @@ PAPER_VIDEOS = {
     "cd": 1000,
     "we": 1000,
     "pose": 256,
+    "pose-side": 256,
+    "depth": 256,
+    "background": 256,
     "diversity": 256,
     "motion": 256,
+    "motion-share": 64,
 }
 DISTRIBUTION = ("fvd", "kvd")  # compare two sets of videos through I3D features
 STYLEGAN_V_VIDEOS = 2048  # this number means StyleGAN-V's protocol, as in its names

@@ -9,8 +9,8 @@ from typing import Any
 
 from dnnlib import json_lines
 
-HIGHER_IS_BETTER = frozenset({"id", "id-dlib"})
-NO_BEST = frozenset({"diversity", "motion"})  # as much as the real ones have is best
+HIGHER_IS_BETTER = frozenset({"id", "id-dlib", "depth"})
+NO_BEST = frozenset({"background", "diversity", "motion", "motion-share"})  # as much as the real ones have is best
 
 
 @dataclass(frozen=True, kw_only=True)

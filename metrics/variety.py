@@ -106,7 +106,7 @@ def procedural_diversity_row(seed: int, index: int) -> np.ndarray:
     first, second, motion = _seeds(seed, index, Control.DIVERSITY, 3)
     expressions = synthetic.random_motion(motion, PAPER_FRAMES).expressions
     expression = expressions[_moment(seed, index)]
-    frames = [_procedural_frame(person, expression) for person in (first, second)]
+    frames = [render_person(person, expression) for person in (first, second)]
     return _distance_row(np.stack(frames))
 
 
@@ -117,11 +117,11 @@ def procedural_motion_row(fps: float, seed: int, index: int) -> np.ndarray:
     """
     person, motion = _seeds(seed, index, Control.MOTION, 2)
     expressions = synthetic.random_motion(motion, PAPER_FRAMES, fps).expressions
-    frames = [_procedural_frame(person, expressions[moment]) for moment in MOMENTS]
+    frames = [render_person(person, expressions[moment]) for moment in MOMENTS]
     return _distance_row(np.stack(frames))
 
 
-def _procedural_frame(person: int, expression: synthetic.Expression) -> np.ndarray:
+def render_person(person: int, expression: synthetic.Expression) -> np.ndarray:
     """Render uint8 [3, 64, 64] of a person under the canonical camera."""
     identity = synthetic.random_identity(person)
     camera = canonical_label().numpy()

@@ -3,20 +3,22 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
-from metrics import controls, pose, variety
+from metrics import controls, depth, motion_share, pose, variety
 from metrics.controls import Controls
 from metrics.frame_regressor import FrameRegressor
 from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import parse_requests
 from metrics.results import Result
+from metrics.variety import Estimate
 from training.checkpoints.opener import load_generator
 from training.data.dataset import ClipDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-REQUESTS = parse_requests("pose3,diversity4,motion3")
+REQUESTS = parse_requests("pose3,pose-side2,depth3,background2,diversity4,motion3,motion-share2")
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +27,28 @@ def regressor() -> FrameRegressor:
     return pose.train_pose_regressor(32, effort=hasty)
 
 
+@pytest.fixture(scope="module")
+def depth_regressor() -> depth.DepthRegressor:
+    """An untrained one, that says that all is a person but the edges."""
+    regressor = depth.DepthRegressor().eval().requires_grad_(False)
+    regressor.floor = {"depth": Estimate(0.97, 0.01), "background": Estimate(0.6, 0.02, {"seen": 0.61})}
+    person = np.zeros([depth.MAP_SIDE, depth.MAP_SIDE])
+    person[4:-4, 4:-4] = 1
+    see = regressor.read
+    regressor.read = lambda frames: (see(frames)[0], np.stack([person] * len(frames)))
+    return regressor
+
+
 @pytest.fixture
 def subject(snapshot) -> EvaluationSubject:
     return EvaluationSubject(snapshot=load_generator(snapshot), checksum="abc")
 
 
 @pytest.fixture
-def score(subject, regressor, monkeypatch):
+def score(subject, regressor, depth_regressor, monkeypatch):
     """A function of options that gives results by name."""
-    monkeypatch.setattr(controls, "_trained_regressor", lambda side: regressor)
+    monkeypatch.setattr(controls, "_trained_regressor", lambda side, yaw_range: regressor)
+    monkeypatch.setattr(controls, "_trained_depth_regressor", lambda: depth_regressor)
     monkeypatch.setattr(controls, "PROCEDURAL_VIDEOS", 3)
 
     def run(**options) -> dict[str, Result]:
@@ -51,7 +66,7 @@ def numbers(results: dict[str, Result]) -> list:
 def test_results_are_complete(score, heads):
     results = score(dataset=ClipDataset(heads))
     samples = {name: result.samples for name, result in results.items()}
-    assert samples == {"pose3": 3, "diversity4": 4, "motion3": 3}
+    assert samples == {request.metric: request.videos for request in REQUESTS}
     for result in results.values():
         assert math.isfinite(result.value)
         assert result.standard_error > 0
@@ -60,9 +75,12 @@ def test_results_are_complete(score, heads):
         assert line["details"] == result.details
 
 
-def test_procedural_heads_stand_beside_the_generator(score, heads, regressor):
+def test_procedural_heads_stand_beside_the_generator(score, heads, regressor, depth_regressor):
     results = score(dataset=ClipDataset(heads))
     assert results["pose3"].details["floor"] == regressor.floor.value
+    assert results["depth3"].details["floor"] == depth_regressor.floor["depth"].value
+    assert results["background2"].details["floor_error"] == depth_regressor.floor["background"].standard_error
+    assert 0.3 < results["motion-share2"].details["procedural"] < 1.5
     diversity = results["diversity4"].details["procedural"]
     motion = results["motion3"].details["procedural"]
     assert diversity > 10 > motion > 0
@@ -85,6 +103,8 @@ def test_results_are_kept(score, tmp_path, monkeypatch):
     monkeypatch.setattr(pose, "pose_row", fail)
     monkeypatch.setattr(variety, "diversity_row", fail)
     monkeypatch.setattr(variety, "motion_row", fail)
+    monkeypatch.setattr(depth, "depth_row", fail)
+    monkeypatch.setattr(motion_share, "motion_share_row", fail)
     assert numbers(score(cache_folder=tmp_path)) == numbers(first)
 
 
@@ -98,14 +118,14 @@ def test_files_cannot_be_asked_for_views(tmp_path):
 def test_the_regressor_is_trained_once(subject, monkeypatch, regressor):
     calls = []
 
-    def train(side: int, progress: bool) -> FrameRegressor:
-        calls.append(side)
+    def train(side: int, yaw_range: tuple[float, float], progress: bool) -> FrameRegressor:
+        calls.append((side, yaw_range))
         return regressor
 
     monkeypatch.setattr(pose, "train_pose_regressor", train)
     controls._trained_regressor.cache_clear()
     family = Controls(subject, EvaluationOptions())
-    results = list(family.results(parse_requests("pose2,pose3")))
-    assert len(results) == 2
-    assert calls == [32]
+    results = list(family.results(parse_requests("pose2,pose-side2,pose3")))
+    assert len(results) == 3
+    assert calls == [(32, pose.FRONT), (32, pose.SIDES)]
     controls._trained_regressor.cache_clear()

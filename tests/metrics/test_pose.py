@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from metrics import pose
 from metrics.frame_regressor import FrameRegressor
-from metrics.pose import Effort, angle_between, draw_cameras, pose_errors, pose_row, viewing_angles
+from metrics.pose import FRONT, SIDES, Effort, angle_between, draw_cameras, pose_errors, pose_row, viewing_angles
 from tests.helpers import tiny
 from training.cameras import canonical_label, frontal_label, mirror_label
 from training.checkpoints.opener import load_generator
@@ -87,6 +87,15 @@ def test_cameras_asked_for_fill_their_ranges():
     assert 9 < elevation.max() < 11
 
 
+def test_cameras_from_the_sides_leave_the_front_out():
+    cameras = draw_cameras(np.random.default_rng(0), 500, yaw_range=SIDES)
+    eyes = cameras[:, [3, 11]].double().numpy()  # x and z
+    yaw = np.degrees(np.arctan2(*eyes.T))
+    assert 24 < np.abs(yaw).min() < 26
+    assert 49 < np.abs(yaw).max() < 51
+    assert 0.4 < (yaw > 0).mean() < 0.6
+
+
 # --- The score --------------------------------------------------------------------------------------------------------
 
 
@@ -130,14 +139,14 @@ def angles_of(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_rows_are_pure_functions_of_seed_and_index(subject, hasty):
-    row = pose_row(subject, hasty, 0, 3)
+    row = pose_row(subject, hasty, FRONT, 0, 3)
     assert row.shape == (pose.WIDTH,)
     assert np.isfinite(row).all()
-    assert np.array_equal(row, pose_row(subject, hasty, 0, 3))
+    assert np.array_equal(row, pose_row(subject, hasty, FRONT, 0, 3))
     asked, seen = angles_of(row)
     assert len(np.unique(asked[:, 0])) == pose.CAMERAS
     for seed, index in ((1, 3), (0, 4)):
-        other_asked, other_seen = angles_of(pose_row(subject, hasty, seed, index))
+        other_asked, other_seen = angles_of(pose_row(subject, hasty, FRONT, seed, index))
         assert not np.isclose(asked, other_asked).any()
         assert not np.isclose(seen, other_seen).all()
 
@@ -161,7 +170,7 @@ def test_every_camera_mode_is_seen_from_the_cameras_asked_for(subject, hasty, mo
 
     monkeypatch.setattr(G, "mapping", remember_mapped)
     monkeypatch.setattr(G, "render_planes", remember_rendered)
-    asked, _ = angles_of(pose_row(replace(subject, G=G), hasty, 0, 0))
+    asked, _ = angles_of(pose_row(replace(subject, G=G), hasty, FRONT, 0, 0))
     for camera in mapped:
         assert torch.equal(camera[0], canonical_label())
     seen_from = viewing_angles(torch.cat(rendered).numpy())

@@ -58,3 +58,7 @@ class Control(IntEnum):
     POSE_HELD_OUT = 4  # and those that it is tested on
     MOUTH_LEARNING = 5  # procedural frames that the mouth regressor learns from
     MOUTH_HELD_OUT = 6  # and the clips that it is tested on
+    DEPTH = 7
+    DEPTH_LEARNING = 8  # procedural frames that the depth regressor learns from
+    DEPTH_HELD_OUT = 9  # and those that it is tested on
+    MOTION_SHARE = 10

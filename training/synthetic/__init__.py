@@ -2,7 +2,7 @@
 
 from training.synthetic.identity import Identity, random_identity
 from training.synthetic.motion import Expression, Motion, random_motion
-from training.synthetic.render import SyntheticClip, clip_seeds, render_clip, render_frame, render_motion
+from training.synthetic.render import SyntheticClip, clip_seeds, is_person, render_clip, render_frame, render_motion
 
 __all__ = [
     "Expression",
@@ -10,6 +10,7 @@ __all__ = [
     "Motion",
     "SyntheticClip",
     "clip_seeds",
+    "is_person",
     "random_identity",
     "random_motion",
     "render_clip",

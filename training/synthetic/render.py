@@ -8,8 +8,10 @@ from training.data.streams import Stream
 from training.synthetic.identity import Identity, random_identity
 from training.synthetic.motion import FPS, YAW_RANGE, Expression, Motion, random_motion
 from training.synthetic.rays import product
+from training.synthetic.room import room_depth
 from training.synthetic.scene import Scene
 
+NEAR_ROOM = 1e-3  # world units in front of the room that nothing of a person is within
 EDGE = 0.06  # colour difference to a neighbour that calls for more rays
 # Columns and rows of the further rays in a pixel, from its centre, through which the first went.
 SUBPIXELS = np.array([[0.0, -0.36], [0.31, 0.18], [-0.31, 0.18]])
@@ -103,7 +105,7 @@ def render_frame(
         rgb uint8 [3, R, R], and depth float32 [R, R]: distance along the ray through each pixel's centre, world units.
     """
     scene = Scene(identity, expression)
-    rows, columns = np.add(np.divmod(np.arange(resolution**2), resolution), 0.5)  # of the pixels' centres
+    columns, rows = _centres(resolution)
     colour, depth = scene.look(*pixel_rays(camera, columns / resolution, rows / resolution))
     edges = np.flatnonzero(_edges(colour.reshape(3, resolution, resolution)))
     if len(edges):
@@ -115,6 +117,19 @@ def render_frame(
         colour[:, edges] = total / (len(SUBPIXELS) + 1)
     rgb = np.clip(colour * 255 + 0.5, 0, 255).astype(np.uint8)
     return rgb.reshape(3, resolution, resolution), depth.reshape(resolution, resolution)
+
+
+def is_person(depth: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """Return which pixels bool [R, R] show the person, not the room behind, from a frame's depth [R, R] and camera."""
+    columns, rows = _centres(len(depth)) / len(depth)
+    room = room_depth(*pixel_rays(camera, columns, rows)).reshape(depth.shape)
+    return depth < room - NEAR_ROOM
+
+
+def _centres(resolution: int) -> np.ndarray:
+    """Return column and row [2, R * R] of all pixels' centres, line by line."""
+    rows, columns = np.divmod(np.arange(resolution**2), resolution)
+    return np.stack([columns, rows]) + 0.5
 
 
 def pixel_rays(

@@ -1,0 +1,88 @@
+"""metrics.motion_share: constructed motions have the share that was put in; a frozen motion code has none."""
+
+import numpy as np
+import pytest
+
+from metrics.motion_share import (
+    MOMENTS,
+    MOTIONS,
+    WIDTH,
+    motion_share,
+    motion_share_row,
+    procedural_share_row,
+    shared_energy,
+)
+from training.checkpoints.opener import load_generator
+from training.checkpoints.snapshots import Snapshot
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def clips_of(common: float, own: float, seed: int) -> list[np.ndarray]:
+    """Grey clips of one person whose changes are so much of a common one, and so much of their own, in grey levels."""
+    rng = np.random.default_rng(seed)
+    shape = [len(MOMENTS), 1, 64, 64]
+    still = np.full(shape, 128.0)
+
+    def change() -> np.ndarray:
+        coarse = rng.normal(size=[len(MOMENTS), 1, 16, 16])
+        coarse[0] = 0
+        return np.kron(coarse, np.ones([1, 1, 4, 4]))
+
+    together = common * change()
+    clips = [still + together + own * change() for _ in range(MOTIONS)]
+    return [np.clip(clip, 0, 255).round().astype(np.uint8).repeat(3, axis=1) for clip in clips]
+
+
+@pytest.mark.parametrize("common, own, share", [(12, 0, 0.0), (0, 12, 1.0), (12, 12, 0.5), (16, 8, 0.2)])
+def test_the_share_is_what_was_put_in(common, own, share):
+    rows = np.stack([shared_energy(clips_of(common, own, seed)) for seed in range(8)])
+    found = motion_share(rows)
+    assert found.value == pytest.approx(share, abs=0.03)
+    assert found.standard_error < 0.03
+
+
+def test_what_does_not_move_has_no_share():
+    rows = np.stack([shared_energy(clips_of(0, 0, 0))] * 2)
+    assert motion_share(rows).value == 0
+    assert motion_share(rows).standard_error is None
+
+
+def test_the_standard_error_is_that_of_repeated_draws():
+    rng = np.random.default_rng(0)
+
+    def rows(count: int) -> np.ndarray:
+        energy = rng.gamma(4, size=count)
+        return np.stack([energy, energy * rng.uniform(0.2, 0.6, count)], axis=1)
+
+    shares = [motion_share(rows(50)).value for _ in range(400)]
+    estimated = np.mean([motion_share(rows(50)).standard_error for _ in range(50)])
+    assert estimated == pytest.approx(np.std(shares), rel=0.15)
+
+
+@pytest.fixture
+def subject(snapshot) -> Snapshot:
+    return load_generator(snapshot)
+
+
+def test_rows_depend_on_seed_and_index_alone(subject):
+    row = motion_share_row(subject, 0, 1)
+    assert row.shape == (WIDTH,)
+    assert row[0] > 0
+    assert np.array_equal(motion_share_row(subject, 0, 1), row)
+    assert not np.array_equal(motion_share_row(subject, 0, 2), row)
+    assert not np.array_equal(motion_share_row(subject, 1, 1), row)
+
+
+def test_a_generator_that_does_not_hear_its_motion_code_has_no_share(subject, monkeypatch):
+    G = subject.G
+    ours = G.motion_code
+    monkeypatch.setattr(G, "motion_code", lambda z, z_motion: ours(z, z_motion * 0 + 1))
+    energy, common = motion_share_row(subject, 0, 0)
+    assert common == pytest.approx(energy)
+    assert motion_share(np.array([[energy, common]])).value == pytest.approx(0, abs=1e-9)
+
+
+def test_procedural_heads_move_each_in_its_own_way():
+    rows = np.stack([procedural_share_row(25.0, 0, index) for index in range(2)])
+    assert 0.5 < motion_share(rows).value < 1.3
