@@ -2,10 +2,10 @@
 
     python benchmarks/kernels.py --op upfirdn2d --arch 90
 
-Kernels are named StripKernel<type, channels at a time, up, down>, GenericKernel<type>, and BiasActKernel<type,
-activation, elements at a time>, activations by their `code` in activations.py. A loop's instructions are counted over
-the numbers that one turn of it stores, rare ways through it (the edges of an image) included. cuobjdump and nvdisasm
-are parts of the CUDA toolkit and of Triton's wheel (`pip install triton`).
+Kernels are named StripKernel<type, channels at a time, up, down>, GenericKernel<type>, BiasActKernel<type, activation,
+elements at a time>, activations by their `code` in activations.py, and ScaleActKernel<type, order>. A loop's
+instructions are counted over the numbers that one turn of it stores, rare ways through it (the edges of an image)
+included. cuobjdump and nvdisasm are parts of the CUDA toolkit and of Triton's wheel (`pip install triton`).
 """
 
 import importlib.util

@@ -11,10 +11,12 @@ import torch
 from tests.helpers.tiny import normal, uniform
 from tests.torch_utils.ops.test_bias_act import LAYOUTS as BIAS_LAYOUTS
 from tests.torch_utils.ops.test_bias_act import composed, derivatives
+from tests.torch_utils.ops.test_strips import PACK, PADDINGS, SCALES, image
 from tests.torch_utils.ops.test_upfirdn2d import LAYOUTS, SWEEP, random_case
 from torch_utils import custom_ops, doctor
 from torch_utils.ops import plane_sampling
 from torch_utils.ops.activations import activation_funcs
+from torch_utils.ops.scale_act import scale_act
 from torch_utils.ops.upfirdn2d import setup_filter, upfirdn2d, upsample2d
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -46,6 +48,42 @@ def test_upfirdn2d(dtype, layout):
         assert results[1][0].is_contiguous(memory_format=LAYOUTS[layout])
         for expected, found in zip(*results, strict=True):
             assert_near(found / expected.abs().max(), expected / expected.abs().max(), dtype)
+
+
+@pytest.mark.parametrize("dtype", PACK)
+@pytest.mark.parametrize("up, down", SCALES)
+@pytest.mark.parametrize("size", [(7, 9), (300, 260)])
+def test_filters_in_packs_of_channels(dtype, up, down, size):
+    """Small images, and large ones whose strips are long."""
+    for padding in PADDINGS:
+        x = image(dtype, 16, size)
+        results = []
+        for device, kind in (("cpu", torch.float64), ("cuda", dtype)):
+            own = x.to(device, kind).requires_grad_()
+            y = upfirdn2d(own, setup_filter([1, 3, 3, 1]), up=up, down=down, padding=padding)
+            results.append([y, *torch.autograd.grad(y.square().sum(), own)])
+        for expected, found in zip(*results, strict=True):
+            assert_near(found / expected.abs().max(), expected / expected.abs().max(), dtype)
+
+
+@pytest.mark.parametrize("dtype", PACK)
+@pytest.mark.parametrize("size", [(5, 7), (256, 200)])
+def test_scale_act(dtype, size):
+    """Small images, and large ones of which a thread takes 64 pixels."""
+    x = normal(0, 4, 32, *size).to(dtype).contiguous(memory_format=torch.channels_last)
+    others = (uniform(1, 4, 32) + 0.5, normal(2, 32), normal(3, *size))
+    dy = normal(4, *x.shape)
+    results = []
+    for device, kind in (("cpu", torch.float64), ("cuda", dtype)):
+        small = torch.float64 if kind == torch.float64 else torch.float32
+        own = [x.to(device, kind).requires_grad_(), *(t.to(device, small).requires_grad_() for t in others)]
+        y = scale_act(*own, act="lrelu", clamp=2.0)
+        if device == "cpu":  # rounding decides on which side of a kink these are
+            dy[(y.abs() < 0.05) | ((y.abs() - 2).abs() < 0.05)] = 0
+        results.append([y, *torch.autograd.grad(y, own, dy.to(device, kind))])
+    for expected, found in zip(*results, strict=True):
+        difference = (found.double().cpu() - expected).norm() / expected.norm()
+        assert difference <= TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
