@@ -15,7 +15,7 @@ from torch_utils.gradients import GradientAverage
 from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
 from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_networks, build_optimizers, init_networks
-from training.checkpoints.states import require_fit
+from training.checkpoints.states import require_fit, restore_optimizer
 from training.config import Config, split_batch
 from training.data.dataset import ClipDataset
 from training.data.feed import Feed
@@ -124,8 +124,7 @@ class Trainer:
         for name, module in self.networks.items():
             module.load_state_dict(state["networks"][name])
         for name, optimizer in self.optimizers.items():
-            # Learning rates and the like are the configuration's; how they are stored depends on torch's version.
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": state["optimizers"][name]["state"]})
+            restore_optimizer(optimizer, state["optimizers"][name]["state"])
         self.progress = Progress(**state["progress"])
         self.health = Health(**state.get("health", {}))
         if "max_time" not in state and greatest_time([min(self.lengths)], self.config.training.window) < 1:

@@ -264,6 +264,29 @@ def test_resuming_is_exact(make, monkeypatch, layout):
     assert second.progress.seconds > 0
 
 
+LAYOUTS = ("contiguous_format", "channels_last")
+
+
+@pytest.mark.parametrize("before, after", [LAYOUTS, LAYOUTS[::-1]])
+def test_a_run_goes_on_where_weights_lie_otherwise(make, monkeypatch, before, after):
+    """From a CPU to a GPU, or back: moments of Adam that lie as the weights did would be taken for other weights'."""
+
+    def lie(layout: str) -> None:
+        monkeypatch.setattr(snapshots, "weight_layout", lambda device: getattr(torch, layout))
+
+    lie(before)
+    straight = make("straight", training__kimg=0.008)
+    straight.train()
+    make("run", training__kimg=0.004).train()
+    lie(after)
+    resumed = make("run", training__kimg=0.008)
+    assert resumed.restore()
+    resumed.train()
+    expected = moments(straight)
+    for name, value in moments(resumed).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-2, atol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_batch_that_was_fetched_when_training_stopped_comes_again(make, workers):
     straight = make("straight", training__kimg=0.008, training__workers=workers)

@@ -57,6 +57,20 @@ def require_fit(
     _raise_first(_misfits(state, networks, optimizers, untrained), path)
 
 
+def restore_optimizer(optimizer: torch.optim.Optimizer, moments: dict[int, Any]) -> None:
+    """Let an optimiser go on from the `state` of another one's state_dict, wherever that one's parameters lay.
+
+    The fused Adam takes elements in the order of memory, on a CPU without a look at strides. Weights lie otherwise on a
+    GPU than on a CPU (`snapshots.weight_layout`), so moments are laid out as the weights are here.
+    """
+    # Learning rates and the like are the configuration's; how they are stored depends on torch's version.
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter).copy_(value)
+
+
 def _raise_first(problems: Problems, path: Path) -> None:
     """Raise a UserError of the first problem; what comes behind it, and may rely on its absence, is not run."""
     problem = next(problems, None)
