@@ -147,8 +147,11 @@ class Counting(TorchDispatchMode):
             return out
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         flops = _flops(func, args, kwargs, out)
-        size = _moved(name, args, inputs, outputs)
-        self.add(name, flops, size, _launches(name, args), outputs[0].dtype if outputs else None)
+        targets = [kwargs[each.name] for each in func._schema.arguments if each.is_out and each.name in kwargs]
+        read = [tensor for tensor in inputs if not any(tensor is target for target in targets)]
+        size = _moved(name, args, read, outputs)
+        computed_in = inputs if flops else outputs  # a product may return more than it multiplies
+        self.add(name, flops, size, _launches(name, args), computed_in[0].dtype if computed_in else None)
         return out
 
     def add(self, name: str, flops: float, size: float, launches: int, dtype: torch.dtype | None) -> None:
@@ -206,7 +209,8 @@ def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> float:
         return 0.0
     if func._overloadpacket is torch.ops.aten.convolution_backward and args[9] > 1:
         return _grouped_backward_flops(args)
-    return float(count(*args, **kwargs, out_val=out))
+    tensors = [arg for arg in args if not isinstance(arg, torch.dtype)]  # that of the result is no part of the formula
+    return float(count(*tensors, **kwargs, out_val=out))
 
 
 def _grouped_backward_flops(args: Any) -> float:

@@ -23,7 +23,7 @@ def sample_planes(planes: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
     n, p, m, _ = uv.shape
     rows, weights = _corners(planes.shape, uv)
     rows = rows.flatten(0, 2)
-    weights = weights.flatten(0, 2)
+    weights = weights.flatten(0, 2).to(planes.dtype)
     out = _SumRows.apply(_table(planes), rows, weights)
     return out.unflatten(0, (n, m, p)).transpose(1, 2)
 
@@ -33,7 +33,7 @@ def sample_planes_mean(planes: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
     n, p, m, _ = uv.shape
     rows, weights = _corners(planes.shape, uv, scale=1 / p)
     rows = rows.view(n * m, p * 4)
-    weights = weights.view(n * m, p * 4)
+    weights = weights.view(n * m, p * 4).to(planes.dtype)
     out = _SumRows.apply(_table(planes), rows, weights)
     return out.unflatten(0, (n, m))
 
@@ -137,7 +137,7 @@ class _SpreadRows(torch.autograd.Function):
 def _spread_by_column(dout, rows, weights, size):
     """Return the sum on a CPU: column b of a sparse matrix says which rows dout[b] is added to."""
     count, per_bag = rows.shape
-    dtype = torch.promote_types(dout.dtype, weights.dtype)  # half precision is no type of SciPy's, and adds up badly
+    dtype = torch.promote_types(dout.dtype, torch.float32)  # half precision is no type of SciPy's, and adds up badly
     starts = _numbers(count + 1, rows.device) * per_bag
     columns = (weights.to(dtype).reshape(-1).numpy(), rows.reshape(-1).numpy(), starts.numpy())
     matrix = scipy.sparse.csc_array(columns, shape=(size, count))
@@ -150,7 +150,8 @@ def _spread_sorted(dout, rows, weights, size):
     row, order = rows.view(-1).sort()
     # Where each row's entries begin. Counting them (bincount) would have the host wait for a GPU.
     starts = torch.searchsorted(row, _numbers(size, rows.device), out_int32=True)
-    bags = _bags(rows).index_select(0, order)
+    bags = torch.empty_like(row)
+    torch.floor_divide(order, rows.shape[1], out=bags)
     weights = weights.to(dout.dtype).view(-1).index_select(0, order)
     return F.embedding_bag(bags, dout.contiguous(), starts, mode="sum", per_sample_weights=weights)
 

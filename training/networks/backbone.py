@@ -77,12 +77,12 @@ class SynthesisBlock(nn.Module):
             x = self.motion_time_fuser(x, z_motion, t, noise_mode, random)
         if not self.is_first:
             x = self.conv1(x, next(rows), noise_mode, random)
-        rgb = self.torgb(x, next(rows)).to(self.torgb.weight.dtype)
+        rgb = self.torgb(x, next(rows))
         if img is None:
             return x, rgb
         if self.up == 2:
             img = upsample2d(img, self.resample_filter)
-        return x, img + rgb
+        return x, img + rgb.to(img.dtype)
 
 
 class SynthesisNetwork(nn.Module):
@@ -136,8 +136,9 @@ class SynthesisNetwork(nn.Module):
         row = 0
         for resolution in self.resolutions:
             block = getattr(self, f"b{resolution}")
-            if x is not None and dtype is not None:
+            if x is not None and img is not None and dtype is not None:
                 x = x.to(dtype)
+                img = img.to(dtype)
             rows = ws[:, row : row + block.num_convs + 1]
             x, img = block(x, img, rows, z_motion=z_motion, t=t, noise_mode=noise_mode, random=random)
             row += block.num_convs

@@ -2,10 +2,15 @@
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import softplus
 
+from torch_utils.ops.half_products import HALF, half_product
 from training.networks.layers import FullyConnectedLayer
+from training.rendering.marching import widened
 
-COLOUR_MARGIN = 0.001  # colours reach a little past [0, 1], so that the sigmoid need not saturate (mip-NeRF)
+SOFTPLUS = (1.0, 20.0)  # beta, and from where on it is linear: torch's defaults
+ALIGNED = 8  # columns of a matrix in half precision: a GPU's tensor cores want rows of a multiple of 16 bytes
 
 
 class Decoder(nn.Module):
@@ -20,8 +25,78 @@ class Decoder(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [..., features] -> raw density [...], colours [..., C] in (-0.001, 1.001)."""
+        """x [..., features] -> raw density [...], colours [..., C] in (-0.001, 1.001).
+
+        Features in half precision are decoded in it, to a density in float32 and colours in half precision and in
+        (0, 1): their sums are still to be `widened`. There are first derivatives alone then.
+        """
+        if x.dtype in HALF:
+            return self._decode_half(x)
         x = self.net(x)
         density = x[..., 0]
         colours = torch.sigmoid(x[..., 1:])
-        return density, colours * (1 + 2 * COLOUR_MARGIN) - COLOUR_MARGIN
+        return density, widened(colours)
+
+    def _decode_half(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        layers = [layer for layer in self.net if isinstance(layer, FullyConnectedLayer)]
+        parameters = [tensor for layer in layers for tensor in layer.scaled(torch.float32)]
+        density, colours = _HalfDecoder.apply(x.flatten(0, -2), *parameters)
+        return density.unflatten(0, x.shape[:-1]), colours.unflatten(0, x.shape[:-1])
+
+
+class _HalfDecoder(torch.autograd.Function):
+    """Features [M, F] in half precision; hidden and last layer in float32 -> density [M] in float32, colours [M, C].
+
+    Memory traffic is all that so small an MLP costs. So of the hidden layer only what goes into the softplus is kept,
+    and all gradients of the last layer's outputs are written into one matrix.
+    """
+
+    @staticmethod
+    def forward(ctx, x, hidden_weight, hidden_bias, weight, bias):
+        dtype = x.dtype
+        hidden_weight = hidden_weight.to(dtype)
+        weight = weight.to(dtype)
+        hidden = torch.addmm(hidden_bias.to(dtype), x, hidden_weight.t())
+        # Rounded outputs would turn the gradients noticeably.
+        out = half_product(softplus(hidden, *SOFTPLUS), weight.t()).add_(bias)
+        colours = torch.sigmoid(out[:, 1:], out=x.new_empty(len(x), len(bias) - 1))
+        ctx.save_for_backward(x, hidden, colours, hidden_weight, weight)
+        ctx.set_materialize_grads(False)
+        return out[:, 0].clone(), colours
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, ddensity, dcolours):
+        x, hidden, colours, hidden_weight, weight = ctx.saved_tensors
+        outputs = len(weight)
+        dout = _output_gradient(ddensity, dcolours, colours)
+        dhidden = dout @ _colours_first(weight)
+        dhidden = torch.ops.aten.softplus_backward(dhidden, hidden, *SOFTPLUS)
+        dx = dhidden @ hidden_weight if ctx.needs_input_grad[0] else None
+        if not any(ctx.needs_input_grad[1:]):
+            return dx, None, None, None, None
+        dweight = (dout.t() @ softplus(hidden, *SOFTPLUS))[:outputs].float().roll(1, dims=0)
+        dbias = dout.sum(dim=0, dtype=torch.float32)[:outputs].roll(1)
+        dhidden_weight = (dhidden.t() @ x).float()
+        return dx, dhidden_weight, dhidden.sum(dim=0, dtype=torch.float32), dweight, dbias
+
+
+def _output_gradient(
+    ddensity: torch.Tensor | None, dcolours: torch.Tensor | None, colours: torch.Tensor
+) -> torch.Tensor:
+    """Return the gradient for the last layer's outputs, [M, C + 1 and some zeros], the colours' first."""
+    points, channels = colours.shape
+    dout = colours.new_empty(points, channels + ALIGNED)
+    dout[:, channels:].zero_()
+    if ddensity is not None:
+        dout[:, channels] = ddensity
+    if dcolours is None:
+        dout[:, :channels].zero_()
+    else:
+        torch.ops.aten.sigmoid_backward.grad_input(dcolours, colours, grad_input=dout[:, :channels])
+    return dout
+
+
+def _colours_first(weight: torch.Tensor) -> torch.Tensor:
+    """Return the last layer's weight as `_output_gradient` orders its outputs."""
+    return nn.functional.pad(weight.roll(-1, dims=0), (0, 0, 0, ALIGNED - 1))

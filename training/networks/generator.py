@@ -10,6 +10,7 @@ from training.networks.backbone import PLANES, Backbone
 from training.networks.decoder import Decoder
 from training.networks.layers import ToRGBLayer
 from training.networks.superresolution import CONV_CLAMP, SMALLEST, SuperResolution, resize
+from training.rendering.marching import widened
 from training.rendering.rays import camera_rays
 from training.rendering.renderer import Jitter, decode, render
 
@@ -169,4 +170,6 @@ class Generator(nn.Module):
     def sample_planes(self, planes: torch.Tensor, coordinates: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what `sample` does, from planes [N, 3, C, R, R]: its second half."""
         sigma, rgb = decode(planes, self.decoder, coordinates, self.config.rendering)
+        if rgb.dtype != sigma.dtype:  # in half precision
+            rgb = widened(rgb.to(sigma.dtype))
         return {"sigma": sigma.unsqueeze(-1), "rgb": rgb}

@@ -6,10 +6,14 @@ S samples on each of R rays of N frames: depths and densities [N, R, S], weights
 import math
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad, softplus
+
+from torch_utils.ops.half_products import mixed_product
 
 DENSITY_SHIFT = -1.0  # density activation softplus(x - 1): nearly empty at initialisation
 TRANSMITTANCE_EPS = 1e-10
+COLOUR_MARGIN = 0.001  # colours reach a little past [0, 1], so that the sigmoid need not saturate (mip-NeRF)
 
 
 def interval_weights(densities: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
@@ -42,6 +46,42 @@ def sample_weights(weights: torch.Tensor) -> torch.Tensor:
     of_near_end = pad(half, (0, 1))
     of_far_end = pad(half, (1, 0))
     return of_near_end + of_far_end
+
+
+def widened(colours: torch.Tensor, total: torch.Tensor | float = 1.0) -> torch.Tensor:
+    """Stretch colours from [0, 1] to [-0.001, 1.001]; of sums of weighted colours, `total` is that of the weights."""
+    return colours * (1 + 2 * COLOUR_MARGIN) - COLOUR_MARGIN * total
+
+
+def weighted_sum(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return the sums [N, R, C] of values [N, R, S, C] times weights [N, R, S], in the weights' type.
+
+    Where the values are in half precision there are first derivatives alone.
+    """
+    if values.dtype != weights.dtype:
+        return _MixedSum.apply(weights, values)
+    return (weights.unsqueeze(-2) @ values).squeeze(-2)
+
+
+class _MixedSum(torch.autograd.Function):
+    """`weighted_sum` of values in half precision, without a copy of them in float32."""
+
+    @staticmethod
+    def forward(ctx, weights, values):
+        ctx.save_for_backward(weights, values)
+        return mixed_product(weights, values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout):
+        weights, values = ctx.saved_tensors
+        dweights = dvalues = None
+        if ctx.needs_input_grad[0]:
+            dweights = mixed_product(dout, values.mT)
+        if ctx.needs_input_grad[1]:
+            dvalues = torch.empty_like(values)
+            torch.mul(weights.unsqueeze(-1), dout.unsqueeze(-2), out=dvalues)
+        return dweights, dvalues
 
 
 def composite_rgb(values: torch.Tensor, total: torch.Tensor, white_background: bool = False) -> torch.Tensor:

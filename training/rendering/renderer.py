@@ -83,7 +83,8 @@ def render(
 
     Args:
         planes: [N, 3, C, H, W].
-        decoder: mean plane features [..., C] -> raw density [...], colours [..., C].
+        decoder: mean plane features [..., C] -> raw density [...], colours [..., C], which in half precision are not
+            `widened` yet.
         origins, directions: [N, R, 3].
         random: None for the deterministic mode (no jitter, evenly spaced importance samples); a generator or streams,
             or True for torch's own, to draw both.
@@ -111,6 +112,8 @@ def render(
     weights = marching.interval_weights(density, depths)
     colours = _weighted_colours(passes, marching.sample_weights(weights), order)
     opacity = weights.sum(dim=-1)
+    if coarse.colours.dtype != colours.dtype:  # in half precision
+        colours = marching.widened(colours, opacity.unsqueeze(-1))
     points = _surface_points(weights, depths, origins, directions) if with_points else None
     return Rendered(
         features=marching.composite_rgb(colours, opacity, config.white_background),
@@ -148,7 +151,7 @@ def _weighted_colours(passes: list[_Samples], weights: torch.Tensor, order: torc
         weights = torch.zeros_like(weights).scatter(-1, order, weights)
     sizes = [samples.depths.shape[-1] for samples in passes]
     parts = weights.split(sizes, dim=-1)
-    sums = [(part.unsqueeze(-2) @ samples.colours).squeeze(-2) for samples, part in zip(passes, parts, strict=True)]
+    sums = [marching.weighted_sum(part, samples.colours) for samples, part in zip(passes, parts, strict=True)]
     return reduce(torch.add, sums)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.helpers import golden
+from tests.helpers.tiny import normal, uniform
 from training.rendering import marching
 
 BOTH = pytest.mark.parametrize("file, dtype", [("rendering", torch.float32), ("rendering_f64", torch.float64)])
@@ -75,3 +76,29 @@ def test_weights_sum_to_the_opacity_of_the_ray():
     opacity = 1 - torch.exp(-torch.nn.functional.softplus(torch.tensor(-0.3, dtype=torch.float64)))
     torch.testing.assert_close(marching.interval_weights(densities, depths).sum(), opacity)
     assert marching.opaque_weights(marching.interval_weights(densities, depths)).sum().item() == pytest.approx(1)
+
+
+def test_values_in_half_precision_are_weighted_in_float32():
+    """Results and gradients against float64 with the same values."""
+    weights, values = normal(0, 2, 9, 14).requires_grad_(), normal(1, 2, 9, 14, 4).bfloat16().requires_grad_()
+    dout = normal(2, 2, 9, 4)
+    found = marching.weighted_sum(weights, values)
+    assert found.dtype == torch.float32
+    dweights, dvalues = torch.autograd.grad(found, [weights, values], dout)
+    exact = [tensor.detach().double().requires_grad_() for tensor in (weights, values)]
+    expected = marching.weighted_sum(*exact)
+    assert dvalues.dtype == torch.bfloat16
+    pairs = zip(
+        (found, dweights, dvalues), (expected, *torch.autograd.grad(expected, exact, dout.double())), strict=True
+    )
+    for (half, full), rounding in zip(pairs, (1e-6, 1e-6, 2.0**-8), strict=True):
+        assert (half - full).norm() <= rounding * full.norm()
+
+
+def test_sums_of_colours_are_widened_as_colours_are():
+    weights, colours = uniform(0, 2, 9, 14, dtype=torch.float64), uniform(1, 2, 9, 14, 4, dtype=torch.float64)
+    before = marching.weighted_sum(weights, marching.widened(colours))
+    total = weights.sum(dim=-1, keepdim=True)
+    torch.testing.assert_close(marching.widened(marching.weighted_sum(weights, colours), total), before)
+    ends = marching.widened(torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(ends, torch.tensor([-0.001, 1.001]))

@@ -206,3 +206,23 @@ def test_third_plane_sees_y_only_if_orthogonal(small, axes, depends):
     moved = point + torch.tensor([0, 0.15, 0], dtype=torch.float64)
     values = [decode(planes[:1], decoder, p, replace(config, plane_axes=axes))[0] for p in (point, moved)]
     assert torch.equal(*values) != depends
+
+
+@pytest.mark.parametrize("white", [False, True])
+def test_planes_in_half_precision_give_the_same_picture_in_float32(small, white):
+    """Depth, opacity and compositing stay float32; gradients for the planes are theirs, rounded."""
+    planes, decoder, rays, config = small
+    planes, rays = planes.float(), tuple(x.float() for x in rays)
+    decoder = decoder.float()
+    config = replace(config, white_background=white, importance_samples=0)  # which would fall elsewhere
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        own = planes.to(dtype).requires_grad_()
+        seen = render(own, decoder, *rays, config=config, with_points=True)
+        assert {value.dtype for value in vars(seen).values()} == {torch.float32}
+        (gradient,) = torch.autograd.grad(seen.features.square().sum() + seen.opacity.sum(), own)
+        found.append({**vars(seen), "gradient": gradient})
+    exact, half = found
+    assert half["gradient"].dtype == torch.bfloat16
+    for name, value in exact.items():
+        assert (half[name] - value).norm() <= 2e-2 * value.norm(), name
