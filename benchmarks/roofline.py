@@ -27,6 +27,7 @@ from dnnlib import cli  # noqa: E402
 from dnnlib.files import write_json  # noqa: E402
 from torch_utils import custom_ops, random_numbers  # noqa: E402
 from torch_utils.gradients import average_gradients  # noqa: E402
+from torch_utils.machine_options import PRECISIONS  # noqa: E402
 from torch_utils.random_numbers import Streams  # noqa: E402
 from torch_utils.runtime import HALF_PRECISION  # noqa: E402
 from training import loss as losses  # noqa: E402
@@ -205,22 +206,23 @@ def _empty(*shape: int) -> torch.Tensor:
 @cli.command()
 @cli.option("--cfg", default="voxceleb", help="Preset.")
 @cli.option("--clips", type=click.IntRange(1), default=16, help="Clips (of two frames) of an iteration, in one pass.")
-@cli.option("--precision", type=click.Choice(("fp32", "bf16", "fp16")), default="fp16", help="As of train.py.")
+@cli.option("--precision", type=click.Choice(PRECISIONS), default="fp16", help="As of train.py.")
 @cli.option("--gpu", type=click.Choice(tuple(GPUS)), default="h200", help="Whose rates ideal times are of.")
+@cli.option("--table", is_flag=True, help="Only one table of all precisions and GPUs, in Markdown.")
 @cli.option("--out", type=cli.PATH, help="JSON file of all counts.")
-def main(cfg: str, clips: int, precision: str, gpu: str, out: Path | None) -> None:
+def main(cfg: str, clips: int, precision: str, gpu: str, table: bool, out: Path | None) -> None:
     """Count what an iteration asks of a GPU, component by component."""
+    if table:
+        _print_overview(cfg, clips)
+        return
     rates = GPUS[gpu]
     config = preset(cfg)
-    dtype = HALF_PRECISION.get(precision)
-    total: dict[str, Tally] = {}
     phases = {phase.name: phase for phase in build_phases(config) if phase.active}
     counts = {}
     reports = {}
     for name, phase in phases.items():
-        counts[name], reports[name] = count_phase(config, phase, clips, dtype, rates)
-        for component, tally in counts[name].tallies.items():
-            total.setdefault(component, Tally()).add(tally, 1 / phase.interval)
+        counts[name], reports[name] = count_phase(config, phase, clips, HALF_PRECISION.get(precision), rates)
+    total = _by_component(phases, counts)
     click.echo(f"{cfg}, {precision}, {clips} clips an iteration, rates of an {rates.name}")
     _print_table("component", total, longest_first=True)
     _print_table("phase, once", {name: _sum(counting.tallies) for name, counting in counts.items()})
@@ -238,6 +240,36 @@ def main(cfg: str, clips: int, precision: str, gpu: str, out: Path | None) -> No
     _print_waits(with_others, iterations)
     if out is not None:
         write_json(out, {name: _plain(tally) for name, tally in total.items()})
+
+
+def _by_component(phases: dict[str, Phase], counts: dict[str, Counting]) -> dict[str, Tally]:
+    """Return the mean iteration's tallies by component."""
+    total: dict[str, Tally] = {}
+    for name, counting in counts.items():
+        for component, tally in counting.tallies.items():
+            total.setdefault(component, Tally()).add(tally, 1 / phases[name].interval)
+    return total
+
+
+def _print_overview(cfg: str, clips: int) -> None:
+    """Print a table in Markdown: what an iteration asks for in each precision, and its ideal time on each GPU."""
+    config = preset(cfg)
+    phases = {phase.name: phase for phase in build_phases(config) if phase.active}
+    names = [rates.name for rates in GPUS.values()]
+    click.echo(f"| {cfg} | in fp32 | moved | launches | G main saves | D main saves | {' | '.join(names)} |")
+    click.echo("|---" * (6 + len(names)) + "|")
+    for precision in PRECISIONS:
+        times = []
+        for rates in GPUS.values():
+            counts = {
+                name: count_phase(config, phase, clips, HALF_PRECISION.get(precision), rates)[0]
+                for name, phase in phases.items()
+            }
+            tally = _sum(_by_component(phases, counts))
+            times.append(f"{tally.seconds / MILLI:.0f} ms")
+        saved = [f"{sum(counts[name].saved.values()) / GIGA:.0f} GB" for name in ("g_main", "d_main")]
+        asked = [f"{tally.flops['float32'] / TERA:.1f} TFLOP", f"{tally.bytes / GIGA:.0f} GB", f"{tally.launches:,.0f}"]
+        click.echo(f"| {' | '.join([precision, *asked, *saved, *times])} |")
 
 
 def _sum(tallies: dict[str, Tally]) -> Tally:
