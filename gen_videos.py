@@ -29,7 +29,7 @@ from training.config import RenderingConfig
 from training.sampling import mesh, records
 from training.sampling.camera_paths import KINDS, read_cameras
 from training.sampling.clips import PAPER_FRAMES, SamplingOptions, slow_motion
-from training.sampling.drawing import LAYERS, Clips, Drawing, Given, Product
+from training.sampling.drawing import LAYERS, Clips, Drawing, Given, Product, Shape
 
 # Headings of `--help`.
 FILES = "Files"
@@ -135,7 +135,14 @@ class GridSize(click.ParamType):
     default=128,
     help="Points of the mesh's lattice a side.",
 )
-@cli.option("--shape-level", group=MESHES, type=float, default=10.0, help="Raw density at the mesh's surface.")
+@cli.option(
+    "--shape-level",
+    group=MESHES,
+    type=float,
+    show_default="where the first frame shows the surface",
+    help="Raw density at the mesh's surface.",
+)
+@cli.option("--all-parts", group=MESHES, is_flag=True, help="Keep what has no connection with the head.")
 @cli.option("--batch", group=MACHINE, type=click.IntRange(1), default=1, help="Frames per forward pass.")
 @machine_options("device", "ops", "precision")
 def main(
@@ -153,7 +160,8 @@ def main(
     grid: tuple[int, int] | None,
     shapes: bool,
     shape_resolution: int,
-    shape_level: float,
+    shape_level: float | None,
+    all_parts: bool,
     neural_rendering_resolution: int | None,
     batch: int,
     precision: str,
@@ -210,7 +218,8 @@ def main(
         if grid:
             work["frame"] = partial(drawing.grid, *grid)
         if shapes:
-            work["shape"] = partial(drawing.meshes, shape_resolution, shape_level)
+            shape = Shape(resolution=shape_resolution, level=shape_level, all_parts=all_parts)
+            work["shape"] = partial(drawing.meshes, shape)
         if outdir.is_dir():
             remove_unfinished(outdir)  # of starts that were killed
         make(work, len(drawing.clips) * frames)

@@ -146,7 +146,7 @@ def test_what_nothing_is_known_of_stays(snapshot, tmp_path, surfaces, name):
 
 
 def test_no_mesh_of_another_run_is_left(snapshot, tmp_path, surfaces, monkeypatch):
-    shapes = ("--seeds=0", "--shapes", "--shape-resolution=8")
+    shapes = ("--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=0")
     paths = done(run(snapshot, tmp_path / "a", *shapes, "--frames=3"))
     folder = tmp_path / "a" / "shapes" / "seed0000"
     assert paths[1:] == [folder / f"frame00{index}.ply" for index in range(3)]
@@ -168,7 +168,7 @@ def test_meshes_come_together_or_not_at_all(snapshot, tmp_path, surfaces, monkey
         written.append(path)
 
     monkeypatch.setattr(drawing.mesh, "write_ply", write)
-    refused(run(snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8"))
+    refused(run(snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=0"))
     assert written and list((tmp_path / "shapes").iterdir()) == []
     assert (tmp_path / "seed0000.mp4").exists()
 

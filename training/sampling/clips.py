@@ -12,11 +12,12 @@ from operator import itemgetter
 import numpy as np
 import torch
 
-from training.cameras import condition_cameras
+from training.cameras import canonical_label, condition_cameras
 from training.data.streams import Stream
 from training.networks.generator import Generator
 
 PAPER_FRAMES = 16  # of a video at inference (section 3.4)
+OPAQUE = 0.5  # opacity above which a ray meets a surface
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +196,22 @@ def _views(
 
 
 @torch.inference_mode()
+def surface_points(
+    G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
+) -> Iterator[torch.Tensor]:
+    """Yield for each frame of a clip where the rays of a frontal camera meet the surface: world points [M, 3].
+
+    Of the middle of the picture alone, where the head is; rays that pass everything meet none.
+    """
+    side = options.neural_rendering_resolution or G.config.rendering.resolution
+    middle = slice(side // 4, side - side // 4)
+    frontal = canonical_label().expand(len(clip.times), -1)
+    for (view,) in generate_views(G, clip, [frontal], replace(options, frames_per_batch=1), with_points=True):
+        points = view["xyz"][0, middle, middle]
+        is_met = view["weight_total"][0, middle, middle, 0] > OPAQUE
+        yield points[is_met]
+
+
 def clip_densities(
     G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
 ) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:

@@ -14,6 +14,7 @@ from dnnlib.files import atomic_folder
 from dnnlib.names import natural_key
 from dnnlib.progress import Counter, counted
 from dnnlib.video import write_video
+from training.cameras import canonical_label, split_label
 from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling import mesh, pictures, records
@@ -26,6 +27,7 @@ from training.sampling.clips import (
     frame_times,
     generate,
     latent_code,
+    surface_points,
 )
 from training.sampling.records import Plain
 
@@ -49,6 +51,21 @@ class Clip:
         if self.motion_seed == self.seed:
             return name
         return f"{name}-motion{self.motion_seed:04d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """How meshes are made.
+
+    Args:
+        resolution: points of the lattice a side.
+        level: raw density at the surface; None: `mesh.level_of_surface` of the first frame.
+        all_parts: also what has no connection with the head.
+    """
+
+    resolution: int
+    level: float | None = None
+    all_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,11 +196,11 @@ class Drawing:
         options = {**self._picture_options(), "grid": [columns, rows]}
         yield self._product("grid.mp4", self.clips, options, partial(self._write_grid, columns))
 
-    def meshes(self, resolution: int, level: float) -> Iterator[Product]:
+    def meshes(self, shape: Shape) -> Iterator[Product]:
         """Yield a folder per clip of a mesh for every frame, in world units: shapes/<clip>/frame000.ply."""
-        options = {"shape_resolution": resolution, "shape_level": level}
+        options = {f"shape_{name}": value for name, value in vars(shape).items()}
         for clip in self.clips:
-            write = partial(self._write_meshes, clip, resolution, level)
+            write = partial(self._write_meshes, clip, shape)
             yield self._product(f"shapes/{clip.name}", [clip], options, write)
 
     def _product(
@@ -246,12 +263,20 @@ class Drawing:
         drawn = (pictures.image_grid(torch.stack(cells), columns) for cells in moments)
         write_video(path, drawn, self.fps, comment=records.SYNTHETIC)
 
-    def _write_meshes(self, clip: Clip, resolution: int, level: float, path: Path, counter: Counter) -> None:
+    def _write_meshes(self, clip: Clip, shape: Shape, path: Path, counter: Counter) -> None:
         side = self.G.config.rendering.box_side
         device = next(self.G.parameters()).device
-        densities = counted(clip_densities(self.G, self.spec(clip), self.sampling), counter)
+        spec = self.spec(clip)
+        densities = counted(clip_densities(self.G, spec, self.sampling), counter)
+        surfaces = surface_points(self.G, spec, self.sampling)
+        eye = split_label(canonical_label())[0][:3, 3].to(device)
+        level = shape.level
         with atomic_folder(path) as folder:
-            for index, density in enumerate(densities):
-                sigma = mesh.density_lattice(density, resolution, side, device)
+            for index, (density, surface) in enumerate(zip(densities, surfaces, strict=True)):
+                if level is None:  # one for all frames, or the surface would come and go
+                    level = mesh.level_of_surface(density, eye, surface)
+                sigma = mesh.density_lattice(density, shape.resolution, side, device)
                 vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
+                if not shape.all_parts and len(surface):
+                    vertices, faces = mesh.part_at(vertices, faces, surface.cpu().numpy())
                 mesh.write_ply(folder / f"frame{index:03d}.ply", vertices, faces)

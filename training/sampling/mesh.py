@@ -1,14 +1,24 @@
 """From densities to triangle meshes in world units, and mesh files."""
 
+import math
 import os
 from collections.abc import Callable
 
 import numpy as np
+import scipy.sparse.csgraph
+import scipy.spatial
 import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path
 from dnnlib.optional import optional_packages
+
+# How the level of a surface is found: where rays are looked at around it, world units, and which shares of its points
+# may have a lower density than the level.
+BEFORE = 0.4
+BEHIND = 0.1
+STEP = 0.01
+LEVELS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def lattice_axis(resolution: int, box_side: float) -> torch.Tensor:
@@ -41,6 +51,38 @@ def density_lattice(
         points = torch.stack([x.expand_as(y), y, z], dim=-1)
         slabs.append(density(points).reshape(resolution, resolution).cpu())
     return torch.stack(slabs)
+
+
+@torch.inference_mode()
+def level_of_surface(
+    density: Callable[[torch.Tensor], torch.Tensor], eye: torch.Tensor, surface: torch.Tensor
+) -> float:
+    """Return the level whose surface, seen from an eye [3], lies best where the rendered one does.
+
+    Of the densities that occur at the surface, LEVELS are tried: a ray from the eye should first meet one as high
+    there, neither before nor behind.
+
+    Args:
+        density: world points [M, 3] -> densities [M].
+        surface: world points [M, 3] where rays from the eye end, by the expected depth.
+
+    Raises:
+        UserError: there are no points.
+    """
+    if not len(surface):
+        raise UserError("Rays from the front meet no surface, so no level is that of one: give --shape-level.")
+    offsets = torch.arange(-BEFORE, BEHIND, STEP, device=surface.device)
+    rays = torch.nn.functional.normalize(surface - eye, dim=-1)
+    along = surface.unsqueeze(1) + offsets[:, None] * rays.unsqueeze(1)
+    found = density(along.flatten(0, 1)).unflatten(0, along.shape[:2])  # [M, offsets]
+    at_surface = density(surface)
+    best = (math.inf, math.nan)
+    for level in at_surface.quantile(torch.tensor(LEVELS, device=surface.device)).tolist():
+        is_inside = found > level
+        first = offsets[is_inside.int().argmax(dim=1)]
+        distance = torch.where(is_inside.any(dim=1), first.abs(), BEFORE)
+        best = min(best, (distance.mean().item(), level))
+    return best[1]
 
 
 def require_marching_cubes() -> Callable:
@@ -78,6 +120,18 @@ def density_grid_to_mesh(
     spacing = box_side / (sigma.shape[0] - 1)
     vertices, faces, _, _ = marching_cubes(sigma, level, spacing=(spacing,) * 3, gradient_direction="ascent")
     return (vertices - box_side / 2).astype(np.float32), faces.astype(np.int32)
+
+
+def part_at(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the connected part of a mesh that most points [M, 3] are nearest to: vertices [V', 3], faces [F', 3]."""
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    count = len(vertices)
+    graph = scipy.sparse.coo_array((np.ones(len(edges), dtype=bool), edges.T), shape=(count, count))
+    _, part = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    _, nearest = scipy.spatial.cKDTree(vertices).query(points)
+    kept = part == np.bincount(part[nearest]).argmax()
+    number = np.cumsum(kept, dtype=np.int32) - 1
+    return vertices[kept], number[faces[kept[faces[:, 0]]]]
 
 
 def write_ply(

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from training.sampling.mesh import density_grid_to_mesh, density_lattice, lattice_axis, write_ply
+from training.sampling.mesh import (
+    density_grid_to_mesh,
+    density_lattice,
+    lattice_axis,
+    level_of_surface,
+    part_at,
+    write_ply,
+)
 
 SIDE, RESOLUTION = 1.6, 33
 VOXEL = SIDE / (RESOLUTION - 1)
@@ -49,6 +56,39 @@ def test_faces_look_outwards_and_close_the_surface(ball):
     assert volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.01)
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all(), "every edge has two faces"
+
+
+def test_the_part_that_is_seen_is_kept_whole(ball):
+    """A small ball beside the large one, of which rays meet one or the other; a few go astray."""
+    vertices, faces = ball
+    other = vertices * 0.3 + np.array([0.5, 0.5, -0.5], dtype=np.float32)
+    both = np.concatenate([other, vertices])
+    all_faces = np.concatenate([faces, faces + len(vertices)])
+    for wanted, stray in ((vertices, other), (other, vertices)):
+        seen = np.concatenate([wanted[::7] + 0.01, stray[::50]])
+        kept, kept_faces = part_at(both, all_faces, seen)
+        np.testing.assert_array_equal(kept, wanted)
+        np.testing.assert_array_equal(kept_faces, faces)
+        assert kept_faces.dtype == np.int32
+
+
+def test_the_level_is_that_of_the_surface_which_is_seen():
+    """A ball whose density rises inwards, in haze."""
+    eye = torch.tensor([0.0, 0.0, 2.7])
+    generator = torch.Generator().manual_seed(0)
+    around = torch.randn(400, 3, generator=generator)
+    front = around[around[:, 2] > 0.8 * around.norm(dim=1)]
+    surface = 0.3 * front / front.norm(dim=1, keepdim=True)
+
+    def density(points: torch.Tensor) -> torch.Tensor:
+        inside = 5 + 100 * (0.3 - points.norm(dim=1))
+        return torch.where(points.norm(dim=1) < 0.36, inside, -3.0)
+
+    rough = surface * (1 + 0.02 * torch.randn(len(surface), 1, generator=generator))  # the expected depth errs
+    level = level_of_surface(density, eye, rough)
+    assert level == pytest.approx(5, abs=2), "within 0.02 of the surface"
+    with pytest.raises(UserError, match="--shape-level"):
+        level_of_surface(density, eye, surface[:0])
 
 
 def test_a_plane_lies_where_it_should():
