@@ -143,7 +143,7 @@ def open_subject(
     if distributed.is_main():
         for note in (*snapshot.notes, *machine.notes):
             click.echo(note, err=True)
-    return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum} {machine.dtype or 'fp32'}")
+    return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum} {machine.number_format}")
 
 
 def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset | None:

@@ -198,7 +198,7 @@ def main(
             G=snapshot.G if found is None else tuned_generator(snapshot.G, found),
             bank=snapshot.camera_bank,
             checksum=checksum,
-            precision=str(machine.dtype or torch.float32),
+            precision=machine.number_format,
             clips=Clips((seeds or DEFAULT_SEEDS) if found is None else [None], motion_seeds),
             given=None if found is None else Given(spec=found.spec(), digest=digest_of_latents(found)),
             cameras=path,

@@ -157,6 +157,7 @@ def main(
         join=True,
         processes=1 if dry_run else processes,
         that_pay=partial(options.processes_that_pay, config),
+        fixed_shapes=True,
     ) as machine:
         dataset = open_dataset(data, config)
         print_doubts(dataset, config)
@@ -244,6 +245,7 @@ def run_options(
         init_from=str(init_from.absolute()) if init_from else None,
         init_kimg=init_kimg,
         best_precision=machine.best_precision,
+        on_gpu=machine.device.type == "cuda",
         names_and_sizes=dataset.names_and_sizes,
         is_reordered=dataset.is_reordered,
     )

@@ -117,7 +117,7 @@ class Session:
 
     def product(self, name: str, frames: int, options: Plain, write: Callable[[Path, Counter], None]) -> Product:
         """Return a file to make, that follows from the model and these options."""
-        whole = {"network": self.checksum, "precision": str(self.machine.dtype or torch.float32), **options}
+        whole = {"network": self.checksum, "precision": self.machine.number_format, **options}
         return Product(
             path=self.outdir / name,
             frames=frames,

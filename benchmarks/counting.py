@@ -63,10 +63,11 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What a GPU can do: FLOP/s in float32 and in half precision, bytes a second."""
+    """What a GPU can do: FLOP/s in float32, of its products in TF32, and in half precision; bytes a second."""
 
     name: str
     full: float
+    tf32: float
     half: float
     memory: float
 

@@ -1,6 +1,6 @@
 """What an iteration of training asks of a GPU, counted without one: FLOPs, bytes, launches, ideal time, host waits.
 
-    python benchmarks/roofline.py --cfg voxceleb --precision fp16
+    python benchmarks/roofline.py --cfg voxceleb
 
 Every phase runs on the meta device with the CUDA path forced (benchmarks/counting.py says what is counted), and counts
 in an iteration as often as it is run: G main and D main 1, G reg 1/4, R1 1/16. Ideal time is that of a GPU which is
@@ -12,6 +12,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -44,10 +45,16 @@ META = torch.device("meta")
 TERA, GIGA, MILLI = 1e12, 1e9, 1e-3
 # Assumed: eight to nine tenths of what data sheets promise for dense products and memory; full: float32 without TF32.
 GPUS = {
-    "h200": Rates(name="H200", full=60e12, half=790e12, memory=4.3e12),
-    "h100": Rates(name="H100", full=60e12, half=790e12, memory=2.9e12),
-    "a100": Rates(name="A100", full=17e12, half=280e12, memory=1.7e12),
+    "h200": Rates(name="H200", full=60e12, tf32=395e12, half=790e12, memory=4.3e12),
+    "h100": Rates(name="H100", full=60e12, tf32=395e12, half=790e12, memory=2.9e12),
+    "a100": Rates(name="A100", full=17e12, tf32=140e12, half=280e12, memory=1.7e12),
 }
+
+
+def rates_in(precision: str, gpu: str) -> Rates:
+    """Return the rates of one of GPUS; with --precision=tf32 products of float32 have those of TF32."""
+    rates = GPUS[gpu]
+    return replace(rates, full=rates.tf32) if precision == "tf32" else rates
 
 
 # --- A GPU that is not there -----------------------------------------------------------------------------------------
@@ -206,7 +213,7 @@ def _empty(*shape: int) -> torch.Tensor:
 @cli.command()
 @cli.option("--cfg", default="voxceleb", help="Preset.")
 @cli.option("--clips", type=click.IntRange(1), default=16, help="Clips (of two frames) of an iteration, in one pass.")
-@cli.option("--precision", type=click.Choice(PRECISIONS), default="fp16", help="As of train.py.")
+@cli.option("--precision", type=click.Choice(PRECISIONS), default="bf16", help="As of train.py.")
 @cli.option("--gpu", type=click.Choice(tuple(GPUS)), default="h200", help="Whose rates ideal times are of.")
 @cli.option("--table", is_flag=True, help="Only one table of all precisions and GPUs, in Markdown.")
 @cli.option("--out", type=cli.PATH, help="JSON file of all counts.")
@@ -215,7 +222,7 @@ def main(cfg: str, clips: int, precision: str, gpu: str, table: bool, out: Path 
     if table:
         _print_overview(cfg, clips)
         return
-    rates = GPUS[gpu]
+    rates = rates_in(precision, gpu)
     config = preset(cfg)
     phases = {phase.name: phase for phase in build_phases(config) if phase.active}
     counts = {}
@@ -260,7 +267,8 @@ def _print_overview(cfg: str, clips: int) -> None:
     click.echo("|---" * (6 + len(names)) + "|")
     for precision in PRECISIONS:
         times = []
-        for rates in GPUS.values():
+        for gpu in GPUS:
+            rates = rates_in(precision, gpu)
             counts = {
                 name: count_phase(config, phase, clips, HALF_PRECISION.get(precision), rates)[0]
                 for name, phase in phases.items()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from torch_utils.runtime import select_device
+from torch_utils.runtime import full_float32, select_device
 
 SIDE = 112  # of the square frames that the network sees
 DIM = 512
@@ -113,6 +113,7 @@ class ArcFaceEmbedder:
         self.checksum = checksum
 
     @torch.inference_mode()
+    @full_float32()
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """Embed frames, uint8 [N, 3, H, W] RGB on any device -> float32 [N, 512] of length 1 on the detector's."""
         return self.network(preprocess(frames.to(self.device)))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dnnlib.errors import UserError
-from torch_utils.runtime import select_device
+from torch_utils.runtime import full_float32, select_device
 
 SIDE = 224  # of the square frames that the network sees
 CLASSES = 400
@@ -264,6 +264,7 @@ class I3DEmbedder:
         self.checksum = checksum
 
     @torch.inference_mode()
+    @full_float32()
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
         """Embed clips, uint8 [B, T, 3, H, W] RGB on any device -> float32 [B, 400] on the detector's.
 

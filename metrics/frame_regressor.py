@@ -17,6 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from dnnlib.progress import Counter, counted
 from metrics.variety import Estimate
+from torch_utils.runtime import full_float32
 
 HIDDEN = 64  # features behind the convolutions
 LEARNING_RATE = 4e-3
@@ -89,6 +90,7 @@ class FrameRegressor(nn.Module):
         return self.trunk(frames)
 
     @torch.inference_mode()
+    @full_float32()
     def read(self, frames: np.ndarray) -> np.ndarray:
         """Return float64 [N, K] of uint8 [N, 3, R, R]; each frame's numbers from it alone."""
         with one_thread():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from click.testing import Result
 
 import train
 from dnnlib.files import read_json
+from dnnlib.options import override
 from tests.helpers.train_command import run, without_pictures
 from torch_utils import checkpoint, runtime
+from training.runs.options import RunOptions
 from training.training_loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -95,6 +98,28 @@ def test_a_precision_that_is_named_is_computed_in(heads, tmp_path, monkeypatch, 
     assert {line["health/nonfinite_gradients"] for line in stats} == {0}
     again = run(tmp_path, heads, "--kimg=0.004", AUTO)
     assert "Continuing" in again.stdout and saved(tmp_path / FOLDER) == precision
+
+
+@pytest.mark.parametrize("kept", ["fp16", "tf32", "fp32"])
+def test_a_run_on_a_gpu_stays_in_what_it_began_with(fp32_run, kept):
+    """Whatever auto has come to mean since, in runs of this version and of earlier ones."""
+    asked = replace(RunOptions.load(fp32_run), best_precision="bf16", on_gpu=True)
+    asked = replace(asked, config=override(asked.config, {"training.precision": "auto"}))
+    assert asked.settled().precision == "bf16"
+    for exact in (True, False):
+        config = override(asked.config, {"training.precision": kept})
+        saved = replace(asked, config=config, exact_precision=exact)
+        assert asked.going_on(saved).settled(saved).precision == kept
+        assert "training.precision" not in asked.differences(saved)
+
+
+def test_tf32_is_fp32_on_a_cpu_and_another_run(heads, tmp_path, computed):
+    result = run(tmp_path, heads, "--kimg=0.002", "--precision=tf32")
+    assert result.exit_code == 0, result.output
+    assert lines_with(result, "TF32") == ["A CPU has no TF32: it computes in fp32."]
+    assert set(computed) == {torch.float32} and saved(tmp_path / FOLDER) == "tf32"
+    other = run(tmp_path, heads, "--kimg=0.004", "--precision=fp32")
+    assert "--precision was tf32, not fp32" in other.stderr and "Starting" in other.stdout
 
 
 def test_a_dry_run_says_what_auto_would_be(heads, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import click
 from dnnlib import cli
 
 MACHINE = "Machine"  # heading in `--help`
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 AUTO = "auto"  # the precision that the machine is fastest in
 OPS_MODES = ("auto", "native", "cuda")
 
@@ -28,7 +28,7 @@ OPTIONS = {
         group=MACHINE,
         type=click.Choice(PRECISIONS),
         default="fp32",
-        help="Of super-resolution; bf16: of the backbone too.",
+        help="fp16: of super-resolution; bf16: of backbone, planes and decoder too; tf32: of all products, on a GPU.",
     ),
     "threads": cli.option(
         "--threads", group=MACHINE, type=click.IntRange(1), show_default="as many as are useful", help="CPU threads."

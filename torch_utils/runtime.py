@@ -1,11 +1,12 @@
 """Choices about the machine, which `torch_utils.startup` makes once for a command, before its first tensor."""
 
+import contextlib
 import ctypes
 import faulthandler
 import os
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ HEAP_TENSOR_BYTES = 32 * 2**20  # the largest threshold that glibc accepts
 HEAP_STEP_BYTES = 64 * 2**20
 NEVER_TRIM = 2**31 - 1
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+BF16_CAPABILITY = (8, 0)  # Ampere
 HALF_PRECISION = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -111,35 +113,65 @@ def _cpu_quota() -> int | None:
         return None
 
 
+# --- Convolutions ----------------------------------------------------------------------------------------------------
+
+
+def search_convolutions(wanted: bool) -> None:
+    """Choose whether cuDNN times its algorithms at the first convolution of each shape, and keeps the fastest.
+
+    Training repeats the same shapes for days, so the seconds of the search pay. Sampling and metrics meet batches of
+    all sizes, each of which would be searched for anew, so it is off there.
+    """
+    torch.backends.cudnn.benchmark = wanted
+
+
 # --- Number formats --------------------------------------------------------------------------------------------------
 
 
-def disable_tf32() -> None:
-    """Compute matrix products and convolutions on the GPU in full fp32.
+def allow_tf32(allowed: bool) -> None:
+    """Choose whether a GPU's matrix products and convolutions of float32 may drop 13 bits of their factors (TF32).
 
-    Renderings and parity need the 13 bits that TF32 drops.
+    Sums in half precision are made in float32 in any case: weights' gradients have millions of terms.
     """
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute without TF32 in the block, or the function: what is measured must not depend on --precision."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    allow_tf32(False)
+    try:
+        yield
+    finally:
+        allow_tf32(allowed)
 
 
 def best_precision(device: torch.device) -> str:
     """Return the number format that a device computes fastest in.
 
+    A GPU's bfloat16 has float32's range, so that gradients need no scaling; those before compute capability 8.0
+    emulate it.
+
     Half precision on a CPU is worth it only where its matrix units (AMX) know bfloat16. AVX-512's bfloat16 is slower
     than fp32 with Winograd's convolutions (a 512 x 512 frame: 2.4 s, not 1.7), anything else is emulated.
     """
     if device.type == "cuda":
-        return "fp16"
+        return "bf16" if torch.cuda.get_device_capability(device) >= BF16_CAPABILITY else "fp16"
     return "bf16" if amx_works() else "fp32"
 
 
 def compute_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | None, str | None]:
-    """Return the data type of a precision (None: plain fp32), and a sentence if it is slow on this device.
+    """Return the data type of a precision (None: float32), and a sentence if it is slow or nothing on this device.
 
     The data type does not depend on the device, so that a precision means one model everywhere.
     """
-    if precision == "fp32":
+    if precision == "tf32" and device.type == "cpu":
+        return None, "A CPU has no TF32: it computes in fp32."
+    if precision in ("fp32", "tf32"):
         return None, None
     slow = device.type == "cpu" and best_precision(device) != precision
     if slow:

@@ -17,6 +17,7 @@ class Machine:
 
     device: torch.device
     dtype: torch.dtype | None = None  # what --precision means; None: float32
+    tf32: bool = False  # whether products of float32 are TF32's
     notes: tuple[str, ...] = ()  # what the user should know of it
 
     @property
@@ -24,10 +25,17 @@ class Machine:
         """What --precision=auto means: the precision that the device is fastest in."""
         return runtime.best_precision(self.device)
 
+    @property
+    def number_format(self) -> str:
+        """What numbers depend on: the name of the data type, or TF32."""
+        return "tf32" if self.tf32 else str(self.dtype or torch.float32)
+
     def computing_in(self, precision: str) -> "Machine":
-        """Return the machine as it computes in a precision."""
+        """Let the process compute in a precision from now on; return the machine that does."""
         dtype, reason = runtime.compute_dtype(precision, self.device)
-        return replace(self, dtype=dtype, notes=self.notes + ((reason,) if reason else ()))
+        tf32 = precision == "tf32" and self.device.type == "cuda"
+        runtime.allow_tf32(tf32)
+        return replace(self, dtype=dtype, tf32=tf32, notes=self.notes + ((reason,) if reason else ()))
 
 
 @contextlib.contextmanager
@@ -40,6 +48,7 @@ def prepared_machine(
     join: bool = False,
     processes: int | None = None,
     that_pay: Callable[[int], int] | None = None,
+    fixed_shapes: bool = False,
 ) -> Iterator[Machine]:
     """Set up this process as the options of `machine_options` ask; leave the other processes at the end.
 
@@ -50,12 +59,13 @@ def prepared_machine(
         join: whether to work together with the other processes of this `torchrun`.
         processes: into how many this one divides on a CPU; they share its cores, and work together. None: `that_pay`.
         that_pay: tells how many are best for so many cores; None: one.
+        fixed_shapes: whether convolutions repeat their shapes, as in training, so that a search for the best ones pays.
 
     Raises:
         UserError: there is no such device, or the ops or several processes cannot be used as asked.
     """
     runtime.tune_cpu_allocator()
-    runtime.disable_tf32()
+    runtime.search_convolutions(fixed_shapes)
     custom_ops.set_ops_mode(ops)
     own_device = runtime.select_device(device)
     count = _division(own_device, processes, that_pay)
@@ -70,6 +80,8 @@ def prepared_machine(
                 own_device = distributed.init(own_device, meeting=meeting)
             yield Machine(device=own_device, notes=notes).computing_in(precision)
     finally:
+        runtime.allow_tf32(False)
+        runtime.search_convolutions(False)
         distributed.shutdown()
 
 

@@ -169,8 +169,9 @@ class TrainingConfig:
         AUTO,
         MACHINE,
         "--precision",
-        "fp16: of super-resolution and the discriminators' top blocks; bf16: of all convolutions. auto: fp16 on a GPU, "
-        "bf16 on a CPU with AMX, else fp32; a run keeps what it began with.",
+        "fp16: of super-resolution and the discriminators' top blocks; bf16: of all convolutions, planes and decoder; "
+        "tf32: of all products, on a GPU. auto: bf16 on a GPU or CPU that is fast in it, else fp16 on a GPU, fp32 on a "
+        "CPU; a run keeps what it began with.",
         choices=(AUTO, *PRECISIONS),
     )
     window: int = option(16, DATA, "--window", "Frames of a clip from which a pair is drawn.", low=1, high=2**20)

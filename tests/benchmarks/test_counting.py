@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from benchmarks import roofline
 from benchmarks.counting import OUTSIDE, Counting, Rates, Tally, labelled
 
-RATES = Rates(name="unit", full=1e3, half=1e6, memory=10.0)
+RATES = Rates(name="unit", full=1e3, tf32=1e4, half=1e6, memory=10.0)
 META = torch.device("meta")
 
 
@@ -35,7 +35,7 @@ def test_a_product_counts_its_multiply_adds_and_moves_its_matrices_once():
 
 
 def test_half_precision_has_its_own_rate():
-    fast = Rates(name="fast memory", full=1e3, half=1e6, memory=1e18)
+    fast = Rates(name="fast memory", full=1e3, tf32=1e4, half=1e6, memory=1e18)
     with Counting(fast) as counting:
         empty(3, 5, dtype=torch.float16) @ empty(5, 7, dtype=torch.float16)
     assert total(counting).seconds == pytest.approx(210 / 1e6)

@@ -1,5 +1,6 @@
 """torch_utils.runtime: devices that exist, memory that is reused, numerics that are fp32."""
 
+import contextlib
 import os
 import platform
 import signal
@@ -80,10 +81,44 @@ def test_other_c_libraries_are_left_alone(monkeypatch):
     assert runtime.tune_cpu_allocator() is False
 
 
-def test_tf32_is_off():
-    torch.backends.cudnn.allow_tf32 = True
-    runtime.disable_tf32()
-    assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+@pytest.fixture
+def keep_switches():
+    yield
+    runtime.allow_tf32(False)
+    runtime.search_convolutions(False)
+
+
+def tf32_switches() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def test_tf32_is_allowed_or_not(keep_switches):
+    for allowed in (True, False):
+        runtime.allow_tf32(allowed)
+        assert tf32_switches() == (allowed, allowed)
+        assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+        assert not torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction
+
+
+def test_what_is_measured_is_so_without_tf32(keep_switches):
+    seen = runtime.full_float32()(tf32_switches)
+    runtime.allow_tf32(True)
+    assert seen() == (False, False) and tf32_switches() == (True, True)
+    with contextlib.suppress(ZeroDivisionError), runtime.full_float32():
+        _ = 1 / 0
+    assert tf32_switches() == (True, True)
+
+
+def test_the_search_for_convolutions_is_a_choice(keep_switches):
+    for wanted in (True, False):
+        runtime.search_convolutions(wanted)
+        assert torch.backends.cudnn.benchmark == wanted
+
+
+@pytest.mark.parametrize("capability, best", [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
+def test_a_gpu_computes_in_bfloat16_if_it_has_it(monkeypatch, capability, best):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert runtime.best_precision(torch.device("cuda")) == best
 
 
 @pytest.fixture
@@ -110,7 +145,6 @@ def test_threads_by_number(keep_threads):
 @pytest.mark.parametrize(
     "device, flags, survives, best",
     [
-        ("cuda", {"amx_bf16", "avx512_bf16"}, True, "fp16"),
         ("cpu", {"amx_bf16", "avx512_bf16"}, True, "bf16"),
         ("cpu", {"amx_bf16", "avx512_bf16"}, False, "fp32"),
         ("cpu", {"avx512_bf16"}, True, "fp32"),
@@ -125,7 +159,9 @@ def test_the_precision_that_a_machine_is_fastest_in(monkeypatch, device, flags, 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("works", [True, False])
-@pytest.mark.parametrize("precision, dtype", [("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+@pytest.mark.parametrize(
+    "precision, dtype", [("fp32", None), ("tf32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
 def test_a_precision_means_the_same_everywhere(monkeypatch, device, works, precision, dtype):
     monkeypatch.setattr(runtime, "amx_works", lambda: works)
     found, note = runtime.compute_dtype(precision, torch.device(device))

@@ -24,7 +24,8 @@ def calls(monkeypatch) -> list[str]:
 
     note(runtime, "tune_cpu_allocator")
     note(runtime, "set_threads")
-    note(runtime, "disable_tf32")
+    note(runtime, "allow_tf32")
+    note(runtime, "search_convolutions")
     note(custom_ops, "set_ops_mode")
     note(distributed, "init")
     note(distributed, "shutdown")
@@ -37,8 +38,8 @@ def test_the_allocator_is_first_and_the_processes_are_left_last(calls):
         calls.append("body")
     first, *_ = calls
     assert first == "tune_cpu_allocator"
-    assert set(calls[:4]) == {"tune_cpu_allocator", "set_threads", "disable_tf32", "set_ops_mode"}
-    assert calls[4:] == ["init", "body", "shutdown"]
+    assert set(calls[:4]) == {"tune_cpu_allocator", "set_threads", "search_convolutions", "set_ops_mode"}
+    assert calls[4:] == ["init", "allow_tf32", "body", "allow_tf32", "search_convolutions", "shutdown"]
 
 
 def test_processes_are_joined_only_if_asked(calls):
@@ -70,7 +71,29 @@ def test_a_precision_may_be_chosen_later(monkeypatch):
 
 
 def test_every_precision_has_a_meaning():
-    assert {*machine_options.PRECISIONS} == {"fp32", *runtime.HALF_PRECISION}
+    assert {*machine_options.PRECISIONS} == {"fp32", "tf32", *runtime.HALF_PRECISION}
+
+
+@pytest.mark.parametrize("precision, allowed", [("tf32", True), ("fp32", False), ("bf16", False), ("fp16", False)])
+def test_tf32_is_allowed_on_a_gpu_where_it_is_asked_for(monkeypatch, precision, allowed):
+    """And numbers that are kept say so: a GPU's fp32 and tf32 differ, a CPU's do not."""
+    found = []
+    monkeypatch.setattr(runtime, "allow_tf32", found.append)
+    machine = Machine(device=torch.device("cuda")).computing_in(precision)
+    assert found == [allowed] and machine.tf32 == allowed
+    assert (machine.number_format == "tf32") == allowed
+    on_cpu = Machine(device=torch.device("cpu")).computing_in("tf32")
+    assert found[1:] == [False] and on_cpu.number_format == "torch.float32"
+    assert on_cpu.notes == ("A CPU has no TF32: it computes in fp32.",)
+
+
+def test_what_a_command_has_set_ends_with_it(monkeypatch):
+    tf32, searches = [], []
+    monkeypatch.setattr(runtime, "allow_tf32", tf32.append)
+    monkeypatch.setattr(runtime, "search_convolutions", searches.append)
+    with prepared_machine(fixed_shapes=True):
+        assert searches == [True]
+    assert searches == [True, False] and tf32[-1] is False
 
 
 # --- Several processes ------------------------------------------------------------------------------------------------

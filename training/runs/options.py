@@ -14,7 +14,7 @@ from training.config import Config
 
 OPTIONS = "training_options.json"
 FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
-NOT_KEPT = ("names_and_sizes", "is_reordered", "best_precision")
+NOT_KEPT = ("names_and_sizes", "is_reordered", "best_precision", "on_gpu")
 PRECISION = "training.precision"
 SHOWN_DIGITS = 8  # of a checksum in a message
 
@@ -32,6 +32,7 @@ class RunOptions:
     # Whether training.precision is what is computed in: earlier versions took fp32 where the machine is slow in it.
     exact_precision: bool = False
     best_precision: str = "fp32"  # what auto means on this machine; not kept
+    on_gpu: bool = False  # not kept
     # Of the dataset, not kept: its fingerprint in runs of earlier versions; whether they read frames in another order.
     names_and_sizes: str = ""
     is_reordered: bool = False
@@ -64,8 +65,7 @@ class RunOptions:
         """
         precision = self.best_precision if self.precision == AUTO else self.precision
         if saved is not None:
-            on_gpu = self.best_precision == "fp16"
-            was_exact = saved.exact_precision or on_gpu or saved.precision == self.best_precision
+            was_exact = saved.exact_precision or self.on_gpu or saved.precision == self.best_precision
             precision = saved.precision if was_exact else "fp32"
         return replace(self, config=override(self.config, {PRECISION: precision}), exact_precision=True)
 
