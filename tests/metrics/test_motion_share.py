@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import metrics.motion_share
 from metrics.motion_share import (
     MOMENTS,
     MOTIONS,
@@ -72,6 +73,20 @@ def test_rows_depend_on_seed_and_index_alone(subject):
     assert np.array_equal(motion_share_row(subject, 0, 1), row)
     assert not np.array_equal(motion_share_row(subject, 0, 2), row)
     assert not np.array_equal(motion_share_row(subject, 1, 1), row)
+
+
+def test_no_two_rows_share_a_motion(subject, monkeypatch):
+    """The standard error takes them for independent."""
+    codes = set()
+
+    def note(snapshot, spec):
+        codes.add(spec.z_motion.numpy().tobytes())
+        return np.zeros([len(spec.times), 3, 32, 32], np.uint8)
+
+    monkeypatch.setattr(metrics.motion_share, "still_frames", note)
+    for index in range(3):
+        motion_share_row(subject, 0, index)
+    assert len(codes) == 3 * MOTIONS
 
 
 def test_a_generator_that_does_not_hear_its_motion_code_has_no_share(subject, monkeypatch):

@@ -177,6 +177,17 @@ def test_what_gets_no_gradient_is_passed_over_and_may_get_one_later(layers, sums
         assert all(torch.equal(a, b) for a, b in zip(found, gradients_of(layers), strict=True))
 
 
+def test_gradients_that_share_memory_are_summed_apart(sums):
+    shared = normal(0, 16, 16)
+    params = [torch.nn.Parameter(torch.zeros(16, 16)) for _ in range(2)]
+    for param in params:
+        param.grad = shared.detach()
+    expected = shared.clone()
+    average_gradients(params)
+    assert params[0].grad.data_ptr() != params[1].grad.data_ptr()
+    assert all(torch.equal(param.grad, expected) for param in params)
+
+
 def test_fewer_backward_passes_than_before_end_in_the_same(layers, sums):
     average = GradientAverage(layers.parameters())
     run(layers, average, backwards=2)

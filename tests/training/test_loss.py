@@ -164,6 +164,17 @@ def test_sets_of_frames_are_judged_together_as_each_alone(loss):
             assert_close(logits[name], value)
 
 
+@pytest.mark.parametrize("mixed", [(0,), (1,), (0, 1)], ids=["fakes", "reals", "both"])
+def test_stand_ins_are_judged_with_the_set_that_they_are_of(loss, mixed):
+    """Each set may have some or none."""
+    sets = [tiny.reals(loss.config, clips=4, seed=seed) for seed in (0, 10)]
+    for index in mixed:
+        sets[index].stand_ins = sets[index].with_clips([1, 2], tiny.reals(loss.config, clips=2, seed=20 + index))
+    for logits, frames in zip(loss.judge_together(sets, CALM), sets, strict=True):
+        for name, value in loss.judge(frames, CALM).items():
+            assert_close(logits[name], value)
+
+
 def test_r1_weighs_half_of_gamma(networks, weighted, reals):
     D = networks.D_img
     report = weighted.d_reg(reals, CALM)

@@ -239,9 +239,10 @@ def test_non_main_processes_write_nothing(make, monkeypatch):
 # --- Resuming ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["cpu", "gpu"])
-def test_resuming_is_exact(make, monkeypatch, layout):
+@pytest.mark.parametrize("device, layout", [("cpu", torch.contiguous_format), ("cuda", torch.channels_last)])
+def test_resuming_is_exact(make, monkeypatch, device, layout):
     """Also with weights that lie as on a GPU."""
+    assert snapshots.weight_layout(torch.device(device)) == layout
     monkeypatch.setattr(snapshots, "weight_layout", lambda device: layout)
     intervals = {"training__g_reg_interval": 2, "training__d_reg_interval": 3}
     straight = make("straight", **intervals, training__kimg=0.008)
