@@ -22,6 +22,7 @@ MODEL = Path(__file__).parents[2] / "models" / "heads.pkl"
 CONFIG = preset("demo")
 CLIPS = 8
 DRAWS = 4  # of fakes, whose cosines are averaged: of one, rounding at kinks moves the median by 0.0005
+NOISE = 0.0003  # by which the median of DRAWS draws differs from processor to processor
 LARGE = 4096  # numbers from which a parameter's cosine counts: that of a few is noise
 NOW = Schedule(blur_sigma=0.0, swap_probability=0.5)
 # Least cosine of all large parameters, and the median's.
@@ -142,4 +143,4 @@ def test_gradients_point_where_those_of_float32_do(cosines, phase):
     print(f"{phase}: least {ordered[0]:.4f}, median {ordered[len(ordered) // 2]:.4f}")
     below = {name: round(value, 4) for name, value in found.items() if value < least}
     assert not below
-    assert ordered[len(ordered) // 2] >= median
+    assert ordered[len(ordered) // 2] >= median - NOISE

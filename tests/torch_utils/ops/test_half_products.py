@@ -50,3 +50,15 @@ def test_shapes_on_the_way_of_a_gpu():
     assert found.shape == (3, 5, 6) and found.dtype == torch.float32
     matrix = half_product(matrices[0, 0], matrices[0, 0].mT)
     assert matrix.shape == (48, 48) and matrix.dtype == torch.float32
+
+
+@pytest.mark.gpu
+@HALVES
+def test_a_gpu_returns_what_a_cpu_does(dtype):
+    a, b, vectors = normal(0, 5, 40, 48).to(dtype), normal(1, 5, 48, 16).to(dtype), normal(2, 5, 48)
+    for found, expected in (
+        (half_product(a.cuda(), b.cuda()), half_product(a, b)),
+        (half_product(a[0].cuda(), b[0].cuda()), half_product(a[0], b[0])),
+        (mixed_product(vectors.cuda(), b.cuda()), mixed_product(vectors, b)),
+    ):
+        assert error(found.cpu(), expected.double()) < ROUNDING
