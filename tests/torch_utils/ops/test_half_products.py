@@ -53,6 +53,7 @@ def test_shapes_on_the_way_of_a_gpu():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @HALVES
 def test_a_gpu_returns_what_a_cpu_does(dtype):
     a, b, vectors = normal(0, 5, 40, 48).to(dtype), normal(1, 5, 48, 16).to(dtype), normal(2, 5, 48)
