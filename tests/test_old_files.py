@@ -6,11 +6,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.helpers import tiny
-from torch_utils import checkpoint
+from torch_utils import checkpoint, random_numbers
 from training.checkpoints.opener import load_generator
 from training.checkpoints.states import require_sound
 from training.data.dataset import ClipDataset
@@ -101,7 +102,29 @@ def test_names_and_sizes_do_not_tell_data_of_another_name_apart(tmp_path):
         assert found.path == run
 
 
+@pytest.fixture
+def numbers_of_then(monkeypatch) -> None:
+    """Random numbers as 4471a8b drew them: each clip of a batch from a generator of its own, draw after draw."""
+    generators: dict[tuple[int, ...], torch.Generator] = {}
+
+    def generator_of(random: random_numbers.Streams, item: int) -> torch.Generator:
+        *key, stand_ins = random.key
+        own = (*key, random.batch * stand_ins + item)
+        if own not in generators:
+            seed = int(np.random.SeedSequence(own).generate_state(1, np.uint64)[0]) >> 1
+            generators[own] = torch.Generator().manual_seed(seed)
+        return generators[own]
+
+    def draw(function, shape, random, **keywords) -> torch.Tensor:
+        part = [shape[0] // len(random), *shape[1:]]
+        return torch.cat([function(part, generator=generator_of(random, item), **keywords) for item in random.items])
+
+    monkeypatch.setattr(random_numbers, "_draw", draw)
+
+
+@pytest.mark.usefixtures("numbers_of_then")
 def test_the_run_is_found_and_goes_on_as_it_would_have(tmp_path):
+    """But for the random numbers, which are others by now (docs/training.md)."""
     shutil.copytree(RUN, tmp_path / RUN.name)
     options = RunOptions.load(RUN)
     longer = replace(options.config, training=replace(options.config.training, kimg=0.008))

@@ -58,8 +58,8 @@ def test_shapes_on_the_way_of_a_gpu():
 def test_a_gpu_returns_what_a_cpu_does(dtype):
     a, b, vectors = normal(0, 5, 40, 48).to(dtype), normal(1, 5, 48, 16).to(dtype), normal(2, 5, 48)
     for found, expected in (
-        (half_product(a.cuda(), b.cuda()), half_product(a, b)),
-        (half_product(a[0].cuda(), b[0].cuda()), half_product(a[0], b[0])),
-        (mixed_product(vectors.cuda(), b.cuda()), mixed_product(vectors, b)),
+        (half_product(a.to("cuda"), b.to("cuda")), half_product(a, b)),
+        (half_product(a[0].to("cuda"), b[0].to("cuda")), half_product(a[0], b[0])),
+        (mixed_product(vectors.to("cuda"), b.to("cuda")), mixed_product(vectors, b)),
     ):
         assert error(found.cpu(), expected.double()) < ROUNDING
