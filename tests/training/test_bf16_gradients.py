@@ -1,80 +1,36 @@
 """Training in bfloat16: what runs in it, and that its gradients are those of float32 at the shipped model's weights."""
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from tests.helpers.phase_gradients import (
+    CONFIG,
+    NOW,
+    drawn_fakes,
+    gradients,
+    looking_at,
+    networks_in,
+    noting_places,
+    procedural_clips,
+)
 from tests.helpers.recording import spy
 from training import synthetic
-from training.checkpoints.opener import open_snapshot
-from training.checkpoints.snapshots import Networks, build_networks, init_networks
-from training.config import FRAMES_PER_CLIP, preset
-from training.fakes import Fakes, FakeSource
-from training.loss import Frames, Loss, Schedule
-from training.phases import build_phases
+from training.loss import Loss
 from training.rendering import renderer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-MODEL = Path(__file__).parents[2] / "models" / "heads.pkl"
-CONFIG = preset("demo")
-CLIPS = 8
 DRAWS = 4  # of fakes, whose cosines are averaged: of one, rounding at kinks moves the median by 0.0005
 NOISE = 0.0003  # by which the median of DRAWS draws differs from processor to processor
-LARGE = 4096  # numbers from which a parameter's cosine counts: that of a few is noise
-NOW = Schedule(blur_sigma=0.0, swap_probability=0.5)
 # Least cosine of all large parameters, and the median's.
 LIMITS = {"g_main": (0.98, 0.997), "g_reg": (0.93, 0.99), "d_main": (0.99, 0.99), "d_reg": (0.99, 0.99)}
 
 
 @pytest.fixture(scope="module")
 def clips() -> list[synthetic.SyntheticClip]:
-    return [
-        synthetic.render_clip(seed, CONFIG.generator.img_resolution, FRAMES_PER_CLIP, fps=4) for seed in range(CLIPS)
-    ]
-
-
-def networks_in(dtype: torch.dtype | None) -> Networks:
-    """Return the shipped model's networks."""
-    networks = build_networks(CONFIG, 0, torch.device("cpu"), dtype)
-    init_networks(networks, open_snapshot(MODEL))
-    return networks
-
-
-def drawn_fakes(clips: list[synthetic.SyntheticClip], index: int, draw: int = 0) -> Fakes:
-    source = FakeSource([clip.cameras for clip in clips], CONFIG, torch.device("cpu"))
-    return source.draw((draw, 0, index), slice(None))
-
-
-def real_frames(clips: list[synthetic.SyntheticClip], loss: Loss) -> Frames:
-    images = torch.stack([torch.from_numpy(clip.frames) for clip in clips])
-    cameras = torch.stack([torch.from_numpy(clip.cameras) for clip in clips])
-    times = torch.tensor([0.0, 1.0]).expand(CLIPS, FRAMES_PER_CLIP)
-    return loss.real_frames(images, times, cameras, NOW)
-
-
-def gradients(
-    networks: Networks, clips: list[synthetic.SyntheticClip], draw: int
-) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the gradients for large parameters by phase and name."""
-    loss = Loss(networks.G, networks.D_img, networks.D_vid, CONFIG)
-    reals = real_frames(clips, loss)
-    by_phase = {}
-    for phase in build_phases(CONFIG):
-        modules = {name: module for name, module in networks.items() if name in phase.networks}
-        for module in modules.values():
-            module.requires_grad_(True)
-        phase.accumulate(loss, reals=reals, fakes=drawn_fakes(clips, phase.index, draw), schedule=NOW)
-        found = {}
-        for network, module in modules.items():
-            for name, parameter in module.named_parameters():
-                if parameter.numel() >= LARGE and parameter.grad is not None:
-                    found[f"{network}.{name}"] = parameter.grad
-            module.requires_grad_(False).zero_grad(set_to_none=True)
-        by_phase[phase.name] = found
-    return by_phase
+    return procedural_clips()
 
 
 def test_convolutions_planes_and_colours_are_in_it_and_all_else_in_float32(clips, monkeypatch):
@@ -111,19 +67,10 @@ def test_convolutions_planes_and_colours_are_in_it_and_all_else_in_float32(clips
 def cosines(clips) -> dict[str, dict[str, float]]:
     """The cosines of gradients in float32 and in bfloat16 at the same places along the rays, by phase and name."""
     summed: dict[str, dict[str, float]] = {}
-    ours = renderer._fine_depths
     for draw in range(DRAWS):
-        places = []
-
-        def drawn(*arguments: object, places: list[torch.Tensor] = places) -> torch.Tensor:
-            places.append(ours(*arguments))
-            return places[-1]
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(renderer, "_fine_depths", drawn)
+        with noting_places() as places:
             exact = gradients(networks_in(None), clips, draw)
-            again = iter(places)
-            patch.setattr(renderer, "_fine_depths", lambda *arguments, again=again: next(again))
+        with looking_at(places):
             half = gradients(networks_in(torch.bfloat16), clips, draw)
         for phase, found in exact.items():
             assert found.keys() == half[phase].keys()
