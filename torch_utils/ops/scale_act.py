@@ -122,6 +122,7 @@ def _gradients_by_kernel(op, dy, ref, scale, bias, noise, wanted):
     """Return the gradients for x, scale, bias [C], and noise [N, 1, H, W] if wanted."""
     dx = torch.empty_like(ref)
     dy = dy.contiguous(memory_format=torch.channels_last)
+    dy = dy if dy.data_ptr() % _PACK_BYTES == 0 else dy.clone()
     sums = _launch(op, order=1, source=dy, ref=ref, out=dx, scale=scale, bias=bias, noise=noise)
     of_dz, of_products = sums.sum(1)
     dnoise = None

@@ -104,6 +104,25 @@ def test_only_the_result_is_kept(monkeypatch):
     assert [t.data_ptr() for t in kept if t.numel() == x.numel()] == [y.data_ptr()]
 
 
+def test_gradients_that_begin_between_packs_are_moved(monkeypatch):
+    """A GPU ends the process that reads 16 bytes at any other address."""
+    host_kernels.use(monkeypatch, host_kernels.host_library())
+    x, scale, *_ = tensors(torch.float32, "none")
+    own = x.requires_grad_()
+    y = scale_act(own, scale)
+    dy = normal(5, x.numel() + 1)[1:].view(2, 5, 7, 16).permute(0, 3, 1, 2)
+    assert dy.is_contiguous(memory_format=torch.channels_last) and dy.data_ptr() % 16 != 0
+    launch = custom_ops.launch
+
+    def aligned(function, params, like):
+        assert params.source % 16 == 0
+        launch(function, params, like)
+
+    monkeypatch.setattr(custom_ops, "launch", aligned)
+    (dx,) = torch.autograd.grad(y, own, dy)
+    torch.testing.assert_close(dx, dy * scale[:, :, None, None])
+
+
 @pytest.mark.parametrize(
     "x, act",
     [
