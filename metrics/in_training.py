@@ -13,6 +13,7 @@ from metrics.options import EvaluationOptions, EvaluationSubject
 from metrics.protocols import Request
 from metrics.results import HIGHER_IS_BETTER, NO_BEST, append_json
 from torch_utils import distributed
+from torch_utils.runtime import without_search
 from training.checkpoints.snapshots import Snapshot
 
 SCORES_FILE = "metrics.jsonl"
@@ -47,7 +48,8 @@ class SnapshotScores:
 
     def __call__(self, snapshot: Snapshot, path: Path) -> None:
         """Score the snapshot that was written to `path`."""
-        results = list(evaluate(self.requests, EvaluationSubject(snapshot=snapshot), self.options))
+        with without_search():  # as in calc_metrics.py
+            results = list(evaluate(self.requests, EvaluationSubject(snapshot=snapshot), self.options))
         with distributed.fail_together():
             if distributed.is_main():
                 # Scores of this file's name are those of a snapshot that was deleted since.

@@ -125,6 +125,17 @@ def search_convolutions(wanted: bool) -> None:
     torch.backends.cudnn.benchmark = wanted
 
 
+@contextlib.contextmanager
+def without_search() -> Iterator[None]:
+    """Leave out the search of `search_convolutions` in a block of training that samples."""
+    before = torch.backends.cudnn.benchmark
+    search_convolutions(False)
+    try:
+        yield
+    finally:
+        search_convolutions(before)
+
+
 # --- Number formats --------------------------------------------------------------------------------------------------
 
 

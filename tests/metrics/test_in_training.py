@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 import calc_metrics
@@ -95,6 +96,15 @@ def test_the_best_snapshot_is_kept(shown, tmp_path, monkeypatch, metrics, number
     assert scored(tmp_path) == "0011223344"
     assert lines(tmp_path)[0]["file"] == "network-snapshot-0.pkl"
     assert lines(tmp_path)[0]["kimg"] == 2.0
+
+
+def test_scores_leave_out_the_search_for_convolutions_that_training_makes(shown, tmp_path, monkeypatch):
+    searches = []
+    monkeypatch.setattr(in_training, "evaluate", lambda *_: searches.append(torch.backends.cudnn.benchmark) or [])
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    start(tmp_path, shown)(shown, write(tmp_path, 1, "one"))
+    assert searches == [False]
+    assert torch.backends.cudnn.benchmark
 
 
 def test_nothing_is_best_by_motion(shown, tmp_path, monkeypatch):

@@ -115,6 +115,15 @@ def test_the_search_for_convolutions_is_a_choice(keep_switches):
         assert torch.backends.cudnn.benchmark == wanted
 
 
+def test_the_search_is_left_out_in_a_block_whatever_happens_there(keep_switches):
+    for wanted in (True, False):
+        runtime.search_convolutions(wanted)
+        with contextlib.suppress(ZeroDivisionError), runtime.without_search():
+            assert not torch.backends.cudnn.benchmark
+            _ = 1 / 0
+        assert torch.backends.cudnn.benchmark == wanted
+
+
 @pytest.mark.parametrize("capability, best", [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
 def test_a_gpu_computes_in_bfloat16_if_it_has_it(monkeypatch, capability, best):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
