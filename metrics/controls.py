@@ -62,12 +62,7 @@ class Controls(MetricFamily):
             request,
             estimate,
             started=started,
-            details={
-                **estimate.details,
-                "floor": floor.value,
-                "floor_error": floor.standard_error,
-                **{f"floor_{name}": value for name, value in floor.details.items()},
-            },
+            details=_beside_floor(estimate, floor),
             protocol={"cameras": pose.CAMERAS, "yaw": [round(math.degrees(yaw), 1) for yaw in yaw_range]},
             detector=f"pose-regressor-{regressor.side}",
             checksum=checksum,
@@ -85,12 +80,7 @@ class Controls(MetricFamily):
             request,
             estimate,
             started=started,
-            details={
-                **estimate.details,
-                "floor": floor.value,
-                "floor_error": floor.standard_error,
-                **{f"floor_{name}": value for name, value in floor.details.items()},
-            },
+            details=_beside_floor(estimate, floor),
             protocol={"cameras": depth.CAMERAS},
             detector="depth-regressor",
             checksum=checksum,
@@ -202,6 +192,16 @@ def _trained_depth_regressor() -> depth.DepthRegressor:
     regressor = depth.train_depth_regressor(progress=distributed.is_main())
     distributed.broadcast(regressor.state_dict().values())
     return regressor
+
+
+def _beside_floor(estimate: variety.Estimate, floor: variety.Estimate) -> dict[str, float | None]:
+    """Return the details of a score with those of its floor."""
+    return {
+        **estimate.details,
+        "floor": floor.value,
+        "floor_error": floor.standard_error,
+        **{f"floor_{name}": value for name, value in floor.details.items()},
+    }
 
 
 def _checksum(regressor: torch.nn.Module) -> str:

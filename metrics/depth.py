@@ -7,6 +7,7 @@ this that no score of pictures sees. What the network itself errs, on people it 
 of a perfect generator.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, interpolate
 
-from metrics.frame_regressor import Lesson, fit, learning, one_thread, watched
-from metrics.pose import STRETCH, draw_cameras
+from metrics.frame_regressor import Lesson, fit, learning, one_thread
+from metrics.pose import STRETCH, draw_cameras, procedural_views
 from metrics.variety import Estimate, mean_estimate, random_stream
 from metrics.video_sources import code_spec, scored_times, stored_frames
 from training import synthetic
@@ -32,7 +33,9 @@ CHANNELS = (24, 48, 96)  # at 32, 16, 8 pixels
 FINE = (32, 16)  # on the way back, at 16 and 32
 SURE = 0.95  # least probability of a place that counts as the person, or as the room
 FEW = 20  # places of the person below which a frame shows none
-WEIGHT_OF_PERSON = 0.3  # of telling person and room apart, beside depth, while it learns
+# While it learns: of the room's depth beside the person's, and of telling the two apart beside depth.
+WEIGHT_OF_ROOM = 0.2
+WEIGHT_OF_PERSON = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class DepthRegressor(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (3, *CHANNELS)
-        self.down = nn.ModuleList(_block(a, b, stride=2) for a, b in zip(widths, CHANNELS, strict=False))
+        self.down = nn.ModuleList(_block(a, b, stride=2) for a, b in itertools.pairwise(widths))
         deepest = CHANNELS[-1]
         self.whole = nn.Linear(deepest, deepest)  # what is seen as a whole: how near the head is, from which side
         self.deep = _block(deepest, deepest)
@@ -212,7 +215,7 @@ def train_depth_regressor(seed: int = 0, effort: Effort = Effort(), progress: bo
         def loss(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             wanted = (target[:, 0] - regressor.centre) / regressor.spread
             person = target[:, 1]
-            distance = (found[:, 0] - wanted).abs() * (0.2 + person)  # the person counts six times as much
+            distance = (found[:, 0] - wanted).abs() * (WEIGHT_OF_ROOM + person)
             apart = binary_cross_entropy_with_logits(found[:, 1], person)
             return distance.mean() + WEIGHT_OF_PERSON * apart
 
@@ -242,14 +245,10 @@ def _procedural_frames(
     """
     frames = []
     shown = []
-    for index in watched(range(people), "procedural heads", "head", progress):
-        rng = random_stream(seed, index, stream)
-        person, motion = rng.integers(2**32, size=2)
-        identity = synthetic.random_identity(int(person))
-        expression = synthetic.random_motion(int(motion), 1).expressions[0]
-        for label in draw_cameras(rng, cameras, stretch).numpy():
-            image, depth = synthetic.render_frame(identity, expression, label, SIDE)
-            truth = np.stack([depth, synthetic.is_person(depth, label)])
-            frames.append(image)
-            shown.append(adaptive_avg_pool2d(torch.from_numpy(truth).float(), MAP_SIDE).numpy())
+    for image, depth, label in procedural_views(
+        side=SIDE, seed=seed, stream=stream, people=people, cameras=cameras, stretch=stretch, progress=progress
+    ):
+        truth = np.stack([depth, synthetic.is_person(depth, label)])
+        frames.append(image)
+        shown.append(adaptive_avg_pool2d(torch.from_numpy(truth).float(), MAP_SIDE).numpy())
     return np.stack(frames), np.stack(shown)

@@ -8,7 +8,9 @@ errs, on people it has never seen, is the floor: the score of a perfect generato
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,7 +152,7 @@ def train_pose_regressor(
         yaw_range: that they are taken from; it learns from the front up to the greatest.
     """
     side = min(resolution, SIDE)
-    frames, cameras = _procedural_frames(
+    frames, cameras = _frames_and_labels(
         side=side,
         seed=seed,
         stream=Control.POSE_LEARNING,
@@ -162,7 +164,7 @@ def train_pose_regressor(
     )
     angles = viewing_angles(cameras)
     regressor = learned_regressor(DESIGN, frames, angles, steps=effort.steps, seed=seed, progress=progress)
-    frames, cameras = _procedural_frames(
+    frames, cameras = _frames_and_labels(
         side=side,
         seed=seed,
         stream=Control.POSE_HELD_OUT,
@@ -179,27 +181,29 @@ def train_pose_regressor(
     return regressor
 
 
-def _procedural_frames(
+def procedural_views(
     *,
     side: int,
     seed: int,
     stream: int,
     people: int,
     cameras: int,
-    stretch: float,
-    yaw_range: tuple[float, float],
-    progress: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return frames uint8 [people * cameras, 3, side, side] of procedural heads, and the labels of their cameras."""
-    frames = []
-    labels = []
+    stretch: float = 1.0,
+    yaw_range: tuple[float, float] = FRONT,
+    progress: bool = False,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield frames uint8 [3, side, side] of procedural heads, `cameras` of each, with depth [side, side] and label."""
     for index in watched(range(people), "procedural heads", "head", progress):
         rng = random_stream(seed, index, stream)
         person, motion = rng.integers(2**32, size=2)
         identity = synthetic.random_identity(int(person))
         expression = synthetic.random_motion(int(motion), 1).expressions[0]
         for label in draw_cameras(rng, cameras, stretch, yaw_range).numpy():
-            image, _ = synthetic.render_frame(identity, expression, label, side)
-            frames.append(image)
-            labels.append(label)
+            image, depth = synthetic.render_frame(identity, expression, label, side)
+            yield image, depth, label
+
+
+def _frames_and_labels(**options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return all frames [N, 3, side, side] and labels [N, 25] of `procedural_views`."""
+    frames, _, labels = zip(*procedural_views(**options), strict=True)
     return np.stack(frames), np.stack(labels)
