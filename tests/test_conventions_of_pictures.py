@@ -18,7 +18,7 @@ from training.networks.superresolution import resize
 from training.rendering.rays import camera_rays
 from training.rendering.renderer import Rendered, project_to_planes, render
 from training.sampling import mesh, pictures
-from training.sampling.clips import clip_densities, clip_spec, generate
+from training.sampling.clips import clip_geometry, clip_spec, generate
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_raw_density(G):
     spec, point = clip_spec(G, 0, 0, turned()[None]), torch.tensor([[0.1, 0.2, 0.3]])
     planes = G.planes(G.mapping(spec.z[None], spec.cameras), spec.z_motion[None], spec.times[:, None])
     raw = G.decoder.net(sample_planes_mean(planes, project_to_planes(point[None] * 2, "reference")))[..., 0]
-    torch.testing.assert_close(next(clip_densities(G, spec))(point), raw[0])
+    torch.testing.assert_close(next(clip_geometry(G, spec)).density(point), raw[0])
 
 
 def test_meshes_are_in_world_units():

@@ -21,7 +21,7 @@ from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import save_snapshot
 from training.sampling import drawing, pictures
-from training.sampling.clips import SamplingOptions, clip_densities, clip_spec, generate, surface_points
+from training.sampling.clips import SamplingOptions, clip_geometry, clip_spec, generate
 
 SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"
 
@@ -188,7 +188,7 @@ def test_meshes_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypat
     monkeypatch.setattr(gen_videos.mesh, "require_marching_cubes", lambda: None)
     monkeypatch.setattr(gen_videos.mesh, "density_grid_to_mesh", lambda sigma, level, side: (None, None))
     monkeypatch.setattr(gen_videos.mesh, "write_ply", lambda path, vertices, faces: None)
-    drawn = spy(monkeypatch, drawing, "clip_densities")
+    drawn = spy(monkeypatch, drawing, "clip_geometry")
     done(run(short_snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=0"))
     (call,) = drawn
     assert torch.equal(call.inputs[1].times, torch.linspace(0, 4 / 15, 3))
@@ -204,7 +204,7 @@ def test_meshes_lie_where_frames_show_the_surface(tmp_path):
     """Of the shipped model, whose surface is soft; any one level for all models is far from it."""
     pytest.importorskip("skimage")
     G = load_generator(SHIPPED).G
-    (surface,) = surface_points(G, clip_spec(G, 3, 3, frontal_label()[None]))
+    surface = next(clip_geometry(G, clip_spec(G, 3, 3, frontal_label()[None]))).surface
 
     def distance(*level: str) -> float:
         outdir = tmp_path / "-".join(["out", *level])
@@ -234,7 +234,7 @@ def test_shapes(snapshot, tmp_path, written):
     snap = load_generator(snapshot)
     spec = clip_spec(snap.G, 0, 0, frontal_label().expand(2, -1))
     points = tiny.normal(0, 500, 3) * 0.2
-    level = next(clip_densities(snap.G, spec))(points).median().item()
+    level = next(clip_geometry(snap.G, spec)).density(points).median().item()
     options = ["--seeds=0", "--frames=2", "--cameras=frontal", "--shapes", "--shape-resolution=8"]
     options.append(f"--shape-level={level}")
     paths = done(run(snapshot, tmp_path, *options))

@@ -4,9 +4,9 @@ The one path that gen_videos.py, the training loop's pictures and metrics share.
 alone, not on how frames are batched.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 from operator import itemgetter
 
 import numpy as np
@@ -195,32 +195,38 @@ def _views(
     return seen
 
 
-@torch.inference_mode()
-def surface_points(
-    G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
-) -> Iterator[torch.Tensor]:
-    """Yield for each frame of a clip where the rays of a frontal camera meet the surface: world points [M, 3].
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Geometry:
+    """The geometry of a frame: a generator's planes [1, 3, C, R, R], latents [1, num_ws, w_dim], side of ray grids."""
 
-    Of the middle of the picture alone, where the head is; rays that pass everything meet none.
-    """
-    side = options.neural_rendering_resolution or G.config.rendering.resolution
-    middle = slice(side // 4, side - side // 4)
-    frontal = canonical_label().expand(len(clip.times), -1)
-    for (view,) in generate_views(G, clip, [frontal], replace(options, frames_per_batch=1), with_points=True):
-        points = view["xyz"][0, middle, middle]
+    G: Generator
+    planes: torch.Tensor
+    ws: torch.Tensor
+    side: int
+
+    def density(self, points: torch.Tensor) -> torch.Tensor:
+        """Return the raw densities [M] at world points [M, 3]."""
+        return self.G.sample_planes(self.planes, points.unsqueeze(0))["sigma"].reshape(-1)
+
+    @cached_property
+    def surface(self) -> torch.Tensor:
+        """Where the rays of a frontal camera meet the surface: world points [M, 3].
+
+        Of the middle of the picture alone, where the head is; rays that pass everything meet none.
+        """
+        camera = canonical_label()[None].to(self.planes.device)
+        with torch.inference_mode():
+            view = self.G.render_planes(
+                self.planes, self.ws, camera, neural_rendering_resolution=self.side, with_points=True
+            )
+        middle = slice(self.side // 4, self.side - self.side // 4)
         is_met = view["weight_total"][0, middle, middle, 0] > OPAQUE
-        yield points[is_met]
+        return view["xyz"][0, middle, middle][is_met]
 
 
-def clip_densities(
-    G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()
-) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
-    """Yield for each frame of a clip, in order, a function from world points [M, 3] to raw densities [M]."""
+@torch.inference_mode()
+def clip_geometry(G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()) -> Iterator[Geometry]:
+    """Yield the geometry of each frame of a clip, in order."""
+    side = options.neural_rendering_resolution or G.config.rendering.resolution
     for batch in _batches(G, clip, replace(options, frames_per_batch=1)):
-        planes = G.planes(batch.ws, batch.z_motion, batch.t)
-        yield partial(_densities, G, planes)
-
-
-def _densities(G: Generator, planes: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Return the raw densities [M] of planes [1, 3, C, R, R] at world points [M, 3]."""
-    return G.sample_planes(planes, points.unsqueeze(0))["sigma"].reshape(-1)
+        yield Geometry(G=G, planes=G.planes(batch.ws, batch.z_motion, batch.t), ws=batch.ws, side=side)

@@ -22,12 +22,11 @@ from training.sampling.camera_paths import camera_path
 from training.sampling.clips import (
     ClipSpec,
     SamplingOptions,
-    clip_densities,
+    clip_geometry,
     clip_spec,
     frame_times,
     generate,
     latent_code,
-    surface_points,
 )
 from training.sampling.records import Plain
 
@@ -266,17 +265,15 @@ class Drawing:
     def _write_meshes(self, clip: Clip, shape: Shape, path: Path, counter: Counter) -> None:
         side = self.G.config.rendering.box_side
         device = next(self.G.parameters()).device
-        spec = self.spec(clip)
-        densities = counted(clip_densities(self.G, spec, self.sampling), counter)
-        surfaces = surface_points(self.G, spec, self.sampling)
+        frames = counted(clip_geometry(self.G, self.spec(clip), self.sampling), counter)
         eye = split_label(canonical_label())[0][:3, 3].to(device)
         level = shape.level
         with atomic_folder(path) as folder:
-            for index, (density, surface) in enumerate(zip(densities, surfaces, strict=True)):
+            for index, geometry in enumerate(frames):
                 if level is None:  # one for all frames, or the surface would come and go
-                    level = mesh.level_of_surface(density, eye, surface)
-                sigma = mesh.density_lattice(density, shape.resolution, side, device)
+                    level = mesh.level_of_surface(geometry.density, eye, geometry.surface)
+                sigma = mesh.density_lattice(geometry.density, shape.resolution, side, device)
                 vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
-                if not shape.all_parts and len(surface):
-                    vertices, faces = mesh.part_at(vertices, faces, surface.cpu().numpy())
+                if not shape.all_parts:
+                    vertices, faces = mesh.part_at(vertices, faces, geometry.surface.cpu().numpy())
                 mesh.write_ply(folder / f"frame{index:03d}.ply", vertices, faces)

@@ -123,7 +123,12 @@ def density_grid_to_mesh(
 
 
 def part_at(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the connected part of a mesh that most points [M, 3] are nearest to: vertices [V', 3], faces [F', 3]."""
+    """Return the connected part of a mesh that most points [M, 3] are nearest to: vertices [V', 3], faces [F', 3].
+
+    Without points it is the whole mesh.
+    """
+    if not len(points):
+        return vertices, faces
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])
     count = len(vertices)
     graph = scipy.sparse.coo_array((np.ones(len(edges), dtype=bool), edges.T), shape=(count, count))

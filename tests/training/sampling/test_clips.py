@@ -15,7 +15,7 @@ from training.sampling import pictures
 from training.sampling.clips import (
     ClipSpec,
     SamplingOptions,
-    clip_densities,
+    clip_geometry,
     clip_spec,
     frame_times,
     generate,
@@ -153,7 +153,7 @@ def test_nothing_is_learned_from_generated_frames(G):
 def test_densities_are_those_of_each_frame(G):
     spec = clip(G)
     points = tiny.normal(0, 50, 3) * 0.2
-    functions = list(clip_densities(G, spec))
+    functions = [geometry.density for geometry in clip_geometry(G, spec)]
     assert len(functions) == FRAMES
     values = [function(points) for function in functions]
     assert not torch.allclose(values[0], values[-1], atol=1e-5), "the head moves"
