@@ -7,7 +7,7 @@ and compute nothing.
 import math
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,10 +118,8 @@ def count_between_phases(config: Config, reports: dict[str, Report], counting: C
             stack.enter_context(patch)
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         trainer = Trainer(config, _data(), RunFolder(Path(folder)), META, hooks=Hooks(iteration=iteration))  # type: ignore[arg-type]
-        try:
-            trainer.train()
-        except _Enough:
-            pass
+        stack.enter_context(suppress(_Enough))
+        trainer.train()
     return iterations
 
 

@@ -19,7 +19,8 @@ class Generator(nn.Module):
     """G(z_a, z_m | c, t). Rows of every argument are frames: a clip of T frames repeats its codes T times.
 
     `precision` sets the data type of the super-resolution and, if bfloat16, whose range is that of float32, of the
-    backbone's convolutions (None: that of the parameters); latents, rendering and images keep the parameters' type.
+    backbone's convolutions, the planes, their lookup and most of the decoder (None: that of the parameters). Latents,
+    coordinates, densities, compositing and images keep the parameters' type.
     `max_time` is the greatest time that it was trained at, and that videos of it run to.
     """
 
