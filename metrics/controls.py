@@ -91,7 +91,8 @@ class Controls(MetricFamily):
         started = time.perf_counter()
         seed = self.options.seed
         estimated: Callable[[np.ndarray], variety.Estimate] = variety.mean_estimate
-        width = variety.WIDTH
+        procedural_estimated = estimated
+        width = procedural_width = variety.WIDTH
         if request.kind == "diversity":
             row = partial(variety.diversity_row, snapshot, seed)
             procedural_row = partial(variety.procedural_diversity_row, seed)
@@ -100,19 +101,21 @@ class Controls(MetricFamily):
             procedural_row = partial(variety.procedural_motion_row, self._fps(), seed)
         else:
             estimated = motion_share.motion_share
+            procedural_estimated = motion_share.reachable_share
             width = motion_share.WIDTH
+            procedural_width = motion_share.PROCEDURAL_WIDTH
             row = partial(motion_share.motion_share_row, snapshot, seed)
-            procedural_row = partial(motion_share.procedural_share_row, self._fps(), seed)
+            procedural_row = partial(motion_share.procedural_row, self._fps(), seed)
         estimate = estimated(self._rows(request, request.kind, row, width))
         job = PerVideoJob(
             label=f"{request.kind}, procedural heads",
             key={"control": request.kind, "seed": seed, "fps": self._fps()},
             videos=PROCEDURAL_VIDEOS,
-            width=width,
+            width=procedural_width,
             load=procedural_row,
             compute=np.stack,
         )
-        procedural = estimated(compute_per_video(job, self.options.cache_folder).values)
+        procedural = procedural_estimated(compute_per_video(job, self.options.cache_folder).values)
         return self._result(
             request,
             estimate,

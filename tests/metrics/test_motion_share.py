@@ -7,10 +7,13 @@ import metrics.motion_share
 from metrics.motion_share import (
     MOMENTS,
     MOTIONS,
+    PROCEDURAL_WIDTH,
     WIDTH,
+    energies_and_variance,
     motion_share,
     motion_share_row,
-    procedural_share_row,
+    procedural_row,
+    reachable_share,
     shared_energy,
 )
 from training.checkpoints.opener import load_generator
@@ -98,6 +101,41 @@ def test_a_generator_that_does_not_hear_its_motion_code_has_no_share(subject, mo
     assert motion_share(np.array([[energy, common]])).value == pytest.approx(0, abs=1e-9)
 
 
-def test_procedural_heads_move_each_in_its_own_way():
-    rows = np.stack([procedural_share_row(25.0, 0, index) for index in range(2)])
-    assert 0.5 < motion_share(rows).value < 1.3
+def paths(correlation: float, count: int, features: int, rng: np.random.Generator) -> np.ndarray:
+    """Features [count, T, features] of stationary motions whose neighbouring moments correlate, of variance 1 each."""
+    steps = [rng.normal(size=[count, features])]
+    for _ in MOMENTS[1:]:
+        fresh = rng.normal(size=[count, features])
+        steps.append(correlation * steps[-1] + np.sqrt(1 - correlation**2) * fresh)
+    return np.stack(steps, axis=1)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_motions_with_one_first_frame_reach_what_motions_with_different_ones_foretell(correlation):
+    """The truth: paths that go on from one first frame, in every way they can; the energy left to what differs."""
+    rng = np.random.default_rng(3)
+    foretold = reachable_share(np.stack([energies_and_variance(paths(correlation, 8, 400, rng)) for _ in range(20)]))
+    own = np.array([1 - correlation ** (2 * step) for step in (1, 2, 3)])
+    expected = np.array([(1 - correlation**step) ** 2 for step in (1, 2, 3)])
+    assert foretold.value == pytest.approx(own.sum() / (own + expected).sum(), abs=0.01)
+    assert 0 < foretold.standard_error < 0.01
+
+
+def test_the_jackknife_is_the_spread_of_repeated_draws():
+    rng = np.random.default_rng(5)
+
+    def estimate():
+        return reachable_share(np.stack([energies_and_variance(paths(0.5, 8, 4, rng)) for _ in range(20)]))
+
+    drawn = [estimate() for _ in range(200)]
+    spread = np.std([each.value for each in drawn])
+    assert np.mean([each.standard_error for each in drawn]) == pytest.approx(spread, rel=0.2)
+
+
+def test_what_does_not_move_reaches_nothing():
+    assert reachable_share(np.zeros([2, PROCEDURAL_WIDTH])).value == 0
+
+
+def test_procedural_heads_reach_about_half():
+    rows = np.stack([procedural_row(25.0, 0, index) for index in range(2)])
+    assert 0.35 < reachable_share(rows).value < 0.65
