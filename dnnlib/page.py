@@ -4,7 +4,7 @@ import base64
 import html
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,8 @@ body { margin: 0 auto; max-width: 1080px; padding: 32px 20px 64px; background: v
 h1 { font-size: 28px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 40px 0 4px; } p { margin: 4px 0 14px; }
 .soft, figcaption { color: var(--soft); } figcaption { font-size: 14px; margin-top: 6px; }
 .row { display: flex; flex-wrap: wrap; gap: 16px; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 16px; margin: 10px 0; }
+.wide { overflow-x: auto; } .wide td { white-space: nowrap; }
 figure { margin: 0; flex: 1 1 320px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 12px; }
 video, img { width: 100%; border-radius: 6px; display: block; image-rendering: auto; background: #000; }
@@ -40,7 +42,8 @@ details img { width: auto; max-width: 100%; } details table { margin: 10px 0 4px
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
   overflow-x: auto; }
 """
-COLOURS = ("#3b76d9", "#d9603b", "#3a9e62", "#9a57c9", "#b98b1d")
+COLOURS = ("#3b76d9", "#d9603b", "#3a9e62", "#9a57c9", "#b98b1d", "#c94f86", "#1f9aa6", "#7c6a55", "#8aa02e", "#6b7280")
+DASHES = ("", "5 3", "1 3")  # of the first lines, of as many lines behind them as there are colours, and so on
 # A chart and the frame of its lines, in pixels.
 WIDTH, HEIGHT = 460, 220
 LEFT, RIGHT = 44, WIDTH - 8
@@ -77,7 +80,7 @@ class Page:
 
     def videos(self, items: Sequence[tuple[Path, str]]) -> None:
         """Add a row of looping H.264 videos with captions."""
-        self.row([figure(_video(path), caption) for path, caption in items])
+        self.row([figure(video(path), caption) for path, caption in items])
 
     def charts(self, items: Sequence[tuple[str, Sequence[float], Lines]], unit: str) -> None:
         """Add a row of line charts: (caption, x, {name: y}), x in the unit given."""
@@ -89,6 +92,10 @@ class Page:
     def row(self, figures: Sequence[str]) -> None:
         """Add figures side by side."""
         self.add(f'<div class="row">{"".join(figures)}</div>')
+
+    def grid(self, figures: Sequence[str]) -> None:
+        """Add figures of one width, as many side by side as there is room for."""
+        self.add(f'<div class="grid">{"".join(figures)}</div>')
 
     def write(self, path: Path) -> None:
         """Write the page atomically."""
@@ -136,15 +143,26 @@ def folded(title: str, content: str, *, note: str = "", is_good: bool | None = N
     return f"<details{' open' * is_open}><summary>{html.escape(title)}{beside}</summary>{content}</details>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of plain texts; without a header line if that is empty."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, is_wide: bool = False) -> str:
+    """Return a table of plain texts; without a header if that is empty. A wide one breaks no lines, and scrolls."""
     head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
     lines = ["".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in ([head] if head else []) + lines)
-    return f"<table>{body}</table>"
+    whole = f"<table>{body}</table>"
+    return f'<div class="wide">{whole}</div>' if is_wide else whole
 
 
-def _video(path: Path) -> str:
+def legend(names: Sequence[str]) -> str:
+    """Return the names of lines, in their order, each behind a piece of its line: for charts without names."""
+    parts = []
+    for name, stroke in zip(names, _strokes(), strict=False):
+        sample = f'<svg viewBox="0 0 28 8" style="width:28px;height:8px"><path d="M0 4H28" {stroke}/></svg>'
+        parts.append(f"<span>{sample} {html.escape(name)}</span>")
+    return f'<div class="row">{"".join(parts)}</div>'
+
+
+def video(path: Path) -> str:
+    """Return a looping H.264 video that the page carries itself."""
     source = base64.b64encode(path.read_bytes()).decode("ascii")
     return f'<video autoplay loop muted playsinline controls src="data:video/mp4;base64,{source}"></video>'
 
@@ -156,6 +174,8 @@ def line_chart(
     x: Sequence[float],
     lines: Lines,
     unit: str,
+    *,
+    with_names: bool = True,
 ) -> str:
     """Draw lines over x, which rises, as SVG, with ranges on its axes and a legend; unknown points are left out.
 
@@ -163,6 +183,7 @@ def line_chart(
         x: at least two numbers, for there to be a chart.
         lines: y by name, as many numbers as x.
         unit: of x.
+        with_names: whether to write the lines' names above; there is room for four.
     """
     known = {}
     values = []
@@ -189,11 +210,12 @@ def line_chart(
         zero = place(first, 0).split(",")[1]
         drawn.append(f'<path d="M{LEFT} {zero}H{RIGHT}" stroke="var(--line)" stroke-dasharray="3 3"/>')
     legend_left = LEFT
-    for (name, points), colour in zip(known.items(), itertools.cycle(COLOURS), strict=False):
+    for (name, points), stroke, colour in zip(known.items(), _strokes(), itertools.cycle(COLOURS), strict=False):
         path = " ".join(place(a, b) for a, b in points)
-        drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        drawn.append(_text(name, legend_left, LEGEND_BASE, f'style="fill:{colour}"'))
-        legend_left += LEGEND_STEP
+        drawn.append(f'<polyline points="{path}" {stroke}/>')
+        if with_names:
+            drawn.append(_text(name, legend_left, LEGEND_BASE, f'style="fill:{colour}"'))
+            legend_left += LEGEND_STEP
     drawn += [
         _text(f"{first:.3g} {unit}", LEFT, HEIGHT - 8, 'text-anchor="start"'),
         _text(f"{last:.3g} {unit}", RIGHT, HEIGHT - 8, 'text-anchor="end"'),
@@ -231,6 +253,14 @@ def scatter_chart(
 
 def _text(text: str, left: int, top: int, attribute: str) -> str:
     return f'<text x="{left}" y="{top}" {attribute}>{html.escape(text)}</text>'
+
+
+def _strokes() -> Iterator[str]:
+    """Yield the attributes of one line after the other."""
+    for dash in itertools.cycle(DASHES):
+        for colour in COLOURS:
+            dashed = f' stroke-dasharray="{dash}"' if dash else ""
+            yield f'fill="none" stroke="{colour}" stroke-width="1.6"{dashed}'
 
 
 def _known_points(x: Sequence[float], line: Sequence[float | None]) -> list[tuple[float, float]]:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from dnnlib.page import Page, folded, line_chart, numbers, picture
+from dnnlib.page import COLOURS, Page, folded, legend, line_chart, numbers, picture, table
 
 
 def polylines(svg: str) -> list[list[tuple[float, float]]]:
@@ -54,6 +54,22 @@ def test_a_chart_leaves_out_what_is_not_known():
 def test_a_chart_of_many_lines_draws_them_all():
     lines = {f"line {index}": [0.0, float(index)] for index in range(7)}
     assert len(polylines(line_chart([0, 1], lines, "hours"))) == 7
+
+
+def test_a_legend_draws_names_as_their_lines_are_drawn():
+    """Also where there are more lines than colours."""
+    names = [f"<{index}>" for index in range(len(COLOURS) + 2)]
+    chart = line_chart(
+        [0, 1], {name: [0.0, float(index)] for index, name in enumerate(names)}, "hours", with_names=False
+    )
+    strokes = [re.findall(r'stroke="#[^>]*', text) for text in (chart, legend(names))]
+    drawn, named = [[stroke.rstrip("/") for stroke in found] for found in strokes]
+    assert drawn == named and len(set(drawn)) == len(names)
+    assert "&lt;3&gt;" in legend(names) and "&lt;3&gt;" not in chart
+
+
+def test_a_wide_table_scrolls():
+    assert table(["a"], [["b & c"]], is_wide=True) == f'<div class="wide">{table(["a"], [["b & c"]])}</div>'
 
 
 @pytest.mark.parametrize("x, lines", [([], {}), ([1], {"a": [1.0]}), ([1, 2], {"a": [None, None]}), ([1, 2], {})])
