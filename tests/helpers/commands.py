@@ -19,10 +19,10 @@ from benchmarks import (
     head_poses,
     kernels,
     large_datasets,
-    learning,
     phases,
     preprocessing,
     roofline,
+    study,
 )
 from torch_utils import doctor
 
@@ -45,8 +45,8 @@ COMMANDS: dict[str, click.Command] = {
     "benchmarks/head_poses.py": head_poses.main,
     "benchmarks/kernels.py": kernels.main,
     "benchmarks/large_datasets.py": large_datasets.main,
-    "benchmarks/learning.py": learning.main,
     "benchmarks/phases.py": phases.main,
     "benchmarks/preprocessing.py": preprocessing.main,
     "benchmarks/roofline.py": roofline.main,
+    "benchmarks/study.py": study.main,
 }
