@@ -6,7 +6,6 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from dnnlib import cli
 from dnnlib.cache import cache_root
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
-from dnnlib.files import with_checksum
 from dnnlib.options import add_flags, flags_of, given, override, parameters_of, to_dict
 from dnnlib.video import require_ffmpeg
 from metrics.in_training import SnapshotScores
@@ -27,7 +25,6 @@ from torch_utils import distributed
 from torch_utils.machine_options import AUTO, machine_options
 from torch_utils.startup import Machine, prepared_machine
 from training import config as options
-from training.checkpoints.opener import open_snapshot
 from training.checkpoints.snapshots import MAX_KIMG
 from training.config import Config
 from training.data.check import camera_warning
@@ -36,7 +33,7 @@ from training.data.pairs import moving_clips
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
 from training.runs.options import RunOptions
-from training.runs.origin import schedules_line
+from training.runs.origin import Origin, schedules_line
 from training.runs.pictures import SnapshotPictures
 from training.runs.resume import open_run
 from training.runs.status import StatusLine
@@ -91,6 +88,12 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
     help="--init-from: thousand clips behind the weights, from which blur, camera swaps and averaging go on. "
     "[default: what its file says]",
 )
+@cli.option(
+    "--fresh-motion",
+    group=options.RUN,
+    is_flag=True,
+    help="--init-from: motion begins anew, so that motion codes differ where they had become alike (docs/training.md).",
+)
 @cli.option("--desc", group=options.RUN, default="", show_default=False, help="Added to the run's name.")
 @cli.option("--data", group=options.DATA, type=PATH, required=True, help="Dataset: a folder or an uncompressed zip.")
 @machine_options("device", "ops", "processes")
@@ -123,6 +126,7 @@ def main(
     resume: str,
     init_from: Path | None,
     init_kimg: float | None,
+    fresh_motion: bool,
     desc: str,
     dry_run: bool,
     data: Path,
@@ -147,8 +151,8 @@ def main(
     Defaults are the paper's; with a preset, as in python train.py --cfg=demo --help, they are its own.
     """
     cli.ignore_broken_pipes()
-    if init_kimg is not None and init_from is None:
-        raise UserError("--init-kimg says how far the weights of --init-from are: give that, too, or neither.")
+    origin = Origin(path=init_from, kimg=init_kimg, fresh_motion=fresh_motion)
+    origin.check()
     config = resolve(cfg, flags)
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(
@@ -161,7 +165,7 @@ def main(
     ) as machine:
         dataset = open_dataset(data, config)
         print_doubts(dataset, config)
-        asked = run_options(config, data, dataset, init_from, init_kimg, machine)
+        asked = run_options(config, data, dataset, origin, machine)
         if dry_run:
             if distributed.is_main():
                 print_options(asked.settled().config, dataset)
@@ -192,8 +196,7 @@ def main(
                 dataset=dataset,
                 run=run,
                 machine=machine.computing_in(precision),
-                init_from=init_from,
-                init_kimg=init_kimg,
+                origin=origin,
                 requests=requests,
                 scoring=scoring,
                 time_limit=time_limit,
@@ -233,8 +236,7 @@ def run_options(
     config: Config,
     data: Path,
     dataset: ClipDataset,
-    init_from: Path | None,
-    init_kimg: float | None,
+    origin: Origin,
     machine: Machine,
 ) -> RunOptions:
     """Return what the run is asked to be."""
@@ -242,8 +244,9 @@ def run_options(
         config=config,
         data=str(data.absolute()),
         fingerprint=dataset.fingerprint(),
-        init_from=str(init_from.absolute()) if init_from else None,
-        init_kimg=init_kimg,
+        init_from=str(origin.path.absolute()) if origin.path else None,
+        init_kimg=origin.kimg,
+        fresh_motion=origin.fresh_motion,
         best_precision=machine.best_precision,
         on_gpu=machine.device.type == "cuda",
         names_and_sizes=dataset.names_and_sizes,
@@ -257,8 +260,7 @@ def train(
     dataset: ClipDataset,
     run: RunFolder,
     machine: Machine,
-    init_from: Path | None,
-    init_kimg: float | None,
+    origin: Origin,
     requests: Sequence[Request],
     scoring: EvaluationOptions,
     time_limit: float | None,
@@ -274,14 +276,12 @@ def train(
     resumed = trainer.restore(warn)
     checksum = None
     with distributed.fail_together():
-        if init_from and not resumed:
-            source, checksum = with_checksum(init_from, open_snapshot)
-            if init_kimg is not None:
-                source = replace(source, progress={"kimg": init_kimg}, counter="--init-kimg")
-            trainer.init_from(source)
+        if origin.path and not resumed:
+            source, checksum = origin.open()
+            trainer.init_from(source, origin.fresh_motion)
             print_notes([*source.notes, schedules_line(source, config, trainer.progress)])
     distributed.require_same(
-        checksum, f"The processes see different snapshots as {init_from}: give a path that all machines share."
+        checksum, f"The processes see different snapshots as {origin.path}: give a path that all machines share."
     )
     if requests:
         hooks.evaluate = SnapshotScores(requests, scoring, run.path, trainer.snapshot())

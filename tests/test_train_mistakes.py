@@ -83,7 +83,8 @@ def test_bad_datasets(heads, tmp_path, spoil, sentence):
         (["--batch=x"], "Invalid value for '--batch': 'x' is no whole number"),
         (["--camera-mode=Mapt"], "'--camera-mode'"),
         (["--init-from=absent.pkl"], "absent.pkl does not exist"),
-        (["--init-kimg=5"], "--init-kimg says how far the weights of --init-from are: give that"),
+        (["--init-kimg=5"], "--init-kimg says how to take the weights of --init-from: give that"),
+        (["--fresh-motion"], "--fresh-motion says how to take the weights of --init-from: give that"),
         (
             ["--init-from=train.py", "--init-kimg=-1"],
             "--init-kimg=-1.0 is not possible: it must be a finite number and at least 0",

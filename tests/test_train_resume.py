@@ -208,6 +208,16 @@ def test_weights_of_others_do_not_fade_in_again(old, heads, monkeypatch, counter
     assert "Schedules begin" not in resumed.stderr
 
 
+def test_motion_that_begins_anew_is_part_of_the_run(old, heads, monkeypatch):
+    without_pictures(monkeypatch)
+    start = ["--kimg=0.002", f"--init-from={old / 'network-snapshot-000000.004.pkl'}"]
+    assert again(old, heads, *start, "--fresh-motion").exit_code == 0
+    new = second_run(old)
+    assert json.loads((new / "training_options.json").read_text())["fresh_motion"]
+    assert f"Continuing {new}" in again(old, heads, *start, "--fresh-motion").stdout
+    assert f"Continuing {new}" not in again(old, heads, *start).stdout
+
+
 def test_a_pickle_of_eg3d_says_how_far_it_is_in_its_name(snapshot):
     source = replace(open_snapshot(snapshot), path=Path("x/network-snapshot-025000.pkl"), counter=None)
     line = schedules_line(source, Config(), Progress())

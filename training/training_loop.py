@@ -84,9 +84,9 @@ class Trainer:
         """What the user should know before training starts."""
         return [] if self.videos or self.networks.D_vid is None else [NO_VIDEOS]
 
-    def init_from(self, snapshot: StoredSnapshot) -> None:
-        """Start from a snapshot's weights."""
-        self.progress.inherited = init_networks(self.networks, snapshot)
+    def init_from(self, snapshot: StoredSnapshot, fresh_motion: bool = False) -> None:
+        """Start from a snapshot's weights, by choice with a motion that begins anew."""
+        self.progress.inherited = init_networks(self.networks, snapshot, fresh_motion)
 
     # --- Resume -------------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from dnnlib.errors import UserError
 from dnnlib.files import shown
 from torch_utils.pickles.machine import Record
 from training.cameras import CAMERA_DIM
+from training.checkpoints.fresh_motion import MOTION
 from training.checkpoints.shapes import Shapes
-from training.checkpoints.snapshots import MOTION
 from training.config import Config, DiscriminatorConfig, GeneratorConfig, RenderingConfig, validate
 
 SIDES = tuple(2**i for i in range(2, 11))  # of feature maps: 4 to 1024

@@ -17,6 +17,7 @@ from dnnlib.errors import UserError
 from dnnlib.options import from_dict, to_dict
 from torch_utils import checkpoint
 from training.cameras import CAMERA_DIM
+from training.checkpoints.fresh_motion import Weights, with_fresh_motion, with_fresh_styles
 from training.checkpoints.shapes import Shapes, misfit, network_shapes, shapes_of
 from training.config import Config, validate
 from training.networks.discriminators import Discriminator, ImageDiscriminator, VideoDiscriminator
@@ -24,11 +25,8 @@ from training.networks.generator import Generator
 
 NAMES = ("G", "G_ema", "D_img", "D_vid")
 PARTS = ("config", "weights", "camera_bank", "progress")
-MOTION = ".motion_time_fuser."  # in the names of motion layers' weights
 MAX_CAMERA = 1e4  # greatest number of a camera label; ours are below 10
 MAX_KIMG = 1e9  # greatest number of the progress
-
-Weights = dict[str, torch.Tensor]
 
 
 # --- Networks ---------------------------------------------------------------------------------------------------------
@@ -254,10 +252,13 @@ def compact_snapshot(source: Path | str, dest: Path | str) -> None:
     checkpoint.save(dest, replace(snapshot, weights=half).payload(), "snapshot")
 
 
-def init_networks(networks: Networks, snapshot: StoredSnapshot) -> int:
+def init_networks(networks: Networks, snapshot: StoredSnapshot, fresh_motion: bool = False) -> int:
     """Copy the weights of a snapshot into networks of the same shape, and return the clips that it had seen.
 
     A compact snapshot has no G: then G starts from G_ema. Discriminators that the snapshot lacks stay as they are.
+
+    Args:
+        fresh_motion: motion begins anew (`with_fresh_styles`), as it does in any case if the snapshot is static.
 
     Raises:
         UserError: the snapshot's networks are others; none of these has changed then.
@@ -270,21 +271,10 @@ def init_networks(networks: Networks, snapshot: StoredSnapshot) -> int:
         weights = snapshot.weights[source]
         if snapshot.static and isinstance(module, Generator):
             weights = with_fresh_motion(weights, module)
-        fitting.append((module, _fitting(weights, source, shapes_of(module.state_dict()), snapshot.path)))
+        weights = _fitting(weights, source, shapes_of(module.state_dict()), snapshot.path)
+        if fresh_motion and not snapshot.static and isinstance(module, Generator):
+            weights = with_fresh_styles(weights, module)
+        fitting.append((module, weights))
     for module, weights in fitting:
         module.load_state_dict(weights)
     return round(snapshot.progress["kimg"] * 1000)
-
-
-def with_fresh_motion(weights: Weights, module: Generator) -> Weights:
-    """Return weights of a static generator for one to be trained: its own motion layers in place of those made up.
-
-    Learned weights of motion layers, if it has them, become 0: then training begins with the static frames.
-    """
-    fresh = {name: value for name, value in weights.items() if MOTION not in name}
-    for name, value in module.state_dict().items():
-        if name.endswith(f"{MOTION}weight"):
-            fresh[name] = torch.zeros_like(value)
-        elif MOTION in name:
-            fresh[name] = value
-    return fresh

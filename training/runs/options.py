@@ -28,6 +28,7 @@ class RunOptions:
     init_from: str | None  # path of the snapshot that the weights come from
     init_from_sha256: str | None = None  # of that file; unknown in runs of earlier versions, and if it was gone
     init_kimg: float | None = None  # where the schedules begin; None: where the snapshot says
+    fresh_motion: bool = False  # whether those weights' motion began anew
     config: Config
     # Whether training.precision is what is computed in: earlier versions took fp32 where the machine is slow in it.
     exact_precision: bool = False
@@ -48,7 +49,8 @@ class RunOptions:
     def going_on(self, saved: "RunOptions") -> "RunOptions":
         """Return those of a start that goes on with a run of the options `saved`; its origin need not be given."""
         kimg = saved.init_kimg if self.init_kimg is None else self.init_kimg
-        going_on = replace(self, init_from=self.init_from or saved.init_from, init_kimg=kimg)
+        fresh = self.fresh_motion or (self.init_from is None and saved.fresh_motion)
+        going_on = replace(self, init_from=self.init_from or saved.init_from, init_kimg=kimg, fresh_motion=fresh)
         if self.init_from is None or (self.init_from_sha256 is None and self._same_origin(saved)):
             return replace(going_on, init_from_sha256=saved.init_from_sha256)
         return going_on
@@ -124,7 +126,8 @@ class RunOptions:
     def _binding(self) -> dict[str, Any]:
         """Return all that a run cannot change when it goes on, with dotted keys."""
         binding = {key: value for key, value in _flat(to_dict(self.config)).items() if key not in FREE}
-        return {**binding, "dataset": self.fingerprint, "init_kimg": self.init_kimg}
+        start = {"init_kimg": self.init_kimg, "fresh_motion": self.fresh_motion}
+        return {**binding, "dataset": self.fingerprint, **start}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,8 @@ from training.runs.folder import RunFolder, Warn
 from training.runs.options import OPTIONS, RunOptions
 
 KEYWORDS = ("auto", "latest", "none")  # any other --resume is a path
-FLAGS = {"init_from": "--init-from", "init_kimg": "--init-kimg"}  # of what is no part of a configuration
+# Of what is no part of a configuration.
+FLAGS = {"init_from": "--init-from", "init_kimg": "--init-kimg", "fresh_motion": "--fresh-motion"}
 MAX_CHANGES = 6  # that a message names
 
 

@@ -9,9 +9,10 @@ import torch
 from tests.helpers import golden, tiny
 from tests.helpers.foreign_files import RUN, Persistent, static
 from training.checkpoints.foreign_config import generator_config
+from training.checkpoints.fresh_motion import MOTION, with_fresh_motion
 from training.checkpoints.opener import load_generator, open_checkpoint, open_snapshot
 from training.checkpoints.shapes import Shapes, network_shapes
-from training.checkpoints.snapshots import MOTION, StoredSnapshot, init_networks, with_fresh_motion
+from training.checkpoints.snapshots import StoredSnapshot, init_networks
 from training.config import GeneratorConfig, RenderingConfig
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator

@@ -95,6 +95,13 @@ def test_where_schedules_begin_belongs_to_the_run(weights):
     assert options().going_on(started) == started
 
 
+def test_whether_motion_began_anew_belongs_to_the_run(weights):
+    started = replace(options(weights), fresh_motion=True)
+    assert started.differences(options(weights)) == {"fresh_motion": (True, False)}
+    assert options().going_on(started) == started
+    assert not options(weights).going_on(started).fresh_motion
+
+
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
