@@ -17,7 +17,6 @@ from benchmarks.study_scores import Score, Scoring, Trained, score_missing
 from dnnlib import json_lines
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum, read_json, write_json
-from dnnlib.names import natural_key
 
 TICK_CLIPS = 200  # about as many between two status lines, as the demo has
 TRAINING_CODE = ("train.py", "dnnlib", "torch_utils", "training")
@@ -257,10 +256,10 @@ def _train(run: Run, study: Study, call: Call, log: Path) -> list[Trained]:
     options = [*what, *length(settings.kimg, settings.snapshots), *settings.options, *run.row.options]
     must_succeed(call, run.row.checkout, ["train.py", *options], log)
     folders = sorted(path.parent for path in place.glob("*/network-snapshot-*.pkl"))
-    paths = sorted(folders[-1].glob("network-snapshot-*.pkl"), key=natural_key) if folders else []
-    if len(paths) != settings.snapshots:
+    paths = due_snapshots(folders[-1], settings) if folders else []
+    if len(set(paths)) != settings.snapshots:
         raise UserError(
-            f"train.py wrote {len(paths)} snapshots, not {settings.snapshots}: "
+            f"train.py wrote {len(set(paths))} snapshots, not {settings.snapshots}: "
             "give fewer --snapshots or a larger --kimg."
         )
     lines = []
@@ -274,14 +273,35 @@ def _train(run: Run, study: Study, call: Call, log: Path) -> list[Trained]:
 
 
 def length(kimg: float, snapshots: int) -> list[str]:
-    """Return options of train.py for so many snapshots, evenly spaced, of which the last one is the end.
+    """Return options of train.py for so many snapshots, evenly spaced, of which the last one is the end."""
+    tick, ticks = _rhythm(kimg, snapshots)
+    return [f"--kimg={kimg:.12g}", f"--tick={tick / 1000:.12g}", f"--snap={ticks}", "--keep=1"]
+
+
+def due_snapshots(folder: Path, settings: Settings) -> list[Path]:
+    """Return the snapshots of a run's folder that were due; a run that was stopped has others besides."""
+    tick, ticks = _rhythm(settings.kimg, settings.snapshots)
+    written = sorted((_clips(path), path) for path in folder.glob("network-snapshot-*.pkl"))
+    found = []
+    for number in range(1, settings.snapshots + 1):
+        due = min(number * ticks * tick, settings.kimg * 1000)
+        found += [path for clips, path in written if clips >= due][:1]
+    return found
+
+
+def _rhythm(kimg: float, snapshots: int) -> tuple[int, int]:
+    """Return the clips of a tick, and ticks between snapshots.
 
     Ticks are whole clips, rounded up: the last snapshot falls due at the end or behind it, so there is none before.
     """
     clips = kimg * 1000
     ticks = max(1, round(clips / snapshots / TICK_CLIPS))
-    tick = math.ceil(clips / snapshots / ticks - 1e-6)
-    return [f"--kimg={kimg:.12g}", f"--tick={tick / 1000:.12g}", f"--snap={ticks}", "--keep=1"]
+    return math.ceil(clips / snapshots / ticks - 1e-6), ticks
+
+
+def _clips(snapshot: Path) -> int:
+    """Return after how many clips a snapshot was written, which its name says."""
+    return round(float(snapshot.stem.rpartition("-")[2]) * 1000)
 
 
 def must_succeed(call: Call, checkout: Path, command: list[str], log: Path) -> None:

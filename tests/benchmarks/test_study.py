@@ -124,7 +124,7 @@ def test_rows_that_are_none_are_refused(names, own, message):
 @pytest.mark.parametrize(
     "kimg, snapshots", [(8, 4), (8, 3), (0.2, 7), (25, 10), (0.024, 2), (1.5, 1), (200, 6), (3, 16)]
 )
-def test_snapshots_are_even_and_the_last_one_is_the_end(kimg, snapshots, batch):
+def test_snapshots_are_even_and_the_last_one_is_the_end(kimg, snapshots, batch, tmp_path):
     """By the rule of the training loop."""
     flags = dict(option.removeprefix("--").split("=") for option in study_runs.length(kimg, snapshots))
     tick, snap = round(float(flags["tick"]) * 1000), int(flags["snap"])
@@ -135,6 +135,13 @@ def test_snapshots_are_even_and_the_last_one_is_the_end(kimg, snapshots, batch):
         if clips >= kimg * 1000 or clips // tick // snap > before // snap:
             places.append(clips)
     assert len(places) == snapshots
+    names = [
+        f"network-snapshot-{place / 1000:010.3f}.pkl" for place in sorted({*places, max(places[-1] - 3 * batch, batch)})
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    due = study_runs.due_snapshots(tmp_path, settings(kimg=kimg, snapshots=snapshots))
+    assert [path.name for path in due] == [f"network-snapshot-{place / 1000:010.3f}.pkl" for place in places]
     wanted = [kimg * 1000 * number / snapshots for number in range(1, snapshots + 1)]
     assert places == pytest.approx(wanted, abs=batch + snap * snapshots)
 
@@ -170,7 +177,7 @@ def run_in(place: Path, options: Sequence[str] = (), seed: int = 0) -> Run:
 class Commands:
     """Writes what commands would, keeps what they were, and ends with the statuses given, then with 0."""
 
-    def __init__(self, *statuses: int, snapshots: int = 2):
+    def __init__(self, *statuses: int, snapshots: Sequence[str] = ("000000.008", "000000.016")):
         self.statuses = list(statuses)
         self.snapshots = snapshots
         self.given: list[list[str]] = []
@@ -185,8 +192,8 @@ class Commands:
         if status == 0 and command[0] == "train.py":
             folder = Path(flags["outdir"]) / "00000-demo"
             folder.mkdir(parents=True)
-            for number in range(self.snapshots):
-                (folder / f"network-snapshot-00000{number}.000.pkl").write_text(f"{number} {flags['seed']}")
+            for number, stamp in enumerate(self.snapshots):
+                (folder / f"network-snapshot-{stamp}.pkl").write_text(f"{number} {flags['seed']}")
             (folder / "stats.jsonl").write_text('{"time/sec_per_kimg": 90}\n{"time/sec_per_kimg": 70}\n')
         elif status == 0 and command[0] == "gen_videos.py":
             Path(flags["outdir"]).mkdir()
@@ -203,7 +210,7 @@ class Scorer:
     def __call__(self, snapshot: Trained, scoring: Scoring) -> None:
         number, seed = map(int, snapshot.path.read_text().split())
         missing = scoring.missing(snapshot)
-        self.given.append((snapshot.path.name[17:23], missing))
+        self.given.append((snapshot.path.stem[-10:], missing))
         for metric in missing:
             line = {"metric": metric, "value": 10 - 4 * number + seed, "details": {"procedural": 5.0, "x": None}}
             json_lines.append(scores_file(snapshot), [json.dumps({**line, "study": scoring.conditions(snapshot)})])
@@ -231,7 +238,7 @@ def test_what_is_done_is_not_done_again(tmp_path):
     scorer.given.clear()
     assert study_runs.work(run, more, call=commands, score=scorer) is None
     assert len(commands.given) == 2, "neither trained nor filmed again"
-    assert scorer.given == [("000000", ["we4"]), ("000001", ["we4"])], "only what was not known"
+    assert scorer.given == [("000000.008", ["we4"]), ("000000.016", ["we4"])], "only what was not known"
 
 
 def test_scores_of_another_snapshot_test_set_or_code_do_not_count(tmp_path):
@@ -268,8 +275,17 @@ def test_a_stopped_training_is_no_failure(tmp_path):
 
 
 def test_too_few_snapshots_are_a_failure(tmp_path):
-    reason = study_runs.work(run_in(tmp_path), study_in(tmp_path), call=Commands(snapshots=1), score=Scorer())
+    commands = Commands(snapshots=["000000.016"])
+    reason = study_runs.work(run_in(tmp_path), study_in(tmp_path), call=commands, score=Scorer())
     assert reason is not None and "wrote 1 snapshots, not 2" in reason
+
+
+def test_snapshots_of_interruptions_do_not_count(tmp_path):
+    """A run that is stopped writes one wherever it is."""
+    commands = Commands(snapshots=["000000.004", "000000.008", "000000.012", "000000.016"])
+    assert study_runs.work(run_in(tmp_path), study_in(tmp_path), call=commands, score=Scorer()) is None
+    names = [snapshot.path.stem[-10:] for snapshot in study_runs.trained(run_in(tmp_path))]
+    assert names == ["000000.008", "000000.016"]
 
 
 def test_a_command_leaves_its_log_and_status(tmp_path):

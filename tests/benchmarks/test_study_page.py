@@ -140,7 +140,15 @@ def workers(heads, monkeypatch) -> Workers:
 
 def command(place: Path, *more: str):
     """Run the command, of two snapshots."""
-    given = [f"--outdir={place}", "--rows=video", "--snapshots=2", f"--metrics={','.join(METRICS)}", "--jobs=1", *more]
+    given = [
+        f"--outdir={place}",
+        "--rows=video",
+        "--snapshots=2",
+        f"--metrics={','.join(METRICS)}",
+        "--jobs=1",
+        "--kimg=0.016",
+        *more,
+    ]
     return CliRunner().invoke(study.main, given)
 
 
@@ -175,7 +183,7 @@ def test_a_row_that_fails_does_not_stop_the_others(workers, tmp_path):
 def test_another_budget_is_refused(workers, tmp_path):
     command(tmp_path, "--seeds=1")
     result = command(tmp_path, "--seeds=1", "--kimg=4")
-    assert result.exit_code == 2 and "holds a study of another --kimg (8.0, now 4.0)" in result.stderr
+    assert result.exit_code == 2 and "holds a study of another --kimg (0.016, now 4.0)" in result.stderr
 
 
 @pytest.mark.slow
