@@ -32,7 +32,7 @@ from training.data.dataset import ClipDataset
 from training.data.pairs import moving_clips
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
-from training.runs.options import RunOptions
+from training.runs.options import RunOptions, configuration
 from training.runs.origin import Origin, schedules_line
 from training.runs.pictures import SnapshotPictures
 from training.runs.resume import open_run
@@ -54,8 +54,9 @@ HEADINGS = (
 
 
 def use_preset(context: click.Context, parameter: click.Parameter, name: str) -> str:
-    """Make a preset's values the defaults of all flags, also in `--help`."""
-    context.default_map = parameters_of(options.preset(name))
+    """Make the values of a preset, or of a run, the defaults of all flags, also in `--help`."""
+    _, config = configuration(name)
+    context.default_map = parameters_of(config)
     return name
 
 
@@ -63,12 +64,13 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
 @cli.option("--outdir", group=options.RUN, type=PATH, required=True, help="Where runs are kept.")
 @cli.option(
     "--cfg",
+    "--config",
     group=options.RUN,
     required=True,
-    metavar="PRESET",
+    metavar="PRESET|FILE",
     is_eager=True,
     callback=use_preset,
-    help=f"Defaults of the model and its training: {', '.join(options.PRESETS)}.",
+    help=f"Defaults of the model and its training: {', '.join(options.PRESETS)}; or a run's training_options.json.",
 )
 @cli.option(
     "--resume",
@@ -153,7 +155,7 @@ def main(
     cli.ignore_broken_pipes()
     origin = Origin(path=init_from, kimg=init_kimg, fresh_motion=fresh_motion)
     origin.check()
-    config = resolve(cfg, flags)
+    cfg, config = resolve(cfg, flags)
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(
         device=device,
@@ -203,9 +205,10 @@ def main(
             )
 
 
-def resolve(cfg: str, flags: dict[str, Any]) -> Config:
-    """Return the preset with the given flags on top, validated."""
-    return options.validate(override(options.preset(cfg), given(Config, flags)))
+def resolve(cfg: str, flags: dict[str, Any]) -> tuple[str, Config]:
+    """Return the preset's name, and its or the run's values with the given flags on top, validated."""
+    name, config = configuration(cfg)
+    return name, options.validate(override(config, given(Config, flags)))
 
 
 def open_dataset(path: Path, config: Config) -> ClipDataset:

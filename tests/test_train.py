@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 import calc_metrics
 import train
 from dnnlib.files import read_json
+from dnnlib.options import override
 from tests.helpers.forks import ENVIRONMENT
 from tests.helpers.noise import edit_index, make
 from tests.helpers.train_command import (
@@ -22,6 +23,7 @@ from tests.helpers.train_command import (
     copy_with_later_frames_cut,
     finished_run,
     is_empty,
+    refused,
     run,
     torchrun,
     wait_for,
@@ -30,6 +32,7 @@ from tests.helpers.train_command import (
 from torch_utils import checkpoint
 from training.checkpoints.opener import load_generator
 from training.fakes import NO_VIDEOS
+from training.runs.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -94,6 +97,32 @@ def test_dry_run_prints_options_and_writes_nothing(heads, tmp_path):
     assert result.exit_code == 0 and not (tmp_path / "runs").exists()
     assert "  glr: 0.5" in result.stdout and "dataset: 3 clips, 48 frames" in result.stdout
     assert result.stderr == ""
+
+
+def with_options_of(file: Path, heads: Path, outdir: Path, *more: str) -> Result:
+    return CliRunner().invoke(train.main, [f"--config={file}", f"--outdir={outdir}", f"--data={heads}", *more])
+
+
+def test_options_of_a_run_start_another_one(finished, heads, tmp_path, monkeypatch):
+    without_pictures(monkeypatch)
+    folder = finished[0]
+    result = with_options_of(folder / "training_options.json", heads, tmp_path, "--kimg=0.002", "--gamma=3")
+    assert result.exit_code == 0, result.output
+    (new,) = tmp_path.iterdir()
+    assert new.name == f"00000-demo-{heads.stem}-batch2-gamma3"
+    saved = RunOptions.load(folder)
+    changed = {"loss.gamma": 3.0, "training.kimg": 0.002}
+    assert RunOptions.load(new).config == override(saved.config, changed)
+
+
+def test_options_of_no_run_are_refused(finished, heads, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    assert "is no preset, and no run's training_options.json" in refused(with_options_of(other, heads, tmp_path))
+    absent = tmp_path / "training_options.json"
+    assert f"{absent} does not exist" in refused(with_options_of(absent, heads, tmp_path))
+    absent.write_text('{"config": {"training": {"batch": -1}}}')
+    assert "start a new run" in refused(with_options_of(absent, heads, tmp_path))
 
 
 def test_clips_that_are_not_described_are_said_to_be_stills(heads, tmp_path):

@@ -58,7 +58,7 @@ class Place:
         self.given = root / "given"
         self.out = root / "out"
         with train.main.make_context("train", [*OPTIONS, f"--outdir={root}", f"--data={data}"]) as context:
-            config = train.resolve("demo", context.params)
+            _, config = train.resolve("demo", context.params)
         dataset = ClipDataset(data, config.generator.img_resolution)
         average = snapshots.build_networks(config, 0, torch.device("cpu")).G_ema
         content = {

@@ -2,6 +2,7 @@
 
 import filecmp
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from dnnlib.errors import UserError
 from dnnlib.files import file_checksum, read_json, reading, write_json
 from dnnlib.options import from_dict, override, to_dict
 from torch_utils.machine_options import AUTO
-from training.config import Config
+from training.config import PRESETS, Config, preset, validate
 
 OPTIONS = "training_options.json"
 FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
 NOT_KEPT = ("names_and_sizes", "is_reordered", "best_precision", "on_gpu")
 PRECISION = "training.precision"
+RUN_NAME = re.compile(r"\d{5}-([^-]+)-")  # of a run's folder; the preset's is in it
 SHOWN_DIGITS = 8  # of a checksum in a message
 
 
@@ -128,6 +130,21 @@ class RunOptions:
         binding = {key: value for key, value in _flat(to_dict(self.config)).items() if key not in FREE}
         start = {"init_kimg": self.init_kimg, "fresh_motion": self.fresh_motion}
         return {**binding, "dataset": self.fingerprint, **start}
+
+
+def configuration(cfg: str) -> tuple[str, Config]:
+    """Return a preset's name and values; of a run's `training_options.json`, those of the run.
+
+    Raises:
+        UserError: it is neither, or the file is damaged.
+    """
+    path = Path(cfg)
+    if cfg in PRESETS or path.suffix != ".json":
+        return cfg, preset(cfg)
+    if path.name != OPTIONS:
+        raise UserError(f"--cfg={cfg} is no preset, and no run's {OPTIONS}: choose one of {', '.join(PRESETS)}.")
+    named = RUN_NAME.match(path.absolute().parent.name)
+    return named[1] if named else "run", validate(RunOptions.load(path.parent).config)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
