@@ -3,6 +3,7 @@
 from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
 from training.config import RenderingConfig
 from training.sampling import mesh, records
-from training.sampling.camera_paths import KINDS, read_cameras
+from training.sampling.camera_paths import KINDS, Orbit, read_cameras
 from training.sampling.clips import PAPER_FRAMES, SamplingOptions, slow_motion
 from training.sampling.drawing import LAYERS, Clips, Drawing, Given, Product, Shape
 
@@ -35,8 +36,9 @@ from training.sampling.drawing import LAYERS, Clips, Drawing, Given, Product, Sh
 FILES = "Files"
 CLIPS = "Clips"
 PICTURES = "Pictures"
-MESHES = "Meshes"
+MESHES = "Meshes, and the layer shape"
 DEFAULT_SEEDS = range(4)
+ORBIT = "--cameras=orbit: degrees either side of the front."
 RAY_GRID = next(option for option in options_of(RenderingConfig) if option.key == "resolution")  # says what is possible
 
 
@@ -56,6 +58,24 @@ class GridSize(click.ParamType):
         if not (columns.isdigit() and rows.isdigit() and int(columns) and int(rows)):
             self.fail(f"{value!r} is no grid; write columns x rows, such as 4x4.", param, ctx)
         return int(columns), int(rows)
+
+
+class DepthRange(click.ParamType):
+    """Two distances, such as `2.3,2.9`."""
+
+    name = "NEAR,FAR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        """Return (near, far)."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            near, far = map(float, value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} are no two numbers; write near,far, such as 2.3,2.9.", param, ctx)
+        if not (0 <= near < far < math.inf):
+            self.fail(f"{value!r} is no range: the first number must be less than the second.", param, ctx)
+        return near, far
 
 
 @cli.command()
@@ -103,15 +123,24 @@ class GridSize(click.ParamType):
     group=CLIPS,
     show_default="dataset; of latents, their own",
     metavar="PATH",
-    help="Camera path: dataset (real ones kept in the snapshot), frontal, orbit (around the head), or a file with a "
-    "JSON list of labels.",
+    help="Camera path: dataset (real ones kept in the snapshot), shared (one of them for all), frontal, orbit (around "
+    "the head), or a file with a JSON list of labels.",
 )
+@cli.option("--orbit-yaw", group=CLIPS, type=click.FloatRange(-180, 180), default=Orbit.yaw, help=ORBIT)
+@cli.option("--orbit-pitch", group=CLIPS, type=click.FloatRange(-89, 89), default=Orbit.pitch, help=ORBIT)
 @cli.option(
     "--layers",
     group=PICTURES,
     type=cli.NameList("layer", LAYERS),
     default="rgb",
-    help="Pictures side by side, of rgb,depth,normals.",
+    help="Pictures side by side, of rgb,depth,normals,shape; shape: the mesh in grey, under a light.",
+)
+@cli.option(
+    "--depth-range",
+    group=PICTURES,
+    type=DepthRange(),
+    show_default="what the first frame of a clip shows",
+    help="Distances between which depth has its colours, world units.",
 )
 @cli.option(
     "--grid",
@@ -156,7 +185,10 @@ def main(
     frames: int | None,
     fps: float | None,
     cameras: str | None,
+    orbit_yaw: float,
+    orbit_pitch: float,
     layers: tuple[str, ...],
+    depth_range: tuple[float, float] | None,
     grid: tuple[int, int] | None,
     shapes: bool,
     shape_resolution: int,
@@ -202,6 +234,7 @@ def main(
             clips=Clips((seeds or DEFAULT_SEEDS) if found is None else [None], motion_seeds),
             given=None if found is None else Given(spec=found.spec(), digest=digest_of_latents(found)),
             cameras=path,
+            orbit=Orbit(yaw=orbit_yaw, pitch=orbit_pitch),
             frames=frames,
             sampling=SamplingOptions(
                 psi=trunc,
@@ -210,6 +243,8 @@ def main(
                 frames_per_batch=batch,
             ),
             layers=layers,
+            shape=Shape(resolution=shape_resolution, level=shape_level, all_parts=all_parts),
+            depth_range=depth_range,
             fps=fps or (DEFAULT_FPS if found is None else found.fps),
             software=records.software(machine.device),
             outdir=outdir,
@@ -218,8 +253,7 @@ def main(
         if grid:
             work["frame"] = partial(drawing.grid, *grid)
         if shapes:
-            shape = Shape(resolution=shape_resolution, level=shape_level, all_parts=all_parts)
-            work["shape"] = partial(drawing.meshes, shape)
+            work["shape"] = drawing.meshes
         if outdir.is_dir():
             remove_unfinished(outdir)  # of starts that were killed
         make(work, len(drawing.clips) * frames)

@@ -42,7 +42,7 @@ def shown_frames(
         if "side" in columns:
             drawn["side"] = pictures.to_uint8(frames[1]["image"])
         if "normals" in columns:
-            drawn["normals"] = pictures.depth_layers(frames[0], G.config)["normals"]
+            drawn["normals"] = pictures.normals_layer(frames[0], G.config)
         count = len(drawn["result"])
         if target is not None:
             drawn["input"] = target[place : place + count]

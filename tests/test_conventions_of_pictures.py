@@ -187,7 +187,7 @@ def test_normals():
 def test_depth_pictures():
     options = config.GeneratorConfig()
     depth = torch.tensor([2.0, 2.25, 2.7, 3.3, 4.0]).reshape(5, 1, 1, 1).expand(5, 1, 64, 64)
-    drawn = pictures.depth_layers({"image_depth": depth, "camera": turned().expand(5, 25)}, options)["depth"]
+    drawn = pictures.depth_layer({"image_depth": depth}, options, (2.25, 3.3))
     light = drawn.float().mean(dim=(1, 2, 3))
     assert light[0] == light[1] > light[2] > light[3] == light[4]
 

@@ -65,6 +65,7 @@ def test_a_record_says_how_each_video_was_made(snapshot, tmp_path):
         "layers": ["rgb", "depth"],
         "neural_rendering_resolution": None,
         "fps": 25.0,
+        "depth_range": None,
     }
     assert set(record["software"]) == {"code", "torch", "device"}
 

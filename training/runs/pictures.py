@@ -61,11 +61,14 @@ def clip_layers(G: Generator, seed: int, frames: int, layers: tuple[str, ...]) -
     if "side" in layers:
         views.append(frontal_label(SIDE_YAW).expand(frames, -1))
     clip = clip_spec(G, seed, seed, front)
+    shown = None
     for seen in generate_views(G, clip, views):
         frontal = seen[0]
+        shown = shown or pictures.depth_range(frontal["image_depth"][:1])
         drawn = {
             "rgb": pictures.to_uint8(frontal["image"]),
             "side": pictures.to_uint8(seen[-1]["image"]),
-            **pictures.depth_layers(frontal, G.config),
+            "depth": pictures.depth_layer(frontal, G.config, shown),
+            "normals": pictures.normals_layer(frontal, G.config),
         }
         yield from torch.cat([drawn[layer].cpu() for layer in layers], dim=3)

@@ -1,5 +1,7 @@
 """Camera paths of videos: real ones, frontal, an orbit, or from a file."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,26 @@ from training.camera_checks.views import has_rays
 from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
 from training.data.published import frame_order
 
-KINDS = ("dataset", "frontal", "orbit")
+KINDS = ("dataset", "shared", "frontal", "orbit")
 
 
-def camera_path(bank: torch.Tensor, seed: int, cameras: str | torch.Tensor, frames: int) -> torch.Tensor:
+@dataclass(frozen=True, kw_only=True)
+class Orbit:
+    """How far a camera goes around the head, degrees either side of the frontal one."""
+
+    yaw: float = 20.0
+    pitch: float = 9.0
+
+
+def camera_path(
+    bank: torch.Tensor, seed: int, cameras: str | torch.Tensor, frames: int, orbit: Orbit = Orbit()
+) -> torch.Tensor:
     """Return the cameras [frames, 25] of a video.
 
     Args:
-        bank: real paths [M, F, 25] of a snapshot, of which `seed` takes one.
+        bank: real paths [M, F, 25] of a snapshot, of which `seed` takes one; with "shared" every seed takes the first.
         cameras: one of KINDS, or a path [F, 25] of one's own.
+        orbit: how far "orbit" goes.
 
     Raises:
         UserError: the bank is empty and wanted; neighbouring cameras of a path are about opposite.
@@ -29,10 +42,11 @@ def camera_path(bank: torch.Tensor, seed: int, cameras: str | torch.Tensor, fram
     if cameras == "frontal":
         return frontal_label().expand(frames, -1)
     if cameras == "orbit":
-        return orbit_labels(frames)
+        return orbit_labels(frames, math.radians(orbit.yaw), math.radians(orbit.pitch))
     if len(bank) == 0:
         raise UserError("The snapshot holds no cameras; choose --cameras=frontal, orbit or a file.")
-    return resample_labels(bank[seed % len(bank)], frames)
+    number = 0 if cameras == "shared" else seed % len(bank)
+    return resample_labels(bank[number], frames)
 
 
 def read_cameras(path: Path) -> torch.Tensor:

@@ -197,11 +197,19 @@ def _views(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Geometry:
-    """The geometry of a frame: a generator's planes [1, 3, C, R, R], latents [1, num_ws, w_dim], side of ray grids."""
+    """The geometry of a frame.
+
+    Args:
+        planes: of the generator, [1, 3, C, R, R].
+        ws: latents [1, num_ws, w_dim].
+        camera: [25], that the frame is seen from.
+        side: of ray grids.
+    """
 
     G: Generator
     planes: torch.Tensor
     ws: torch.Tensor
+    camera: torch.Tensor
     side: int
 
     def density(self, points: torch.Tensor) -> torch.Tensor:
@@ -228,5 +236,7 @@ class Geometry:
 def clip_geometry(G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()) -> Iterator[Geometry]:
     """Yield the geometry of each frame of a clip, in order."""
     side = options.neural_rendering_resolution or G.config.rendering.resolution
+    _, cameras = condition_cameras(clip.cameras[None], G.config.camera_mode, training=False)
     for batch in _batches(G, clip, replace(options, frames_per_batch=1)):
-        yield Geometry(G=G, planes=G.planes(batch.ws, batch.z_motion, batch.t), ws=batch.ws, side=side)
+        planes = G.planes(batch.ws, batch.z_motion, batch.t)
+        yield Geometry(G=G, planes=planes, ws=batch.ws, camera=cameras[0][batch.rows][0], side=side)

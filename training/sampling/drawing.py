@@ -17,10 +17,11 @@ from dnnlib.video import write_video
 from training.cameras import canonical_label, split_label
 from training.data.streams import Stream
 from training.networks.generator import Generator
-from training.sampling import mesh, pictures, records
-from training.sampling.camera_paths import camera_path
+from training.sampling import mesh, pictures, records, shading
+from training.sampling.camera_paths import Orbit, camera_path
 from training.sampling.clips import (
     ClipSpec,
+    Geometry,
     SamplingOptions,
     clip_geometry,
     clip_spec,
@@ -29,8 +30,9 @@ from training.sampling.clips import (
     latent_code,
 )
 from training.sampling.records import Plain
+from training.sampling.shading import Surface, shaded
 
-LAYERS = ("rgb", "depth", "normals")
+LAYERS = ("rgb", "depth", "normals", "shape")
 
 
 # --- What is made -----------------------------------------------------------------------------------------------------
@@ -54,7 +56,7 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How meshes are made.
+    """How meshes, and pictures of them, are made.
 
     Args:
         resolution: points of the lattice a side.
@@ -65,6 +67,10 @@ class Shape:
     resolution: int
     level: float | None = None
     all_parts: bool = False
+
+    def options(self) -> Plain:
+        """Return what a record says of it."""
+        return {f"shape_{name}": value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -143,9 +149,12 @@ class Drawing:
         clips: which clips.
         given: the latents of clips without seeds.
         cameras: one of `camera_paths.KINDS`, or a path [F, 25].
+        orbit: how far that of KINDS goes.
         frames: frames of each clip, T.
         sampling: how they are sampled.
         layers: pictures side by side, of LAYERS.
+        shape: how meshes are made, and the layer of that name.
+        depth_range: distances between which depth has its colours; None: `pictures.depth_range` of the first frame.
         fps: frames per second.
         software: what makes them (`records.software`).
         outdir: folder of all files.
@@ -158,16 +167,19 @@ class Drawing:
     clips: Clips
     given: Given | None = None
     cameras: str | torch.Tensor
+    orbit: Orbit = Orbit()
     frames: int
     sampling: SamplingOptions
     layers: tuple[str, ...]
+    shape: Shape
+    depth_range: tuple[float, float] | None = None
     fps: float
     software: Plain
     outdir: Path
 
     def spec(self, clip: Clip) -> ClipSpec:
         """Return codes, times and cameras of a clip."""
-        labels = camera_path(self.bank, clip.seed or 0, self.cameras, self.frames)
+        labels = camera_path(self.bank, clip.seed or 0, self.cameras, self.frames, self.orbit)
         if clip.seed is not None:
             assert clip.motion_seed is not None
             return clip_spec(self.G, clip.seed, clip.motion_seed, labels)
@@ -195,12 +207,11 @@ class Drawing:
         options = {**self._picture_options(), "grid": [columns, rows]}
         yield self._product("grid.mp4", self.clips, options, partial(self._write_grid, columns))
 
-    def meshes(self, shape: Shape) -> Iterator[Product]:
+    def meshes(self) -> Iterator[Product]:
         """Yield a folder per clip of a mesh for every frame, in world units: shapes/<clip>/frame000.ply."""
-        options = {f"shape_{name}": value for name, value in vars(shape).items()}
         for clip in self.clips:
-            write = partial(self._write_meshes, clip, shape)
-            yield self._product(f"shapes/{clip.name}", [clip], options, write)
+            write = partial(self._write_meshes, clip)
+            yield self._product(f"shapes/{clip.name}", [clip], self.shape.options(), write)
 
     def _product(
         self, name: str, clips: Clips | list[Clip], options: Plain, write: Callable[[Path, Counter], None]
@@ -218,6 +229,8 @@ class Drawing:
             "layers": list(self.layers),
             "neural_rendering_resolution": self.sampling.neural_rendering_resolution,
             "fps": self.fps,
+            "depth_range": None if self.depth_range is None else list(self.depth_range),
+            **(self.shape.options() if "shape" in self.layers else {}),
         }
 
     def _options(self, clips: Iterable[Clip]) -> Plain:
@@ -244,12 +257,39 @@ class Drawing:
     def _pictures(self, clip: Clip, sampling: SamplingOptions) -> Iterator[torch.Tensor]:
         """Yield pictures uint8 [3, R, R * layers] of a clip's frames, one at a time."""
         # In a grid every clip waits here for its next turn: with pictures of 8 bits and nothing of what they came from.
-        for drawn in map(self._drawn, generate(self.G, self.spec(clip), sampling)):
-            yield from drawn
+        shapes = self._shapes(clip) if "shape" in self.layers else iter(())
+        shown = self.depth_range
+        for out in generate(self.G, self.spec(clip), sampling):
+            shown = shown or pictures.depth_range(out["image_depth"][:1])
+            drawn = {
+                "rgb": pictures.to_uint8(out["image"]),
+                "depth": pictures.depth_layer(out, self.G.config, shown),
+                "normals": pictures.normals_layer(out, self.G.config),
+            }
+            if "shape" in self.layers:
+                drawn["shape"] = torch.stack(list(itertools.islice(shapes, len(out["image"]))))
+            del out
+            yield from torch.cat([drawn[layer].cpu() for layer in self.layers], dim=3)
 
-    def _drawn(self, out: dict[str, torch.Tensor]) -> torch.Tensor:
-        drawn = {"rgb": pictures.to_uint8(out["image"]), **pictures.depth_layers(out, self.G.config)}
-        return torch.cat([drawn[layer].cpu() for layer in self.layers], dim=3)
+    def _shapes(self, clip: Clip) -> Iterator[torch.Tensor]:
+        """Yield pictures uint8 [3, R, R] of the surface of a clip's frames."""
+        side = self.G.config.rendering.box_side
+        for geometry, level, sigma in self._lattices(clip):
+            if not self.shape.all_parts:
+                sigma = shading.alone(sigma, level, geometry.surface, side)
+            surface = Surface(sigma=sigma.to(geometry.planes.device), level=level, box_side=side)
+            yield shaded(surface, geometry.camera, self.G.config.img_resolution)
+
+    def _lattices(self, clip: Clip) -> Iterator[tuple[Geometry, float, torch.Tensor]]:
+        """Yield geometry, level of the surface and densities [R, R, R] of a clip's frames."""
+        device = next(self.G.parameters()).device
+        eye = split_label(canonical_label())[0][:3, 3].to(device)
+        level = self.shape.level
+        for geometry in clip_geometry(self.G, self.spec(clip), self.sampling):
+            if level is None:  # one for all frames, or the surface would come and go
+                level = mesh.level_of_surface(geometry.density, eye, geometry.surface)
+            side = self.G.config.rendering.box_side
+            yield geometry, level, mesh.density_lattice(geometry.density, self.shape.resolution, side, device)
 
     def _write_video(self, clip: Clip, path: Path, counter: Counter) -> None:
         drawn = counted(self._pictures(clip, self.sampling), counter)
@@ -262,18 +302,11 @@ class Drawing:
         drawn = (pictures.image_grid(torch.stack(cells), columns) for cells in moments)
         write_video(path, drawn, self.fps, comment=records.SYNTHETIC)
 
-    def _write_meshes(self, clip: Clip, shape: Shape, path: Path, counter: Counter) -> None:
+    def _write_meshes(self, clip: Clip, path: Path, counter: Counter) -> None:
         side = self.G.config.rendering.box_side
-        device = next(self.G.parameters()).device
-        frames = counted(clip_geometry(self.G, self.spec(clip), self.sampling), counter)
-        eye = split_label(canonical_label())[0][:3, 3].to(device)
-        level = shape.level
         with atomic_folder(path) as folder:
-            for index, geometry in enumerate(frames):
-                if level is None:  # one for all frames, or the surface would come and go
-                    level = mesh.level_of_surface(geometry.density, eye, geometry.surface)
-                sigma = mesh.density_lattice(geometry.density, shape.resolution, side, device)
+            for index, (geometry, level, sigma) in enumerate(counted(self._lattices(clip), counter)):
                 vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
-                if not shape.all_parts:
+                if not self.shape.all_parts:
                     vertices, faces = mesh.part_at(vertices, faces, geometry.surface.cpu().numpy())
                 mesh.write_ply(folder / f"frame{index:03d}.ply", vertices, faces)

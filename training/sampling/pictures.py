@@ -37,6 +37,8 @@ DEPTH_COLOURS = (
     (253, 230, 144),
     (254, 250, 176),
 )
+SHOWN_DEPTHS = (0.02, 0.98)  # the quantiles between which depth has its colours
+LEAST_DEPTH = 0.01  # that has all of them, world units: noise of a flat picture is no relief
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
@@ -89,24 +91,35 @@ def normals_to_rgb(normals: torch.Tensor) -> torch.Tensor:
     return to_uint8(normals * signs.view(3, 1, 1))
 
 
-def depth_layers(frames: Mapping[str, torch.Tensor], config: GeneratorConfig) -> dict[str, torch.Tensor]:
-    """Return pictures of the geometry that `clips.generate` yields with its frames.
+def depth_range(depth: torch.Tensor) -> tuple[float, float]:
+    """Return between which distances depth [...] has its colours, world units: all but a few pixels lie there.
+
+    Taken of a clip's first frame for all of it, so that colours do not change while the head does not.
+    """
+    near, far = depth.float().flatten().quantile(torch.tensor(SHOWN_DEPTHS, device=depth.device)).tolist()
+    return near, max(far, near + LEAST_DEPTH)
+
+
+def depth_layer(
+    frames: Mapping[str, torch.Tensor], config: GeneratorConfig, shown: tuple[float, float]
+) -> torch.Tensor:
+    """Return depth as pictures uint8 [N, 3, R, R], of the size of the images.
 
     Args:
-        frames: `image_depth` [N, 1, r, r] and `camera` [N, 25].
-
-    Returns:
-        `depth` and `normals`, uint8 [N, 3, R, R] at the size of the images.
+        frames: what `clips.generate` yields: `image_depth` [N, 1, r, r].
+        shown: the distances between which depth has its colours, such as `depth_range`.
     """
-    rendering = config.rendering
-    depth = frames["image_depth"].float()
-    normals = normals_from_depth(depth, frames["camera"])
-    large_depth = resize(depth, config.img_resolution)
-    large_normals = normalize(resize(normals, config.img_resolution), dim=1)
-    return {
-        "depth": depth_to_rgb(large_depth, rendering.near, rendering.far),
-        "normals": normals_to_rgb(large_normals),
-    }
+    return depth_to_rgb(resize(frames["image_depth"].float(), config.img_resolution), *shown)
+
+
+def normals_layer(frames: Mapping[str, torch.Tensor], config: GeneratorConfig) -> torch.Tensor:
+    """Return normals as pictures uint8 [N, 3, R, R], of the size of the images.
+
+    Args:
+        frames: what `clips.generate` yields: `image_depth` [N, 1, r, r] and `camera` [N, 25].
+    """
+    normals = normals_from_depth(frames["image_depth"].float(), frames["camera"])
+    return normals_to_rgb(normalize(resize(normals, config.img_resolution), dim=1))
 
 
 def image_grid(images: torch.Tensor, columns: int) -> np.ndarray:

@@ -10,10 +10,12 @@ from training.config import GeneratorConfig
 from training.rendering.rays import camera_rays
 from training.sampling.pictures import (
     DEPTH_COLOURS,
-    depth_layers,
+    depth_layer,
+    depth_range,
     depth_to_rgb,
     image_grid,
     normals_from_depth,
+    normals_layer,
     normals_to_rgb,
     to_uint8,
 )
@@ -87,14 +89,30 @@ def test_normals_to_rgb():
     assert normals_to_rgb(normals)[0, :, 0].T.tolist() == [[128, 128, 255], [255, 128, 128], [128, 255, 128]]
 
 
-def test_depth_layers_have_the_size_of_the_images():
+def test_layers_have_the_size_of_the_images():
     config = GeneratorConfig(img_resolution=64)
     frames = {"image_depth": torch.full((2, 1, 16, 16), 2.7), "camera": cameras().float()}
-    layers = depth_layers(frames, config)
-    assert set(layers) == {"depth", "normals"}
+    layers = {"depth": depth_layer(frames, config, (2.0, 3.0)), "normals": normals_layer(frames, config)}
     for layer in layers.values():
         assert layer.shape == (2, 3, 64, 64) and layer.dtype == torch.uint8
     assert layers["normals"][0, 2].min() > 240, "a shell around the camera faces it"
+
+
+@pytest.mark.parametrize("scale, shift", [(1.0, 0.0), (3.0, 0.0), (0.2, 2.0)])
+def test_a_clip_shows_its_own_depth_whatever_its_scale(scale, shift):
+    config = GeneratorConfig(img_resolution=16)
+    depth = 2 + torch.rand([1, 1, 16, 16], generator=torch.Generator().manual_seed(0))
+    seen = depth * scale + shift
+    own, other = (depth_layer({"image_depth": d}, config, depth_range(d)) for d in (depth, seen))
+    assert (own.int() - other.int()).abs().max() <= 1
+    near, far = depth_range(seen)
+    shown = ((seen >= near) & (seen <= far)).float().mean()
+    assert shown == pytest.approx(0.96, abs=0.01)
+
+
+def test_a_flat_picture_has_a_range():
+    near, far = depth_range(torch.full([1, 1, 8, 8], 2.5))
+    assert near == pytest.approx(2.5) and far > near
 
 
 @pytest.mark.parametrize("count, columns, size", [(6, 3, (8, 15)), (5, 3, (8, 15)), (1, 1, (4, 5))])

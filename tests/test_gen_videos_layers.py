@@ -1,0 +1,120 @@
+"""gen_videos.py: the layer of shaded shapes, the range of depth, orbits and shared cameras."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+import gen_videos
+from training.cameras import frontal_label, orbit_labels, resample_labels
+from training.checkpoints.opener import load_generator
+from training.sampling import drawing, mesh, pictures, shading
+from training.sampling.clips import clip_geometry, clip_spec, generate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIZE = 32
+SMALL = ("--seeds=0", "--shape-resolution=12")
+
+
+def run(network: Path, outdir: Path, *more: object) -> Result:
+    arguments = [f"--network={network}", f"--outdir={outdir}", "--frames=3", "--device=cpu", *map(str, more)]
+    return CliRunner().invoke(gen_videos.main, arguments)
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (result.output, result.exc_info)
+    return result.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def written(monkeypatch) -> dict[str, np.ndarray]:
+    """Frames handed to the encoder by file name, in place of encoding them."""
+    frames: dict[str, np.ndarray] = {}
+
+    def keep(path, items, fps, comment):
+        frames[path.name] = np.stack(list(items))
+        path.write_bytes(b"video")
+
+    monkeypatch.setattr(drawing, "write_video", keep)
+    return frames
+
+
+def level_of(snapshot: Path) -> float:
+    """A density that a tiny model has about the middle."""
+    G = load_generator(snapshot).G
+    points = torch.randn([500, 3], generator=torch.Generator().manual_seed(0)) * 0.2
+    return next(clip_geometry(G, clip_spec(G, 0, 0, frontal_label()[None]))).density(points).median().item()
+
+
+def test_shapes_are_seen_by_the_cameras_of_the_frames(snapshot, tmp_path, written):
+    level = level_of(snapshot)
+    options = ["--layers=rgb,shape", "--cameras=orbit", f"--shape-level={level}", "--batch=2", "--all-parts"]
+    assert run(snapshot, tmp_path, *SMALL, *options).exit_code == 0
+    frames = written["seed0000.mp4"]
+    assert frames.shape == (3, SIZE, 2 * SIZE, 3)
+    G = load_generator(snapshot).G
+    cameras = orbit_labels(3, math.radians(20), math.radians(9))
+    side = G.config.rendering.box_side
+    for frame, geometry, camera in zip(frames, clip_geometry(G, clip_spec(G, 0, 0, cameras)), cameras, strict=True):
+        sigma = mesh.density_lattice(geometry.density, 12, side)
+        expected = shading.shaded(shading.Surface(sigma=sigma, level=level, box_side=side), camera, SIZE)
+        assert np.array_equal(frame[:, SIZE:], expected.permute(1, 2, 0).numpy())
+    assert len(np.unique(frames[0, :, SIZE:])) > 10, "a surface is seen"
+
+
+def test_other_shapes_are_other_options(snapshot, tmp_path, written):
+    options = [*SMALL, "--layers=shape", f"--shape-level={level_of(snapshot)}"]
+    assert run(snapshot, tmp_path, *options).exit_code == 0
+    assert "shape_resolution" in refused(run(snapshot, tmp_path, *options, "--shape-resolution=13"))
+    assert "depth_range" in refused(run(snapshot, tmp_path, *options, "--depth-range=2,3"))
+    # What no picture shows is no difference.
+    assert run(snapshot, tmp_path / "rgb", "--seeds=0").exit_code == 0
+    again = run(snapshot, tmp_path / "rgb", "--seeds=0", "--shape-resolution=13")
+    assert again.exit_code == 0 and "made with the same options" in again.stderr
+
+
+def test_depth_has_the_range_of_a_clips_first_frame_or_the_one_that_is_given(snapshot, tmp_path, written):
+    G = load_generator(snapshot).G
+    cameras = resample_labels(load_generator(snapshot).camera_bank[0], 3)
+    depth = torch.cat([out["image_depth"] for out in generate(G, clip_spec(G, 0, 0, cameras))])
+    own = pictures.depth_range(depth[:1])
+    for options, shown in (([], own), (["--depth-range=2.2,3.1"], (2.2, 3.1))):
+        outdir = tmp_path / f"{len(options)}"
+        assert run(snapshot, outdir, "--seeds=0", "--layers=depth", "--batch=2", *options).exit_code == 0
+        expected = pictures.depth_layer({"image_depth": depth}, G.config, shown).permute(0, 2, 3, 1).numpy()
+        assert np.abs(written["seed0000.mp4"].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "value, sentence",
+    [("3,2", "must be less than"), ("2", "are no two numbers"), ("a,b", "are no two"), ("1,inf", "is no")],
+)
+def test_ranges_that_are_none(snapshot, tmp_path, value, sentence):
+    result = run(snapshot, tmp_path, f"--depth-range={value}")
+    assert result.exit_code == 2 and sentence in result.stderr.replace("\n", " ")
+
+
+def test_an_orbit_goes_as_far_as_asked(snapshot, tmp_path, written):
+    def frames(*options: str) -> np.ndarray:
+        assert run(snapshot, tmp_path / "-".join(["out", *options]), "--seeds=0", *options).exit_code == 0
+        return written["seed0000.mp4"]
+
+    G = load_generator(snapshot).G
+    spec = clip_spec(G, 0, 0, orbit_labels(3, math.radians(45), math.radians(4)))
+    expected = torch.cat([pictures.to_uint8(out["image"]) for out in generate(G, spec)]).permute(0, 2, 3, 1).numpy()
+    found = frames("--cameras=orbit", "--orbit-yaw=45", "--orbit-pitch=4")
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert not np.array_equal(found, frames("--cameras=orbit"))
+
+
+def test_heads_may_share_a_real_camera_path(snapshot, tmp_path, written):
+    assert run(snapshot, tmp_path, "--seeds=1-2", "--cameras=shared").exit_code == 0
+    loaded = load_generator(snapshot)
+    cameras = resample_labels(loaded.camera_bank[0], 3)
+    for seed in (1, 2):
+        batches = generate(loaded.G, clip_spec(loaded.G, seed, seed, cameras))
+        expected = torch.cat([pictures.to_uint8(out["image"]) for out in batches]).permute(0, 2, 3, 1).numpy()
+        assert np.abs(written[f"seed{seed:04d}.mp4"].astype(int) - expected).max() <= 1
