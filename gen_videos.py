@@ -31,12 +31,13 @@ from training.sampling import mesh, records
 from training.sampling.camera_paths import KINDS, Orbit, read_cameras
 from training.sampling.clips import PAPER_FRAMES, SamplingOptions, slow_motion
 from training.sampling.drawing import LAYERS, Clips, Drawing, Given, Product, Shape
+from training.sampling.mesh import MeshFiles
+from training.sampling.shape_options import shape_options
 
 # Headings of `--help`.
 FILES = "Files"
 CLIPS = "Clips"
 PICTURES = "Pictures"
-MESHES = "Meshes, and the layer shape"
 DEFAULT_SEEDS = range(4)
 ORBIT = "--cameras=orbit: degrees either side of the front."
 RAY_GRID = next(option for option in options_of(RenderingConfig) if option.key == "resolution")  # says what is possible
@@ -156,22 +157,7 @@ class DepthRange(click.ParamType):
     show_default="as trained",
     help="Side of the ray grid.",
 )
-@cli.option("--shapes", group=MESHES, is_flag=True, help="Also a mesh (PLY) of each frame.")
-@cli.option(
-    "--shape-resolution",
-    group=MESHES,
-    type=click.IntRange(8, 1024),
-    default=128,
-    help="Points of the mesh's lattice a side.",
-)
-@cli.option(
-    "--shape-level",
-    group=MESHES,
-    type=float,
-    show_default="where the first frame shows the surface",
-    help="Raw density at the mesh's surface.",
-)
-@cli.option("--all-parts", group=MESHES, is_flag=True, help="Keep what has no connection with the head.")
+@shape_options
 @cli.option("--batch", group=MACHINE, type=click.IntRange(1), default=1, help="Frames per forward pass.")
 @machine_options("device", "ops", "precision")
 def main(
@@ -190,10 +176,8 @@ def main(
     layers: tuple[str, ...],
     depth_range: tuple[float, float] | None,
     grid: tuple[int, int] | None,
-    shapes: bool,
-    shape_resolution: int,
-    shape_level: float | None,
-    all_parts: bool,
+    shape: Shape,
+    mesh_files: MeshFiles | None,
     neural_rendering_resolution: int | None,
     batch: int,
     precision: str,
@@ -211,8 +195,8 @@ def main(
         raise UserError("Give appearances by --seeds or by --latents, not by both.")
     if neural_rendering_resolution is not None:
         RAY_GRID.check(neural_rendering_resolution)
-    if shapes:
-        mesh.require_marching_cubes()  # before the videos, not after
+    if mesh_files is not None:
+        mesh.require_packages()  # before the videos, not after
     path = None if cameras is None else cameras if cameras in KINDS else read_cameras(Path(cameras))
     with prepared_machine(device=device, ops=ops, precision=precision) as machine:
         # Training may put a better one into its place meanwhile.
@@ -243,7 +227,7 @@ def main(
                 frames_per_batch=batch,
             ),
             layers=layers,
-            shape=Shape(resolution=shape_resolution, level=shape_level, all_parts=all_parts),
+            shape=shape,
             depth_range=depth_range,
             fps=fps or (DEFAULT_FPS if found is None else found.fps),
             software=records.software(machine.device),
@@ -252,11 +236,11 @@ def main(
         work: dict[str, Callable[[], Iterator[Product]]] = {"frame": drawing.videos}
         if grid:
             work["frame"] = partial(drawing.grid, *grid)
-        if shapes:
-            work["shape"] = drawing.meshes
+        if mesh_files is not None:
+            work["shape"] = partial(drawing.meshes, mesh_files)
         if outdir.is_dir():
             remove_unfinished(outdir)  # of starts that were killed
-        make(work, len(drawing.clips) * frames)
+        make(work)
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------
@@ -296,8 +280,8 @@ def doubts(snapshot: Snapshot, path: str | torch.Tensor, where: str | None, fram
         yield slowed
 
 
-def make(work: Mapping[str, Callable[[], Iterator[Product]]], frames: int) -> None:
-    """Make what is not there yet, by the unit that is counted, `frames` of each; print the names of all files."""
+def make(work: Mapping[str, Callable[[], Iterator[Product]]]) -> None:
+    """Make what is not there yet, by the unit that is counted; print the names of all files."""
     others = 0
     for products in work.values():
         for product in products():
@@ -307,7 +291,7 @@ def make(work: Mapping[str, Callable[[], Iterator[Product]]], frames: int) -> No
         click.echo(f"{others} already there, made by another version of the software or device: made anew.", err=True)
     kept = 0
     for unit, products in work.items():
-        with Counter(frames, unit=unit) as counter:
+        with Counter(sum(product.frames for product in products()), unit=unit) as counter:
             for product in products():
                 kept += not product.make(counter)
     if kept:

@@ -3,7 +3,6 @@
 import errno
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import save_snapshot
 from training.sampling import drawing, pictures
-from training.sampling.clips import SamplingOptions, clip_geometry, clip_spec, generate
+from training.sampling.clips import SamplingOptions, clip_spec, generate
 
 SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"
 
@@ -185,68 +184,14 @@ def test_videos_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypat
 
 
 def test_meshes_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypatch, written):
-    monkeypatch.setattr(gen_videos.mesh, "require_marching_cubes", lambda: None)
-    monkeypatch.setattr(gen_videos.mesh, "density_grid_to_mesh", lambda sigma, level, side: (None, None))
-    monkeypatch.setattr(gen_videos.mesh, "write_ply", lambda path, vertices, faces: None)
+    triangle = (np.eye(3, dtype=np.float32), np.int32([[0, 1, 2]]))
+    monkeypatch.setattr(gen_videos.mesh, "require_packages", lambda: None)
+    monkeypatch.setattr(gen_videos.mesh, "density_grid_to_mesh", lambda sigma, level, side: triangle)
+    monkeypatch.setattr(gen_videos.mesh, "write_mesh", lambda *_: None)
     drawn = spy(monkeypatch, drawing, "clip_geometry")
     done(run(short_snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=0"))
     (call,) = drawn
     assert torch.equal(call.inputs[1].times, torch.linspace(0, 4 / 15, 3))
-
-
-def test_meshes_without_their_library_are_refused_before_any_work(snapshot, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage.measure", None)
-    assert "pip install scikit-image" in refused(run(snapshot, tmp_path, "--seeds=0", "--shapes"))
-    assert not list(tmp_path.rglob("*.mp4"))
-
-
-def test_meshes_lie_where_frames_show_the_surface(tmp_path):
-    """Of the shipped model, whose surface is soft; any one level for all models is far from it."""
-    pytest.importorskip("skimage")
-    G = load_generator(SHIPPED).G
-    surface = next(clip_geometry(G, clip_spec(G, 3, 3, frontal_label()[None]))).surface
-
-    def distance(*level: str) -> float:
-        outdir = tmp_path / "-".join(["out", *level])
-        mesh = done(run(SHIPPED, outdir, "--seeds=3", "--frames=1", "--cameras=frontal", "--shapes", *level))[1]
-        return torch.cdist(surface, read_vertices(mesh)).amin(dim=1).median().item()
-
-    assert distance() < 0.035
-    assert distance("--shape-level=10") > 0.07
-    assert distance("--shape-level=-2", "--all-parts") > 0.07
-
-
-def read_vertices(path: Path) -> torch.Tensor:
-    """Return the vertices [V, 3] of a PLY file of ours."""
-    header, _, body = path.read_bytes().partition(b"end_header\n")
-    count = int(header.split(b"element vertex ")[1].split()[0])
-    return torch.frombuffer(bytearray(body[: 12 * count]), dtype=torch.float32).reshape(count, 3)
-
-
-def test_a_model_without_a_surface_has_no_level_of_its_own(snapshot, tmp_path):
-    pytest.importorskip("skimage")
-    said = refused(run(snapshot, tmp_path, "--seeds=0", "--frames=1", "--shapes", "--shape-resolution=8"))
-    assert "meet no surface" in said and "--shape-level" in said
-
-
-def test_shapes(snapshot, tmp_path, written):
-    pytest.importorskip("skimage")
-    snap = load_generator(snapshot)
-    spec = clip_spec(snap.G, 0, 0, frontal_label().expand(2, -1))
-    points = tiny.normal(0, 500, 3) * 0.2
-    level = next(clip_geometry(snap.G, spec)).density(points).median().item()
-    options = ["--seeds=0", "--frames=2", "--cameras=frontal", "--shapes", "--shape-resolution=8"]
-    options.append(f"--shape-level={level}")
-    paths = done(run(snapshot, tmp_path, *options))
-    meshes = [tmp_path / "shapes" / "seed0000" / f"frame{index:03d}.ply" for index in (0, 1)]
-    assert paths[1:] == meshes and all(path.read_bytes().startswith(b"ply\n") for path in meshes)
-    assert meshes[0].read_bytes() != meshes[1].read_bytes()
-    whole = done(run(snapshot, tmp_path / "whole", *options, "--all-parts"))
-    sizes = [paths[1].stat().st_size, whole[1].stat().st_size]
-    assert sizes[0] <= sizes[1]
-    assert "no surface at density 1e+06" in refused(
-        run(snapshot, tmp_path / "empty", "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=1e6")
-    )
 
 
 def bad_file(tmp_path: Path, content: str) -> Path:

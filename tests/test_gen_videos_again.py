@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -42,9 +43,9 @@ def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
 @pytest.fixture
 def surfaces(monkeypatch) -> None:
     """Any lattice has a surface: one triangle."""
-    triangle = ([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+    triangle = (np.eye(3, dtype=np.float32), np.int32([[0, 1, 2]]))
     monkeypatch.setattr(drawing.mesh, "density_grid_to_mesh", lambda *_: triangle)
-    monkeypatch.setattr(drawing.mesh, "require_marching_cubes", lambda: None)
+    monkeypatch.setattr(drawing.mesh, "require_packages", lambda: (None, pytest.importorskip("trimesh")))
 
 
 def test_a_record_says_how_each_video_was_made(snapshot, tmp_path):
@@ -168,7 +169,7 @@ def test_meshes_come_together_or_not_at_all(snapshot, tmp_path, surfaces, monkey
             raise UserError("The disk is full.")
         written.append(path)
 
-    monkeypatch.setattr(drawing.mesh, "write_ply", write)
+    monkeypatch.setattr(drawing.mesh, "write_mesh", write)
     refused(run(snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=0"))
     assert written and list((tmp_path / "shapes").iterdir()) == []
     assert (tmp_path / "seed0000.mp4").exists()

@@ -216,27 +216,34 @@ class Geometry:
         """Return the raw densities [M] at world points [M, 3]."""
         return self.G.sample_planes(self.planes, points.unsqueeze(0))["sigma"].reshape(-1)
 
+    @torch.inference_mode()
+    def view(self, camera: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the frame [1, ...] that a camera [25] sees, with points and opacity, as of `Generator.synthesis`."""
+        label = camera[None].to(self.planes.device)
+        return self.G.render_planes(
+            self.planes, self.ws, label, neural_rendering_resolution=self.side, with_points=True
+        )
+
     @cached_property
     def surface(self) -> torch.Tensor:
         """Where the rays of a frontal camera meet the surface: world points [M, 3].
 
         Of the middle of the picture alone, where the head is; rays that pass everything meet none.
         """
-        camera = canonical_label()[None].to(self.planes.device)
-        with torch.inference_mode():
-            view = self.G.render_planes(
-                self.planes, self.ws, camera, neural_rendering_resolution=self.side, with_points=True
-            )
+        view = self.view(canonical_label())
         middle = slice(self.side // 4, self.side - self.side // 4)
         is_met = view["weight_total"][0, middle, middle, 0] > OPAQUE
         return view["xyz"][0, middle, middle][is_met]
 
 
 @torch.inference_mode()
-def clip_geometry(G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()) -> Iterator[Geometry]:
-    """Yield the geometry of each frame of a clip, in order."""
+def clip_geometry(
+    G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions(), chosen: Sequence[int] | None = None
+) -> Iterator[Geometry]:
+    """Yield the geometry of each frame of a clip, or of the chosen ones, in order: each is the same either way."""
     side = options.neural_rendering_resolution or G.config.rendering.resolution
     _, cameras = condition_cameras(clip.cameras[None], G.config.camera_mode, training=False)
-    for batch in _batches(G, clip, replace(options, frames_per_batch=1)):
-        planes = G.planes(batch.ws, batch.z_motion, batch.t)
-        yield Geometry(G=G, planes=planes, ws=batch.ws, camera=cameras[0][batch.rows][0], side=side)
+    for index, batch in enumerate(_batches(G, clip, replace(options, frames_per_batch=1))):
+        if chosen is None or index in chosen:
+            planes = G.planes(batch.ws, batch.z_motion, batch.t)
+            yield Geometry(G=G, planes=planes, ws=batch.ws, camera=cameras[0][index], side=side)

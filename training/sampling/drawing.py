@@ -29,8 +29,10 @@ from training.sampling.clips import (
     generate,
     latent_code,
 )
+from training.sampling.mesh import MeshFiles
 from training.sampling.records import Plain
 from training.sampling.shading import Surface, shaded
+from training.sampling.vertex_colours import vertex_colours, views_of
 
 LAYERS = ("rgb", "depth", "normals", "shape")
 
@@ -207,11 +209,18 @@ class Drawing:
         options = {**self._picture_options(), "grid": [columns, rows]}
         yield self._product("grid.mp4", self.clips, options, partial(self._write_grid, columns))
 
-    def meshes(self) -> Iterator[Product]:
-        """Yield a folder per clip of a mesh for every frame, in world units: shapes/<clip>/frame000.ply."""
+    def meshes(self, files: MeshFiles) -> Iterator[Product]:
+        """Yield a folder per clip of its frames' meshes, in world units: shapes/<clip>/frame000.ply."""
+        frames = files.numbers(self.frames)
+        options = {
+            **self.shape.options(),
+            "shape_format": files.format,
+            "shape_frames": frames,
+            "neural_rendering_resolution": self.sampling.neural_rendering_resolution,
+        }
         for clip in self.clips:
-            write = partial(self._write_meshes, clip)
-            yield self._product(f"shapes/{clip.name}", [clip], self.shape.options(), write)
+            write = partial(self._write_meshes, clip, files.format, frames)
+            yield replace(self._product(f"shapes/{clip.name}", [clip], options, write), frames=len(frames))
 
     def _product(
         self, name: str, clips: Clips | list[Clip], options: Plain, write: Callable[[Path, Counter], None]
@@ -280,14 +289,18 @@ class Drawing:
             surface = Surface(sigma=sigma.to(geometry.planes.device), level=level, box_side=side)
             yield shaded(surface, geometry.camera, self.G.config.img_resolution)
 
-    def _lattices(self, clip: Clip) -> Iterator[tuple[Geometry, float, torch.Tensor]]:
-        """Yield geometry, level of the surface and densities [R, R, R] of a clip's frames."""
+    def _lattices(
+        self, clip: Clip, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[Geometry, float, torch.Tensor]]:
+        """Yield geometry, level of the surface and densities [R, R, R] of a clip's frames, or of the chosen ones."""
+        spec = self.spec(clip)
         device = next(self.G.parameters()).device
-        eye = split_label(canonical_label())[0][:3, 3].to(device)
         level = self.shape.level
-        for geometry in clip_geometry(self.G, self.spec(clip), self.sampling):
-            if level is None:  # one for all frames, or the surface would come and go
-                level = mesh.level_of_surface(geometry.density, eye, geometry.surface)
+        if level is None:  # one for all frames, or the surface would come and go; the same whichever are chosen
+            first = next(clip_geometry(self.G, spec, self.sampling, [0]))
+            eye = split_label(canonical_label())[0][:3, 3].to(device)
+            level = mesh.level_of_surface(first.density, eye, first.surface)
+        for geometry in clip_geometry(self.G, spec, self.sampling, chosen):
             side = self.G.config.rendering.box_side
             yield geometry, level, mesh.density_lattice(geometry.density, self.shape.resolution, side, device)
 
@@ -302,11 +315,14 @@ class Drawing:
         drawn = (pictures.image_grid(torch.stack(cells), columns) for cells in moments)
         write_video(path, drawn, self.fps, comment=records.SYNTHETIC)
 
-    def _write_meshes(self, clip: Clip, path: Path, counter: Counter) -> None:
+    def _write_meshes(self, clip: Clip, format: str, chosen: list[int], path: Path, counter: Counter) -> None:
         side = self.G.config.rendering.box_side
+        lattices = counted(self._lattices(clip, chosen), counter)
         with atomic_folder(path) as folder:
-            for index, (geometry, level, sigma) in enumerate(counted(self._lattices(clip), counter)):
+            for index, (geometry, level, sigma) in zip(chosen, lattices, strict=True):
                 vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
                 if not self.shape.all_parts:
                     vertices, faces = mesh.part_at(vertices, faces, geometry.surface.cpu().numpy())
-                mesh.write_ply(folder / f"frame{index:03d}.ply", vertices, faces)
+                normals = mesh.vertex_normals(vertices, faces)
+                colours = vertex_colours(vertices, normals, views_of(geometry))
+                mesh.write_mesh(folder / f"frame{index:03d}.{format}", vertices, faces, colours)

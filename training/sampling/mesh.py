@@ -1,8 +1,11 @@
 """From densities to triangle meshes in world units, and mesh files."""
 
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import scipy.sparse.csgraph
@@ -19,6 +22,11 @@ BEFORE = 0.4
 BEHIND = 0.1
 STEP = 0.01
 LEVELS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
+
+FORMATS = ("ply", "obj", "glb")  # of files
+
+
+# --- From densities to a surface --------------------------------------------------------------------------------------
 
 
 def lattice_axis(resolution: int, box_side: float) -> torch.Tensor:
@@ -85,11 +93,12 @@ def level_of_surface(
     return best[1]
 
 
-def require_marching_cubes() -> Callable:
-    """Return the function of scikit-image, an optional dependency. Raises UserError without it."""
-    with optional_packages("Meshes", "scikit-image"):
+def require_packages() -> tuple[Callable, ModuleType]:
+    """Return marching cubes of scikit-image, and trimesh: optional packages. Raises UserError without them."""
+    with optional_packages("Meshes", "scikit-image trimesh"):
+        import trimesh
         from skimage.measure import marching_cubes
-    return marching_cubes
+    return marching_cubes, trimesh
 
 
 def density_grid_to_mesh(
@@ -108,7 +117,7 @@ def density_grid_to_mesh(
     Raises:
         UserError: scikit-image is not installed, or no density passes the level.
     """
-    marching_cubes = require_marching_cubes()
+    marching_cubes, _ = require_packages()
     sigma = np.ascontiguousarray(torch.as_tensor(sigma).float().numpy())
     low = sigma.min()
     high = sigma.max()
@@ -139,41 +148,74 @@ def part_at(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tupl
     return vertices[kept], number[faces[kept[faces[:, 0]]]]
 
 
-def write_ply(
-    path: str | os.PathLike,
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    colors: np.ndarray | None = None,
-) -> None:
-    """Write a binary PLY, atomically: vertices [V, 3] (stored as float32), faces [F, 3], colours uint8 [V, 3]."""
-    header = [
-        "ply",
-        "format binary_little_endian 1.0",
-        f"element vertex {len(vertices)}",
-        "property float x",
-        "property float y",
-        "property float z",
-    ]
-    fields = [("position", "<f4", 3)]
-    if colors is not None:
-        header += ["property uchar red", "property uchar green", "property uchar blue"]
-        fields += [("color", "u1", 3)]
-    header += [
-        f"element face {len(faces)}",
-        "property list uchar int vertex_indices",
-        "end_header",
-    ]
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Return outward unit normals float32 [V, 3]: the mean of each vertex's faces, by area; 0 where it has none."""
+    corners = vertices[faces].astype(np.float64)
+    areas = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sums = np.zeros((len(vertices), 3))
+    for corner in faces.T:
+        np.add.at(sums, corner, areas)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    return (sums / np.maximum(lengths, np.finfo(np.float64).tiny)).astype(np.float32)
 
-    vertex_rows = np.empty(len(vertices), dtype=fields)
-    vertex_rows["position"] = vertices
-    if colors is not None:
-        vertex_rows["color"] = colors
-    face_rows = np.empty(len(faces), dtype=[("count", "u1"), ("indices", "<i4", 3)])
-    face_rows["count"] = 3
-    face_rows["indices"] = faces
 
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        for line in header:
-            file.write(line.encode("ascii") + b"\n")
-        file.write(vertex_rows.tobytes())
-        file.write(face_rows.tobytes())
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshFiles:
+    """Which files of meshes are written.
+
+    Args:
+        format: one of FORMATS.
+        frames: numbers of the frames that get one; None: all.
+    """
+
+    format: str = "ply"
+    frames: Sequence[int] | None = None
+
+    def numbers(self, count: int) -> list[int]:
+        """Return the numbers of its frames in order, each once. UserError if clips of `count` frames lack one."""
+        numbers = sorted(set(range(count) if self.frames is None else self.frames))
+        if numbers[-1] >= count:
+            raise UserError(
+                f"--shape-frames has {numbers[-1]}, but there are {count} frames: choose from 0 to {count - 1}."
+            )
+        return numbers
+
+
+def write_mesh(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None) -> None:
+    """Write a mesh, atomically, in the one of FORMATS that the suffix of `path` names.
+
+    Args:
+        vertices: [V, 3], world units; stored as float32, in OBJ with 8 decimals.
+        faces: [F, 3].
+        colours: uint8 [V, 3], sRGB as in pictures; None: a mesh without. GLB has them linear, as glTF demands.
+
+    Raises:
+        UserError: trimesh is not installed, or the file cannot be written.
+    """
+    _, trimesh = require_packages()
+    is_glb = path.suffix == ".glb"
+    if colours is not None and is_glb:
+        colours = linear_light(colours)
+    mesh = trimesh.Trimesh(vertices, faces, vertex_colors=colours, process=False)
+    how = {"tree_postprocessor": _make_matte} if is_glb else {}
+    content = mesh.export(file_type=path.suffix[1:], **how)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def linear_light(colours: np.ndarray) -> np.ndarray:
+    """Return sRGB colours uint8 [..., 3] as light, uint8 [..., 3] (IEC 61966-2-1)."""
+    levels = np.arange(256) / 255
+    light = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    return (light * 255).round().astype(np.uint8)[colours]
+
+
+def _make_matte(tree: dict[str, Any]) -> None:
+    """Give the meshes of a glTF tree a matte material: without any, viewers show metal."""
+    tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            primitive["material"] = 0

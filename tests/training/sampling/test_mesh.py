@@ -1,6 +1,10 @@
 """training.sampling.mesh: closed forms on a lattice, orientation, world units, files that parse back."""
 
+import errno
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,14 +12,19 @@ import torch
 
 from dnnlib.errors import UserError
 from training.sampling.mesh import (
+    FORMATS,
+    MeshFiles,
     density_grid_to_mesh,
     density_lattice,
     lattice_axis,
     level_of_surface,
+    linear_light,
     part_at,
-    write_ply,
+    vertex_normals,
+    write_mesh,
 )
 
+trimesh = pytest.importorskip("trimesh")
 SIDE, RESOLUTION = 1.6, 33
 VOXEL = SIDE / (RESOLUTION - 1)
 CENTRE, RADIUS = np.array([0.1, -0.15, 0.2]), 0.45
@@ -105,34 +114,76 @@ def test_no_surface_and_no_library(monkeypatch):
     with pytest.raises(UserError, match="no surface at density 10.* between 0 and 1"):
         density_grid_to_mesh(np.linspace(0, 1, 27).reshape(3, 3, 3), 10.0, 1.0)
     monkeypatch.setitem(sys.modules, "skimage.measure", None)
-    with pytest.raises(UserError, match="pip install scikit-image"):
+    with pytest.raises(UserError, match="pip install scikit-image trimesh"):
         density_grid_to_mesh(np.zeros((3, 3, 3)), 0.0, 1.0)
 
 
-def parse_ply(content: bytes) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray | None]:
-    """An independent reader of what write_ply writes."""
-    header, body = content.split(b"end_header\n", 1)
-    lines = header.decode().splitlines()
-    assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
-    count, faces = (int(line.split()[2]) for line in lines if line.startswith("element"))
-    coloured = "property uchar red" in lines
-    stride = 15 if coloured else 12
-    table = np.frombuffer(body[: count * stride], np.uint8).reshape(count, stride)
-    positions = np.ascontiguousarray(table[:, :12]).view("<f4")
-    triangles = np.frombuffer(body[count * stride :], np.uint8).reshape(faces, 13)
-    assert (triangles[:, 0] == 3).all()
-    return lines, positions, np.ascontiguousarray(triangles[:, 1:]).view("<i4"), table[:, 12:] if coloured else None
+def read_back(path: Path) -> Any:
+    more = {"skip_materials": True} if path.suffix == ".glb" else {}  # a material takes the place of colours
+    return trimesh.load(path, process=False, force="mesh", **more)
 
 
 @pytest.mark.parametrize("coloured", [False, True])
-def test_ply_parses_back(tmp_path, ball, coloured):
+@pytest.mark.parametrize("format", FORMATS)
+def test_files_read_back(tmp_path, ball, format, coloured):
     vertices, faces = ball
     colours = np.random.default_rng(0).integers(0, 256, vertices.shape, dtype=np.uint8) if coloured else None
-    write_ply(tmp_path / "meshes" / "a.ply", vertices, faces, colours)
-    lines, positions, triangles, read_colours = parse_ply((tmp_path / "meshes" / "a.ply").read_bytes())
-    assert [line.split()[-1] for line in lines if line.startswith("property float")] == ["x", "y", "z"]
-    np.testing.assert_array_equal(positions, vertices)
-    np.testing.assert_array_equal(triangles, faces)
-    assert (read_colours is None) != coloured
+    path = tmp_path / "meshes" / f"a.{format}"
+    write_mesh(path, vertices, faces, colours)
+    assert [found.name for found in path.parent.iterdir()] == [path.name], "one file, whole"
+    found = read_back(path)
+    np.testing.assert_allclose(found.vertices, vertices, rtol=0, atol=6e-9 if format == "obj" else 0)
+    np.testing.assert_array_equal(found.faces, faces)
+    assert found.is_watertight and found.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.01), "outward winding"
+    assert (found.visual.kind == "vertex") == coloured
     if coloured:
-        np.testing.assert_array_equal(read_colours, colours)
+        expected = linear_light(colours) if format == "glb" else colours
+        np.testing.assert_array_equal(found.visual.vertex_colors[:, :3], expected)
+
+
+def test_linear_light_is_that_of_srgb():
+    """A quarter, a half of the light and the ends; the curve rises without a jump."""
+    np.testing.assert_array_equal(linear_light(np.uint8([0, 137, 188, 255])), [0, 64, 128, 255])
+    steps = np.diff(linear_light(np.arange(256, dtype=np.uint8)).astype(int))
+    assert steps.min() >= 0 and steps.max() <= 3
+
+
+def test_glb_is_matte(tmp_path, ball):
+    """Without a material viewers take a mesh for metal."""
+    write_mesh(tmp_path / "a.glb", *ball, None)
+    content = (tmp_path / "a.glb").read_bytes()
+    length = int.from_bytes(content[12:16], "little")
+    tree = json.loads(content[20 : 20 + length])
+    (primitive,) = tree["meshes"][0]["primitives"]
+    assert tree["materials"][primitive["material"]]["pbrMetallicRoughness"]["metallicFactor"] == 0
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, ball, monkeypatch):
+    (tmp_path / "a.ply").write_text("old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left"):
+        write_mesh(tmp_path / "a.ply", *ball, None)
+    assert (tmp_path / "a.ply").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_normals_are_those_of_the_sphere(ball):
+    vertices, faces = ball
+    normals = vertex_normals(vertices, faces)
+    outwards = (vertices - CENTRE) / np.linalg.norm(vertices - CENTRE, axis=1, keepdims=True)
+    assert normals.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)
+    assert (normals * outwards).sum(1).min() > 0.98
+    lonely = vertex_normals(np.concatenate([vertices, vertices[:1]]), faces)
+    np.testing.assert_array_equal(lonely[-1], 0)
+    np.testing.assert_array_equal(lonely[:-1], normals)
+
+
+def test_numbers_of_frames():
+    assert MeshFiles().numbers(3) == [0, 1, 2]
+    assert MeshFiles(frames=[2, 0, 2]).numbers(3) == [0, 2]
+    with pytest.raises(UserError, match="--shape-frames has 3, but there are 3 frames: choose from 0 to 2"):
+        MeshFiles(frames=[0, 3]).numbers(3)

@@ -1,0 +1,75 @@
+"""Options of a command about shapes: meshes, and pictures of them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from dnnlib import cli
+from dnnlib.errors import UserError
+from training.sampling.drawing import Shape
+from training.sampling.mesh import FORMATS, MeshFiles
+
+MESHES = "Meshes, and the layer shape"  # heading in `--help`
+
+OPTIONS = (
+    cli.option(
+        "--shapes", group=MESHES, is_flag=True, help="Also a mesh of each frame, in the colours of its pictures."
+    ),
+    cli.option(
+        "--shape-format",
+        group=MESHES,
+        type=click.Choice(FORMATS),
+        default=MeshFiles.format,
+        help="Files of meshes.",
+    ),
+    cli.option(
+        "--shape-frames",
+        group=MESHES,
+        type=cli.IntList(),
+        show_default="all",
+        help="Frames that get a mesh, such as 0,8,15; the first is 0.",
+    ),
+    cli.option(
+        "--shape-resolution",
+        group=MESHES,
+        type=click.IntRange(8, 1024),
+        default=128,
+        help="Points of the mesh's lattice a side.",
+    ),
+    cli.option(
+        "--shape-level",
+        group=MESHES,
+        type=float,
+        show_default="where the first frame shows the surface",
+        help="Raw density at the mesh's surface.",
+    ),
+    cli.option("--all-parts", group=MESHES, is_flag=True, help="Keep what has no connection with the head."),
+)
+
+
+def shape_options(command: Callable) -> Callable:
+    """Declare the options; the command gets `shape`, a Shape, and `mesh_files`, MeshFiles or None without --shapes."""
+
+    @functools.wraps(command)
+    def with_shape(
+        *args: Any,
+        shapes: bool,
+        shape_format: str,
+        shape_frames: list[int] | None,
+        shape_resolution: int,
+        shape_level: float | None,
+        all_parts: bool,
+        **others: Any,
+    ) -> Any:
+        if shape_frames is not None and not shapes:
+            raise UserError("--shape-frames does nothing without --shapes: give that too, or leave it out.")
+        shape = Shape(resolution=shape_resolution, level=shape_level, all_parts=all_parts)
+        files = MeshFiles(format=shape_format, frames=shape_frames) if shapes else None
+        return command(*args, shape=shape, mesh_files=files, **others)
+
+    decorated: Callable = with_shape
+    for option in reversed(OPTIONS):
+        decorated = option(decorated)
+    return decorated
