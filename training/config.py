@@ -132,6 +132,13 @@ class LossConfig:
     lambda_img: float = option(1.0, LOSSES, "--lambda-img", "Weight of the image discriminator.", low=0)
     lambda_vid: float = option(0.65, LOSSES, "--lambda-vid", "Weight of the video discriminator.", low=0)
     lambda_reg: float = option(0.6, LOSSES, "--lambda-reg", "Weight of the density regularisation.", low=0)
+    lambda_motion: float = option(
+        0.0,
+        LOSSES,
+        "--lambda-motion",
+        "Weight that keeps motions of a head from being alike (not in the paper).",
+        low=0,
+    )
     gamma: float = option(2.0, LOSSES, "--gamma", "Weight of R1.", low=0)
     reg_points: int = option(1000, low=1, high=2**22)
     reg_perturbation: float = 0.004
@@ -272,6 +279,11 @@ def validate(config: Config) -> Config:
     if not (d.image or d.video):
         raise UserError(
             "--image-discriminator and --video-discriminator are both off: nothing is left to train against."
+        )
+    if config.loss.lambda_motion > 0 and (g.motion_generator == "naive" or g.motion_code == "z_a"):
+        raise UserError(
+            "--lambda-motion compares motions of one appearance, which --motion-generator=naive and --motion-code=z_a "
+            "do not have: leave it out."
         )
     samples = rendering.resolution**2 * (rendering.depth_samples + rendering.importance_samples)
     if samples > MAX_SAMPLES:

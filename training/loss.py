@@ -18,6 +18,7 @@ from torch_utils.transfers import to_device
 from training.cameras import condition_cameras, swap_cameras
 from training.config import FRAMES_PER_CLIP, Config
 from training.fakes import Fakes
+from training.motion_likeness import motion_likeness
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 from training.networks.superresolution import resize
@@ -81,6 +82,10 @@ class Latents:
     z_motion: torch.Tensor  # [B * 2, D], the codes that drive the motion
     t: torch.Tensor  # [B * 2, 1]
     cameras: torch.Tensor  # [B * 2, 25], for rendering
+
+    def rows(self, rows: slice) -> "Latents":
+        """Return those of some of the frames."""
+        return Latents(**{name: value[rows] for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,16 +154,26 @@ class Loss:
         return {"loss/g": loss, **scores}
 
     def g_reg(self, fakes: Fakes, schedule: Schedule, gain: float = 1.0) -> Report:
-        """Train the generator: densities of points close to each other should be alike."""
+        """Train the generator: densities close to each other should be alike; by choice, motions should not."""
         latents = self.latents(fakes, schedule)
         options = self.config.loss
         device = latents.ws.device
-        shape = [len(latents.ws), options.reg_points, 3]
-        points = (uniform(shape, fakes.random, device) * 2 - 1) * BOX_REACH
-        shifts = normal(shape, fakes.random, device) * options.reg_perturbation
-        variation = self.density_variation(points, points + shifts, latents, fakes.random)
-        (variation * (options.lambda_reg * gain)).backward()
-        return {"loss/g_reg": variation}
+        report = {}
+        terms = []
+        if options.lambda_reg > 0:
+            shape = [len(latents.ws), options.reg_points, 3]
+            points = (uniform(shape, fakes.random, device) * 2 - 1) * BOX_REACH
+            shifts = normal(shape, fakes.random, device) * options.reg_perturbation
+            report["loss/g_reg"] = self.density_variation(points, points + shifts, latents, fakes.random)
+            terms.append(report["loss/g_reg"] * (options.lambda_reg * gain))
+        if options.lambda_motion > 0:
+            others = normal([len(fakes.z), latents.z_motion.shape[1]], fakes.random, device)
+            late = latents.rows(slice(1, None, FRAMES_PER_CLIP))
+            likeness = motion_likeness(self.G, late.ws, late.cameras, late.t, late.z_motion, others)
+            report["loss/motion_likeness"] = likeness.mean()
+            terms.append(report["loss/motion_likeness"] * (options.lambda_motion * gain))
+        _total(terms).backward()
+        return {name: value.detach() for name, value in report.items()}
 
     def d_main(self, reals: Frames, fakes: Fakes | None, schedule: Schedule, gain: float = 1.0) -> Report:
         """Train the discriminators: low logits for fakes, high ones for reals.

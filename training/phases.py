@@ -59,7 +59,7 @@ def build_phases(config: Config) -> list[Phase]:
             interval=config.training.g_reg_interval,
             function=Loss.g_reg,
             takes_fakes=True,
-            active=config.loss.lambda_reg != 0,
+            active=config.loss.lambda_reg != 0 or config.loss.lambda_motion != 0,
         ),
         Phase(
             name="d_main",

@@ -125,8 +125,12 @@ class Generator(nn.Module):
         neural_rendering_resolution: int | None = None,
         random: Jitter = None,
         with_points: bool = False,
+        with_image: bool = True,
     ) -> dict[str, torch.Tensor]:
-        """Return frames of planes [N, 3, C, R, R] seen by camera [N, 25]: the second half of `synthesis`."""
+        """Return frames of planes [N, 3, C, R, R] seen by camera [N, 25]: the second half of `synthesis`.
+
+        Without `with_image`, that of full size is neither computed nor returned.
+        """
         rendering = self.config.rendering
         side = neural_rendering_resolution or rendering.resolution
         origins, directions = camera_rays(camera, side)
@@ -141,11 +145,9 @@ class Generator(nn.Module):
         )
         features = seen.features.transpose(1, 2).unflatten(-1, (side, side))
         image_raw = self.to_img_raw(features, ws[:, 0])
-        out = {
-            "image": self._upscale(image_raw, features, ws),
-            "image_raw": image_raw,
-            "image_depth": seen.depth.unflatten(-1, (side, side)).unsqueeze(1),
-        }
+        out = {"image_raw": image_raw, "image_depth": seen.depth.unflatten(-1, (side, side)).unsqueeze(1)}
+        if with_image:
+            out["image"] = self._upscale(image_raw, features, ws)
         if seen.points is not None:
             out["xyz"] = seen.points.unflatten(1, (side, side))
             out["weight_total"] = seen.opacity.unflatten(-1, (side, side)).unsqueeze(-1)
