@@ -23,17 +23,18 @@ FLOORS = {
     "training.fakes": 6,
     "training.checkpoints": 7,
     "training.sampling": 7,
-    "training.loss": 7,
-    "training.phases": 8,
-    "training.runs": 8,
-    "training.training_loop": 9,
-    "training": 9,
-    "detectors": 10,
-    "metrics": 11,
-    "preprocessing": 11,
-    "applications": 11,
+    "training.motion_likeness": 7,
+    "training.loss": 8,
+    "training.phases": 9,
+    "training.runs": 9,
+    "training.training_loop": 10,
+    "training": 10,
+    "detectors": 11,
+    "metrics": 12,
+    "preprocessing": 12,
+    "applications": 12,
 }
-TOP_FLOOR = 12
+TOP_FLOOR = 13
 MAX_LINES = 350
 COMMUNICATOR = "torch_utils/distributed.py"  # the one file that may use torch.distributed
 CARRIER = "torch_utils/transfers.py"  # the one file that may copy without waiting
