@@ -12,10 +12,13 @@ from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import require_file
 from dnnlib.names import natural_key
-from dnnlib.page import Lines, Page
+from dnnlib.page import Lines, Page, table
 
 ROOT = Path(__file__).resolve().parent
 MODEL = ROOT / "models" / "heads.pkl"
+SCORES = MODEL.with_suffix(".scores.jsonl")  # written by calc_metrics.py --out
+SHAPE_RESOLUTION = 64  # of the surfaces' lattices: enough for 64 x 64 pixels
+ORBIT = {"cameras": "orbit", "orbit_yaw": 45, "orbit_pitch": 8}
 
 
 @cli.command()
@@ -73,21 +76,55 @@ def run_command(arguments: list[str]) -> None:
 
 
 def show_samples(page: Page, outdir: Path) -> None:
-    """Show videos of the model: depth and normals, an orbit, one face with several motions and the reverse."""
-    page.heading("Frames, depth and normals", "Sampled from the shipped model: six appearances, real camera paths.")
+    """Show videos of the model: depth and surface, an orbit, one face with several motions and the reverse; scores."""
+    page.heading("Frames, depth, surface", "Sampled from the shipped model: six appearances, real camera paths.")
     layers = grid_video(
-        outdir / "layers", seeds="0-5", grid="2x3", layers="rgb,depth,normals", neural_rendering_resolution=64
+        outdir / "layers",
+        seeds="0-5",
+        grid="2x3",
+        layers="rgb,depth,shape",
+        neural_rendering_resolution=64,
+        shape_resolution=SHAPE_RESOLUTION,
     )
-    page.videos([(layers, "Each cell: frame, depth, surface normals.")])
+    page.videos([(layers, "Each cell: frame, depth, the surface under a light.")])
 
-    page.heading("Turn the camera", "The same heads on an orbit: one temporal tri-plane each, any viewpoint.")
-    orbit = grid_video(outdir / "orbit", seeds="0-11", grid="6x2", cameras="orbit")
-    page.videos([(orbit, "Twelve appearances.")])
+    page.heading("Turn the camera", "The same heads from 45 degrees left to 45 right: one temporal tri-plane each.")
+    orbit = grid_video(outdir / "orbit", seeds="0-11", grid="6x2", **ORBIT)
+    turntable = grid_video(
+        outdir / "turntable", seeds="0-5", grid="3x2", layers="shape", shape_resolution=SHAPE_RESOLUTION, **ORBIT
+    )
+    page.videos([(orbit, "Twelve appearances."), (turntable, "The surfaces of six.")])
 
     page.heading("Appearance and motion are separate codes")
     one_face = grid_video(outdir / "motions", seeds="1", motion_seeds="0-5", grid="6x1", cameras="frontal")
-    one_motion = grid_video(outdir / "faces", seeds="0-5", motion_seeds="3", grid="6x1", cameras="frontal")
-    page.videos([(one_face, "One appearance, six motions."), (one_motion, "One motion, six appearances.")])
+    one_motion = grid_video(outdir / "faces", seeds="0-5", motion_seeds="3", grid="6x1", cameras="shared")
+    page.videos(
+        [(one_face, "One appearance, six motions."), (one_motion, "One motion and one camera path, six appearances.")]
+    )
+    show_scores(page)
+
+
+def show_scores(page: Page) -> None:
+    """Show what calc_metrics.py found of the model, if that is there."""
+    if not SCORES.exists():
+        return
+    page.heading(
+        "Scores", f"Of people whom the model has not seen; {SCORES.parent.name}/README.md says how they were made."
+    )
+    rows = []
+    for line in SCORES.read_text(encoding="utf-8").splitlines():
+        found = json.loads(line)
+        details = found["details"]
+        beside = details.get("floor", details.get("procedural"))
+        error = found["standard_error"]
+        rows.append(
+            [
+                found["metric"],
+                f"{found['value']:.3g}" + ("" if error is None else f" ± {error:.1g}"),
+                "" if beside is None else f"{beside:.3g}",
+            ]
+        )
+    page.add(table(["metric", "model", "true frames"], rows))
 
 
 def grid_video(outdir: Path, **options: object) -> Path:

@@ -1,5 +1,6 @@
 """demo.py: a page with videos and curves, made with a tiny model; and the model that ships."""
 
+import json
 import re
 
 import pytest
@@ -12,6 +13,7 @@ import gen_videos
 import train
 from dnnlib.errors import UserError
 from dnnlib.options import flags_of, override
+from dnnlib.page import Page
 from training.cameras import orbit_labels
 from training.checkpoints.opener import load_generator, open_snapshot
 from training.checkpoints.snapshots import build_networks, init_networks, save_snapshot
@@ -31,7 +33,7 @@ SIZES = {
     "training.batch": 2,
 }
 COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main}
-FEW_FRAMES = ["--frames=2", "--neural-rendering-resolution=16"]
+FEW_FRAMES = ["--frames=2", "--neural-rendering-resolution=16", "--shape-resolution=8", "--shape-level=0"]
 MAX_MODEL_BYTES = 8 * 10**6
 
 
@@ -70,10 +72,38 @@ def test_the_demo_writes_one_page_with_everything(tiny_demo, tmp_path, one_threa
     assert f"Open {outdir / 'index.html'}" in result.stdout
     assert sorted(path.name for path in outdir.iterdir()) == ["before", "heads-2.zip", "index.html", "runs"]
     text = (outdir / "index.html").read_text(encoding="utf-8")
-    assert text.count("<video ") == 5 and text.count("data:video/mp4;base64,") == 5
+    assert text.count("<video ") == 6 and text.count("data:video/mp4;base64,") == 6
     assert text.count("<svg ") == 2 and text.count("<polyline ") == 6
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert "python train.py --outdir" in text
+
+
+def test_scores_stand_on_the_page_beside_those_of_true_frames(monkeypatch, tmp_path):
+    lines = [
+        {"metric": "depth256", "value": 0.87654, "standard_error": 0.0123, "details": {"floor": 0.974, "relief": 1}},
+        {"metric": "motion-share64", "value": 0.5, "standard_error": None, "details": {"procedural": 0.746}},
+        {"metric": "cd200", "value": 1.2, "standard_error": 0.04, "details": {"reference": 3}},
+    ]
+    scores = tmp_path / "x.scores.jsonl"
+    page = Page("x")
+    monkeypatch.setattr(demo, "SCORES", scores)
+    demo.show_scores(page)
+    assert page.parts == []
+    scores.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    demo.show_scores(page)
+    cells = re.findall(r"<td>(.*?)</td>", page.parts[-1])
+    expected = [
+        "depth256",
+        "0.877 \u00b1 0.01",
+        "0.974",
+        "motion-share64",
+        "0.5",
+        "0.746",
+        "cd200",
+        "1.2 \u00b1 0.04",
+        "",
+    ]
+    assert cells == expected
 
 
 def test_data_are_made_once(monkeypatch, tmp_path):
