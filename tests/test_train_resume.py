@@ -182,16 +182,16 @@ def pv3d(old: Path, name: str, **counters: int) -> Path:
         ),
         (
             {"num_samples": 4_800_000},
-            ["--init-kimg=1.25"],
-            1250,
-            "1.25 kimg (--init-kimg): blur 1.00 pixels, swap probability 1.00.",
+            ["--init-kimg=0.625"],
+            625,
+            "0.625 kimg (--init-kimg): blur 1.00 pixels, swap probability 1.00.",
         ),
         ({}, [], 0, "0 kimg ({path} does not say how far it is; --init-kimg sets it): blur 2.00 pixels"),
     ],
     ids=["counters", "option", "unknown"],
 )
 def test_weights_of_others_do_not_fade_in_again(old, heads, monkeypatch, counters, options, inherited, told):
-    """The preset's blur of 2 pixels fades over 2.5 kimg at this batch, swaps over 1000."""
+    """The preset's blur of 2 pixels fades over 1.25 kimg at this batch, swaps over 1000."""
     without_pictures(monkeypatch)
     path = pv3d(old, "official.pt", **counters)
     result = again(old, heads, "--kimg=0.002", f"--init-from={path}", *options)

@@ -232,7 +232,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loss.gamma": 1.0,
         "loss.lambda_reg": 0.25,
         "loss.blur_sigma": 2.0,
-        "loss.blur_fade_factor": 1.25,
+        "loss.blur_fade_factor": 0.625,
         "training.batch": 8,
         "training.ema_kimg_factor": 10 / 64,
         "training.reuse_fakes": True,
