@@ -24,8 +24,9 @@ from training.rendering import renderer
 pytestmark = pytest.mark.usefixtures("one_thread")
 DRAWS = 4  # of fakes, whose cosines are averaged: of one, rounding at kinks moves the median by 0.0005
 NOISE = 0.0003  # by which the median of DRAWS draws differs from processor to processor
-# Least cosine of all large parameters, and the median's.
-LIMITS = {"g_main": (0.98, 0.997), "g_reg": (0.93, 0.99), "d_main": (0.99, 0.99), "d_reg": (0.99, 0.99)}
+# Least cosine of all large parameters, and the median's. The generator's depends on the model: 0.9970 for the one that
+# shipped before, whose motions were all one; 0.9946 for this one.
+LIMITS = {"g_main": (0.98, 0.994), "g_reg": (0.93, 0.99), "d_main": (0.99, 0.99), "d_reg": (0.99, 0.99)}
 
 
 @pytest.fixture(scope="module")
