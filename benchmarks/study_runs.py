@@ -20,7 +20,7 @@ from dnnlib.files import file_checksum, read_json, write_json
 
 TICK_CLIPS = 200  # about as many between two status lines, as the demo has
 TRAINING_CODE = ("train.py", "dnnlib", "torch_utils", "training")
-SCORING_CODE = (*TRAINING_CODE[1:], "detectors", "metrics")
+SCORING_CODE = ("calc_metrics.py", *TRAINING_CODE[1:], "detectors", "metrics")
 SOURCES = {".py", ".cpp", ".cu", ".h", ".cuh"}
 STOPPED = 130  # exit status of train.py
 REMARKS = ("commit", "checkout")  # of a record: for people; that they differ matters to nobody

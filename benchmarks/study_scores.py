@@ -14,6 +14,8 @@ from metrics.protocols import parse_requests
 from metrics.results import append_json
 from torch_utils.startup import prepared_machine
 
+CODE_DIGITS = 16  # of a fingerprint in a folder's name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -43,7 +45,7 @@ class Scoring:
         metrics: names, as `calc_metrics.py --metrics` takes them.
         detector: public or random.
         folder: of the public detectors' files.
-        cache: folder of finished work.
+        cache: folder of finished work, by code: what other code found of a video would make new scores of old numbers.
         code: fingerprint of what scores; with other code everything is scored anew.
         threads: of the CPU.
     """
@@ -109,7 +111,7 @@ def score_missing(snapshot: Trained, scoring: Scoring) -> None:
             detector_weights=scoring.detector,
             detector_folder=scoring.folder,
             device=machine.device,
-            cache_folder=scoring.cache,
+            cache_folder=scoring.cache / scoring.code[:CODE_DIGITS],
         )
         for result in evaluate(parse_requests(",".join(metrics)), subject, options):
             append_json(scores_file(snapshot), [result], study=scoring.conditions(snapshot))

@@ -2,16 +2,22 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import calc_metrics
 from benchmarks import study_scores
+from benchmarks.study_rows import ROOT
+from benchmarks.study_runs import SCORING_CODE
 from benchmarks.study_scores import Scoring, Trained, score_missing, scores_file
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum
+from metrics import per_video
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,6 +69,24 @@ def test_what_is_scored_is_not_scored_again(trained, scoring, monkeypatch):
     assert asked == [["we2"], ["cd2"], ["we2"]]
 
 
+def test_other_code_reads_nothing_that_the_one_before_found_of_videos(trained, scoring, monkeypatch):
+    computed = []
+    compute = per_video._compute_piece
+
+    def watched(*given):
+        computed.append(1)
+        return compute(*given)
+
+    monkeypatch.setattr(per_video, "_compute_piece", watched)
+    score_missing(trained, scoring)
+    once = len(computed)
+    scores_file(trained).unlink()
+    score_missing(trained, scoring)
+    assert len(computed) == once > 0
+    score_missing(trained, replace(scoring, code="another scorer"))
+    assert len(computed) == 2 * once
+
+
 def test_a_line_that_was_cut_short_does_not_count(trained, scoring):
     score_missing(trained, scoring)
     text = scores_file(trained).read_text()
@@ -82,3 +106,12 @@ def test_what_real_heads_have_comes_from_the_details():
     assert study_scores._score(line) == study_scores.Score(value=3.0, target=2.0, instrument="ab")
     assert study_scores._score({"value": 3.0, "details": {"floor": 2.0, "procedural": 0.5}}).target == 0.5
     assert study_scores._score({"value": 3.0, "details": {}}).target is None
+
+
+def test_all_code_that_scores_is_in_its_fingerprint():
+    script = "import sys, benchmarks.study_scores; print(*(getattr(m, '__file__', '') for m in sys.modules.values()))"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    own = {ROOT / part for part in ("benchmarks", *SCORING_CODE)}
+    files = [Path(name) for name in found.split() if name.startswith(str(ROOT)) and "/." not in name]
+    assert len(files) > 50
+    assert not [file for file in files if not own & {file, *file.parents}]
