@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 MODEL = ROOT / "models" / "heads.pkl"
 SCORES = MODEL.with_suffix(".scores.jsonl")  # written by calc_metrics.py --out
 SHAPE_RESOLUTION = 64  # of the surfaces' lattices: enough for 64 x 64 pixels
-ORBIT = {"cameras": "orbit", "orbit_yaw": 45, "orbit_pitch": 8}
+ORBIT = {"cameras": "orbit", "orbit_yaw": 45, "orbit_pitch": 5}
 
 
 @cli.command()

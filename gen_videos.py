@@ -128,7 +128,7 @@ class DepthRange(click.ParamType):
     "the head), or a file with a JSON list of labels.",
 )
 @cli.option("--orbit-yaw", group=CLIPS, type=click.FloatRange(-180, 180), default=Orbit.yaw, help=ORBIT)
-@cli.option("--orbit-pitch", group=CLIPS, type=click.FloatRange(-89, 89), default=Orbit.pitch, help=ORBIT)
+@cli.option("--orbit-pitch", group=CLIPS, type=click.FloatRange(-88, 88), default=Orbit.pitch, help=ORBIT)
 @cli.option(
     "--layers",
     group=PICTURES,

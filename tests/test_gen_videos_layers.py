@@ -1,6 +1,5 @@
 """gen_videos.py: the layer of shaded shapes, the range of depth, orbits and shared cameras."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,10 @@ import torch
 from click.testing import CliRunner, Result
 
 import gen_videos
-from training.cameras import frontal_label, orbit_labels, resample_labels
+from training.cameras import frontal_label, resample_labels
 from training.checkpoints.opener import load_generator
 from training.sampling import drawing, mesh, pictures, shading
+from training.sampling.camera_paths import Orbit, camera_path
 from training.sampling.clips import clip_geometry, clip_spec, generate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,7 +56,7 @@ def test_shapes_are_seen_by_the_cameras_of_the_frames(snapshot, tmp_path, writte
     frames = written["seed0000.mp4"]
     assert frames.shape == (3, SIZE, 2 * SIZE, 3)
     G = load_generator(snapshot).G
-    cameras = orbit_labels(3, math.radians(20), math.radians(9))
+    cameras = camera_path(torch.empty(0), 0, "orbit", 3)
     side = G.config.rendering.box_side
     for frame, geometry, camera in zip(frames, clip_geometry(G, clip_spec(G, 0, 0, cameras)), cameras, strict=True):
         sigma = mesh.density_lattice(geometry.density, 12, side)
@@ -103,7 +103,7 @@ def test_an_orbit_goes_as_far_as_asked(snapshot, tmp_path, written):
         return written["seed0000.mp4"]
 
     G = load_generator(snapshot).G
-    spec = clip_spec(G, 0, 0, orbit_labels(3, math.radians(45), math.radians(4)))
+    spec = clip_spec(G, 0, 0, camera_path(torch.empty(0), 0, "orbit", 3, Orbit(yaw=45, pitch=4)))
     expected = torch.cat([pictures.to_uint8(out["image"]) for out in generate(G, spec)]).permute(0, 2, 3, 1).numpy()
     found = frames("--cameras=orbit", "--orbit-yaw=45", "--orbit-pitch=4")
     assert np.abs(found.astype(int) - expected).max() <= 1

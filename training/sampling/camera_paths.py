@@ -10,7 +10,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from training.camera_checks.views import has_rays
-from training.cameras import CAMERA_DIM, frontal_label, orbit_labels, parse_label, resample_labels
+from training.cameras import CAMERA_DIM, FRONTAL_PITCH, frontal_label, parse_label, resample_labels
 from training.data.published import frame_order
 
 KINDS = ("dataset", "shared", "frontal", "orbit")
@@ -18,10 +18,10 @@ KINDS = ("dataset", "shared", "frontal", "orbit")
 
 @dataclass(frozen=True, kw_only=True)
 class Orbit:
-    """How far a camera goes around the head, degrees either side of the frontal one."""
+    """How far a camera goes around the head, true degrees of azimuth and elevation either side of the frontal one."""
 
     yaw: float = 20.0
-    pitch: float = 9.0
+    pitch: float = 5.5
 
 
 def camera_path(
@@ -42,11 +42,20 @@ def camera_path(
     if cameras == "frontal":
         return frontal_label().expand(frames, -1)
     if cameras == "orbit":
-        return orbit_labels(frames, math.radians(orbit.yaw), math.radians(orbit.pitch))
+        return _orbit_labels(orbit, frames)
     if len(bank) == 0:
         raise UserError("The snapshot holds no cameras; choose --cameras=frontal, orbit or a file.")
     number = 0 if cameras == "shared" else seed % len(bank)
     return resample_labels(bank[number], frames)
+
+
+def _orbit_labels(orbit: Orbit, frames: int) -> torch.Tensor:
+    """Return a closed path [frames, 25], as `cameras.orbit_labels` but for the elevation, of which pitch is none."""
+    phase = torch.arange(frames, dtype=torch.float32) * (2 * math.pi / max(frames, 1))
+    frontal = math.asin(1 - 2 * FRONTAL_PITCH / math.pi)
+    elevation = frontal - math.radians(orbit.pitch) * torch.cos(phase)
+    pitch = (1 - torch.sin(elevation)) * (math.pi / 2)
+    return frontal_label(math.radians(orbit.yaw) * torch.sin(phase), pitch - FRONTAL_PITCH)
 
 
 def read_cameras(path: Path) -> torch.Tensor:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from training.cameras import orbit_labels
-from training.sampling.camera_paths import read_cameras
+from training.cameras import frontal_label, orbit_labels, split_label
+from training.sampling.camera_paths import Orbit, camera_path, read_cameras
 
 LABELS = orbit_labels(12)
 
@@ -41,3 +41,15 @@ def test_a_camera_without_rays_is_refused(tmp_path, blind):
     (tmp_path / "path.json").write_text(json.dumps(labels.tolist()))
     with pytest.raises(UserError, match="Camera 3 of .* sees nothing"):
         read_cameras(tmp_path / "path.json")
+
+
+@pytest.mark.parametrize("pitch", [0.0, 5.5, 30.0, 60.0, 88.0])
+def test_an_orbit_reaches_as_many_true_degrees_as_it_says(pitch):
+    path = camera_path(torch.empty(0), 0, "orbit", 8, Orbit(yaw=70, pitch=pitch))
+    x, y, z = split_label(path)[0][:, :3, 3].double().T
+    frontal_height = split_label(frontal_label())[0][1, 3].double() / 2.7
+    elevation = torch.rad2deg(torch.asin(y / 2.7) - torch.asin(frontal_height))
+    phase = torch.arange(8) * (2 * torch.pi / 8)
+    torch.testing.assert_close(elevation, (-pitch * torch.cos(phase)).double(), atol=0.05, rtol=0)
+    azimuth = torch.rad2deg(torch.atan2(x, z))
+    torch.testing.assert_close(azimuth, (70 * torch.sin(phase)).double(), atol=0.05, rtol=0)
