@@ -10,7 +10,7 @@ import click
 
 from dnnlib import cli
 from dnnlib.errors import UserError
-from dnnlib.files import require_file
+from dnnlib.files import file_checksum, require_file
 from dnnlib.names import natural_key
 from dnnlib.page import Lines, Page, table
 
@@ -105,15 +105,15 @@ def show_samples(page: Page, outdir: Path) -> None:
 
 
 def show_scores(page: Page) -> None:
-    """Show what calc_metrics.py found of the model, if that is there."""
+    """Show what calc_metrics.py found of the model, if that is there; not what it found of another in its place."""
     if not SCORES.exists():
         return
-    page.heading(
-        "Scores", f"Of people whom the model has not seen; {SCORES.parent.name}/README.md says how they were made."
-    )
+    checksum = file_checksum(MODEL)
     rows = []
     for line in SCORES.read_text(encoding="utf-8").splitlines():
         found = json.loads(line)
+        if found["source"]["snapshot"].split()[0] != checksum:
+            continue
         details = found["details"]
         beside = details.get("floor", details.get("procedural"))
         error = found["standard_error"]
@@ -124,7 +124,11 @@ def show_scores(page: Page) -> None:
                 "" if beside is None else f"{beside:.3g}",
             ]
         )
-    page.add(table(["metric", "model", "true frames"], rows))
+    if rows:
+        page.heading(
+            "Scores", f"Of people whom the model has not seen; {SCORES.parent.name}/README.md says how they were made."
+        )
+        page.add(table(["metric", "model", "true frames"], rows))
 
 
 def grid_video(outdir: Path, **options: object) -> Path:

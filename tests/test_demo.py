@@ -12,6 +12,7 @@ import demo
 import gen_videos
 import train
 from dnnlib.errors import UserError
+from dnnlib.files import file_checksum
 from dnnlib.options import flags_of, override
 from dnnlib.page import Page
 from training.cameras import orbit_labels
@@ -84,6 +85,10 @@ def test_scores_stand_on_the_page_beside_those_of_true_frames(monkeypatch, tmp_p
         {"metric": "motion-share64", "value": 0.5, "standard_error": None, "details": {"procedural": 0.746}},
         {"metric": "cd200", "value": 1.2, "standard_error": 0.04, "details": {"reference": 3}},
     ]
+    other = {"metric": "we200", "value": 1.0, "standard_error": None, "details": {}}
+    for line in lines:
+        line["source"] = {"snapshot": f"{file_checksum(demo.MODEL)} torch.float32"}
+    lines.append({**other, "source": {"snapshot": f"{'0' * 64} torch.float32"}})
     scores = tmp_path / "x.scores.jsonl"
     page = Page("x")
     monkeypatch.setattr(demo, "SCORES", scores)
@@ -104,6 +109,12 @@ def test_scores_stand_on_the_page_beside_those_of_true_frames(monkeypatch, tmp_p
         "",
     ]
     assert cells == expected
+
+
+def test_the_scores_that_are_shipped_are_of_the_model_that_is():
+    checksum = file_checksum(demo.MODEL)
+    lines = [json.loads(line) for line in demo.SCORES.read_text(encoding="utf-8").splitlines()]
+    assert lines and all(line["source"]["snapshot"].split()[0] == checksum for line in lines)
 
 
 def test_data_are_made_once(monkeypatch, tmp_path):
