@@ -127,8 +127,8 @@ class DepthRange(click.ParamType):
     help="Camera path: dataset (real ones kept in the snapshot), shared (one of them for all), frontal, orbit (around "
     "the head), or a file with a JSON list of labels.",
 )
-@cli.option("--orbit-yaw", group=CLIPS, type=click.FloatRange(-180, 180), default=Orbit.yaw, help=ORBIT)
-@cli.option("--orbit-pitch", group=CLIPS, type=click.FloatRange(-88, 88), default=Orbit.pitch, help=ORBIT)
+@cli.option("--orbit-yaw", group=CLIPS, type=click.FloatRange(-180, 180), show_default=f"{Orbit.yaw:g}", help=ORBIT)
+@cli.option("--orbit-pitch", group=CLIPS, type=click.FloatRange(-88, 88), show_default=f"{Orbit.pitch:g}", help=ORBIT)
 @cli.option(
     "--layers",
     group=PICTURES,
@@ -171,8 +171,8 @@ def main(
     frames: int | None,
     fps: float | None,
     cameras: str | None,
-    orbit_yaw: float,
-    orbit_pitch: float,
+    orbit_yaw: float | None,
+    orbit_pitch: float | None,
     layers: tuple[str, ...],
     depth_range: tuple[float, float] | None,
     grid: tuple[int, int] | None,
@@ -193,6 +193,9 @@ def main(
     """
     if seeds is not None and latents is not None:
         raise UserError("Give appearances by --seeds or by --latents, not by both.")
+    if depth_range is not None and "depth" not in layers:
+        raise UserError("--depth-range does nothing without depth in --layers: give that too, or leave it out.")
+    orbit = orbit_of(cameras, orbit_yaw, orbit_pitch)
     if neural_rendering_resolution is not None:
         RAY_GRID.check(neural_rendering_resolution)
     if mesh_files is not None:
@@ -218,7 +221,7 @@ def main(
             clips=Clips((seeds or DEFAULT_SEEDS) if found is None else [None], motion_seeds),
             given=None if found is None else Given(spec=found.spec(), digest=digest_of_latents(found)),
             cameras=path,
-            orbit=Orbit(yaw=orbit_yaw, pitch=orbit_pitch),
+            orbit=orbit,
             frames=frames,
             sampling=SamplingOptions(
                 psi=trunc,
@@ -244,6 +247,16 @@ def main(
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------
+
+
+def orbit_of(cameras: str | None, yaw: float | None, pitch: float | None) -> Orbit:
+    """Return how far an orbit goes, in degrees. UserError if that is said, and there is none."""
+    given = {name: value for name, value in (("yaw", yaw), ("pitch", pitch)) if value is not None}
+    if given and cameras != "orbit":
+        raise UserError(
+            f"--orbit-{next(iter(given))} does nothing without --cameras=orbit: give that too, or leave it out."
+        )
+    return Orbit(**given)
 
 
 def natural_length(found: Latents | None, path: str | torch.Tensor) -> int:

@@ -69,7 +69,9 @@ def test_other_shapes_are_other_options(snapshot, tmp_path, written):
     options = [*SMALL, "--layers=shape", f"--shape-level={level_of(snapshot)}"]
     assert run(snapshot, tmp_path, *options).exit_code == 0
     assert "shape_resolution" in refused(run(snapshot, tmp_path, *options, "--shape-resolution=13"))
-    assert "depth_range" in refused(run(snapshot, tmp_path, *options, "--depth-range=2,3"))
+    with_depth = [*options, "--layers=depth,shape"]
+    assert run(snapshot, tmp_path / "depth", *with_depth).exit_code == 0
+    assert "depth_range" in refused(run(snapshot, tmp_path / "depth", *with_depth, "--depth-range=2,3"))
     # What no picture shows is no difference.
     assert run(snapshot, tmp_path / "rgb", "--seeds=0").exit_code == 0
     again = run(snapshot, tmp_path / "rgb", "--seeds=0", "--shape-resolution=13")
@@ -108,6 +110,19 @@ def test_an_orbit_goes_as_far_as_asked(snapshot, tmp_path, written):
     found = frames("--cameras=orbit", "--orbit-yaw=45", "--orbit-pitch=4")
     assert np.abs(found.astype(int) - expected).max() <= 1
     assert not np.array_equal(found, frames("--cameras=orbit"))
+
+
+@pytest.mark.parametrize(
+    "options, without",
+    [
+        (["--orbit-yaw=45"], "--orbit-yaw does nothing without --cameras=orbit"),
+        (["--orbit-pitch=0", "--cameras=shared"], "--orbit-pitch does nothing without --cameras=orbit"),
+        (["--depth-range=2,3", "--layers=rgb,shape"], "--depth-range does nothing without depth"),
+    ],
+)
+def test_options_that_nothing_follows_are_refused(snapshot, tmp_path, options, without):
+    assert without in refused(run(snapshot, tmp_path / "out", *options))
+    assert not (tmp_path / "out").exists()
 
 
 def test_heads_may_share_a_real_camera_path(snapshot, tmp_path, written):
