@@ -126,9 +126,10 @@ def show_scores(page: Page) -> None:
         )
     if rows:
         page.heading(
-            "Scores", f"Of people whom the model has not seen; {SCORES.parent.name}/README.md says how they were made."
+            "Scores",
+            f"Of people whom the model has not seen ({SCORES.parent.name}/README.md). An aim is what true frames score, or allow.",
         )
-        page.add(table(["metric", "model", "true frames"], rows))
+        page.add(table(["metric", "model", "aim"], rows))
 
 
 def grid_video(outdir: Path, **options: object) -> Path:
