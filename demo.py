@@ -127,7 +127,7 @@ def show_scores(page: Page) -> None:
     if rows:
         page.heading(
             "Scores",
-            f"Of people whom the model has not seen ({SCORES.parent.name}/README.md). An aim is what true frames score, or allow.",
+            f"Of people it has not seen ({SCORES.parent.name}/README.md). An aim is what true frames score or allow.",
         )
         page.add(table(["metric", "model", "aim"], rows))
 
