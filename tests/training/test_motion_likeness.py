@@ -95,3 +95,25 @@ def test_the_phase_weighs_both_terms():
     assert only_motion.norm() > 0 and (both - only_density).norm() > 0
     doubled, _ = gradients(0.5, 4.0)
     torch.testing.assert_close(doubled - only_density, 2 * (both - only_density), rtol=1e-3, atol=1e-6)
+
+
+def test_gradients_do_not_depend_on_how_clips_are_divided():
+    config = tiny.config(loss__lambda_reg=0.5, loss__lambda_motion=2.0)
+    fakes = tiny.fakes(config, clips=4)
+    schedule = Schedule(blur_sigma=0.0, swap_probability=0.5)
+    count = len(fakes.z)
+
+    def gradients(passes: int) -> torch.Tensor:
+        networks = tiny.networks(config)
+        networks.G.requires_grad_()
+        loss = tiny.loss(networks, config)
+        size = count // passes
+        for start in range(0, count, size):
+            part = fakes.rows(slice(start, start + size))
+            loss.g_reg(part, schedule, gain=1 / passes)
+        found = [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in networks.G.parameters()]
+        return torch.cat(found)
+
+    whole = gradients(1)
+    assert whole.norm() > 0 and count > 1
+    torch.testing.assert_close(gradients(count), whole, rtol=1e-3, atol=1e-5)
