@@ -46,7 +46,7 @@ def with_fresh_styles(weights: Weights, module: Generator) -> Weights:
         own = {key: value for key, value in layer.state_dict().items() if key.startswith(STYLE)}
         shift = _style_at_start(layer, learned) - _style_at_start(layer, own)
         own[SHIFT] = own[SHIFT] + shift
-        fresh |= {f"{name}.{key}": value.to(weights[f"{name}.{key}"]) for key, value in own.items()}
+        fresh |= {f"{name}.{key}": value for key, value in own.items()}  # not rounded to half, as a compact one's are
     return fresh
 
 

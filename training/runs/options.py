@@ -144,7 +144,11 @@ def configuration(cfg: str) -> tuple[str, Config]:
     if path.name != OPTIONS:
         raise UserError(f"--cfg={cfg} is no preset, and no run's {OPTIONS}: choose one of {', '.join(PRESETS)}.")
     named = RUN_NAME.match(path.absolute().parent.name)
-    return named[1] if named else "run", validate(RunOptions.load(path.parent).config)
+    saved = RunOptions.load(path.parent)
+    config = saved.config
+    if not saved.exact_precision:  # an earlier version may have computed in another than it said
+        config = override(config, {PRECISION: AUTO})
+    return named[1] if named else "run", validate(config)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum
 from tests.helpers import tiny
-from training.runs.options import OPTIONS, RunOptions
+from training.runs.options import OPTIONS, RunOptions, configuration
 
 
 def options(init_from: Path | str | None = None, **changes) -> RunOptions:
@@ -100,6 +100,15 @@ def test_whether_motion_began_anew_belongs_to_the_run(weights):
     assert started.differences(options(weights)) == {"fresh_motion": (True, False)}
     assert options().going_on(started) == started
     assert not options(weights).going_on(started).fresh_motion
+
+
+def test_a_run_that_may_have_computed_in_another_precision_gives_none(tmp_path):
+    folder = tmp_path / "00003-demo-heads-batch8-gamma1"
+    folder.mkdir()
+    for is_exact, precision in ((True, "bf16"), (False, "auto")):
+        replace(options(training__precision="bf16"), exact_precision=is_exact).save(folder)
+        name, config = configuration(str(folder / OPTIONS))
+        assert (name, config.training.precision) == ("demo", precision)
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------
