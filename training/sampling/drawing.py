@@ -324,5 +324,6 @@ class Drawing:
                 if not self.shape.all_parts:
                     vertices, faces = mesh.part_at(vertices, faces, geometry.surface.cpu().numpy())
                 normals = mesh.vertex_normals(vertices, faces)
-                colours = vertex_colours(vertices, normals, views_of(geometry))
+                surface = Surface(sigma=sigma.to(geometry.planes.device), level=level, box_side=side)
+                colours = vertex_colours(vertices, normals, views_of(geometry), surface)
                 mesh.write_mesh(folder / f"frame{index:03d}.{format}", vertices, faces, colours)

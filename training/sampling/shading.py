@@ -65,6 +65,11 @@ class Surface:
     level: float
     box_side: float
 
+    @property
+    def cell(self) -> float:
+        """The distance between neighbours on the lattice, world units."""
+        return self.box_side / (len(self.sigma) - 1)
+
     def meet(self, origins: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
         """Return how far rays go until they enter the surface, [M], world units; infinity where they do not.
 

@@ -10,9 +10,11 @@ import torch
 from training.cameras import frontal_label, make_label, split_label
 from training.checkpoints.opener import load_generator
 from training.rendering.rays import camera_rays
+from training.sampling import mesh
 from training.sampling.clips import clip_geometry, clip_spec
 from training.sampling.pictures import to_uint8
-from training.sampling.vertex_colours import TOLERANCE, VIEWS, View, vertex_colours, views_of
+from training.sampling.shading import Surface
+from training.sampling.vertex_colours import AGREEMENT, VIEWS, View, vertex_colours, views_of
 
 CENTRE, RADIUS = torch.tensor([0.02, -0.03, 0.15]).double(), 0.2  # all of it in every picture
 SKEWED = torch.tensor([[4.0, 0.15, 0.45], [0.0, 3.5, 0.53], [0.0, 0.0, 1.0]])
@@ -48,6 +50,18 @@ def view(camera: torch.Tensor, *, hidden: bool = False, image_side: int = 256, d
     return View(camera=camera, image=seen(image_side)[0], depth=seen(depth_side)[1])
 
 
+def surface(*, hidden: bool = False) -> Surface:
+    """The sphere, and before it the white ball where it is `hidden`, on a lattice."""
+    box_side = 1.6
+    axis = mesh.lattice_axis(97, box_side).double()
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+    sigma = RADIUS - (points - CENTRE).norm(dim=-1)
+    if hidden:
+        centre, radius = WHITE
+        sigma = torch.maximum(sigma, radius - (points - centre).norm(dim=-1))
+    return Surface(sigma=sigma.float(), level=0.0, box_side=box_side)
+
+
 @pytest.fixture(scope="module")
 def sphere() -> tuple[np.ndarray, np.ndarray]:
     """Vertices all over the sphere, and their normals."""
@@ -71,7 +85,7 @@ def test_colours_are_the_function_that_the_views_show(sphere, intrinsics, hidden
     vertices, normals = sphere
     cameras = [make_label(split_label(frontal_label(math.radians(yaw)))[0], intrinsics) for yaw in VIEWS]
     colours = vertex_colours(
-        vertices, normals, [view(camera, hidden=hidden and camera is cameras[0]) for camera in cameras]
+        vertices, normals, [view(camera, hidden=hidden) for camera in cameras], surface(hidden=hidden)
     )
     assert colours.dtype == np.uint8 and colours.shape == vertices.shape
     truth = to_uint8(colour_at(torch.from_numpy(vertices).double())).numpy().astype(int)
@@ -93,7 +107,7 @@ def test_views_blend_by_the_cosine(sphere):
         replace(view(camera), image=torch.full([3, 8, 8], level))
         for camera, level in zip(cameras, (-0.6, 0.9), strict=True)
     )
-    colours = vertex_colours(vertices, normals, [dark, light])
+    colours = vertex_colours(vertices, normals, [dark, light], surface())
     left, right = (greatest_cosine(vertices, normals, [camera]) for camera in cameras)
     both = (left > 0.3) & (right > 0.3)
     blend = (-0.6 * left + 0.9 * right) / (left + right)
@@ -105,20 +119,51 @@ def test_views_blend_by_the_cosine(sphere):
         assert only.any() and (colours[only] == int(level * 127.5 + 128)).all()
 
 
-def test_a_view_sees_what_lies_within_the_tolerance_of_its_depth(sphere):
+def test_a_view_whose_depth_is_another_counts_less(sphere):
+    """Half where it is off by AGREEMENT, a fifth by twice as much; but a view that is alone counts."""
+    vertices, normals = (part[part_of_front(sphere[1])] for part in sphere)
+    shown = replace(view(frontal_label()), image=torch.full([3, 8, 8], 0.8))
+    for shift, share in ((0, 1 / 2), (1, 1 / 3), (-1, 1 / 3), (2, 1 / 6)):
+        moved = replace(shown, depth=shown.depth + shift * AGREEMENT, image=-shown.image)
+        assert np.ptp(vertex_colours(vertices, normals, [moved], surface())) <= 1, "rounding"
+        colours = vertex_colours(vertices, normals, [shown, moved], surface())
+        expected = (0.8 * (1 - share) - 0.8 * share) * 127.5 + 127.5
+        assert np.abs(colours - expected).max() <= 2, "depth between pixels is interpolated"
+
+
+def part_of_front(normals: np.ndarray) -> np.ndarray:
+    """Which of the vertices look to the front."""
+    return normals[:, 2] > 0.8
+
+
+def test_what_the_mesh_itself_hides_is_not_seen(sphere):
+    """Whatever the view's depth says; what is not seen has the colour of its nearest neighbour that is."""
     vertices, normals = sphere
     shown = view(frontal_label())
-    for shift, is_seen in ((0.9, True), (1.1, False)):
-        for sign in (-1, 1):
-            moved = replace(shown, depth=shown.depth + sign * shift * TOLERANCE)
-            front = normals[:, 2] > 0.8
-            found = vertex_colours(vertices[front], normals[front], [moved])
-            assert (found is not None) == is_seen
-    behind = replace(shown, camera=frontal_label(math.pi))
-    inwards = vertex_colours(vertices[front], -normals[front], [shown])
-    assert inwards is None, "what looks away is not seen"
+    through_ball = view(frontal_label(), hidden=True)
+    is_ball = through_ball.image.amin(dim=0) == 1
+    wrong = replace(shown, image=shown.image.masked_fill(is_ball, 1.0))
+    assert is_ball.sum() > 1000
+    front = part_of_front(normals)
+    believed, found = (
+        vertex_colours(vertices[front], normals[front], [wrong], surface(hidden=hidden)) for hidden in (False, True)
+    )
+    is_white = (believed == 255).all(axis=1)
+    assert 0.2 < is_white.mean() < 0.8
+    assert (found[is_white] == 255).all(axis=1).mean() < 0.02
+    far = np.abs(vertices[front][:, :2]).max(axis=1) > 0.1
+    assert far.sum() > 50 and np.array_equal(found[far], believed[far]), "beside the ball nothing changes"
+
+
+def test_views_that_see_nothing(sphere):
+    vertices, normals = sphere
+    front = part_of_front(normals)
+    shown = view(frontal_label())
+    assert vertex_colours(vertices[front], -normals[front], [shown], surface()) is None, "what looks away"
     away = vertices + np.float32([0, 0, 6])
-    assert vertex_colours(away, normals, [replace(behind, camera=frontal_label())]) is None, "behind the camera"
+    assert vertex_colours(away, normals, [shown], surface()) is None, "behind the camera"
+    nothing = replace(shown, depth=torch.full_like(shown.depth, math.inf))
+    assert vertex_colours(vertices, normals, [nothing], surface()) is None, "rays that meet nothing"
 
 
 def test_views_are_the_generators_own_pictures(snapshot):
