@@ -15,10 +15,10 @@ from training.sampling.pictures import to_uint8
 from training.sampling.shading import Surface
 
 VIEWS = (0, -30, 30, -60, 60)  # degrees of yaw from the frontal camera, positive to the +x side
-# A view that shows a depth so far from a vertex counts half, world units: surfaces of trained models are soft, and where
-# the depth is another, so is the colour. Measured against pictures from yaw 0, +-15 and +-45 degrees, two models of
-# synthetic heads: off by 16.7 and 17.9 grey levels; by 17.4 and 18.9 if all views that see a vertex count alike, by 18.5
-# and 18.6 if only those within 0.08 count, which leaves patches. From 0.03 to 0.08 it makes no difference.
+# A view that shows a depth so far from a vertex counts half, world units: surfaces of trained models are soft, and
+# where the depth is another, so is the colour. Measured against pictures from yaw 0, +-15 and +-45 degrees, two models
+# of synthetic heads: off by 16.7 and 17.9 grey levels; by 17.4 and 18.9 if all views that see a vertex count alike, by
+# 18.5 and 18.6 if only those within 0.08 count, which leaves patches. From 0.03 to 0.08 it makes no difference.
 AGREEMENT = 0.05
 # How far above the surface a ray to the eye starts, cells of the lattice, so that it does not meet the spot it leaves.
 # At a low angle the way there would be long, and what lies on it would hide nothing: no angle's sine counts as less.
