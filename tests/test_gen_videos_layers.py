@@ -1,5 +1,6 @@
 """gen_videos.py: the layer of shaded shapes, the range of depth, orbits and shared cameras."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,24 @@ def test_shapes_are_seen_by_the_cameras_of_the_frames(snapshot, tmp_path, writte
         expected = shading.shaded(shading.Surface(sigma=sigma, level=level, box_side=side), camera, SIZE)
         assert np.array_equal(frame[:, SIZE:], expected.permute(1, 2, 0).numpy())
     assert len(np.unique(frames[0, :, SIZE:])) > 10, "a surface is seen"
+
+
+def test_clips_that_wait_for_their_turn_in_a_grid_keep_no_lattice(snapshot, tmp_path, written, monkeypatch):
+    """Nor planes: of many clips, or fine lattices, they would fill the memory."""
+    real = mesh.density_lattice
+    kept, alive = [], []
+
+    def watched(density, *more):
+        alive.append(sum(reference() is not None for reference in kept))
+        sigma = real(density, *more)
+        kept.extend([weakref.ref(sigma), weakref.ref(density.__self__.planes)])
+        return sigma
+
+    monkeypatch.setattr(drawing.mesh, "density_lattice", watched)
+    options = ["--layers=rgb,shape", "--grid=3x1", "--seeds=0-2", "--shape-resolution=12", "--cameras=frontal"]
+    assert run(snapshot, tmp_path, *options, f"--shape-level={level_of(snapshot)}").exit_code == 0
+    assert alive == [0] * 9, "three frames of three clips"
+    assert written["grid.mp4"].shape == (3, SIZE, 3 * 2 * SIZE, 3)
 
 
 def test_other_shapes_are_other_options(snapshot, tmp_path, written):

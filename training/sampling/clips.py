@@ -6,7 +6,7 @@ alone, not on how frames are batched.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 
 import numpy as np
@@ -98,11 +98,15 @@ class _Batch:
     rows: slice
 
 
+@torch.inference_mode()
 def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
+    # A generator under inference mode keeps what it yielded last. What is made of latents takes more memory than they
+    # do, so it comes from `map`, which keeps nothing: in a grid, clips wait for each other between their frames.
     if clip.ws is not None:
-        return _latent_batches(G, clip.ws, clip, options)
-    assert clip.z is not None
-    return _mapped_batches(G, clip.z, clip, options)
+        yield from _latent_batches(G, clip.ws, clip, options)
+    else:
+        assert clip.z is not None
+        yield from _mapped_batches(G, clip.z, clip, options)
 
 
 def _latent_batches(G: Generator, ws: torch.Tensor, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
@@ -155,7 +159,6 @@ def generate(
     return map(itemgetter(0), generate_views(G, clip, [clip.cameras], options))
 
 
-@torch.inference_mode()
 def generate_views(
     G: Generator,
     clip: ClipSpec,
@@ -163,7 +166,7 @@ def generate_views(
     options: SamplingOptions = SamplingOptions(),
     with_points: bool = False,
 ) -> Iterator[list[dict[str, torch.Tensor]]]:
-    """Yield batches of frames of one clip seen by several camera paths [T, 25]: for each, what `generate` yields.
+    """Return batches of frames of one clip seen by several camera paths [T, 25]: for each, what `generate` yields.
 
     The mapping network sees the clip's own cameras, so that only the viewpoint differs. `with_points` adds surface
     points and opacity (`Generator.synthesis`).
@@ -172,12 +175,13 @@ def generate_views(
     for view in views:
         _, for_rendering = condition_cameras(view[None], G.config.camera_mode, training=False)
         paths.append(for_rendering[0])
-    for batch in _batches(G, clip, options):
-        yield _views(G, batch, paths, options, with_points)  # whose planes are gone while others wait for their turn
+    seen = partial(_views, G, paths=paths, options=options, with_points=with_points)
+    return map(seen, _batches(G, clip, options))
 
 
+@torch.inference_mode()
 def _views(
-    G: Generator, batch: _Batch, paths: list[torch.Tensor], options: SamplingOptions, with_points: bool
+    G: Generator, batch: _Batch, *, paths: list[torch.Tensor], options: SamplingOptions, with_points: bool
 ) -> list[dict[str, torch.Tensor]]:
     """Return the frames of a batch for each camera path [T, 25]."""
     planes = G.planes(batch.ws, batch.z_motion, batch.t)
@@ -236,14 +240,19 @@ class Geometry:
         return view["xyz"][0, middle, middle][is_met]
 
 
-@torch.inference_mode()
 def clip_geometry(
     G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions(), chosen: Sequence[int] | None = None
 ) -> Iterator[Geometry]:
-    """Yield the geometry of each frame of a clip, or of the chosen ones, in order: each is the same either way."""
+    """Return the geometry of each frame of a clip, or of the chosen ones, in order: each is the same either way."""
     side = options.neural_rendering_resolution or G.config.rendering.resolution
     _, cameras = condition_cameras(clip.cameras[None], G.config.camera_mode, training=False)
-    for index, batch in enumerate(_batches(G, clip, replace(options, frames_per_batch=1))):
-        if chosen is None or index in chosen:
-            planes = G.planes(batch.ws, batch.z_motion, batch.t)
-            yield Geometry(G=G, planes=planes, ws=batch.ws, camera=cameras[0][index], side=side)
+    batches = _batches(G, clip, replace(options, frames_per_batch=1))
+    wanted = (batch for index, batch in enumerate(batches) if chosen is None or index in chosen)
+    return map(partial(_geometry, G, cameras=cameras[0], side=side), wanted)
+
+
+@torch.inference_mode()
+def _geometry(G: Generator, batch: _Batch, *, cameras: torch.Tensor, side: int) -> Geometry:
+    """Return the geometry of a batch of one frame, of a clip seen by cameras [T, 25]."""
+    planes = G.planes(batch.ws, batch.z_motion, batch.t)
+    return Geometry(G=G, planes=planes, ws=batch.ws, camera=cameras[batch.rows][0], side=side)

@@ -99,6 +99,20 @@ class Given:
     digest: str
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lattice:
+    """The densities [R, R, R] of a frame on the lattice of `mesh.lattice_axis`, on the CPU, and the surface's level."""
+
+    geometry: Geometry
+    sigma: torch.Tensor
+    level: float
+    box_side: float
+
+    def surface(self, sigma: torch.Tensor) -> Surface:
+        """Return the surface in these densities or others on the same lattice, on the generator's device."""
+        return Surface(sigma=sigma.to(self.geometry.planes.device), level=self.level, box_side=self.box_side)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Product:
     """A file, or a folder of files, with its record beside it.
@@ -282,27 +296,28 @@ class Drawing:
 
     def _shapes(self, clip: Clip) -> Iterator[torch.Tensor]:
         """Yield pictures uint8 [3, R, R] of the surface of a clip's frames."""
-        side = self.G.config.rendering.box_side
-        for geometry, level, sigma in self._lattices(clip):
-            if not self.shape.all_parts:
-                sigma = shading.alone(sigma, level, geometry.surface, side)
-            surface = Surface(sigma=sigma.to(geometry.planes.device), level=level, box_side=side)
-            yield shaded(surface, geometry.camera, self.G.config.img_resolution)
+        return map(self._shape, self._lattices(clip))  # keeps nothing of a frame until the next
 
-    def _lattices(
-        self, clip: Clip, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[Geometry, float, torch.Tensor]]:
-        """Yield geometry, level of the surface and densities [R, R, R] of a clip's frames, or of the chosen ones."""
+    def _shape(self, lattice: Lattice) -> torch.Tensor:
+        sigma = lattice.sigma
+        if not self.shape.all_parts:
+            sigma = shading.alone(sigma, lattice.level, lattice.geometry.surface, lattice.box_side)
+        return shaded(lattice.surface(sigma), lattice.geometry.camera, self.G.config.img_resolution)
+
+    def _lattices(self, clip: Clip, chosen: Sequence[int] | None = None) -> Iterator[Lattice]:
+        """Yield the lattices of a clip's frames, or of the chosen ones."""
         spec = self.spec(clip)
-        device = next(self.G.parameters()).device
         level = self.shape.level
         if level is None:  # one for all frames, or the surface would come and go; the same whichever are chosen
             first = next(clip_geometry(self.G, spec, self.sampling, [0]))
-            eye = split_label(canonical_label())[0][:3, 3].to(device)
+            eye = split_label(canonical_label())[0][:3, 3].to(first.planes.device)
             level = mesh.level_of_surface(first.density, eye, first.surface)
-        for geometry in clip_geometry(self.G, spec, self.sampling, chosen):
-            side = self.G.config.rendering.box_side
-            yield geometry, level, mesh.density_lattice(geometry.density, self.shape.resolution, side, device)
+        return map(partial(self._lattice, level), clip_geometry(self.G, spec, self.sampling, chosen))
+
+    def _lattice(self, level: float, geometry: Geometry) -> Lattice:
+        side = self.G.config.rendering.box_side
+        sigma = mesh.density_lattice(geometry.density, self.shape.resolution, side, geometry.planes.device)
+        return Lattice(geometry=geometry, sigma=sigma, level=level, box_side=side)
 
     def _write_video(self, clip: Clip, path: Path, counter: Counter) -> None:
         drawn = counted(self._pictures(clip, self.sampling), counter)
@@ -316,14 +331,13 @@ class Drawing:
         write_video(path, drawn, self.fps, comment=records.SYNTHETIC)
 
     def _write_meshes(self, clip: Clip, format: str, chosen: list[int], path: Path, counter: Counter) -> None:
-        side = self.G.config.rendering.box_side
         lattices = counted(self._lattices(clip, chosen), counter)
         with atomic_folder(path) as folder:
-            for index, (geometry, level, sigma) in zip(chosen, lattices, strict=True):
-                vertices, faces = mesh.density_grid_to_mesh(sigma, level, side)
+            for index, lattice in zip(chosen, lattices, strict=True):
+                vertices, faces = mesh.density_grid_to_mesh(lattice.sigma, lattice.level, lattice.box_side)
                 if not self.shape.all_parts:
-                    vertices, faces = mesh.part_at(vertices, faces, geometry.surface.cpu().numpy())
+                    vertices, faces = mesh.part_at(vertices, faces, lattice.geometry.surface.cpu().numpy())
                 normals = mesh.vertex_normals(vertices, faces)
-                surface = Surface(sigma=sigma.to(geometry.planes.device), level=level, box_side=side)
-                colours = vertex_colours(vertices, normals, views_of(geometry), surface)
+                views = views_of(lattice.geometry)
+                colours = vertex_colours(vertices, normals, views, lattice.surface(lattice.sigma))
                 mesh.write_mesh(folder / f"frame{index:03d}.{format}", vertices, faces, colours)
