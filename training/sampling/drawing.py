@@ -233,7 +233,7 @@ class Drawing:
             "neural_rendering_resolution": self.sampling.neural_rendering_resolution,
         }
         for clip in self.clips:
-            write = partial(self._write_meshes, clip, files.format, frames)
+            write = partial(self._write_meshes, clip, files)
             yield replace(self._product(f"shapes/{clip.name}", [clip], options, write), frames=len(frames))
 
     def _product(
@@ -330,7 +330,8 @@ class Drawing:
         drawn = (pictures.image_grid(torch.stack(cells), columns) for cells in moments)
         write_video(path, drawn, self.fps, comment=records.SYNTHETIC)
 
-    def _write_meshes(self, clip: Clip, format: str, chosen: list[int], path: Path, counter: Counter) -> None:
+    def _write_meshes(self, clip: Clip, files: MeshFiles, path: Path, counter: Counter) -> None:
+        chosen = files.numbers(self.frames)
         lattices = counted(self._lattices(clip, chosen), counter)
         with atomic_folder(path) as folder:
             for index, lattice in zip(chosen, lattices, strict=True):
@@ -340,4 +341,4 @@ class Drawing:
                 normals = mesh.vertex_normals(vertices, faces)
                 views = views_of(lattice.geometry)
                 colours = vertex_colours(vertices, normals, views, lattice.surface(lattice.sigma))
-                mesh.write_mesh(folder / f"frame{index:03d}.{format}", vertices, faces, colours)
+                mesh.write_mesh(folder / files.name(index, self.frames), vertices, faces, colours)

@@ -183,6 +183,11 @@ class MeshFiles:
             )
         return numbers
 
+    def name(self, number: int, count: int) -> str:
+        """Return the name of a frame's file; in clips of `count` frames, names sort as frames do."""
+        digits = max(3, len(str(count - 1)))
+        return f"frame{number:0{digits}d}.{self.format}"
+
 
 def write_mesh(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None) -> None:
     """Write a mesh, atomically, in the one of FORMATS that the suffix of `path` names.

@@ -187,3 +187,10 @@ def test_numbers_of_frames():
     assert MeshFiles(frames=[2, 0, 2]).numbers(3) == [0, 2]
     with pytest.raises(UserError, match="--shape-frames has 3, but there are 3 frames: choose from 0 to 2"):
         MeshFiles(frames=[0, 3]).numbers(3)
+
+
+@pytest.mark.parametrize("count, first, last", [(1, "000", "000"), (1000, "000", "999"), (1001, "0000", "1000")])
+def test_names_sort_as_frames_do(count, first, last):
+    names = [MeshFiles(format="obj").name(number, count) for number in range(count)]
+    assert names == sorted(names) and len(set(names)) == count
+    assert (names[0], names[-1]) == (f"frame{first}.obj", f"frame{last}.obj")

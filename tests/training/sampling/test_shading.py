@@ -51,15 +51,27 @@ def test_rays_meet_a_sphere_where_they_should(yaw):
     assert error.max() < 3 * (SIDE / 64) ** 2 / (8 * RADIUS) + SIDE / 64 / 2**shading.BISECTIONS
 
 
+def distance_to_mesh(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Distances [M] from points [M, 3] to the nearest of a few faces beside each: no less than to the mesh."""
+    trimesh = pytest.importorskip("trimesh")
+    corners = vertices[faces].astype(np.float64)
+    _, beside = scipy.spatial.cKDTree(corners.mean(axis=1)).query(points, k=8)
+    many = np.repeat(points.astype(np.float64), 8, axis=0)
+    closest = trimesh.triangles.closest_point(corners[beside.ravel()], many)
+    return np.linalg.norm(many - closest, axis=1).reshape(-1, 8).min(axis=1)
+
+
 def test_the_surface_is_that_of_the_mesh():
-    sigma = ball(resolution=33)
-    vertices, _ = mesh.density_grid_to_mesh(sigma, 0.0, SIDE)
-    origins, directions = (part[0] for part in camera_rays(frontal_label(0.3)[None], 32))
+    """Of a ball with bumps; both interpolate between the lattice's points, not in the same way."""
+    points = lattice(33)
+    sigma = ball(resolution=33) + 0.2 * torch.sin(40 * points).prod(dim=-1)
+    vertices, faces = mesh.density_grid_to_mesh(sigma, 0.0, SIDE)
+    origins, directions = (part[0] for part in camera_rays(frontal_label(0.3)[None], 64))
     found = Surface(sigma=sigma, level=0.0, box_side=SIDE).meet(origins, directions)
     is_met = found.isfinite()
-    points = (origins + directions * found[:, None])[is_met]
-    distance, _ = scipy.spatial.cKDTree(vertices).query(points.numpy())
-    assert distance.max() < SIDE / 32, "a vertex of marching cubes is in the same cell"
+    assert is_met.sum() > 500
+    met = (origins + directions * found[:, None])[is_met].numpy()
+    assert distance_to_mesh(met, vertices, faces).max() < SIDE / 32 / 2
 
 
 def test_normals_are_the_spheres():
@@ -99,6 +111,25 @@ def test_the_picture_is_a_disc_on_a_plain_ground():
     top = rows < rows.mean()
     grey = picture[0].float().numpy()[rows, columns]
     assert grey[left & top].mean() > grey[~left & ~top].mean() + 20
+
+
+def test_the_picture_is_lamberts_law_in_closed_form():
+    """Away from the silhouette, whose pixels are part ground, every pixel has the exact sphere's brightness."""
+    camera = frontal_label(0.6, 0.1)
+    picture = shading.shaded(Surface(sigma=ball(), level=0.0, box_side=SIDE), camera, 64)[0].float()
+    origins, directions = (part[0] for part in camera_rays(camera[None], 64))
+    exact = exact_distance(origins, directions)
+    normals = (origins + directions * exact[:, None] - CENTRE) / RADIUS
+    axes = split_label(camera)[0][:3, :3]
+    expected = torch.full_like(exact, shading.AMBIENT_LIGHT)
+    for share, way in ((shading.KEY_LIGHT, shading.KEY), (shading.FILL_LIGHT, shading.FILL)):
+        towards = axes @ torch.tensor(way) / math.hypot(*way)
+        expected += share * (normals @ towards).clamp(min=0)
+    is_inner = (normals * directions).sum(dim=1) < -0.4
+    assert is_inner.sum() > 300
+    error = (picture.flatten() - shading.GREY * expected.clamp(max=1))[is_inner].abs()
+    assert error.max() < 4 and error.mean() < 1
+    assert expected[is_inner].max() - expected[is_inner].min() > 0.4, "it tells light from shade"
 
 
 def test_another_part_goes_unless_it_is_the_one_that_points_are_next_to():
