@@ -16,6 +16,7 @@ from training.sampling.camera_paths import Orbit, camera_path
 from training.sampling.clips import clip_geometry, clip_spec, generate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"
 SIZE = 32
 SMALL = ("--seeds=0", "--shape-resolution=12")
 
@@ -64,6 +65,18 @@ def test_shapes_are_seen_by_the_cameras_of_the_frames(snapshot, tmp_path, writte
         expected = shading.shaded(shading.Surface(sigma=sigma, level=level, box_side=side), camera, SIZE)
         assert np.array_equal(frame[:, SIZE:], expected.permute(1, 2, 0).numpy())
     assert len(np.unique(frames[0, :, SIZE:])) > 10, "a surface is seen"
+
+
+def test_pictures_show_the_head_alone_unless_all_parts_are_asked_for(tmp_path, written):
+    """Of the shipped model: at this level bits float about this head."""
+    options = ["--seeds=7", "--layers=shape", "--shape-resolution=32", "--cameras=frontal", "--frames=1"]
+    shown = []
+    for more in ([], ["--all-parts"]):
+        assert run(SHIPPED, tmp_path / f"{len(more)}", *options, *more).exit_code == 0
+        shown.append(written["seed0007.mp4"][0, :, :, 0] < shading.BACKGROUND)
+    head, everything = shown
+    assert 0.1 < head.mean() < everything.mean()
+    assert not (head & ~everything).any(), "what is left is the same"
 
 
 def test_clips_that_wait_for_their_turn_in_a_grid_keep_no_lattice(snapshot, tmp_path, written, monkeypatch):

@@ -151,5 +151,8 @@ def test_frames_of_meshes_that_do_not_exist(snapshot, tmp_path):
     wrong = ["--seeds=0", "--shape-frames=0,3"]
     said = refused(run(snapshot, tmp_path / "out", *wrong, "--shapes"))
     assert "--shape-frames has 3, but there are 3 frames: choose from 0 to 2" in said
-    assert "does nothing without --shapes" in refused(run(snapshot, tmp_path / "out", *wrong))
+    assert "--shape-frames does nothing without --shapes" in refused(run(snapshot, tmp_path / "out", *wrong))
+    for format in ("ply", "glb"):
+        said = refused(run(snapshot, tmp_path / "out", "--seeds=0", f"--shape-format={format}"))
+        assert "--shape-format does nothing without --shapes" in said
     assert not list(tmp_path.rglob("*.mp4"))

@@ -21,7 +21,7 @@ OPTIONS = (
         "--shape-format",
         group=MESHES,
         type=click.Choice(FORMATS),
-        default=MeshFiles.format,
+        show_default=MeshFiles.format,
         help="Files of meshes.",
     ),
     cli.option(
@@ -56,17 +56,18 @@ def shape_options(command: Callable) -> Callable:
     def with_shape(
         *args: Any,
         shapes: bool,
-        shape_format: str,
+        shape_format: str | None,
         shape_frames: list[int] | None,
         shape_resolution: int,
         shape_level: float | None,
         all_parts: bool,
         **others: Any,
     ) -> Any:
-        if shape_frames is not None and not shapes:
-            raise UserError("--shape-frames does nothing without --shapes: give that too, or leave it out.")
+        for name, value in (("format", shape_format), ("frames", shape_frames)):
+            if value is not None and not shapes:
+                raise UserError(f"--shape-{name} does nothing without --shapes: give that too, or leave it out.")
         shape = Shape(resolution=shape_resolution, level=shape_level, all_parts=all_parts)
-        files = MeshFiles(format=shape_format, frames=shape_frames) if shapes else None
+        files = MeshFiles(format=shape_format or MeshFiles.format, frames=shape_frames) if shapes else None
         return command(*args, shape=shape, mesh_files=files, **others)
 
     decorated: Callable = with_shape
