@@ -3,11 +3,9 @@
 from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -18,7 +16,6 @@ from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
 from dnnlib.files import remove_unfinished, with_checksum
-from dnnlib.options import options_of
 from dnnlib.progress import Counter
 from dnnlib.video import MAX_FPS, MIN_FPS
 from torch_utils.machine_options import MACHINE, machine_options
@@ -26,57 +23,23 @@ from torch_utils.startup import prepared_machine
 from training.camera_checks.judgement import judge
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
-from training.config import RenderingConfig
 from training.sampling import mesh, records
 from training.sampling.camera_paths import KINDS, Orbit, read_cameras
 from training.sampling.clips import PAPER_FRAMES, SamplingOptions, slow_motion
-from training.sampling.drawing import LAYERS, Clips, Drawing, Given, Product, Shape
+from training.sampling.drawing import Clips, Drawing, Given, Product, Shape
 from training.sampling.mesh import MeshFiles
+from training.sampling.picture_options import PictureOptions, picture_options
 from training.sampling.shape_options import shape_options
 
 # Headings of `--help`.
 FILES = "Files"
 CLIPS = "Clips"
-PICTURES = "Pictures"
 DEFAULT_SEEDS = range(4)
 ORBIT = "--cameras=orbit: degrees either side of the front."
-RAY_GRID = next(option for option in options_of(RenderingConfig) if option.key == "resolution")  # says what is possible
+Work = dict[str, Callable[[], Iterator[Product]]]  # products by the unit that is counted
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
-
-
-class GridSize(click.ParamType):
-    """A grid, columns x rows, such as `4x3` -> (4, 3)."""
-
-    name = "WxH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return (columns, rows)."""
-        if isinstance(value, tuple):
-            return value
-        columns, _, rows = value.lower().partition("x")
-        if not (columns.isdigit() and rows.isdigit() and int(columns) and int(rows)):
-            self.fail(f"{value!r} is no grid; write columns x rows, such as 4x4.", param, ctx)
-        return int(columns), int(rows)
-
-
-class DepthRange(click.ParamType):
-    """Two distances, such as `2.3,2.9`."""
-
-    name = "NEAR,FAR"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        """Return (near, far)."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            near, far = map(float, value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} are no two numbers; write near,far, such as 2.3,2.9.", param, ctx)
-        if not (0 <= near < far < math.inf):
-            self.fail(f"{value!r} is no range: the first number must be less than the second.", param, ctx)
-        return near, far
 
 
 @cli.command()
@@ -129,34 +92,7 @@ class DepthRange(click.ParamType):
 )
 @cli.option("--orbit-yaw", group=CLIPS, type=click.FloatRange(-180, 180), show_default=f"{Orbit.yaw:g}", help=ORBIT)
 @cli.option("--orbit-pitch", group=CLIPS, type=click.FloatRange(-88, 88), show_default=f"{Orbit.pitch:g}", help=ORBIT)
-@cli.option(
-    "--layers",
-    group=PICTURES,
-    type=cli.NameList("layer", LAYERS),
-    default="rgb",
-    help="Pictures side by side, of rgb,depth,normals,shape; shape: the mesh in grey, under a light.",
-)
-@cli.option(
-    "--depth-range",
-    group=PICTURES,
-    type=DepthRange(),
-    show_default="what the first frame of a clip shows",
-    help="Distances between which depth has its colours, world units.",
-)
-@cli.option(
-    "--grid",
-    group=PICTURES,
-    type=GridSize(),
-    metavar="WxH",
-    help="One video of columns x rows clips instead of one video each.",
-)
-@cli.option(
-    "--neural-rendering-resolution",
-    group=PICTURES,
-    type=int,
-    show_default="as trained",
-    help="Side of the ray grid.",
-)
+@picture_options
 @shape_options
 @cli.option("--batch", group=MACHINE, type=click.IntRange(1), default=1, help="Frames per forward pass.")
 @machine_options("device", "ops", "precision")
@@ -173,12 +109,9 @@ def main(
     cameras: str | None,
     orbit_yaw: float | None,
     orbit_pitch: float | None,
-    layers: tuple[str, ...],
-    depth_range: tuple[float, float] | None,
-    grid: tuple[int, int] | None,
+    shown: PictureOptions,
     shape: Shape,
     mesh_files: MeshFiles | None,
-    neural_rendering_resolution: int | None,
     batch: int,
     precision: str,
     device: str,
@@ -193,11 +126,7 @@ def main(
     """
     if seeds is not None and latents is not None:
         raise UserError("Give appearances by --seeds or by --latents, not by both.")
-    if depth_range is not None and "depth" not in layers:
-        raise UserError("--depth-range does nothing without depth in --layers: give that too, or leave it out.")
     orbit = orbit_of(cameras, orbit_yaw, orbit_pitch)
-    if neural_rendering_resolution is not None:
-        RAY_GRID.check(neural_rendering_resolution)
     if mesh_files is not None:
         mesh.require_packages()  # before the videos, not after
     path = None if cameras is None else cameras if cameras in KINDS else read_cameras(Path(cameras))
@@ -207,8 +136,7 @@ def main(
         found = None if latents is None else load_latents(latents, snapshot.G, digest_of(snapshot.G))
         if path is None:
             path = "dataset" if found is None else found.cameras
-        if frames is None:
-            frames = natural_length(found, path)
+        frames = frames or natural_length(found, path)
         if found is not None:
             require_length(found, motion_seeds, frames, latents)
         for note in (*snapshot.notes, *machine.notes, *doubts(snapshot, path, cameras, frames)):
@@ -223,27 +151,17 @@ def main(
             cameras=path,
             orbit=orbit,
             frames=frames,
-            sampling=SamplingOptions(
-                psi=trunc,
-                cutoff=trunc_cutoff,
-                neural_rendering_resolution=neural_rendering_resolution,
-                frames_per_batch=batch,
-            ),
-            layers=layers,
+            sampling=shown.sampling(psi=trunc, cutoff=trunc_cutoff, batch=batch),
+            layers=shown.layers,
             shape=shape,
-            depth_range=depth_range,
+            depth_range=shown.depth_range,
             fps=fps or (DEFAULT_FPS if found is None else found.fps),
             software=records.software(machine.device),
             outdir=outdir,
         )
-        work: dict[str, Callable[[], Iterator[Product]]] = {"frame": drawing.videos}
-        if grid:
-            work["frame"] = partial(drawing.grid, *grid)
-        if mesh_files is not None:
-            work["shape"] = partial(drawing.meshes, mesh_files)
         if outdir.is_dir():
             remove_unfinished(outdir)  # of starts that were killed
-        make(work)
+        make(work_of(drawing, shown.grid, mesh_files))
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------
@@ -293,7 +211,15 @@ def doubts(snapshot: Snapshot, path: str | torch.Tensor, where: str | None, fram
         yield slowed
 
 
-def make(work: Mapping[str, Callable[[], Iterator[Product]]]) -> None:
+def work_of(drawing: Drawing, grid: tuple[int, int] | None, mesh_files: MeshFiles | None) -> Work:
+    """Return what is made: a video a clip or one of all, and meshes if there are to be files of them."""
+    work: Work = {"frame": drawing.videos if grid is None else partial(drawing.grid, *grid)}
+    if mesh_files is not None:
+        work["shape"] = partial(drawing.meshes, mesh_files)
+    return work
+
+
+def make(work: Work) -> None:
     """Make what is not there yet, by the unit that is counted; print the names of all files."""
     others = 0
     for products in work.values():
