@@ -39,9 +39,55 @@ class Generator(nn.Module):
             self.superresolution = SuperResolution(channels, config.img_resolution, config.w_dim, config.sr_channels)
 
     @property
+    def z_dim(self) -> int:
+        """How many numbers an appearance code has."""
+        return self.config.z_dim
+
+    @property
+    def z_motion_dim(self) -> int:
+        """How many numbers a motion code has."""
+        return self.config.z_motion_dim
+
+    @property
+    def w_dim(self) -> int:
+        """How many numbers a row of the intermediate latents has."""
+        return self.config.w_dim
+
+    @property
     def num_ws(self) -> int:
         """How many rows the intermediate latents have."""
         return self.backbone.synthesis.num_ws
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        camera: torch.Tensor,
+        z_motion: torch.Tensor,
+        t: torch.Tensor,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        neural_rendering_resolution: int | None = None,
+        noise_mode: str = "const",
+        random: Jitter = None,
+        with_points: bool = False,
+    ) -> dict[str, torch.Tensor]:
+        """Return frames of z [N, z_dim], z_motion [N, z_motion_dim], t [N, 1], seen by camera [N, 25].
+
+        It is `mapping`, which sees the same cameras, and then `synthesis`: so are its arguments and what it returns.
+        """
+        driving = self.motion_code(z, z_motion)
+        ws = self.mapping(z, camera, driving, t, truncation_psi, truncation_cutoff)
+        return self.synthesis(
+            ws,
+            camera,
+            driving,
+            t,
+            neural_rendering_resolution=neural_rendering_resolution,
+            noise_mode=noise_mode,
+            random=random,
+            with_points=with_points,
+        )
 
     def mapping(
         self,

@@ -208,3 +208,16 @@ def test_networks_are_the_same_for_the_same_seed():
     for (_, a), (_, b), (_, c) in zip(first.items(), second.items(), other.items(), strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
         assert not all(torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("changes", [{}, {"generator__motion_code": "z_a"}, {"generator__motion_generator": "naive"}])
+def test_forward_is_mapping_and_synthesis(changes):
+    G = tiny.generator(**changes)
+    config = G.config
+    assert (G.z_dim, G.z_motion_dim, G.w_dim) == (config.z_dim, config.z_motion_dim, config.w_dim)
+    z, z_motion, t, camera = normal(1, 2, 8), normal(2, 2, 8), torch.tensor([[0.2], [0.9]]), labels(3, 2)
+    out = G(z, camera, z_motion, t, truncation_psi=0.5, truncation_cutoff=2, neural_rendering_resolution=4)
+    driving = G.motion_code(z, z_motion)
+    ws = G.mapping(z, camera, driving, t, truncation_psi=0.5, truncation_cutoff=2)
+    expected = G.synthesis(ws, camera, driving, t, neural_rendering_resolution=4)
+    assert out.keys() == expected.keys() and all(torch.equal(out[name], expected[name]) for name in out)
