@@ -14,16 +14,8 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import AnyPath, atomic_path, require_file, shown
+from dnnlib.video_formats import ACCURATE, add_comment, encoding
 
-# Rec. 709, and tagged as such: players take untagged files for 601 or 709 depending on their size, and tint them. It is
-# the frames that are tagged: what they say overrides what the encoder is told.
-COLOUR = (
-    "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
-    "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
-)
-# Between RGB and YUV, swscale's defaults are fast, not right: on x86, 4:2:0 comes 1 to 1.5 of 255 too dark, with its
-# colour in blocks of 2 x 2. These flags leave less than 0.2, and ask for the same on every processor (docs/metrics.md).
-ACCURATE = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"]
 CODEC_VERSION = 2  # what is kept of pixels that were in a video file names it: another one means other pixels
 # Of strangers' files, only containers that hold their pixels themselves are opened: a playlist (HLS, concat) named .mp4
 # would have ffmpeg read other files, or addresses. Larger frames than 8K, and what asks for more memory, are refused.
@@ -71,26 +63,28 @@ class VideoInfo:
 def write_video(
     path: AnyPath, frames: Iterable[np.ndarray], fps: float, crf: int = 17, comment: str | None = None
 ) -> None:
-    """Write an MP4 that browsers play: H.264 High, yuv420p, index at the front. Atomic.
+    """Write a video that browsers play, atomically: an MP4 is H.264 High, yuv420p, index at the front.
 
     Args:
-        path: ends in `.mp4`.
+        path: ends in `.mp4`, `.webm` (VP9, yuv420p) or `.gif` (256 colours, repeated without end).
         frames: uint8 [H, W, 3] RGB, all of one size. 4:2:0 colour needs even sizes: an odd one gets its last row or
             column twice.
         fps: frames per second, MIN_FPS to MAX_FPS.
-        crf: x264's constant rate factor, 0 (lossless) to 51; 17 looks like the source.
+        crf: x264's constant rate factor, 0 (lossless) to 51; 17 looks like the source. WebM's follows from it.
         comment: what the file's metadata say of it.
 
     Raises:
-        UserError: ffmpeg is missing or fails, the disk is full. ValueError: no frames, or frames of another kind.
+        UserError: ffmpeg is missing or fails, the disk is full, another suffix, too many frames a second for a GIF.
+        ValueError: no frames, or frames of another kind.
     """
+    how = encoding(path, fps, crf)
     with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
         encoder: subprocess.Popen | None = None
         for frame in frames:
             if encoder is None:
                 shape = frame.shape
                 encoder, log = stack.enter_context(
-                    _ffmpeg(_encode_args(temporary, shape, fps, crf, comment), stdin=True)
+                    _ffmpeg(_encode_args(temporary, shape, fps, how, comment), stdin=True)
                 )
             _check_frame(frame, shape)
             if not _feed(encoder, frame):
@@ -99,6 +93,8 @@ def write_video(
             raise ValueError(f"No frames to write to {path}.")
         if _close(encoder) != 0:
             raise _encoder_failure(path, log)
+        if comment is not None and temporary.suffix.lower() == ".gif":
+            add_comment(temporary, comment)
 
 
 def read_frames(
@@ -202,12 +198,11 @@ def require_ffmpeg() -> None:
 # --- ffmpeg's arguments and pipes -------------------------------------------------------------------------------------
 
 
-def _encode_args(path: Path, shape: tuple[int, ...], fps: float, crf: int, comment: str | None) -> list[str]:
+def _encode_args(path: Path, shape: tuple[int, ...], fps: float, how: list[str], comment: str | None) -> list[str]:
     size = f"{_even(shape[1])}x{_even(shape[0])}"
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{fps:.6g}", "-i", "-"]
-    codec = ["-c:v", "libx264", "-profile:v", "high", "-crf", str(crf)]
     metadata = [] if comment is None else ["-metadata", f"comment={comment}"]
-    return [*source, "-an", "-vf", COLOUR, *ACCURATE, *codec, *metadata, "-movflags", "+faststart", f"file:{path}"]
+    return [*source, "-an", *how, *metadata, f"file:{path}"]
 
 
 def _decode_args(path: Path) -> list[str]:
@@ -324,7 +319,7 @@ def _encoder_failure(path: AnyPath, log: IO[bytes]) -> UserError:
     if re.search("No space left|File too large|quota exceeded", _text(log)):
         return UserError(f"No space left to write {path}: free some space or choose another folder.")
     return UserError(
-        f"ffmpeg could not write {path}: install a build with libx264 "
+        f"ffmpeg could not write {path}: install a build with libx264 and libvpx "
         f"(`pip install imageio-ffmpeg`); it said: {_last_words(log)}"
     )
 

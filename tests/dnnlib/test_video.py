@@ -140,3 +140,25 @@ def test_reading_can_stop_early(tmp_path):
     frames = read_frames(tmp_path / "a.mp4")
     assert next(frames).shape == (32, 32, 3)
     frames.close()
+
+
+@pytest.mark.parametrize("suffix, codec, error", [(".webm", "vp9", 3.0), (".gif", "gif", 6.0), (".GIF", "gif", 6.0)])
+def test_other_formats_come_back(tmp_path, suffix, codec, error):
+    path, frames = tmp_path / f"a{suffix}", ramp(6, 32, 48)
+    write_video(path, iter(frames), fps=25, comment="made here")
+    said = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], check=False, capture_output=True, text=True)
+    assert f"Video: {codec}" in said.stderr and "25 fps" in said.stderr
+    decoded = list(read_frames(path))
+    assert len(decoded) == 6
+    for frame, back in zip(frames, decoded, strict=True):
+        assert np.abs(frame.astype(int) - back).mean() < error
+    assert b"made here" in path.read_bytes()
+    assert codec != "gif" or PIL.Image.open(path).n_frames == 6
+
+
+def test_formats_that_are_refused(tmp_path):
+    with pytest.raises(UserError, match="a.avi is no video that can be written: .* .mp4, .webm, .gif"):
+        write_video(tmp_path / "a.avi", ramp(2, 32, 32), fps=25)
+    with pytest.raises(UserError, match="60 frames a second: a GIF has up to 50"):
+        write_video(tmp_path / "a.gif", ramp(2, 32, 32), fps=60)
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from dnnlib.files import read_json, storage_errors, write_json
 ROOT = Path(__file__).parents[2]
 CODE = (  # that decides a clip's pixels; whatever decides its network file and its cameras shows in its options
     "dnnlib/video.py",
+    "dnnlib/video_formats.py",
     "torch_utils",
     "training/cameras.py",
     "training/checkpoints",
