@@ -5,9 +5,6 @@ its source can be fetched directly, it is downloaded into the cache. The checksu
 published: so that of the file at hand goes into every result, and the network's names and shapes decide what fits.
 """
 
-import http.client
-import urllib.request
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +13,13 @@ import torch
 from torch import nn
 
 from dnnlib.cache import cache_root
+from dnnlib.downloads import pieces
 from dnnlib.errors import UserError
-from dnnlib.files import PIECE_BYTES, atomic_path, file_checksum, reading, require_file, shown, storage_errors
+from dnnlib.files import atomic_path, file_checksum, reading, require_file, shown, storage_errors
 from dnnlib.locks import PathLock
-from dnnlib.progress import Counter
 from torch_utils.pickles import reader
 from torch_utils.pickles.reader import is_finite, read_tensors
 
-TIMEOUT = 30  # seconds that a server may keep silent
 STARTS = (b"PK\x03\x04", b"\x80\x02")  # of files by torch.save: a zip; before torch 1.6, a pickle
 COUNTER = "num_batches_tracked"  # may be missing in a file
 
@@ -148,28 +144,12 @@ def _fetch(source: Source) -> Path:
 def _download(url: str, path: Path, label: str) -> None:
     """Write a URL's content to `path`. Raises EOFError if nothing comes, or it is cut short, or no file of weights."""
     with path.open("wb") as file:
-        for piece in _pieces(url, label):
+        for piece in pieces(url, label):
             if file.tell() == 0 and not piece.startswith(STARTS):
                 raise EOFError("what comes is not a file of weights")
             file.write(piece)
         if file.tell() == 0:
             raise EOFError("nothing comes")
-
-
-def _pieces(url: str, label: str) -> Iterator[bytes]:
-    """Yield the content of a URL, its bytes counted."""
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            length = answer.headers.get("Content-Length")
-            total = int(length) if length else None
-            with Counter(total, title=label, unit="B", scaled=True, leave=False) as counter:
-                while piece := answer.read(PIECE_BYTES):
-                    yield piece
-                    counter.update(len(piece))
-                if total not in (None, counter.n):
-                    raise EOFError(f"{counter.n} of {total} bytes came")
-    except (OSError, http.client.HTTPException) as error:
-        raise EOFError(str(getattr(error, "reason", None) or error)) from error
 
 
 # --- What is in it ----------------------------------------------------------------------------------------------------
