@@ -7,11 +7,11 @@ import torch
 
 from applications.latents import MOTION_TIME, Latents, load_latents, require_motion_layers, same_weights
 from dnnlib.errors import UserError
-from training.cameras import condition_cameras
 from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling.camera_paths import camera_path
-from training.sampling.clips import PAPER_FRAMES, frame_times, latent_code
+from training.sampling.clips import PAPER_FRAMES, SamplingOptions, frame_times, latent_code, mapped_appearance
+from training.sampling.latent_paths import between
 
 DEFAULT_FPS = 25.0
 MAX_SEED = 2**63 - 1
@@ -45,15 +45,11 @@ def seeded_latents(seed: int, G: Generator, model: str, cameras: torch.Tensor, p
         UserError: the model has no motion layers.
     """
     require_motion_layers(G)
-    device = next(G.parameters()).device
     z = latent_code(seed, G.config.z_dim, Stream.APPEARANCE)
     motion = latent_code(seed, G.config.z_motion_dim, Stream.MOTION)
-    for_mapping, _ = condition_cameras(cameras[None], G.config.camera_mode, training=False)
-    seen = for_mapping[0].to(device)
-    ws = G.mapping(z.to(device).expand(len(seen), -1), seen, truncation_psi=psi).cpu()
     driving = G.motion_code(z[None], motion[None])
     return Latents(
-        ws=ws[0] if (seen == seen[0]).all() else ws,
+        ws=mapped_appearance(G, z, cameras, SamplingOptions(psi=psi)).cpu(),
         z_motion=driving.expand(len(cameras), -1).clone(),
         times=frame_times(len(cameras), G.max_time),
         cameras=cameras,
@@ -91,7 +87,6 @@ def interpolated(a: Latents, b: Latents, cameras: torch.Tensor, what: str) -> La
     Raises:
         UserError: an appearance changes over its frames, or each has weights of its own, between which there is no way.
     """
-    share = torch.linspace(0, 1, len(cameras))[:, None]
     for latents in (a, b):
         require_one_appearance(latents)
     if what != "motion" and not same_weights(a, b):
@@ -101,14 +96,14 @@ def interpolated(a: Latents, b: Latents, cameras: torch.Tensor, what: str) -> La
         )
     ws = a.ws
     if what != "motion":
-        ws = torch.lerp(a.ws, b.ws, share[..., None])
+        ws = between(torch.stack([a.ws, b.ws]), len(cameras))
     # What drives is z_m t, which has a way from one to the other where z_m and t apart may have none.
     starts = _middle_drive(a)
     ends = _middle_drive(b) if what != "appearance" else starts
     return replace(
         a,
         ws=ws,
-        z_motion=torch.lerp(starts, ends, share),
+        z_motion=between(torch.stack([starts, ends]), len(cameras)),
         times=torch.full([len(cameras)], MOTION_TIME),
         cameras=cameras,
     )

@@ -19,7 +19,7 @@ from torch_utils import checkpoint
 from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import save_snapshot
-from training.sampling import drawing, pictures
+from training.sampling import drawing, pictures, surfaces
 from training.sampling.clips import SamplingOptions, clip_spec, generate
 
 SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"
@@ -188,7 +188,7 @@ def test_meshes_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypat
     monkeypatch.setattr(gen_videos.mesh, "require_packages", lambda: None)
     monkeypatch.setattr(gen_videos.mesh, "density_grid_to_mesh", lambda sigma, level, side: triangle)
     monkeypatch.setattr(gen_videos.mesh, "write_mesh", lambda *_: None)
-    drawn = spy(monkeypatch, drawing, "clip_geometry")
+    drawn = spy(monkeypatch, surfaces, "clip_geometry")
     done(run(short_snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=0"))
     (call,) = drawn
     assert torch.equal(call.inputs[1].times, torch.linspace(0, 4 / 15, 3))

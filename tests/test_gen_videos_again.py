@@ -14,7 +14,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, file_checksum
 from tests.helpers import tiny
 from training.checkpoints.snapshots import save_snapshot
-from training.sampling import drawing, records
+from training.sampling import drawing, mesh, records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,8 +44,8 @@ def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
 def surfaces(monkeypatch) -> None:
     """Any lattice has a surface: one triangle."""
     triangle = (np.eye(3, dtype=np.float32), np.int32([[0, 1, 2]]))
-    monkeypatch.setattr(drawing.mesh, "density_grid_to_mesh", lambda *_: triangle)
-    monkeypatch.setattr(drawing.mesh, "require_packages", lambda: (None, pytest.importorskip("trimesh")))
+    monkeypatch.setattr(mesh, "density_grid_to_mesh", lambda *_: triangle)
+    monkeypatch.setattr(mesh, "require_packages", lambda: (None, pytest.importorskip("trimesh")))
 
 
 def test_a_record_says_how_each_video_was_made(snapshot, tmp_path):
@@ -169,7 +169,7 @@ def test_meshes_come_together_or_not_at_all(snapshot, tmp_path, surfaces, monkey
             raise UserError("The disk is full.")
         written.append(path)
 
-    monkeypatch.setattr(drawing.mesh, "write_mesh", write)
+    monkeypatch.setattr(mesh, "write_mesh", write)
     refused(run(snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=0"))
     assert written and list((tmp_path / "shapes").iterdir()) == []
     assert (tmp_path / "seed0000.mp4").exists()

@@ -66,6 +66,22 @@ def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) 
     )
 
 
+def mapped_appearance(
+    G: Generator, z: torch.Tensor, cameras: torch.Tensor, options: SamplingOptions = SamplingOptions()
+) -> torch.Tensor:
+    """Return intermediate latents of a code z [z_dim] for a clip seen by cameras [T, 25].
+
+    They are [num_ws, w_dim], or one a frame, [T, num_ws, w_dim], where the mapping network sees several cameras. The
+    naive motion generator maps the motion as well, so that it has none.
+    """
+    device = next(G.parameters()).device
+    for_mapping, _ = condition_cameras(cameras[None], G.config.camera_mode, training=False)
+    seen = for_mapping[0].to(device)
+    codes = z.to(device).expand(len(seen), -1)
+    ws = G.mapping(codes, seen, truncation_psi=options.psi, truncation_cutoff=options.cutoff)
+    return ws[0] if (seen == seen[0]).all() else ws
+
+
 def trained_frames(G: Generator, window: int) -> int:
     """Return how many frames of a clip a generator was trained on, with windows of `window` frames."""
     return round(G.max_time * (window - 1)) + 1
@@ -98,15 +114,17 @@ class _Batch:
     rows: slice
 
 
-@torch.inference_mode()
 def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
-    # A generator under inference mode keeps what it yielded last. What is made of latents takes more memory than they
-    # do, so it comes from `map`, which keeps nothing: in a grid, clips wait for each other between their frames.
     if clip.ws is not None:
         yield from _latent_batches(G, clip.ws, clip, options)
     else:
         assert clip.z is not None
         yield from _mapped_batches(G, clip.z, clip, options)
+
+
+# A generator under inference mode keeps what it yielded last. What is made of latents takes more memory than they do,
+# so it comes from `map`, which keeps nothing: in a grid, clips wait for each other between their frames.
+_inferred_batches = torch.inference_mode()(_batches)
 
 
 def _latent_batches(G: Generator, ws: torch.Tensor, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
@@ -159,6 +177,14 @@ def generate(
     return map(itemgetter(0), generate_views(G, clip, [clip.cameras], options))
 
 
+def whole(G: Generator, clip: ClipSpec, options: SamplingOptions = SamplingOptions()) -> dict[str, torch.Tensor]:
+    """Return all frames of a clip, made in one pass, with gradients unless they are off: what `generate` yields."""
+    _, cameras = condition_cameras(clip.cameras[None], G.config.camera_mode, training=False)
+    (batch,) = _batches(G, clip, replace(options, frames_per_batch=len(clip.times)))
+    (seen,) = _views(G, batch, paths=[cameras[0]], options=options, with_points=False)
+    return seen
+
+
 def generate_views(
     G: Generator,
     clip: ClipSpec,
@@ -176,10 +202,9 @@ def generate_views(
         _, for_rendering = condition_cameras(view[None], G.config.camera_mode, training=False)
         paths.append(for_rendering[0])
     seen = partial(_views, G, paths=paths, options=options, with_points=with_points)
-    return map(seen, _batches(G, clip, options))
+    return map(torch.inference_mode()(seen), _inferred_batches(G, clip, options))
 
 
-@torch.inference_mode()
 def _views(
     G: Generator, batch: _Batch, *, paths: list[torch.Tensor], options: SamplingOptions, with_points: bool
 ) -> list[dict[str, torch.Tensor]]:
@@ -246,7 +271,7 @@ def clip_geometry(
     """Return the geometry of each frame of a clip, or of the chosen ones, in order: each is the same either way."""
     side = options.neural_rendering_resolution or G.config.rendering.resolution
     _, cameras = condition_cameras(clip.cameras[None], G.config.camera_mode, training=False)
-    batches = _batches(G, clip, replace(options, frames_per_batch=1))
+    batches = _inferred_batches(G, clip, replace(options, frames_per_batch=1))
     wanted = (batch for index, batch in enumerate(batches) if chosen is None or index in chosen)
     return map(partial(_geometry, G, cameras=cameras[0], side=side), wanted)
 

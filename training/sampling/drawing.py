@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from operator import methodcaller
 from pathlib import Path
 
 import torch
@@ -14,16 +15,13 @@ from dnnlib.files import atomic_folder
 from dnnlib.names import natural_key
 from dnnlib.progress import Counter, counted
 from dnnlib.video import write_video
-from training.cameras import canonical_label, split_label
 from training.data.streams import Stream
 from training.networks.generator import Generator
-from training.sampling import mesh, pictures, records, shading
+from training.sampling import pictures, records
 from training.sampling.camera_paths import Orbit, camera_path
 from training.sampling.clips import (
     ClipSpec,
-    Geometry,
     SamplingOptions,
-    clip_geometry,
     clip_spec,
     frame_times,
     generate,
@@ -31,10 +29,10 @@ from training.sampling.clips import (
 )
 from training.sampling.mesh import MeshFiles
 from training.sampling.records import Plain
-from training.sampling.shading import Surface, shaded
-from training.sampling.vertex_colours import vertex_colours, views_of
+from training.sampling.surfaces import Shape, lattices
 
-LAYERS = ("rgb", "depth", "normals", "shape")
+SHAPE = "shape"  # the layer that is no picture of a frame
+LAYERS = (*pictures.LAYERS, SHAPE)
 
 
 # --- What is made -----------------------------------------------------------------------------------------------------
@@ -54,25 +52,6 @@ class Clip:
         if self.motion_seed == self.seed:
             return name
         return f"{name}-motion{self.motion_seed:04d}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """How meshes, and pictures of them, are made.
-
-    Args:
-        resolution: points of the lattice a side.
-        level: raw density at the surface; None: `mesh.level_of_surface` of the first frame.
-        all_parts: also what has no connection with the head.
-    """
-
-    resolution: int
-    level: float | None = None
-    all_parts: bool = False
-
-    def options(self) -> Plain:
-        """Return what a record says of it."""
-        return {f"shape_{name}": value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -97,20 +76,6 @@ class Given:
 
     spec: ClipSpec
     digest: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Lattice:
-    """The densities [R, R, R] of a frame on the lattice of `mesh.lattice_axis`, on the CPU, and the surface's level."""
-
-    geometry: Geometry
-    sigma: torch.Tensor
-    level: float
-    box_side: float
-
-    def surface(self, sigma: torch.Tensor) -> Surface:
-        """Return the surface in these densities or others on the same lattice, on the generator's device."""
-        return Surface(sigma=sigma.to(self.geometry.planes.device), level=self.level, box_side=self.box_side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +218,7 @@ class Drawing:
             "neural_rendering_resolution": self.sampling.neural_rendering_resolution,
             "fps": self.fps,
             "depth_range": None if self.depth_range is None else list(self.depth_range),
-            **(self.shape.options() if "shape" in self.layers else {}),
+            **(self.shape.options() if SHAPE in self.layers else {}),
         }
 
     def _options(self, clips: Iterable[Clip]) -> Plain:
@@ -280,44 +245,20 @@ class Drawing:
     def _pictures(self, clip: Clip, sampling: SamplingOptions) -> Iterator[torch.Tensor]:
         """Yield pictures uint8 [3, R, R * layers] of a clip's frames, one at a time."""
         # In a grid every clip waits here for its next turn: with pictures of 8 bits and nothing of what they came from.
-        shapes = self._shapes(clip) if "shape" in self.layers else iter(())
+        shapes = self._shapes(clip) if SHAPE in self.layers else iter(())
         shown = self.depth_range
         for out in generate(self.G, self.spec(clip), sampling):
             shown = shown or pictures.depth_range(out["image_depth"][:1])
-            drawn = {
-                "rgb": pictures.to_uint8(out["image"]),
-                "depth": pictures.depth_layer(out, self.G.config, shown),
-                "normals": pictures.normals_layer(out, self.G.config),
-            }
-            if "shape" in self.layers:
-                drawn["shape"] = torch.stack(list(itertools.islice(shapes, len(out["image"]))))
+            drawn = {layer: pictures.layer(layer, out, self.G.config, shown) for layer in self.layers if layer != SHAPE}
+            if SHAPE in self.layers:
+                drawn[SHAPE] = torch.stack(list(itertools.islice(shapes, len(out["image"]))))
             del out
             yield from torch.cat([drawn[layer].cpu() for layer in self.layers], dim=3)
 
     def _shapes(self, clip: Clip) -> Iterator[torch.Tensor]:
         """Yield pictures uint8 [3, R, R] of the surface of a clip's frames."""
-        return map(self._shape, self._lattices(clip))  # keeps nothing of a frame until the next
-
-    def _shape(self, lattice: Lattice) -> torch.Tensor:
-        sigma = lattice.sigma
-        if not self.shape.all_parts:
-            sigma = shading.alone(sigma, lattice.level, lattice.geometry.surface, lattice.box_side)
-        return shaded(lattice.surface(sigma), lattice.geometry.camera, self.G.config.img_resolution)
-
-    def _lattices(self, clip: Clip, chosen: Sequence[int] | None = None) -> Iterator[Lattice]:
-        """Yield the lattices of a clip's frames, or of the chosen ones."""
-        spec = self.spec(clip)
-        level = self.shape.level
-        if level is None:  # one for all frames, or the surface would come and go; the same whichever are chosen
-            first = next(clip_geometry(self.G, spec, self.sampling, [0]))
-            eye = split_label(canonical_label())[0][:3, 3].to(first.planes.device)
-            level = mesh.level_of_surface(first.density, eye, first.surface)
-        return map(partial(self._lattice, level), clip_geometry(self.G, spec, self.sampling, chosen))
-
-    def _lattice(self, level: float, geometry: Geometry) -> Lattice:
-        side = self.G.config.rendering.box_side
-        sigma = mesh.density_lattice(geometry.density, self.shape.resolution, side, geometry.planes.device)
-        return Lattice(geometry=geometry, sigma=sigma, level=level, box_side=side)
+        found = lattices(self.G, self.spec(clip), self.sampling, self.shape)
+        return map(methodcaller("picture", self.shape.all_parts), found)  # keeps nothing of a frame until the next
 
     def _write_video(self, clip: Clip, path: Path, counter: Counter) -> None:
         drawn = counted(self._pictures(clip, self.sampling), counter)
@@ -332,13 +273,7 @@ class Drawing:
 
     def _write_meshes(self, clip: Clip, files: MeshFiles, path: Path, counter: Counter) -> None:
         chosen = files.numbers(self.frames)
-        lattices = counted(self._lattices(clip, chosen), counter)
+        found = counted(lattices(self.G, self.spec(clip), self.sampling, self.shape, chosen), counter)
         with atomic_folder(path) as folder:
-            for index, lattice in zip(chosen, lattices, strict=True):
-                vertices, faces = mesh.density_grid_to_mesh(lattice.sigma, lattice.level, lattice.box_side)
-                if not self.shape.all_parts:
-                    vertices, faces = mesh.part_at(vertices, faces, lattice.geometry.surface.cpu().numpy())
-                normals = mesh.vertex_normals(vertices, faces)
-                views = views_of(lattice.geometry)
-                colours = vertex_colours(vertices, normals, views, lattice.surface(lattice.sigma))
-                mesh.write_mesh(folder / files.name(index, self.frames), vertices, faces, colours)
+            for index, lattice in zip(chosen, found, strict=True):
+                lattice.mesh(self.shape.all_parts).save(folder / files.name(index, self.frames))

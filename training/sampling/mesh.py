@@ -189,6 +189,14 @@ class MeshFiles:
         return f"frame{number:0{digits}d}.{self.format}"
 
 
+def require_format(path: Path) -> Path:
+    """Return a path whose suffix is one of FORMATS. UserError if it is not."""
+    if path.suffix[1:] not in FORMATS:
+        suffixes = ", ".join(f".{name}" for name in FORMATS)
+        raise UserError(f"{path} is no mesh that can be written: end its name in {suffixes}.")
+    return path
+
+
 def write_mesh(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None) -> None:
     """Write a mesh, atomically, in the one of FORMATS that the suffix of `path` names.
 

@@ -37,6 +37,7 @@ DEPTH_COLOURS = (
     (253, 230, 144),
     (254, 250, 176),
 )
+LAYERS = ("rgb", "depth", "normals")
 SHOWN_DEPTHS = (0.02, 0.98)  # the quantiles between which depth has its colours
 LEAST_DEPTH = 0.01  # that has all of them, world units: noise of a flat picture is no relief
 
@@ -120,6 +121,20 @@ def normals_layer(frames: Mapping[str, torch.Tensor], config: GeneratorConfig) -
     """
     normals = normals_from_depth(frames["image_depth"].float(), frames["camera"])
     return normals_to_rgb(normalize(resize(normals, config.img_resolution), dim=1))
+
+
+def layer(
+    name: str, frames: Mapping[str, torch.Tensor], config: GeneratorConfig, shown: tuple[float, float]
+) -> torch.Tensor:
+    """Return one of LAYERS as pictures uint8 [N, 3, R, R].
+
+    Args:
+        frames: what `clips.generate` yields.
+        shown: the distances between which depth has its colours, such as `depth_range`.
+    """
+    if name == "rgb":
+        return to_uint8(frames["image"])
+    return depth_layer(frames, config, shown) if name == "depth" else normals_layer(frames, config)
 
 
 def image_grid(images: torch.Tensor, columns: int) -> np.ndarray:

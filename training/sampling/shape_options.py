@@ -8,8 +8,8 @@ import click
 
 from dnnlib import cli
 from dnnlib.errors import UserError
-from training.sampling.drawing import Shape
 from training.sampling.mesh import FORMATS, MeshFiles
+from training.sampling.surfaces import Shape
 
 MESHES = "Meshes, and the layer shape"  # heading in `--help`
 
