@@ -22,6 +22,11 @@ HEAP_STEP_BYTES = 64 * 2**20
 NEVER_TRIM = 2**31 - 1
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 BF16_CAPABILITY = (8, 0)  # Ampere
+SHORTCUTS_OF_PRODUCTS = (
+    "allow_tf32",
+    "allow_bf16_reduced_precision_reduction",
+    "allow_fp16_reduced_precision_reduction",
+)
 HALF_PRECISION = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -152,13 +157,19 @@ def allow_tf32(allowed: bool) -> None:
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute without TF32 in the block, or the function: what is measured must not depend on --precision."""
-    allowed = torch.backends.cuda.matmul.allow_tf32
+    """Compute without TF32 in the block, or the function: what is measured must not depend on --precision.
+
+    Behind it everything is allowed that was allowed before, to matrix products and to convolutions.
+    """
+    products = {name: getattr(torch.backends.cuda.matmul, name) for name in SHORTCUTS_OF_PRODUCTS}
+    convolutions = torch.backends.cudnn.allow_tf32
     allow_tf32(False)
     try:
         yield
     finally:
-        allow_tf32(allowed)
+        torch.backends.cudnn.allow_tf32 = convolutions
+        for name, allowed in products.items():
+            setattr(torch.backends.cuda.matmul, name, allowed)
 
 
 def best_precision(device: torch.device) -> str:
