@@ -10,7 +10,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from training.camera_checks.views import has_rays
-from training.cameras import CAMERA_DIM, FRONTAL_PITCH, frontal_label, parse_label, resample_labels
+from training.cameras import CAMERA_DIM, FRONTAL_PITCH, Numbers, frontal_label, parse_label, resample_labels
 from training.data.published import frame_order
 
 KINDS = ("dataset", "shared", "frontal", "orbit")
@@ -50,12 +50,22 @@ def camera_path(
 
 
 def _orbit_labels(orbit: Orbit, frames: int) -> torch.Tensor:
-    """Return a closed path [frames, 25], as `cameras.orbit_labels` but for the elevation, of which pitch is none."""
+    """Return a closed path [frames, 25], as `cameras.orbit_labels` but by true elevations: pitches are none."""
     phase = torch.arange(frames, dtype=torch.float32) * (2 * math.pi / max(frames, 1))
+    return turned(math.radians(orbit.yaw) * torch.sin(phase), math.radians(orbit.pitch) * torch.cos(phase))
+
+
+def turned(yaw: Numbers, pitch: Numbers) -> torch.Tensor:
+    """Return the frontal camera [..., 25], turned by true radians of azimuth and elevation.
+
+    Args:
+        yaw: positive to the +x side, number or [...].
+        pitch: positive downwards, alike.
+    """
+    drop = pitch if isinstance(pitch, torch.Tensor) else torch.tensor(pitch, dtype=torch.float64)
     frontal = math.asin(1 - 2 * FRONTAL_PITCH / math.pi)
-    elevation = frontal - math.radians(orbit.pitch) * torch.cos(phase)
-    pitch = (1 - torch.sin(elevation)) * (math.pi / 2)
-    return frontal_label(math.radians(orbit.yaw) * torch.sin(phase), pitch - FRONTAL_PITCH)
+    of_sphere = (1 - torch.sin(frontal - drop)) * (math.pi / 2)
+    return frontal_label(yaw, of_sphere - FRONTAL_PITCH)
 
 
 def read_cameras(path: Path) -> torch.Tensor:
