@@ -33,8 +33,9 @@ FLOORS = {
     "metrics": 12,
     "preprocessing": 12,
     "applications": 12,
+    "pv3d": 13,
 }
-TOP_FLOOR = 13
+TOP_FLOOR = 14
 MAX_LINES = 350
 COMMUNICATOR = "torch_utils/distributed.py"  # the one file that may use torch.distributed
 CARRIER = "torch_utils/transfers.py"  # the one file that may copy without waiting
@@ -248,6 +249,7 @@ BROKEN_HOUSES = [
     (wrong_directions, {"metrics/a.py": "from preprocessing.b import c", "preprocessing/b.py": ""}, "sideways"),
     (wrong_directions, {"training/config.py": "from training.cameras import f", "training/cameras.py": ""}, "sideways"),
     (wrong_directions, {"training/data/a.py": "from training.synthetic import b"}, "a.py:1 imports uphill"),
+    (wrong_directions, {"applications/a.py": "import pv3d", "pv3d/__init__.py": ""}, "uphill"),
     (circles, {"training/a.py": "from training import b", "training/b.py": "from . import a"}, "a -> .*b -> .*a"),
     (circles, {"a/__init__.py": "from .b import x", "a/b.py": "from .c import y", "a/c.py": "import a"}, "a -> a.b"),
     (circles, {"a/b/c.py": "from ..d import x", "a/d.py": "from .b.c import x"}, "a.b.c -> a.d -> a.b.c"),
