@@ -109,6 +109,17 @@ def test_what_is_measured_is_so_without_tf32(keep_switches):
     assert tf32_switches() == (True, True)
 
 
+def test_every_switch_is_as_before_behind_it(keep_switches):
+    for products, convolutions, half in ((False, True, True), (True, False, False)):
+        torch.backends.cuda.matmul.allow_tf32 = products
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = half
+        with runtime.full_float32():
+            assert tf32_switches() == (False, False)
+        assert tf32_switches() == (products, convolutions)
+        assert torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction == half
+
+
 def test_the_search_for_convolutions_is_a_choice(keep_switches):
     for wanted in (True, False):
         runtime.search_convolutions(wanted)
