@@ -7,7 +7,7 @@ import torch
 
 from applications.latents import driving_dim, require_motion_layers
 from dnnlib.errors import UserError
-from pv3d.arguments import as_cameras, as_one, as_rows, rows_of
+from pv3d.arguments import as_cameras, as_floats, as_one, as_rows, rows_of
 from torch_utils import runtime
 from training.cameras import CAMERA_DIM
 from training.networks.generator import Generator
@@ -30,7 +30,7 @@ def motion_dim(G: Generator, z: Any) -> int:
 
 
 def latents_of(G: Generator, name: str, value: Any, cameras: Any) -> W:
-    """Return an appearance as latents; a code is mapped with a camera [25], or as that of a clip's [T, 25].
+    """Return an appearance as latents on G's device; a code is mapped with a camera [25], or with a clip's [T, 25].
 
     Args:
         name: of the argument, for messages.
@@ -43,7 +43,7 @@ def latents_of(G: Generator, name: str, value: Any, cameras: Any) -> W:
         wanted = (G.num_ws, G.w_dim)
         if value.ws.shape != wanted:
             raise ValueError(f"{name} has ws of shape {list(value.ws.shape)}, but this model's are {list(wanted)}.")
-        return value
+        return W(ws=as_floats(name, value.ws).to(next(G.parameters()).device))
     code = as_one(name, value, G.z_dim, "an appearance code of this model")
     labels = as_cameras("camera", cameras)
     with runtime.full_float32():

@@ -164,6 +164,15 @@ def test_latents_take_a_codes_place(model):
     )
 
 
+def test_a_code_is_mapped_with_the_camera_that_sees_it(model):
+    z, zm, camera = model.appearance(1), model.motion(2), pv3d.frontal(yaw=30)
+    own = model(z, zm, t=0.5, camera=camera)
+    assert torch.allclose(
+        own.image, model(model.w(z, camera=camera), zm, t=0.5, camera=camera).image, rtol=0, atol=1e-5
+    )
+    assert not torch.equal(own.image, model(model.w(z), zm, t=0.5, camera=camera).image)
+
+
 def test_interpolation_is_that_of_edit_videos(model):
     cameras = pv3d.orbit(5)
     a, b = (seeded_latents(seed, model.G, "", cameras) for seed in (1, 2))
