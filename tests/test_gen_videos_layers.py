@@ -90,7 +90,7 @@ def test_clips_that_wait_for_their_turn_in_a_grid_keep_no_lattice(snapshot, tmp_
         kept.extend([weakref.ref(sigma), weakref.ref(density.__self__.planes)])
         return sigma
 
-    monkeypatch.setattr(drawing.mesh, "density_lattice", watched)
+    monkeypatch.setattr(mesh, "density_lattice", watched)
     options = ["--layers=rgb,shape", "--grid=3x1", "--seeds=0-2", "--shape-resolution=12", "--cameras=frontal"]
     assert run(snapshot, tmp_path, *options, f"--shape-level={level_of(snapshot)}").exit_code == 0
     assert alive == [0] * 9, "three frames of three clips"
