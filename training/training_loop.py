@@ -85,8 +85,12 @@ class Trainer:
         return [] if self.videos or self.networks.D_vid is None else [NO_VIDEOS]
 
     def init_from(self, snapshot: StoredSnapshot, fresh_motion: bool = False) -> None:
-        """Start from a snapshot's weights, by choice with a motion that begins anew."""
+        """Start from a snapshot's weights, by choice with a motion that begins anew.
+
+        Random streams go on behind all that the weights have learned from, for the seed may be the same.
+        """
         self.progress.inherited = init_networks(self.networks, snapshot, fresh_motion)
+        self.progress.stream_start = round(snapshot.stream_kimg * 1000)
 
     # --- Resume -------------------------------------------------------------------------------------------------------
 
@@ -187,7 +191,7 @@ class Trainer:
     def iterate(self, batch: Batch) -> None:
         """Run every phase that is due on a batch of reals on the device, then update the moving average.
 
-        Random numbers depend on the seed, the iteration and the phase alone.
+        Random numbers depend on the seed, the number of the iteration in its streams, and the phase alone.
         """
         now = schedule(self.config, self.progress.seen)
         for phase in self.phases:
@@ -251,7 +255,7 @@ class Trainer:
             self.dataset,
             self.per_process,
             seed=options.seed,
-            start=self.progress.clips,
+            start=self.progress.stream_clips,
             rank=distributed.rank(),
             world=distributed.world_size(),
             workers=options.workers,
@@ -272,7 +276,7 @@ class Trainer:
 
     def _make_fakes(self, phase: Phase) -> Fakes:
         """Return this process's share of a phase's fakes; the whole is the same for any number of processes."""
-        key = (self.config.training.seed, self.progress.iteration, phase.index)
+        key = (self.config.training.seed, self.progress.stream_iteration, phase.index)
         return self.fakes.draw(key, slice(distributed.rank(), None, distributed.world_size()))
 
     # --- Status and snapshots -----------------------------------------------------------------------------------------
@@ -326,7 +330,7 @@ class Trainer:
             G=self.networks.G_ema,
             config=self.config,
             camera_bank=self.bank,
-            progress={"kimg": self.progress.seen / 1000},
+            progress=self.progress.of_snapshot(),
         )
 
     def _state(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def files(folder: Path, pattern: str) -> list[str]:
 def test_starting_from_a_snapshot(make, snapshot):
     trainer = make()
     trainer.init_from(open_snapshot(snapshot))
-    assert trainer.progress == Progress(clips=0, inherited=2000)
+    assert trainer.progress == Progress(clips=0, inherited=2000, stream_start=2000)
     expected = load_generator(snapshot).G.state_dict()
     assert_same(trainer.networks.G.state_dict(), expected)
     assert_same(trainer.networks.G_ema.state_dict(), expected)

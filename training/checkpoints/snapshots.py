@@ -156,6 +156,11 @@ class StoredSnapshot:
             raise UserError(f"The snapshot {path} does not fit this version: {error}") from error
         return cls(path=Path(path), **parts)
 
+    @property
+    def stream_kimg(self) -> float:
+        """How far training went in the random streams of its seed, at most, whatever --init-kimg made of its kimg."""
+        return self.progress.get("stream_kimg", self.progress["kimg"])
+
     def payload(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the snapshot."""
         parts = {name: getattr(self, name) for name in PARTS}
@@ -202,6 +207,8 @@ def _flaw_of_progress(progress: Any) -> str | None:
             return "its progress is not made of numbers"
     if progress.get("kimg", -1) < 0:
         return "its progress lacks the kimg"
+    if progress.get("stream_kimg", 0) < 0:
+        return "its stream_kimg is negative"
     return None
 
 

@@ -23,6 +23,7 @@ COUNTERS = {
     "clips": None,
     "iteration": None,
     "inherited": 0,
+    "stream_start": 0,
 }
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
 

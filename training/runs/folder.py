@@ -170,7 +170,7 @@ class RunFolder:
     def save_snapshot(self, config: Config, networks: Networks, bank: torch.Tensor, progress: Progress) -> Path:
         """Write `network-snapshot-<kimg>.pkl`."""
         path = self.snapshot_path(progress)
-        save_snapshot(path, config, networks, bank, {"kimg": progress.seen / 1000})
+        save_snapshot(path, config, networks, bank, progress.of_snapshot())
         return path
 
     def snapshot_path(self, progress: Progress) -> Path:

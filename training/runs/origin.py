@@ -35,7 +35,8 @@ class Origin:
         assert self.path is not None
         source, checksum = with_checksum(self.path, open_snapshot)
         if self.kimg is not None:
-            source = replace(source, progress={"kimg": self.kimg}, counter="--init-kimg")
+            progress = {"kimg": self.kimg, "stream_kimg": source.stream_kimg}
+            source = replace(source, progress=progress, counter="--init-kimg")
         return source, checksum
 
 

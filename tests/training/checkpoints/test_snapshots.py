@@ -213,6 +213,7 @@ def test_compact_command(snapshot, tmp_path):
         (fill(NAN, "camera_bank"), "numbers that no camera has"),
         (put("2", "progress", "kimg"), "progress is not made of numbers"),
         (drop("progress", "kimg"), "progress lacks the kimg"),
+        (put(-1, "progress", "stream_kimg"), "stream_kimg is negative"),
         (fill(NAN, "weights", "G_ema", "decoder.net.0.bias"), "of G_ema .* not finite, in decoder.net.0.bias"),
         (drop("weights", "G_ema", "decoder.net.0.bias"), "do not fit this configuration: 1 entries differ"),
         (put(64, "config", "generator", "channel_base"), "do not fit this configuration"),
