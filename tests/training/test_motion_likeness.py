@@ -68,6 +68,24 @@ def test_its_gradient_is_that_of_finite_differences():
     assert abs(float(slope)) > 1e-6
 
 
+def test_bfloat16_rounds_nothing_of_it():
+    """It would round the start, which both changes share: as much as moves in a short time."""
+    found = {}
+    for precision in (None, torch.bfloat16):
+        G = ablations.generator("default", torch.float32)
+        G.precision = precision
+        weight = next(value for name, value in G.named_parameters() if name.endswith("motion_mlp.1.weight"))
+        weight.requires_grad_()
+        code, others = (tiny.normal(seed, B, 8) for seed in (1, 2))
+        given = inputs(torch.float32)
+        likeness = motion_likeness(G, **given, z_motion=code, others=others)
+        found[precision] = likeness.detach(), *torch.autograd.grad(likeness.sum(), weight)
+        planes = G.planes(given["ws"], code, given["t"])
+        assert planes.dtype == (precision or torch.float32), "all else is as precise as before"
+    for exact, rounded in zip(*found.values(), strict=True):
+        assert exact.abs().max() > 0 and torch.equal(exact, rounded)
+
+
 @pytest.mark.parametrize("change", [{"generator.motion_generator": "naive"}, {"generator.motion_code": "z_a"}])
 def test_models_without_a_motion_of_their_own_are_refused(change):
     config = override(preset("demo"), {"loss.lambda_motion": 1.0, **change})

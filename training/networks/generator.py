@@ -121,9 +121,15 @@ class Generator(nn.Module):
         t: torch.Tensor,
         noise_mode: str = "const",
         random: Random | None = None,
+        *,
+        exact: bool = False,
     ) -> torch.Tensor:
-        """Return feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1]."""
-        dtype = self.precision if self.precision == torch.bfloat16 else None
+        """Return feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1].
+
+        `exact` makes them, and what is rendered of them, in the parameters' type, whatever the precision.
+        """
+        in_half = self.precision == torch.bfloat16 and not exact
+        dtype = torch.bfloat16 if in_half else None
         planes = self.backbone.synthesis(ws, z_motion, t, noise_mode, random, dtype)
         return planes.unflatten(1, (PLANES, -1))
 
