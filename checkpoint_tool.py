@@ -9,10 +9,9 @@ import click
 
 from dnnlib import cli
 from dnnlib.cli import PATH
-from dnnlib.files import refuse_existing
-from training.checkpoints.inspection import inspection
-from training.checkpoints.safetensors import export_snapshot, import_snapshot
-from training.checkpoints.snapshots import compact_snapshot
+from dnnlib.lazy import lazy_module
+
+action = lazy_module("pv3d.actions.checkpoint")
 
 
 @cli.group()
@@ -27,8 +26,7 @@ def inspect_command(path: Path) -> None:
 
     FILE is a snapshot, a training state, a safetensors export, a checkpoint of the official PV3D or a pickle of EG3D.
     """
-    lines = inspection(path)
-    click.echo("\n".join(lines))  # all, or in case of damage none
+    action.inspect(path=path)
 
 
 @main.command("export")
@@ -36,8 +34,7 @@ def inspect_command(path: Path) -> None:
 @click.argument("dest", type=PATH)
 def export_command(source: Path, dest: Path) -> None:
     """Write the snapshot SOURCE as DEST (NAME.safetensors) and NAME.json."""
-    export_snapshot(source, dest)
-    click.echo(f"{dest}\n{dest.with_suffix('.json')}")
+    action.export(source=source, dest=dest)
 
 
 @main.command("import")
@@ -45,9 +42,7 @@ def export_command(source: Path, dest: Path) -> None:
 @click.argument("dest", type=PATH)
 def import_command(source: Path, dest: Path) -> None:
     """Write SOURCE (NAME.safetensors, with NAME.json beside it) as the snapshot DEST."""
-    refuse_existing(dest)
-    import_snapshot(source, dest)
-    click.echo(dest)
+    action.import_(source=source, dest=dest)
 
 
 @main.command("compact")
@@ -55,8 +50,7 @@ def import_command(source: Path, dest: Path) -> None:
 @click.argument("dest", type=PATH)
 def compact_command(source: Path, dest: Path) -> None:
     """Write snapshot SOURCE to DEST a third the size, fit to be shared: in half precision, without G."""
-    refuse_existing(dest)
-    compact_snapshot(source, dest)
+    action.compact(source=source, dest=dest)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import click
 import torch
 
 from applications.latents import Latents, digest_of, digest_of_latents, load_latents, tuned_generator
-from applications.sources import DEFAULT_FPS
+from applications.options import DEFAULT_FPS
 from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.errors import UserError
@@ -24,10 +24,10 @@ from training.camera_checks.judgement import judge
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
 from training.sampling import mesh, records
-from training.sampling.camera_paths import KINDS, Orbit, read_cameras
-from training.sampling.clips import PAPER_FRAMES, SamplingOptions, slow_motion
-from training.sampling.drawing import Clips, Drawing, Given, Product, Shape
-from training.sampling.mesh import MeshFiles
+from training.sampling.camera_paths import read_cameras
+from training.sampling.clips import slow_motion
+from training.sampling.drawing import Clips, Drawing, Given, Product
+from training.sampling.options import KINDS, PAPER_FRAMES, MeshFiles, Orbit, SamplingOptions, Shape
 from training.sampling.picture_options import PictureOptions, picture_options
 from training.sampling.shape_options import shape_options
 

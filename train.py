@@ -3,43 +3,21 @@
 from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
-import contextlib
-import re
-from collections.abc import Iterable, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
 
 from dnnlib import cli
-from dnnlib.cache import cache_root
 from dnnlib.cli import PATH
-from dnnlib.errors import UserError
-from dnnlib.options import add_flags, flags_of, given, override, parameters_of, to_dict
-from dnnlib.video import require_ffmpeg
-from metrics.in_training import SnapshotScores
-from metrics.options import EvaluationOptions
-from metrics.protocols import Request, parse_requests
-from torch_utils import distributed
-from torch_utils.machine_options import AUTO, machine_options
-from torch_utils.startup import Machine, prepared_machine
+from dnnlib.lazy import lazy_module
+from dnnlib.options import add_flags, parameters_of
+from metrics.names import DETECTOR_WEIGHTS, PUBLIC
+from torch_utils.machine_options import machine_options
 from training import config as options
-from training.checkpoints.snapshots import MAX_KIMG
-from training.config import Config
-from training.data.check import camera_warning
-from training.data.dataset import ClipDataset
-from training.data.pairs import moving_clips
-from training.runs.folder import RunFolder
-from training.runs.hooks import Hooks
-from training.runs.options import RunOptions, configuration
-from training.runs.origin import Origin, schedules_line
-from training.runs.pictures import SnapshotPictures
-from training.runs.resume import open_run
-from training.runs.status import StatusLine
-from training.runs.stopping import StopFlag, explained_end
-from training.training_loop import Trainer
+from training.config import MAX_KIMG, Config
+from training.runs.options import configuration
 
+action = lazy_module("pv3d.actions.train")
 SCORES = "Scores"
 HEADINGS = (
     options.RUN,
@@ -117,30 +95,12 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
 @cli.option(
     "--detector",
     group=SCORES,
-    type=click.Choice(["public", "random"]),
-    default=EvaluationOptions.detector_weights,
+    type=click.Choice(DETECTOR_WEIGHTS),
+    default=PUBLIC,
     help="--metrics: networks of the papers, or seeded random ones for smoke tests.",
 )
 @cli.option("--detectors", group=SCORES, type=PATH, help="--metrics: folder with the public networks' files.")
-def main(
-    outdir: Path,
-    cfg: str,
-    resume: str,
-    init_from: Path | None,
-    init_kimg: float | None,
-    fresh_motion: bool,
-    desc: str,
-    dry_run: bool,
-    data: Path,
-    time_limit: float | None,
-    metrics: str,
-    detector: str,
-    detectors: Path | None,
-    device: str,
-    ops: str,
-    processes: int | None,
-    **flags: Any,
-) -> None:
+def main(**chosen: Any) -> None:
     """Train PV3D on a dataset of clips with cameras.
 
     The same command again continues its run; --kimg, --tick, --snap, --keep, --batch-gpu, --workers and --processes may
@@ -152,194 +112,7 @@ def main(
 
     Defaults are the paper's; with a preset, as in python train.py --cfg=demo --help, they are its own.
     """
-    cli.ignore_broken_pipes()
-    origin = Origin(path=init_from, kimg=init_kimg, fresh_motion=fresh_motion)
-    origin.check()
-    cfg, config = resolve(cfg, flags)
-    requests = parse_requests(metrics) if metrics else []
-    with prepared_machine(
-        device=device,
-        ops=ops,
-        join=True,
-        processes=1 if dry_run else processes,
-        that_pay=partial(options.processes_that_pay, config),
-        fixed_shapes=True,
-    ) as machine:
-        dataset = open_dataset(data, config)
-        print_doubts(dataset, config)
-        asked = run_options(config, data, dataset, origin, machine)
-        if dry_run:
-            if distributed.is_main():
-                print_options(asked.settled().config, dataset)
-            return
-        run = open_run(
-            outdir,
-            name=run_name(cfg, data, config, desc),
-            alike=run_name(cfg, None, config, desc),
-            options=asked,
-            resume=resume,
-            flags=flags_of(Config),
-            warn=warn,
-        )
-        scoring = EvaluationOptions(
-            dataset=dataset,
-            detector_weights=detector,
-            detector_folder=detectors,
-            device=machine.device,
-            cache_folder=cache_root() / "metrics",
-        )
-        with run if distributed.is_main() else contextlib.nullcontext():
-            config = distributed.from_main(lambda: RunOptions.load(run.path).config)
-            precision = config.training.precision
-            if asked.precision == AUTO and not run.states():
-                print_notes([f"Computing in {precision}, which --precision=auto is here; the run keeps to it."])
-            train(
-                config=config,
-                dataset=dataset,
-                run=run,
-                machine=machine.computing_in(precision),
-                origin=origin,
-                requests=requests,
-                scoring=scoring,
-                time_limit=time_limit,
-            )
-
-
-def resolve(cfg: str, flags: dict[str, Any]) -> tuple[str, Config]:
-    """Return the preset's name, and its or the run's values with the given flags on top, validated."""
-    name, config = configuration(cfg)
-    return name, options.validate(override(config, given(Config, flags)))
-
-
-def open_dataset(path: Path, config: Config) -> ClipDataset:
-    """Return the dataset at the configured resolution. UserError unless every process can train on the same one."""
-    with distributed.fail_together():
-        require_ffmpeg()
-        dataset = ClipDataset(path, resolution=config.generator.img_resolution)
-        options.split_batch(config, distributed.world_size())
-        if not (config.discriminator.image or moving_clips(dataset.lengths, config.training.window)):
-            raise UserError(
-                f"No clip of {path} gives two different frames for the video discriminator to judge: leave out "
-                "--no-image-discriminator."
-            )
-    dataset.share_fingerprint()
-    return dataset
-
-
-def run_name(cfg: str, data: Path | None, config: Config, desc: str) -> str:
-    """Return what a run's folder is called, behind its number; without `data`, the pattern of that for any data."""
-    dataset = None if data is None else data.stem or "data"
-    parts = [cfg, dataset, f"batch{config.training.batch}", f"gamma{config.loss.gamma:g}"]
-    if desc:
-        parts.append(desc)
-    return "-".join("*" if part is None else re.sub(r"[^\w.\-]+", "_", part) for part in parts)
-
-
-def run_options(
-    config: Config,
-    data: Path,
-    dataset: ClipDataset,
-    origin: Origin,
-    machine: Machine,
-) -> RunOptions:
-    """Return what the run is asked to be."""
-    return RunOptions(
-        config=config,
-        data=str(data.absolute()),
-        fingerprint=dataset.fingerprint(),
-        init_from=str(origin.path.absolute()) if origin.path else None,
-        init_kimg=origin.kimg,
-        fresh_motion=origin.fresh_motion,
-        best_precision=machine.best_precision,
-        on_gpu=machine.device.type == "cuda",
-        names_and_sizes=dataset.names_and_sizes,
-        is_reordered=dataset.is_reordered,
-    )
-
-
-def train(
-    *,
-    config: Config,
-    dataset: ClipDataset,
-    run: RunFolder,
-    machine: Machine,
-    origin: Origin,
-    requests: Sequence[Request],
-    scoring: EvaluationOptions,
-    time_limit: float | None,
-) -> None:
-    """Run the training loop and show how it stands; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
-    print_notes(machine.notes)
-
-    # --- Set up, go on or begin ---
-    stop = StopFlag(time_limit)
-    hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, machine.device))
-    trainer = Trainer(config, dataset, run, machine.device, dtype=machine.dtype, hooks=hooks)
-    print_notes(trainer.notes)
-    resumed = trainer.restore(warn)
-    checksum = None
-    with distributed.fail_together():
-        if origin.path and not resumed:
-            source, checksum = origin.open()
-            trainer.init_from(source, origin.fresh_motion)
-            print_notes([*source.notes, schedules_line(source, config, trainer.progress)])
-    distributed.require_same(
-        checksum, f"The processes see different snapshots as {origin.path}: give a path that all machines share."
-    )
-    if requests:
-        hooks.evaluate = SnapshotScores(requests, scoring, run.path, trainer.snapshot())
-
-    # --- Train ---
-    with stop, contextlib.ExitStack() as stack:
-        if distributed.is_main():
-            start = "Continuing" if resumed else "Starting"
-            click.echo(f"{start} {run.path} at {trainer.progress.kimg:.3f} kimg.")
-            line = stack.enter_context(StatusLine(config.training.kimg, trainer.progress))
-            hooks.iteration = line.iteration
-            hooks.status = line.status
-            hooks.saving = line.saving
-            run.open_events(trainer.progress, line.warn)
-        with explained_end(run, partial(click.echo, err=True)):  # each process says what ends it
-            progress = trainer.train()
-        stopped = any(distributed.gather(stop.asked))
-
-    # --- End ---
-    if distributed.is_main():
-        end = "Stopped; the same command continues." if stopped else "Done."
-        click.echo(f"{end} {progress.kimg:.3f} kimg in {run.path}")
-    if stopped:
-        raise SystemExit(cli.INTERRUPTED_STATUS)
-
-
-def print_doubts(dataset: ClipDataset, config: Config) -> None:
-    """Print what looks wrong with a dataset: its names, its cameras. Training goes on."""
-    print_notes(dataset.notes)
-    if distributed.is_main():  # judging millions of cameras takes seconds
-        looks_wrong = camera_warning(dataset, config.generator.rendering)
-        if looks_wrong:
-            warn(looks_wrong)
-
-
-def print_notes(notes: Iterable[str]) -> None:
-    """Print what the user should know, once for all processes."""
-    if distributed.is_main():
-        for note in notes:
-            click.echo(note, err=True)
-
-
-def warn(line: str) -> None:
-    """Print a warning, once for all processes."""
-    if distributed.is_main():
-        click.echo(f"Warning: {line}", err=True)
-
-
-def print_options(config: Config, dataset: ClipDataset) -> None:
-    """Print every option by section, and the size of the dataset."""
-    for section, values in to_dict(config).items():
-        click.echo(f"{section}:")
-        for key, value in values.items():
-            click.echo(f"  {key}: {value}")
-    click.echo(f"dataset: {dataset.num_clips} clips, {dataset.num_frames} frames")
+    action.run(**chosen)
 
 
 if __name__ == "__main__":

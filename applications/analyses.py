@@ -21,7 +21,6 @@ from training.sampling.clips import latent_code
 from training.sampling.drawing import Product
 
 NUMBERS = "numbers.json"
-ANALYSES = ("style-mixing", "alignment", "motion")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from dnnlib.locks import alone_in
 from dnnlib.progress import Counter
 from torch_utils.startup import prepared_machine
 from training.camera_checks.judgement import judge
-from training.sampling.camera_paths import KINDS, read_cameras
+from training.sampling.camera_paths import read_cameras
 from training.sampling.drawing import Product
+from training.sampling.options import KINDS
 
 Plain = dict[str, Any]
 

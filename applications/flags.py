@@ -4,15 +4,12 @@ from collections.abc import Callable
 
 import click
 
-from applications.analyses import ANALYSES
-from applications.frame_pairs import PAIRS
-from applications.options import InversionOptions
-from applications.showing import GENERATED
+from applications.options import ANALYSES, GENERATED, PAIRS, InversionOptions
 from dnnlib import cli
 from dnnlib.cli import PATH
 from dnnlib.options import add_flags
 from torch_utils.machine_options import MACHINE, machine_options
-from training.sampling.clips import PAPER_FRAMES
+from training.sampling.options import PAPER_FRAMES
 
 # Headings of `--help`.
 FILES = "Files"

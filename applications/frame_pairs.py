@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from applications.options import PAIRS
 from dnnlib.errors import UserError
 from training.cameras import condition_cameras
 from training.config import FRAMES_PER_CLIP, Config
@@ -18,9 +19,8 @@ from training.data.streams import Stream
 from training.loss import Frames
 from training.networks.generator import Generator
 from training.networks.superresolution import resize
-from training.sampling.clips import SamplingOptions, latent_code
-
-PAIRS = 3000  # of the analysis of cameras (Fig. 8)
+from training.sampling.clips import latent_code
+from training.sampling.options import SamplingOptions
 
 # --- Generated --------------------------------------------------------------------------------------------------------
 

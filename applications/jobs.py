@@ -16,10 +16,10 @@ import torch
 from applications.inversion import Work
 from applications.latents import Latents, digest_of, digest_of_latents, load_latents, save_latents, tuned_generator
 from applications.losses import Comparison, EmbeddingDistance, FeatureDistance, PixelDistance, Term
-from applications.options import InversionOptions
+from applications.options import COLUMNS, GENERATED, InversionOptions
 from applications.running import Inversion, Inverted
 from applications.scores import Closeness, closeness
-from applications.showing import COLUMNS, GENERATED, result_frames, save_picture, save_video, shown_frames
+from applications.showing import result_frames, save_picture, save_video, shown_frames
 from applications.targets import Target
 from detectors import load_arcface, load_lpips, weights
 from detectors.arcface import SIDE as ARCFACE_SIDE
@@ -34,8 +34,8 @@ from training.checkpoints.snapshots import Snapshot
 from training.config import Config
 from training.networks.generator import Generator
 from training.sampling import pictures, records
-from training.sampling.clips import SamplingOptions
 from training.sampling.drawing import Product
+from training.sampling.options import SamplingOptions
 
 LATENTS = "latents.pt"
 REPORT = "report.json"

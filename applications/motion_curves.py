@@ -17,7 +17,8 @@ from dnnlib.errors import UserError
 from dnnlib.progress import Counter
 from training.cameras import frontal_label
 from training.networks.generator import Generator
-from training.sampling.clips import SamplingOptions, clip_spec, frame_times, generate
+from training.sampling.clips import clip_spec, frame_times, generate
+from training.sampling.options import SamplingOptions
 
 LEVELS = 127.5  # between the images' 0 and 1
 

@@ -1,4 +1,4 @@
-"""Every number of an inversion: defaults, ranges and help texts."""
+"""Every number of an inversion: defaults, ranges and help texts; and other values that options of commands name."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,12 @@ from dnnlib.options import option
 INVERSION = "Inversion"
 LOSSES = "What frames are compared by"
 TUNING = "Tuning of the generator"
+
+DEFAULT_FPS = 25.0
+COLUMNS = ("input", "result", "side", "normals")  # pictures side by side
+GENERATED = COLUMNS[1:]
+ANALYSES = ("style-mixing", "alignment", "motion")
+PAIRS = 3000  # of the analysis of cameras (Fig. 8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,15 @@ import torch
 
 from applications.camera_offsets import beside
 from applications.latents import Latents
+from applications.options import GENERATED
 from dnnlib.video import write_video
 from training.networks.generator import Generator
 from training.sampling import pictures
-from training.sampling.clips import SamplingOptions, generate_views
+from training.sampling.clips import generate_views
+from training.sampling.options import SamplingOptions
 from training.sampling.records import SYNTHETIC
 
 SIDE_YAW = np.deg2rad(20.0)  # of the view from the side, to the +x side
-COLUMNS = ("input", "result", "side", "normals")
-GENERATED = COLUMNS[1:]
 
 
 def shown_frames(

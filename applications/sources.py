@@ -6,14 +6,15 @@ from pathlib import Path
 import torch
 
 from applications.latents import MOTION_TIME, Latents, load_latents, require_motion_layers, same_weights
+from applications.options import DEFAULT_FPS
 from dnnlib.errors import UserError
 from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling.camera_paths import camera_path
-from training.sampling.clips import PAPER_FRAMES, SamplingOptions, frame_times, latent_code, mapped_appearance
+from training.sampling.clips import frame_times, latent_code, mapped_appearance
 from training.sampling.latent_paths import between
+from training.sampling.options import PAPER_FRAMES, SamplingOptions
 
-DEFAULT_FPS = 25.0
 MAX_SEED = 2**63 - 1
 
 

@@ -10,7 +10,8 @@ from dnnlib.errors import UserError
 from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling import pictures
-from training.sampling.clips import SamplingOptions, latent_code
+from training.sampling.clips import latent_code
+from training.sampling.options import SamplingOptions
 
 Layers = slice | Sequence[int]  # rows of ws, from 0
 

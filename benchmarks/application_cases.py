@@ -14,11 +14,11 @@ import torch
 from applications.camera_offsets import beside
 from applications.jobs import Session, build_comparison, identity_similarity
 from applications.latents import Latents
-from applications.options import InversionOptions
+from applications.options import DEFAULT_FPS, InversionOptions
 from applications.running import Inversion
 from applications.scores import psnr, ssim
 from applications.showing import SIDE_YAW, result_frames
-from applications.sources import DEFAULT_FPS, seeded_latents, with_motion_seed
+from applications.sources import seeded_latents, with_motion_seed
 from applications.targets import Target
 from detectors.dlib_face import DlibEmbedder
 from dnnlib.progress import Counter

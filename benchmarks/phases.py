@@ -29,7 +29,8 @@ from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
 from training.loss import Frames, Loss, Schedule  # noqa: E402
 from training.phases import build_phases  # noqa: E402
-from training.sampling.clips import ClipSpec, SamplingOptions, frame_times, generate  # noqa: E402
+from training.sampling.clips import ClipSpec, frame_times, generate
+from training.sampling.options import SamplingOptions
 
 FRAME = "frame"
 PHASES = (*(phase.name for phase in build_phases(Config())), FRAME)

@@ -19,7 +19,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import file_checksum, read_json, write_json
 
 TICK_CLIPS = 200  # about as many between two status lines, as the demo has
-TRAINING_CODE = ("train.py", "dnnlib", "torch_utils", "training")
+TRAINING_CODE = ("train.py", "pv3d", "dnnlib", "torch_utils", "training")
 SCORING_CODE = ("calc_metrics.py", *TRAINING_CODE[1:], "detectors", "metrics")
 SOURCES = {".py", ".cpp", ".cu", ".h", ".cuh"}
 STOPPED = 130  # exit status of train.py

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calc_metrics import open_dataset, open_subject
 from dnnlib import json_lines
 from dnnlib.errors import UserError
 from metrics.evaluation import evaluate
 from metrics.options import EvaluationOptions
 from metrics.protocols import parse_requests
 from metrics.results import append_json
+from pv3d.actions.metrics import open_dataset, open_subject
 from torch_utils.startup import prepared_machine
 
 CODE_DIGITS = 16  # of a fingerprint in a folder's name

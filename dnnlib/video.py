@@ -14,7 +14,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import AnyPath, atomic_path, require_file, shown
-from dnnlib.video_formats import ACCURATE, add_comment, encoding
+from dnnlib.video_formats import ACCURATE, MAX_FPS, MIN_FPS, add_comment, encoding
 
 CODEC_VERSION = 2  # what is kept of pixels that were in a video file names it: another one means other pixels
 # Of strangers' files, only containers that hold their pixels themselves are opened: a playlist (HLS, concat) named .mp4
@@ -29,8 +29,6 @@ CAUTION = {
     "-format_whitelist": CONTAINERS,
     "-max_pixels": str(MAX_PIXELS),
 }
-MIN_FPS = 0.01  # frames a second, of files and of clips in datasets
-MAX_FPS = 1000
 # Of a stream: its number, width, height, its pixels' shape if known, its rate. The input's come before the output's.
 STREAM_LINE = re.compile(
     r"^ *Stream #0:(\d+).*?: Video: .*?(\d{2,5})x(\d{2,5})(?:,? \[?SAR (\d+):(\d+))?.*? (\d+(?:\.\d+)?)(k?) fps",

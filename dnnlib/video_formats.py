@@ -7,6 +7,8 @@ from pathlib import Path
 from dnnlib.errors import UserError
 from dnnlib.files import AnyPath
 
+MIN_FPS = 0.01  # frames a second, of files and of clips in datasets
+MAX_FPS = 1000
 # Rec. 709, and tagged as such: players take untagged files for 601 or 709 depending on their size, and tint them. It is
 # the frames that are tagged: what they say overrides what the encoder is told.
 COLOUR = (

@@ -24,7 +24,7 @@ from training import synthetic
 from training.cameras import canonical_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Control
-from training.sampling.clips import PAPER_FRAMES
+from training.sampling.options import PAPER_FRAMES
 
 MOTIONS = 8  # of each person
 MOMENTS = (0, 5, 10, 15)  # frames of a video that are looked at

@@ -21,7 +21,8 @@ from metrics.video_sources import NumberedVideos, code_spec, scored_times, to_ui
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Stream
-from training.sampling.clips import SamplingOptions, generate_views
+from training.sampling.clips import generate_views
+from training.sampling.options import SamplingOptions
 
 SIDE_YAW = np.deg2rad(30)  # asked for; by the formula it is seen as 32.27 degrees
 CAMERA_OF_VIEW = (0, 1, 1, 0)  # 0 frontal, 1 side

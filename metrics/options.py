@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from metrics.names import BATCH, PUBLIC, SEED
 from training.checkpoints.snapshots import Snapshot
 from training.data.dataset import ClipDataset
 
@@ -45,12 +46,12 @@ class EvaluationOptions:
     dataset: ClipDataset | None = None
     real_stats: Path | None = None
     save_real_stats: Path | None = None
-    detector_weights: str = "public"
+    detector_weights: str = PUBLIC
     detector_folder: Path | None = None
-    seed: int = 0
+    seed: int = SEED
     device: torch.device = torch.device("cpu")
     cache_folder: Path | None = None
-    batch: int = 2
+    batch: int = BATCH
 
     def cache_folder_for(self, subject: EvaluationSubject) -> Path | None:
         """Return the folder for finished work on the subject, None where nothing is to be kept."""

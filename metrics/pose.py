@@ -21,9 +21,10 @@ from metrics.video_sources import code_spec, scored_times, stored_frames
 from training import synthetic
 from training.cameras import LOOK_AT, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
+from training.data.options import YAW_RANGE
 from training.data.streams import Control
 from training.sampling.clips import generate_views
-from training.synthetic.motion import PITCH_RANGE, YAW_RANGE
+from training.synthetic.motion import PITCH_RANGE
 
 SIDE = 64  # of the largest frames that the network sees, pixels
 CAMERAS = 4  # asked of each video

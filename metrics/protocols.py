@@ -7,24 +7,10 @@ from dataclasses import dataclass
 from detectors import VideoEmbedder, load_i3d_stylegan_v, load_i3d_videogpt
 from detectors.i3d import MIN_FRAMES
 from dnnlib.errors import UserError
+from metrics.names import PAPER_VIDEOS
 from metrics.video_sources import PV3D_STORAGE, STYLEGAN_V_STORAGE, FrameStorage, Window
-from training.sampling.clips import PAPER_FRAMES
+from training.sampling.options import PAPER_FRAMES
 
-PAPER_VIDEOS = {
-    "fvd": 5000,
-    "kvd": 5000,
-    "id": 1000,
-    "id-dlib": 1000,
-    "cd": 1000,
-    "we": 1000,
-    "pose": 256,
-    "pose-side": 256,
-    "depth": 256,
-    "background": 256,
-    "diversity": 256,
-    "motion": 256,
-    "motion-share": 64,
-}
 DISTRIBUTION = ("fvd", "kvd")  # compare two sets of videos through I3D features
 STYLEGAN_V_VIDEOS = 2048  # this number means StyleGAN-V's protocol, as in its names
 _PATTERN = re.compile(

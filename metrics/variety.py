@@ -19,7 +19,8 @@ from training import synthetic
 from training.cameras import canonical_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Control, Stream
-from training.sampling.clips import PAPER_FRAMES, ClipSpec, SamplingOptions, generate
+from training.sampling.clips import ClipSpec, generate
+from training.sampling.options import PAPER_FRAMES, SamplingOptions
 
 FEATURE_SIDE = 16  # pixels: a mouth is three of them wide; half as much noise as with 32
 RENDER_SIDE = 64  # of procedural frames: enough for such features

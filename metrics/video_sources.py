@@ -25,7 +25,8 @@ from training.data.dataset import ClipDataset
 from training.data.fingerprints import Fingerprinted
 from training.data.pairs import camera_window
 from training.data.streams import Stream
-from training.sampling.clips import PAPER_FRAMES, ClipSpec, clip_spec, frame_times, generate, trained_frames
+from training.sampling.clips import ClipSpec, clip_spec, frame_times, generate, trained_frames
+from training.sampling.options import PAPER_FRAMES
 from training.sampling.pictures import to_uint8
 
 ROUND_TRIP_FPS = 25

@@ -3,19 +3,38 @@
 import pv3d
 m = pv3d.load("heads")
 m.video(m.appearance(3), m.motion(7), cameras=pv3d.orbit(48, yaw=30)).save("turn.mp4")
+
+What is here is imported when it is first used, since torch takes seconds: `pv3d --help` does without (PEP 562).
 """
 
 from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
-from dnnlib.errors import UserError
-from pv3d.appearances import W
-from pv3d.cameras import frontal, orbit, read_cameras, resample
-from pv3d.loading import load
-from pv3d.model import Model
-from pv3d.video import Video
-from training.sampling.surfaces import Mesh
+import importlib
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from dnnlib.errors import UserError
+    from pv3d.appearances import W
+    from pv3d.cameras import frontal, orbit, read_cameras, resample
+    from pv3d.loading import load
+    from pv3d.model import Model
+    from pv3d.video import Video
+    from training.sampling.surfaces import Mesh
+
+# The module that each is in.
+_HOMES = {
+    "Mesh": "training.sampling.surfaces",
+    "Model": "pv3d.model",
+    "UserError": "dnnlib.errors",
+    "Video": "pv3d.video",
+    "W": "pv3d.appearances",
+    "frontal": "pv3d.cameras",
+    "load": "pv3d.loading",
+    "orbit": "pv3d.cameras",
+    "read_cameras": "pv3d.cameras",
+    "resample": "pv3d.cameras",
+}
 __all__ = [
     "Mesh",
     "Model",
@@ -28,3 +47,17 @@ __all__ = [
     "read_cameras",
     "resample",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import one of __all__, which is found without this from then on."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return all names, those that are not imported yet too."""
+    return sorted({*globals(), *__all__})

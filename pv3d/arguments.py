@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from training.cameras import CAMERA_DIM, frontal_label, resample_labels
-from training.sampling.clips import PAPER_FRAMES, frame_times
+from training.sampling.clips import frame_times
+from training.sampling.options import PAPER_FRAMES
 
 MAX_SEED = 2**63 - 1
 

@@ -9,7 +9,7 @@ from pv3d.arguments import require_count
 from training import cameras
 from training.cameras import Numbers
 from training.sampling import camera_paths
-from training.sampling.camera_paths import Orbit
+from training.sampling.options import Orbit
 
 
 def frontal(yaw: Numbers = 0.0, pitch: Numbers = 0.0) -> torch.Tensor:

@@ -20,17 +20,10 @@ from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling import mesh
 from training.sampling.camera_paths import camera_path
-from training.sampling.clips import (
-    PAPER_FRAMES,
-    ClipSpec,
-    SamplingOptions,
-    generate,
-    latent_code,
-    mapped_appearance,
-    whole,
-)
+from training.sampling.clips import ClipSpec, generate, latent_code, mapped_appearance, whole
 from training.sampling.latent_paths import between
-from training.sampling.surfaces import Mesh, Shape, lattices
+from training.sampling.options import PAPER_FRAMES, SamplingOptions, Shape
+from training.sampling.surfaces import Mesh, lattices
 
 RAY_GRID = next(option for option in options_of(RenderingConfig) if option.key == "resolution")  # says what is possible
 

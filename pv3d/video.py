@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from applications.sources import DEFAULT_FPS
+from applications.options import DEFAULT_FPS
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_folder, atomic_path, refuse_existing
 from dnnlib.video import is_frame_rate, write_video
@@ -16,7 +16,7 @@ from pv3d.arguments import require_count
 from training.config import GeneratorConfig
 from training.networks.superresolution import resize
 from training.sampling import pictures, records
-from training.sampling.pictures import LAYERS
+from training.sampling.options import FRAME_LAYERS
 
 Layers = str | Sequence[str]  # such as "rgb,depth" or ["rgb", "depth"]
 
@@ -120,7 +120,7 @@ class Video:
         if suffix == ".npz":
             if scale != 1 or depth_range is not None:
                 raise ValueError(f"scale and depth_range do nothing for {path}, which holds arrays: leave them out.")
-            return self._save_arrays(path, _names(LAYERS if layers is None else layers))
+            return self._save_arrays(path, _names(FRAME_LAYERS if layers is None else layers))
         if suffix not in ("", ".png", *FORMATS):
             raise UserError(f"{path}: end the name in {', '.join(FORMATS)}, .png, .npz, or nothing for a folder.")
         if suffix == ".png" and len(self) > 1:
@@ -147,9 +147,9 @@ class Video:
 def _names(layers: Layers) -> list[str]:
     """Return the names of layers. ValueError if there are none, or others."""
     names = layers.split(",") if isinstance(layers, str) else list(layers)
-    wrong = [name for name in names if name not in LAYERS]
+    wrong = [name for name in names if name not in FRAME_LAYERS]
     if wrong or not names:
-        raise ValueError(f"layers={layers!r}: choose of {', '.join(LAYERS)}.")
+        raise ValueError(f"layers={layers!r}: choose of {', '.join(FRAME_LAYERS)}.")
     return names
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import calc_metrics
 import gen_videos
 from dnnlib.video import write_video
 from metrics.options import EvaluationSubject
+from pv3d.actions import metrics
 from tests.helpers import dataset_command, train_command
 from tests.helpers.camera_sets import OPENGL, written
 from training.cameras import orbit_labels
@@ -91,9 +91,9 @@ def test_gen_videos_warns_of_a_file(snapshot, tmp_path, labels, expected):
 
 def test_calc_metrics_warns_if_generated_videos_get_the_cameras(snapshot, heads, opengl_heads, capsys):
     subject = EvaluationSubject(snapshot=load_generator(snapshot))
-    calc_metrics.open_dataset(opengl_heads, subject)
+    metrics.open_dataset(opengl_heads, subject)
     (said,) = warnings(capsys.readouterr().err)
     assert "48 of 48 cameras of" in said and LIKELY in said
-    calc_metrics.open_dataset(heads, subject)
-    calc_metrics.open_dataset(opengl_heads, EvaluationSubject(video_folder=heads))
+    metrics.open_dataset(heads, subject)
+    metrics.open_dataset(opengl_heads, EvaluationSubject(video_folder=heads))
     assert not warnings(capsys.readouterr().err)

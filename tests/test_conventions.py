@@ -25,7 +25,8 @@ from training.rendering.rays import camera_rays
 from training.runs.folder import RunFolder, stamp
 from training.runs.hooks import Hooks
 from training.sampling import pictures
-from training.sampling.clips import SamplingOptions, clip_spec, generate, latent_code
+from training.sampling.clips import clip_spec, generate, latent_code
+from training.sampling.options import SamplingOptions
 from training.synthetic import render_clip
 from training.training_loop import Trainer
 

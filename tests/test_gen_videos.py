@@ -20,7 +20,8 @@ from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import save_snapshot
 from training.sampling import drawing, pictures, surfaces
-from training.sampling.clips import SamplingOptions, clip_spec, generate
+from training.sampling.clips import clip_spec, generate
+from training.sampling.options import SamplingOptions
 
 SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"
 

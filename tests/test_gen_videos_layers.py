@@ -12,8 +12,9 @@ import gen_videos
 from training.cameras import frontal_label, resample_labels
 from training.checkpoints.opener import load_generator
 from training.sampling import drawing, mesh, pictures, shading
-from training.sampling.camera_paths import Orbit, camera_path
+from training.sampling.camera_paths import camera_path
 from training.sampling.clips import clip_geometry, clip_spec, generate
+from training.sampling.options import Orbit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"

@@ -9,11 +9,11 @@ import pytest
 import torch
 from click.testing import Result
 
-import train
 from dnnlib.files import read_json
 from dnnlib.options import override
 from tests.helpers.train_command import run, without_pictures
 from torch_utils import checkpoint, runtime
+from training import config
 from training.runs.options import RunOptions
 from training.training_loop import Trainer
 
@@ -178,5 +178,5 @@ def test_an_earlier_version_s_bf16(heads, tmp_path, monkeypatch, computed, fp32_
 
 
 def test_every_preset_chooses_by_the_machine():
-    presets = [train.options.preset(name) for name in train.options.PRESETS]
+    presets = [config.preset(name) for name in config.PRESETS]
     assert {preset.training.precision for preset in presets} == {"auto"}

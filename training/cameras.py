@@ -16,9 +16,9 @@ from torch.nn.functional import normalize
 
 from dnnlib.errors import UserError
 from torch_utils.random_numbers import Random, uniform
+from training.config import FOCAL
 
 CAMERA_DIM = 25  # 16 numbers of cam2world, 9 of the intrinsics
-FOCAL = 4.2647  # of the EG3D / PV3D data preparation, in image sizes
 RADIUS = 2.7  # distance from camera to the world's origin after normalisation
 LOOK_AT = (0.0, 0.0, 0.2)  # point that orbit cameras face, about the middle of the face
 FRONTAL_YAW = math.pi / 2  # EG3D's angles of a camera on the +z axis

@@ -21,6 +21,9 @@ PLANE_AXES = ("reference", "orthogonal")  # x-y x-z z-x, or x-y x-z y-z
 MIN_WEIGHTED = 4  # stratified samples whose weights importance samples can be drawn from
 FRAMES_PER_CLIP = 2  # section 3.4: two frames of a clip per training sample
 SMALL_FRAMES = 128  # pixels a side up to which several processes on a CPU pay (docs/training.md)
+MAX_KIMG = 1e9  # greatest number of the progress
+FOCAL = 4.2647  # of the EG3D / PV3D data preparation, in image sizes
+FOCALS = (1.5, 8.0)  # pictures then show from 1.8, all that the planes hold and as much again, to 0.34, half a face
 MAX_SAMPLES = 2**25  # along all rays of a frame; the paper's have 2 ** 18.6
 
 # Headings of `train.py --help`.

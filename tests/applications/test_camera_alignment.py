@@ -15,7 +15,7 @@ from tests.helpers import tiny
 from training.checkpoints.opener import Discriminators, load_discriminators, load_generator
 from training.loss import Frames
 from training.networks.discriminators import VideoDiscriminator
-from training.sampling.clips import SamplingOptions
+from training.sampling.options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

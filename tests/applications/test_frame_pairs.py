@@ -13,7 +13,8 @@ from training.data.dataset import ClipDataset
 from training.data.frames import encode_png
 from training.data.streams import Stream
 from training.data.writer import ClipRecord, write_dataset
-from training.sampling.clips import ClipSpec, SamplingOptions, generate, latent_code
+from training.sampling.clips import ClipSpec, generate, latent_code
+from training.sampling.options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

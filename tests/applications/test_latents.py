@@ -19,7 +19,8 @@ from tests.helpers import tiny
 from torch_utils import checkpoint
 from training.cameras import frontal_label
 from training.networks.generator import Generator
-from training.sampling.clips import SamplingOptions, clip_spec, generate
+from training.sampling.clips import clip_spec, generate
+from training.sampling.options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MODEL = "model"

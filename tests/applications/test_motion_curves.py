@@ -12,7 +12,8 @@ from dnnlib.errors import UserError
 from dnnlib.progress import Counter
 from tests.helpers import tiny
 from training.cameras import frontal_label
-from training.sampling.clips import SamplingOptions, clip_spec, generate
+from training.sampling.clips import clip_spec, generate
+from training.sampling.options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,7 +8,8 @@ from dnnlib.errors import UserError
 from tests.helpers import tiny
 from training.cameras import frontal_label
 from training.data.streams import Stream
-from training.sampling.clips import SamplingOptions, clip_spec, generate, latent_code
+from training.sampling.clips import clip_spec, generate, latent_code
+from training.sampling.options import SamplingOptions
 from training.sampling.pictures import to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -18,6 +18,7 @@ import torch
 from torch.utils import tensorboard  # noqa: F401  (imported now, not in every fork)
 
 import train
+from pv3d.actions.train import SnapshotPictures
 from tests.helpers import fault_injection
 from tests.helpers.forks import Start
 
@@ -65,7 +66,7 @@ def prepare(rank: int, start: Start, pulse: int) -> None:
         inject = getattr(fault_injection, name)
         inject(*arguments)
     if not start.pictures:
-        train.SnapshotPictures.__call__ = lambda self, networks, folder, clips: None
+        SnapshotPictures.__call__ = lambda self, networks, folder, clips: None
 
 
 # --- The process that forks -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 import train
 from torch_utils.gradients import GradientAverage
 from training.phases import Phase
+from training.runs.pictures import SnapshotPictures
 from training.training_loop import Trainer, distributed
 
 Gradients = dict[str, list[torch.Tensor]]  # by phase
@@ -37,7 +38,7 @@ def record(folder: Path, arguments: list[str]) -> Gradients:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_run_phase", watch)
         patch.setattr(GradientAverage, "finish", averaged)
-        patch.setattr(train.SnapshotPictures, "__call__", lambda self, networks, folder, clips: None)
+        patch.setattr(SnapshotPictures, "__call__", lambda self, networks, folder, clips: None)
         train.main([*arguments, f"--outdir={folder}"], standalone_mode=False)
     return found
 

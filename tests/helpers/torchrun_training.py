@@ -12,11 +12,12 @@ import sys
 
 import train
 from tests.helpers import fault_injection
+from training.runs.pictures import SnapshotPictures
 
 if __name__ == "__main__":
     rank, fault, *arguments = sys.argv[1:]
     if os.environ["RANK"] == rank:
         name, *rest = json.loads(fault)
         getattr(fault_injection, name)(*rest)
-    train.SnapshotPictures.__call__ = lambda self, networks, folder, clips: None
+    SnapshotPictures.__call__ = lambda self, networks, folder, clips: None
     train.main(arguments, prog_name="train.py")

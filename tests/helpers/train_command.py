@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 import train
 from tests.helpers.forks import ENVIRONMENT, ROOT, TINY
+from training.runs.pictures import SnapshotPictures
 
 FINISHED = ("--kimg=0.004", "--desc=two words")  # options of `finished_run`
 
@@ -69,7 +70,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen, seconds
 
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let snapshots come without pictures, which take longest."""
-    monkeypatch.setattr(train.SnapshotPictures, "__call__", lambda self, networks, folder, clips: None)
+    monkeypatch.setattr(SnapshotPictures, "__call__", lambda self, networks, folder, clips: None)
 
 
 def is_empty(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from dnnlib.errors import UserError
+from pv3d.actions import checkpoint, data, edit, metrics, train  # noqa: F401  (commands import them when they run)
 
 MOST_SAID = 3000  # characters of what was said that are handed on
 

@@ -23,6 +23,7 @@ import train
 from detectors import torchscript, weights
 from dnnlib.options import to_dict
 from metrics.statistics_files import load_statistics, read_reference_pickle
+from pv3d.actions import train as train_action
 from tests.helpers.forks import TINY
 from tests.hostile import (
     hostile_containers,
@@ -58,7 +59,7 @@ class Place:
         self.given = root / "given"
         self.out = root / "out"
         with train.main.make_context("train", [*OPTIONS, f"--outdir={root}", f"--data={data}"]) as context:
-            _, config = train.resolve("demo", context.params)
+            _, config = train_action.resolve("demo", context.params)
         dataset = ClipDataset(data, config.generator.img_resolution)
         average = snapshots.build_networks(config, 0, torch.device("cpu")).G_ema
         content = {
@@ -71,7 +72,7 @@ class Place:
         checkpoint.save(self.good, content, "snapshot")
         self.run = RunFolder.create(
             root / "runs",
-            train.run_name("demo", data, config, ""),
+            train_action.run_name("demo", data, config, ""),
             RunOptions(config=config, data=str(data), fingerprint=dataset.fingerprint(), init_from=None),
         )
 

@@ -8,7 +8,8 @@ import torch
 
 import pv3d
 from training.cameras import frontal_label, split_label
-from training.sampling.camera_paths import Orbit, camera_path
+from training.sampling.camera_paths import camera_path
+from training.sampling.options import Orbit
 
 
 def position(label: torch.Tensor) -> list[float]:

@@ -13,8 +13,9 @@ from tests.helpers import tiny
 from tests.helpers.tiny import labels, normal
 from training.checkpoints.snapshots import build_networks, save_snapshot
 from training.sampling import drawing
-from training.sampling.camera_paths import Orbit, camera_path
-from training.sampling.clips import SamplingOptions, clip_spec, generate
+from training.sampling.camera_paths import camera_path
+from training.sampling.clips import clip_spec, generate
+from training.sampling.options import Orbit, SamplingOptions
 
 HEADS = SHIPPED["heads"]
 

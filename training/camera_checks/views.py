@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from training.cameras import LOOK_AT, intrinsics_matrix
-from training.config import RenderingConfig
+from training.config import FOCALS, RenderingConfig
 
 HEAD = np.array(LOOK_AT) / 2  # between the points that cameras face: the origin, or the middle of the face
 ROTATION_TOLERANCE = 1e-3  # of R^T R - 1
@@ -14,7 +14,6 @@ SMALLEST_VOLUME = 1e-6  # of the axes of a camera; those of a rotation have 1
 ROW_TOLERANCE = 1e-4  # of the last rows of both matrices
 USUAL = RenderingConfig()  # what cameras are judged for where nothing else is known
 BEFORE, BEHIND = 0.35, 0.4  # the origin: where a head begins and ends along the sight, world units
-FOCALS = (1.5, 8.0)  # pictures then show from 1.8, all that the planes hold and as much again, to 0.34, half a face
 MAX_ASPECT = 1.1  # of the two focal lengths; calibrations differ by a few percent, squeezed pictures by a third
 MAX_SKEW = 0.1  # of the focal length; a pixel is no rhombus
 MIDDLE = 0.15  # sides from a picture's middle: either the principal point is nearer, or a crop has the head there

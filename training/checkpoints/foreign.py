@@ -34,8 +34,8 @@ from training.checkpoints.foreign_config import (
 )
 from training.checkpoints.fresh_motion import MOTION, Weights, with_fresh_motion
 from training.checkpoints.shapes import Shapes, network_shapes, shapes_of
-from training.checkpoints.snapshots import MAX_KIMG, StoredSnapshot
-from training.config import Config, GeneratorConfig, RenderingConfig
+from training.checkpoints.snapshots import StoredSnapshot
+from training.config import MAX_KIMG, Config, GeneratorConfig, RenderingConfig
 from training.networks.generator import Generator
 from training.networks.layers import RESAMPLE_TAPS
 

@@ -19,14 +19,13 @@ from torch_utils import checkpoint
 from training.cameras import CAMERA_DIM
 from training.checkpoints.fresh_motion import Weights, with_fresh_motion, with_fresh_styles
 from training.checkpoints.shapes import Shapes, misfit, network_shapes, shapes_of
-from training.config import Config, validate
+from training.config import MAX_KIMG, Config, validate
 from training.networks.discriminators import Discriminator, ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
 
 NAMES = ("G", "G_ema", "D_img", "D_vid")
 PARTS = ("config", "weights", "camera_bank", "progress")
 MAX_CAMERA = 1e4  # greatest number of a camera label; ours are below 10
-MAX_KIMG = 1e9  # greatest number of the progress
 
 
 # --- Networks ---------------------------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ from dnnlib.names import is_leftover, plain
 from training.camera_checks.views import is_rotation
 from training.cameras import CAMERA_DIM, RADIUS, intrinsics_matrix, label_fault, make_label, parse_label
 
-POSES = ("world2cam", "cam2world")
 MAX_BYTES = 2**28  # of a file of cameras: about 500,000 of them; a label in EG3D's takes 500
 MAX_VALUES = 2**24
 POSE_NUMBERS = 12  # R by rows, then t

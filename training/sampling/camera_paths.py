@@ -1,7 +1,6 @@
 """Camera paths of videos: real ones, frontal, an orbit, or from a file."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,7 @@ from dnnlib.files import read_json
 from training.camera_checks.views import has_rays
 from training.cameras import CAMERA_DIM, FRONTAL_PITCH, Numbers, frontal_label, parse_label, resample_labels
 from training.data.published import frame_order
-
-KINDS = ("dataset", "shared", "frontal", "orbit")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Orbit:
-    """How far a camera goes around the head, true degrees of azimuth and elevation either side of the frontal one."""
-
-    yaw: float = 20.0
-    pitch: float = 5.5
+from training.sampling.options import KINDS, Orbit
 
 
 def camera_path(

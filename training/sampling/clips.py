@@ -15,8 +15,8 @@ import torch
 from training.cameras import canonical_label, condition_cameras
 from training.data.streams import Stream
 from training.networks.generator import Generator
+from training.sampling.options import SamplingOptions
 
-PAPER_FRAMES = 16  # of a video at inference (section 3.4)
 OPAQUE = 0.5  # opacity above which a ray meets a surface
 
 
@@ -33,16 +33,6 @@ class ClipSpec:
     z_motion: torch.Tensor  # [z_motion_dim]; with ws, [T, D] or [D]
     cameras: torch.Tensor  # [T, 25]
     times: torch.Tensor  # [T] in [0, 1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """How clips are sampled."""
-
-    psi: float = 1.0  # truncation; 1: none
-    cutoff: int | None = None  # rows of ws that are truncated; None: all
-    neural_rendering_resolution: int | None = None  # None: the configuration's
-    frames_per_batch: int = 4
 
 
 def latent_code(seed: int, dim: int, stream: int) -> torch.Tensor:

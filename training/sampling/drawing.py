@@ -18,22 +18,11 @@ from dnnlib.video import write_video
 from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling import pictures, records
-from training.sampling.camera_paths import Orbit, camera_path
-from training.sampling.clips import (
-    ClipSpec,
-    SamplingOptions,
-    clip_spec,
-    frame_times,
-    generate,
-    latent_code,
-)
-from training.sampling.mesh import MeshFiles
+from training.sampling.camera_paths import camera_path
+from training.sampling.clips import ClipSpec, clip_spec, frame_times, generate, latent_code
+from training.sampling.options import SHAPE, MeshFiles, Orbit, SamplingOptions, Shape
 from training.sampling.records import Plain
-from training.sampling.surfaces import Shape, lattices
-
-SHAPE = "shape"  # the layer that is no picture of a frame
-LAYERS = (*pictures.LAYERS, SHAPE)
-
+from training.sampling.surfaces import lattices
 
 # --- What is made -----------------------------------------------------------------------------------------------------
 
@@ -129,7 +118,7 @@ class Drawing:
         bank: real camera paths [N, F, 25].
         clips: which clips.
         given: the latents of clips without seeds.
-        cameras: one of `camera_paths.KINDS`, or a path [F, 25].
+        cameras: one of KINDS, or a path [F, 25].
         orbit: how far that of KINDS goes.
         frames: frames of each clip, T.
         sampling: how they are sampled.

@@ -1,8 +1,7 @@
 """From densities to triangle meshes in world units, and mesh files."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path
 from dnnlib.optional import optional_packages
+from training.sampling.options import MESH_FORMATS
 
 # How the level of a surface is found: where rays are looked at around it, world units, and which shares of its points
 # may have a lower density than the level.
@@ -22,8 +22,6 @@ BEFORE = 0.4
 BEHIND = 0.1
 STEP = 0.01
 LEVELS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
-
-FORMATS = ("ply", "obj", "glb")  # of files
 
 
 # --- From densities to a surface --------------------------------------------------------------------------------------
@@ -162,43 +160,16 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class MeshFiles:
-    """Which files of meshes are written.
-
-    Args:
-        format: one of FORMATS.
-        frames: numbers of the frames that get one; None: all.
-    """
-
-    format: str = "ply"
-    frames: Sequence[int] | None = None
-
-    def numbers(self, count: int) -> list[int]:
-        """Return the numbers of its frames in order, each once. UserError if clips of `count` frames lack one."""
-        numbers = sorted(set(range(count) if self.frames is None else self.frames))
-        if numbers[-1] >= count:
-            raise UserError(
-                f"--shape-frames has {numbers[-1]}, but there are {count} frames: choose from 0 to {count - 1}."
-            )
-        return numbers
-
-    def name(self, number: int, count: int) -> str:
-        """Return the name of a frame's file; in clips of `count` frames, names sort as frames do."""
-        digits = max(3, len(str(count - 1)))
-        return f"frame{number:0{digits}d}.{self.format}"
-
-
 def require_format(path: Path) -> Path:
-    """Return a path whose suffix is one of FORMATS. UserError if it is not."""
-    if path.suffix[1:] not in FORMATS:
-        suffixes = ", ".join(f".{name}" for name in FORMATS)
+    """Return a path whose suffix is one of MESH_FORMATS. UserError if it is not."""
+    if path.suffix[1:] not in MESH_FORMATS:
+        suffixes = ", ".join(f".{name}" for name in MESH_FORMATS)
         raise UserError(f"{path} is no mesh that can be written: end its name in {suffixes}.")
     return path
 
 
 def write_mesh(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None) -> None:
-    """Write a mesh, atomically, in the one of FORMATS that the suffix of `path` names.
+    """Write a mesh, atomically, in the one of MESH_FORMATS that the suffix of `path` names.
 
     Args:
         vertices: [V, 3], world units; stored as float32, in OBJ with 8 decimals.

@@ -12,8 +12,7 @@ from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.options import options_of
 from training.config import RenderingConfig
-from training.sampling.clips import SamplingOptions
-from training.sampling.drawing import LAYERS
+from training.sampling.options import LAYERS, SamplingOptions
 
 PICTURES = "Pictures"  # heading in `--help`
 RAY_GRID = next(option for option in options_of(RenderingConfig) if option.key == "resolution")  # says what is possible

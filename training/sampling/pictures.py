@@ -37,7 +37,6 @@ DEPTH_COLOURS = (
     (253, 230, 144),
     (254, 250, 176),
 )
-LAYERS = ("rgb", "depth", "normals")
 SHOWN_DEPTHS = (0.02, 0.98)  # the quantiles between which depth has its colours
 LEAST_DEPTH = 0.01  # that has all of them, world units: noise of a flat picture is no relief
 

@@ -8,8 +8,7 @@ import click
 
 from dnnlib import cli
 from dnnlib.errors import UserError
-from training.sampling.mesh import FORMATS, MeshFiles
-from training.sampling.surfaces import Shape
+from training.sampling.options import MESH_FORMATS, MeshFiles, Shape
 
 MESHES = "Meshes, and the layer shape"  # heading in `--help`
 
@@ -20,7 +19,7 @@ OPTIONS = (
     cli.option(
         "--shape-format",
         group=MESHES,
-        type=click.Choice(FORMATS),
+        type=click.Choice(MESH_FORMATS),
         show_default=MeshFiles.format,
         help="Files of meshes.",
     ),

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,28 +11,10 @@ import torch
 from training.cameras import canonical_label, split_label
 from training.networks.generator import Generator
 from training.sampling import mesh, shading
-from training.sampling.clips import ClipSpec, Geometry, SamplingOptions, clip_geometry
+from training.sampling.clips import ClipSpec, Geometry, clip_geometry
+from training.sampling.options import SamplingOptions, Shape
 from training.sampling.shading import Surface, shaded
 from training.sampling.vertex_colours import vertex_colours, views_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """How meshes, and pictures of them, are made.
-
-    Args:
-        resolution: points of the lattice a side.
-        level: raw density at the surface; None: `mesh.level_of_surface` of the first frame.
-        all_parts: also what has no connection with the head.
-    """
-
-    resolution: int
-    level: float | None = None
-    all_parts: bool = False
-
-    def options(self) -> dict[str, Any]:
-        """Return what a record says of it."""
-        return {f"shape_{name}": value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +32,7 @@ class Mesh:
     colours: np.ndarray | None
 
     def save(self, path: str | Path) -> None:
-        """Write it, as of `mesh.write_mesh`. UserError as there, or if the suffix is none of `mesh.FORMATS`."""
+        """Write it, as of `mesh.write_mesh`. UserError as there, or if the suffix is none of MESH_FORMATS."""
         mesh.write_mesh(mesh.require_format(Path(path)), self.vertices, self.faces, self.colours)
 
 

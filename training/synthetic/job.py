@@ -20,7 +20,7 @@ class SynthJob:
     fps: float
     depth: bool  # whether to store the true depth beside every frame
     yaw_range: float  # radians either side of the frontal camera
-    split: str  # one of `render.SPLITS`
+    split: str  # one of SPLITS
 
 
 def synth_clip(job: SynthJob) -> ClipRecord:

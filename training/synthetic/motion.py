@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from training import cameras
+from training.data.options import YAW_RANGE
 from training.data.streams import Stream
 
 FPS = 25.0  # frames a second, unless said otherwise
-YAW_RANGE = 0.45  # radians either side of the frontal camera, unless said otherwise
 PITCH_RANGE = 0.2
 SYLLABLES = (3.0, 5.0)  # a second
 SPOKEN = 0.88  # share of syllables; the others are pauses

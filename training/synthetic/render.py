@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.streams import Stream
+from training.data.options import SPLITS, YAW_RANGE
 from training.synthetic.identity import Identity, random_identity
-from training.synthetic.motion import FPS, YAW_RANGE, Expression, Motion, random_motion
+from training.synthetic.motion import FPS, Expression, Motion, random_motion
 from training.synthetic.rays import product
 from training.synthetic.room import room_depth
 from training.synthetic.scene import Scene
@@ -15,11 +15,6 @@ NEAR_ROOM = 1e-3  # world units in front of the room that nothing of a person is
 EDGE = 0.06  # colour difference to a neighbour that calls for more rays
 # Columns and rows of the further rays in a pixel, from its centre, through which the first went.
 SUBPIXELS = np.array([[0.0, -0.36], [0.31, 0.18], [-0.31, 0.18]])
-# Streams of people and of their motions; no seed brings somebody of one split into another.
-SPLITS = {
-    "train": (Stream.IDENTITY, Stream.EXPRESSIONS),
-    "test": (Stream.TEST_IDENTITY, Stream.TEST_EXPRESSIONS),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ def render_clip(
     """Render clip number `seed`: a person and a motion of their own, at `resolution` pixels; the same at every call.
 
     Args:
-        yaw_range: radians either side of the frontal camera within which cameras stay, at most `room.MAX_YAW` degrees.
+        yaw_range: radians either side of the frontal camera within which cameras stay, at most MAX_YAW degrees.
         split: one of SPLITS.
     """
     identity_seed, motion_seed = clip_seeds(seed)
@@ -99,7 +94,7 @@ def render_frame(
     """Render one frame.
 
     Args:
-        camera: label [25] (training/cameras.py), at most `room.MAX_YAW` degrees of yaw from the front.
+        camera: label [25] (training/cameras.py), at most MAX_YAW degrees of yaw from the front.
 
     Returns:
         rgb uint8 [3, R, R], and depth float32 [R, R]: distance along the ray through each pixel's centre, world units.

@@ -14,7 +14,6 @@ WALL_RADIUS = 0.485  # of the cylinder
 SIDE_START = 0.12  # z beyond which the sides are flat; cameras of up to 31 degrees do not see so far
 SIDE_END = 0.5  # z at which they end, the front of the box
 SIDE_X = float(np.sqrt(WALL_RADIUS**2 - SIDE_START**2))  # of the flat sides
-MAX_YAW = 75  # degrees either side at which cameras see nothing of the room outside the box
 WALL_SCALE = 0.48  # world units along the wall a radian, about its radius
 CYLINDER = forms_of([Ellipsoid(part="wall", centre=(0, 0, 0), radii=(WALL_RADIUS, np.inf, WALL_RADIUS))])
 

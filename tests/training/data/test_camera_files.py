@@ -13,7 +13,8 @@ from dnnlib.errors import UserError
 from dnnlib.files import MAX_JSON_BYTES
 from dnnlib.video import write_video
 from tests.helpers.dataset_command import done, run
-from training.cameras import FOCAL, RADIUS, canonical_label, frontal_label, split_label
+from training.cameras import RADIUS, canonical_label, frontal_label, split_label
+from training.config import FOCAL
 from training.data.camera_files import read_cameras
 from training.data.dataset import ClipDataset
 from training.data.frames import encode_png

@@ -8,7 +8,8 @@ import torch
 
 from dnnlib.errors import UserError
 from training.cameras import frontal_label, orbit_labels, split_label
-from training.sampling.camera_paths import Orbit, camera_path, read_cameras
+from training.sampling.camera_paths import camera_path, read_cameras
+from training.sampling.options import Orbit
 
 LABELS = orbit_labels(12)
 

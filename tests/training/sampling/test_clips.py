@@ -14,7 +14,6 @@ from training.networks.generator import Generator
 from training.sampling import pictures
 from training.sampling.clips import (
     ClipSpec,
-    SamplingOptions,
     clip_geometry,
     clip_spec,
     frame_times,
@@ -22,6 +21,7 @@ from training.sampling.clips import (
     generate_views,
     latent_code,
 )
+from training.sampling.options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FRAMES = 5

@@ -12,8 +12,6 @@ import torch
 
 from dnnlib.errors import UserError
 from training.sampling.mesh import (
-    FORMATS,
-    MeshFiles,
     density_grid_to_mesh,
     density_lattice,
     lattice_axis,
@@ -23,6 +21,7 @@ from training.sampling.mesh import (
     vertex_normals,
     write_mesh,
 )
+from training.sampling.options import MESH_FORMATS, MeshFiles
 
 trimesh = pytest.importorskip("trimesh")
 SIDE, RESOLUTION = 1.6, 33
@@ -124,7 +123,7 @@ def read_back(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("coloured", [False, True])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", MESH_FORMATS)
 def test_files_read_back(tmp_path, ball, format, coloured):
     vertices, faces = ball
     colours = np.random.default_rng(0).integers(0, 256, vertices.shape, dtype=np.uint8) if coloured else None

@@ -7,8 +7,9 @@ import pytest
 
 from training.cameras import frontal_label
 from training.config import RenderingConfig
+from training.data.options import MAX_YAW, YAW_RANGE
 from training.synthetic import room
-from training.synthetic.motion import PITCH_RANGE, YAW_RANGE
+from training.synthetic.motion import PITCH_RANGE
 from training.synthetic.rays import intervals, points_at
 from training.synthetic.render import pixel_rays
 from training.synthetic.scene import FRONT
@@ -30,7 +31,7 @@ def room_points(yaw: float, pitch: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pitch", [-PITCH_RANGE, 0.0, PITCH_RANGE])
-@pytest.mark.parametrize("yaw", [0, 26, 31, 45, 55, 65, room.MAX_YAW])
+@pytest.mark.parametrize("yaw", [0, 26, 31, 45, 55, 65, MAX_YAW])
 def test_cameras_see_the_room_everywhere_and_in_the_box(yaw, pitch):
     bounds = RenderingConfig()
     for side in (-yaw, yaw):
@@ -56,7 +57,7 @@ def test_cameras_in_front_see_nothing_but_the_cylinder(pitch):
     assert FRONT > 1.2 * YAW_RANGE  # so neither do rays to the face
 
 
-@pytest.mark.parametrize("yaw", [35, 60, room.MAX_YAW])
+@pytest.mark.parametrize("yaw", [35, 60, MAX_YAW])
 def test_the_room_is_one_surface_with_one_measure(yaw):
     """Neighbouring rays of a row see neighbouring points, and places along the wall differ by the way between them."""
     points = room_points(-yaw, 0.0).reshape(3, SIDE, SIDE)

@@ -8,8 +8,9 @@ import pytest
 from training import synthetic
 from training.cameras import frontal_label
 from training.config import RenderingConfig
+from training.data.options import MAX_YAW
 from training.data.streams import Stream
-from training.synthetic import Expression, rays, render, room, scene
+from training.synthetic import Expression, rays, render, scene
 
 # Of clip 7, or its seed, as of the first version of this dataset.
 FIRST_YAWS = [23.3338, 23.3136, 23.2741]
@@ -41,7 +42,7 @@ def test_the_range_moves_cameras_and_nothing_else():
     assert np.allclose(usual.cameras[:, 7], wide.cameras[:, 7], atol=1e-6)  # heights
 
 
-@pytest.mark.parametrize("degrees", [1, 10, 52, room.MAX_YAW])
+@pytest.mark.parametrize("degrees", [1, 10, 52, MAX_YAW])
 def test_cameras_use_their_range(degrees):
     paths = [synthetic.random_motion(seed, 24, yaw_range=math.radians(degrees)).cameras for seed in range(60)]
     yaws = yaws_of(np.stack(paths))
@@ -54,7 +55,7 @@ def test_cameras_use_their_range(degrees):
 def test_heads_from_the_side_lie_in_the_box_and_between_the_depths(seed):
     bounds = RenderingConfig()
     person = synthetic.random_identity(seed)
-    for yaw in (-room.MAX_YAW, -52, 52, room.MAX_YAW):
+    for yaw in (-MAX_YAW, -52, 52, MAX_YAW):
         camera = frontal_label(math.radians(yaw), 0.1).numpy()
         _, depth = synthetic.render_frame(person, TALKING, camera, 48)
         assert depth.min() > bounds.near and depth.max() < bounds.far

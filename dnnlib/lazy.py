@@ -1,0 +1,38 @@
+"""Modules that are imported when they are first used: what a command does is, where its options alone are not enough.
+
+Torch takes seconds to import, and `--help`, a mistyped option and the completion of a shell do without it. So a script
+declares its options without torch, and names the module that does the work:
+
+    action = lazy_module("pv3d.actions.train")
+
+    def main(**options):
+        action.run(**options)  # imported here
+"""
+
+import importlib
+from typing import Any
+
+
+class LazyModule:
+    """A module by its name, imported when something of it is first asked for."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self.name), attribute)
+
+
+def lazy_module(name: str) -> Any:
+    """Return a module that is imported when something of it is first asked for.
+
+    Args:
+        name: dotted, as a literal: `tests/test_house.py` reads it as an import.
+    """
+    return LazyModule(name)
+
+
+def found(place: str) -> Any:
+    """Import what `module:name` says, and return it."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,38 @@
+"""`checkpoint_tool.py`: what is inside checkpoints, and copies of them in other forms."""
+
+from dnnlib import openmp  # noqa: F401  (before torch)
+
+# isort: split
+from pathlib import Path
+
+import click
+
+from dnnlib.files import refuse_existing
+from training.checkpoints.inspection import inspection
+from training.checkpoints.safetensors import export_snapshot, import_snapshot
+from training.checkpoints.snapshots import compact_snapshot
+
+
+def inspect(*, path: Path) -> None:
+    """Print what is inside a checkpoint."""
+    lines = inspection(path)
+    click.echo("\n".join(lines))  # all, or in case of damage none
+
+
+def export(*, source: Path, dest: Path) -> None:
+    """Write a snapshot as safetensors and JSON."""
+    export_snapshot(source, dest)
+    click.echo(f"{dest}\n{dest.with_suffix('.json')}")
+
+
+def import_(*, source: Path, dest: Path) -> None:
+    """Write safetensors and JSON as a snapshot."""
+    refuse_existing(dest)
+    import_snapshot(source, dest)
+    click.echo(dest)
+
+
+def compact(*, source: Path, dest: Path) -> None:
+    """Write a snapshot in half precision, without G."""
+    refuse_existing(dest)
+    compact_snapshot(source, dest)

@@ -1,0 +1,121 @@
+"""`calc_metrics.py`: open what is scored and the real videos, evaluate, print and write."""
+
+from dnnlib import openmp  # noqa: F401  (before torch)
+
+# isort: split
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from dnnlib import json_lines
+from dnnlib.cache import cache_root
+from dnnlib.files import with_checksum
+from dnnlib.video import require_ffmpeg
+from metrics.evaluation import evaluate
+from metrics.options import EvaluationOptions, EvaluationSubject
+from metrics.protocols import Request, parse_requests
+from metrics.results import append_json, table
+from torch_utils import distributed
+from torch_utils.startup import Machine, prepared_machine
+from training.checkpoints.opener import load_generator
+from training.data.check import camera_warning
+from training.data.dataset import ClipDataset
+
+
+def run(
+    *,
+    metrics: str,
+    network: Path | None,
+    videos: Path | None,
+    multiview: Path | None,
+    data: Path | None,
+    real_stats: Path | None,
+    save_real_stats: Path | None,
+    detector: str,
+    detectors: Path | None,
+    seed: int,
+    batch: int,
+    precision: str,
+    cache: Path | None,
+    no_cache: bool,
+    out: Path | None,
+    device: str,
+    ops: str,
+) -> None:
+    """Do what the options of `calc_metrics.py` ask for."""
+    requests = parse_requests(metrics)
+    if out:
+        json_lines.require_lines(out)
+    if no_cache:
+        cache = None
+    elif cache is None:
+        cache = cache_root() / "metrics"
+    with prepared_machine(device=device, ops=ops, precision=precision, join=True) as machine:
+        with distributed.fail_together():
+            require_ffmpeg()
+            subject = open_subject(network, videos, multiview, machine)
+            options = EvaluationOptions(
+                dataset=open_dataset(data, subject),
+                real_stats=real_stats,
+                save_real_stats=save_real_stats,
+                detector_weights=detector,
+                detector_folder=detectors,
+                seed=seed,
+                device=machine.device,
+                cache_folder=cache,
+                batch=batch,
+            )
+        if options.dataset is not None:
+            options.dataset.share_fingerprint()
+        report(requests, subject, options, out)
+
+
+def open_subject(
+    network: Path | None, videos: Path | None, multiview: Path | None, machine: Machine
+) -> EvaluationSubject:
+    """Open what is scored; a snapshot in the machine's precision."""
+    if network is None:
+        return EvaluationSubject(video_folder=videos, multiview_folder=multiview)
+    if videos or multiview:
+        raise click.UsageError("Give --network, or --videos and --multiview: not both.")
+    # Training may put a better one into its place meanwhile.
+    snapshot, checksum = with_checksum(network, lambda path: load_generator(path, machine.device, machine.dtype))
+    if distributed.is_main():
+        for note in (*snapshot.notes, *machine.notes):
+            click.echo(note, err=True)
+    return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum} {machine.number_format}")
+
+
+def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset | None:
+    """Open the real videos, at the resolution of the generator's if there is one."""
+    if path is None:
+        return None
+    resolution = None if subject.snapshot is None else subject.snapshot.config.generator.img_resolution
+    dataset = ClipDataset(path, resolution)
+    if distributed.is_main():
+        for note in dataset.notes:
+            click.echo(note, err=True)
+        # Real videos need none, generated ones are seen by the dataset's cameras.
+        warning = camera_warning(dataset, subject.snapshot.config.generator.rendering) if subject.snapshot else None
+        if warning:
+            click.echo(f"Warning: {warning}", err=True)
+    return dataset
+
+
+def report(
+    requests: Sequence[Request], subject: EvaluationSubject, options: EvaluationOptions, out: Path | None
+) -> None:
+    """Evaluate on every process; print and write on the main one."""
+    results = []
+    for result in evaluate(requests, subject, options):
+        results.append(result)
+        if not distributed.is_main():
+            continue
+        for warning in result.warnings:
+            click.echo(f"{result.metric}: {warning}", err=True)
+        click.echo(result.json())
+        if out:
+            append_json(out, [result])
+    if distributed.is_main():
+        click.echo(table(results))
