@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from dnnlib import cli
-from dnnlib.cli import PATH
+from dnnlib.cli import PATH, SOURCE
 from dnnlib.lazy import lazy_module
 from metrics.names import BATCH, DETECTOR_WEIGHTS, PAPER_VIDEOS, PUBLIC, SEED
 from torch_utils.machine_options import MACHINE, machine_options
+from training.checkpoints import sources
 
 action = lazy_module("pv3d.actions.metrics")
 # Headings of `--help`.
@@ -22,7 +23,7 @@ RESULTS = "Results"
 
 
 @cli.command()
-@cli.option("--network", group=SCORED, type=PATH, help="Score this network-snapshot-*.pkl.")
+@cli.option("--network", group=SCORED, type=SOURCE, help=f"Score a generator: {sources.HELP}")
 @cli.option(
     "--videos", group=SCORED, type=PATH, help="fvd, kvd: score the video files, or folders of frames, in this folder."
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dnnlib import cli
-from dnnlib.cli import PATH
+from dnnlib.cli import PATH, SOURCE
 from dnnlib.lazy import lazy_module
 
 action = lazy_module("pv3d.actions.checkpoint")
@@ -20,20 +20,24 @@ def main() -> None:
 
 
 @main.command("inspect")
-@click.argument("path", metavar="FILE", type=PATH)
-def inspect_command(path: Path) -> None:
+@click.argument("path", metavar="FILE", type=SOURCE)
+def inspect_command(path: str) -> None:
     """Print what is inside a checkpoint: header, options, every tensor, totals; nothing in it is run.
 
-    FILE is a snapshot, a training state, a safetensors export, a checkpoint of the official PV3D or a pickle of EG3D.
+    FILE is a snapshot, a training state, a safetensors export, a checkpoint of the official PV3D or a pickle of EG3D;
+    of a run's folder it is the newest snapshot, RUN/best is its best one, and `heads` the model that is shipped.
     """
     action.inspect(path=path)
 
 
 @main.command("export")
-@click.argument("source", type=PATH)
+@click.argument("source", type=SOURCE)
 @click.argument("dest", type=PATH)
-def export_command(source: Path, dest: Path) -> None:
-    """Write the snapshot SOURCE as DEST (NAME.safetensors) and NAME.json."""
+def export_command(source: str, dest: Path) -> None:
+    """Write the snapshot SOURCE as DEST (NAME.safetensors) and NAME.json.
+
+    SOURCE may be a run's folder, for its newest snapshot, or RUN/best.
+    """
     action.export(source=source, dest=dest)
 
 
@@ -46,10 +50,13 @@ def import_command(source: Path, dest: Path) -> None:
 
 
 @main.command("compact")
-@click.argument("source", type=PATH)
+@click.argument("source", type=SOURCE)
 @click.argument("dest", type=PATH)
-def compact_command(source: Path, dest: Path) -> None:
-    """Write snapshot SOURCE to DEST a third the size, fit to be shared: in half precision, without G."""
+def compact_command(source: str, dest: Path) -> None:
+    """Write snapshot SOURCE to DEST a third the size, fit to be shared: in half precision, without G.
+
+    SOURCE may be a run's folder, for its newest snapshot, or RUN/best.
+    """
     action.compact(source=source, dest=dest)
 
 

@@ -13,6 +13,7 @@ from metrics.protocols import parse_requests
 from metrics.results import append_json
 from pv3d.actions.metrics import open_dataset, open_subject
 from torch_utils.startup import prepared_machine
+from training.checkpoints.sources import Found
 
 CODE_DIGITS = 16  # of a fingerprint in a folder's name
 
@@ -103,7 +104,7 @@ def score_missing(snapshot: Trained, scoring: Scoring) -> None:
     if not metrics:
         return
     with prepared_machine(device="auto", threads=scoring.threads) as machine:
-        subject = open_subject(snapshot.path, None, None, machine)
+        subject = open_subject(Found(path=snapshot.path), None, None, machine)
         if subject.checksum.split()[0] != snapshot.sha256:
             raise UserError(f"{snapshot.path} has changed since it was trained: remove its run's folder.")
         options = EvaluationOptions(

@@ -24,6 +24,7 @@ USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
 MAX_LIST = 1_000_000  # numbers in one IntList; more is a slip of the finger
 PATH = click.Path(path_type=Path)  # type of options that name a file or a folder
+SOURCE = click.Path(path_type=str)  # of those that take other names, too: ./NAME is a path, and stays so
 NO_BREAK = "\N{NO-BREAK SPACE}"
 CONTEXT_SETTINGS = {
     "help_option_names": ["-h", "--help"],

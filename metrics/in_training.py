@@ -15,9 +15,9 @@ from metrics.results import HIGHER_IS_BETTER, NO_BEST, append_json
 from torch_utils import distributed
 from torch_utils.runtime import without_search
 from training.checkpoints.snapshots import Snapshot
+from training.checkpoints.sources import BEST_FILE
 
 SCORES_FILE = "metrics.jsonl"
-BEST_FILE = "best-snapshot.pkl"
 
 
 class SnapshotScores:

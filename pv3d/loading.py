@@ -9,10 +9,9 @@ from dnnlib.errors import UserError
 from dnnlib.files import shown, with_checksum
 from pv3d.model import Model
 from torch_utils import runtime
-from training.checkpoints import addresses
+from training.checkpoints import addresses, sources
 from training.checkpoints.opener import load_generator
 
-SHIPPED = {"heads": Path(__file__).parents[1] / "models" / "heads.pkl"}
 PRECISIONS = ("fp32", "bf16", "fp16")  # tf32 is a setting of the whole process
 
 
@@ -20,6 +19,8 @@ def load(
     source: str | Path, *, sha256: str | None = None, device: str | torch.device = "auto", precision: str = "fp32"
 ) -> Model:
     """Load a model: one that is shipped ("heads"), a snapshot's path, or its address, which begins with https.
+
+    Of a run's folder it is the newest snapshot; RUN/best is its best one.
 
     Also checkpoints of the official PV3D and of EG3D. What is downloaded stays in the cache, under its checksum.
 
@@ -46,13 +47,11 @@ def load(
 
 def _located(source: str | Path, sha256: str | None) -> Path:
     """Return the file of a name, a path or an address."""
-    if isinstance(source, str):
-        if source in SHIPPED:
-            return SHIPPED[source]
-        if addresses.is_address(source):
-            return addresses.downloaded(source, sha256)
-        if not Path(source).exists():
-            raise UserError(
-                f"{shown(source)} is neither a shipped model ({', '.join(SHIPPED)}), nor a file or address."
-            )
-    return Path(source)
+    if isinstance(source, str) and addresses.is_address(source):
+        return addresses.downloaded(source, sha256)
+    path = sources.found(source).path
+    if isinstance(source, str) and not path.exists():
+        raise UserError(
+            f"{shown(source)} is neither a shipped model ({', '.join(sources.SHIPPED)}), nor a file or address."
+        )
+    return path

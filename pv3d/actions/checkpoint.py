@@ -8,20 +8,21 @@ from pathlib import Path
 import click
 
 from dnnlib.files import refuse_existing
+from training.checkpoints import sources
 from training.checkpoints.inspection import inspection
 from training.checkpoints.safetensors import export_snapshot, import_snapshot
 from training.checkpoints.snapshots import compact_snapshot
 
 
-def inspect(*, path: Path) -> None:
+def inspect(*, path: str) -> None:
     """Print what is inside a checkpoint."""
-    lines = inspection(path)
+    lines = inspection(located(path))
     click.echo("\n".join(lines))  # all, or in case of damage none
 
 
-def export(*, source: Path, dest: Path) -> None:
+def export(*, source: str, dest: Path) -> None:
     """Write a snapshot as safetensors and JSON."""
-    export_snapshot(source, dest)
+    export_snapshot(located(source), dest)
     click.echo(f"{dest}\n{dest.with_suffix('.json')}")
 
 
@@ -32,7 +33,15 @@ def import_(*, source: Path, dest: Path) -> None:
     click.echo(dest)
 
 
-def compact(*, source: Path, dest: Path) -> None:
+def compact(*, source: str, dest: Path) -> None:
     """Write a snapshot in half precision, without G."""
     refuse_existing(dest)
-    compact_snapshot(source, dest)
+    compact_snapshot(located(source), dest)
+
+
+def located(source: str) -> Path:
+    """Return the file of a checkpoint, called as of `sources.found`; say which it is unless its name does."""
+    found = sources.found(source)
+    for note in found.notes:
+        click.echo(note, err=True)
+    return found.path

@@ -4,6 +4,7 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from metrics.protocols import Request, parse_requests
 from metrics.results import append_json, table
 from torch_utils import distributed
 from torch_utils.startup import Machine, prepared_machine
+from training.checkpoints import sources
 from training.checkpoints.opener import load_generator
 from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
@@ -26,7 +28,7 @@ from training.data.dataset import ClipDataset
 def run(
     *,
     metrics: str,
-    network: Path | None,
+    network: str | None,
     videos: Path | None,
     multiview: Path | None,
     data: Path | None,
@@ -52,9 +54,11 @@ def run(
     elif cache is None:
         cache = cache_root() / "metrics"
     with prepared_machine(device=device, ops=ops, precision=precision, join=True) as machine:
+        # All processes score the same one, whatever training writes meanwhile.
+        source = None if network is None else distributed.from_main(partial(sources.found, network))
         with distributed.fail_together():
             require_ffmpeg()
-            subject = open_subject(network, videos, multiview, machine)
+            subject = open_subject(source, videos, multiview, machine)
             options = EvaluationOptions(
                 dataset=open_dataset(data, subject),
                 real_stats=real_stats,
@@ -72,17 +76,17 @@ def run(
 
 
 def open_subject(
-    network: Path | None, videos: Path | None, multiview: Path | None, machine: Machine
+    source: sources.Found | None, videos: Path | None, multiview: Path | None, machine: Machine
 ) -> EvaluationSubject:
     """Open what is scored; a snapshot in the machine's precision."""
-    if network is None:
+    if source is None:
         return EvaluationSubject(video_folder=videos, multiview_folder=multiview)
     if videos or multiview:
         raise click.UsageError("Give --network, or --videos and --multiview: not both.")
     # Training may put a better one into its place meanwhile.
-    snapshot, checksum = with_checksum(network, lambda path: load_generator(path, machine.device, machine.dtype))
+    snapshot, checksum = with_checksum(source.path, lambda path: load_generator(path, machine.device, machine.dtype))
     if distributed.is_main():
-        for note in (*snapshot.notes, *machine.notes):
+        for note in (*source.notes, *snapshot.notes, *machine.notes):
             click.echo(note, err=True)
     return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum} {machine.number_format}")
 
