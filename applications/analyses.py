@@ -18,7 +18,7 @@ from training.cameras import frontal_label
 from training.data.dataset import ClipDataset
 from training.data.streams import Stream
 from training.sampling.clips import latent_code
-from training.sampling.drawing import Product
+from training.sampling.records import Product
 
 NUMBERS = "numbers.json"
 

@@ -15,8 +15,8 @@ from dnnlib.progress import Counter
 from torch_utils.startup import prepared_machine
 from training.camera_checks.judgement import judge
 from training.sampling.camera_paths import read_cameras
-from training.sampling.drawing import Product
 from training.sampling.options import KINDS
+from training.sampling.records import Product
 
 Plain = dict[str, Any]
 

@@ -9,7 +9,7 @@ from applications.latents import Latents
 from applications.sources import latents_of, path_for, require_one_appearance, with_motion_seed
 from dnnlib.errors import UserError
 from training.sampling.camera_paths import camera_path
-from training.sampling.drawing import Product
+from training.sampling.records import Product
 
 
 def moving(

@@ -6,9 +6,10 @@ import click
 
 from applications.options import ANALYSES, GENERATED, PAIRS, InversionOptions
 from dnnlib import cli
-from dnnlib.cli import PATH
+from dnnlib.cli import PATH, SOURCE
 from dnnlib.options import add_flags
 from torch_utils.machine_options import MACHINE, machine_options
+from training.checkpoints import sources
 from training.sampling.options import PAPER_FRAMES
 
 # Headings of `--help`.
@@ -30,7 +31,7 @@ def together(*options: Callable[[Callable], Callable]) -> Callable[[Callable], C
 
 
 model_options = together(
-    cli.option("--network", group=FILES, type=PATH, required=True, help="network-snapshot-*.pkl"),
+    cli.option("--network", group=FILES, type=SOURCE, required=True, help=sources.HELP),
     cli.option("--outdir", group=FILES, type=PATH, required=True, help="Where files are written."),
     cli.option("--detectors", group=FILES, type=PATH, help="Folder with weights of other networks (docs/metrics.md)."),
     cli.option(

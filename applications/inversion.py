@@ -16,13 +16,14 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from applications.camera_offsets import NUMBERS, beside, moved
-from applications.latents import MOTION_TIME, Latents, driving_dim, require_motion_layers
+from applications.latents import MOTION_TIME, Latents, driving_dim
 from applications.losses import Comparison, PixelDistance
 from applications.options import InversionOptions
 from applications.targets import Target
 from dnnlib.errors import UserError
 from training.cameras import condition_cameras, mirror_label
 from training.networks.generator import Generator
+from training.sampling.latent_paths import require_motion_layers
 
 RAMP_UP = 0.05  # share of the steps in which learning rates rise
 RAMP_DOWN = 0.3  # share of the steps in which they fall

@@ -5,7 +5,7 @@ again, and what was made with other options is never taken for it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from applications.losses import Comparison, EmbeddingDistance, FeatureDistance, 
 from applications.options import COLUMNS, GENERATED, InversionOptions
 from applications.running import Inversion, Inverted
 from applications.scores import Closeness, closeness
-from applications.showing import result_frames, save_picture, save_video, shown_frames
+from applications.showing import result_frames, shown_frames
 from applications.targets import Target
 from detectors import load_arcface, load_lpips, weights
 from detectors.arcface import SIDE as ARCFACE_SIDE
@@ -29,13 +29,15 @@ from dnnlib.files import with_checksum, write_json
 from dnnlib.options import to_dict
 from dnnlib.progress import Counter, counted
 from torch_utils.startup import Machine
+from training.checkpoints import sources
 from training.checkpoints.opener import Discriminators, load_discriminators, load_generator
 from training.checkpoints.snapshots import Snapshot
 from training.config import Config
 from training.networks.generator import Generator
 from training.sampling import pictures, records
-from training.sampling.drawing import Product
+from training.sampling.frame_files import as_arrays, write_frames
 from training.sampling.options import SamplingOptions
+from training.sampling.records import Product
 
 LATENTS = "latents.pt"
 REPORT = "report.json"
@@ -79,7 +81,7 @@ class Session:
     @classmethod
     def open(
         cls,
-        network: Path,
+        network: str | Path,
         outdir: Path,
         machine: Machine,
         *,
@@ -87,15 +89,16 @@ class Session:
         recompute: bool = False,
         detectors: Path | None = None,
     ) -> "Session":
-        """Load a snapshot. UserError if it is none."""
+        """Load a snapshot, called as of `sources.found`. UserError if it is none."""
+        source = sources.found(network)
 
         def read(path: Path) -> tuple[Snapshot, Discriminators]:
             return load_generator(path, machine.device, machine.dtype), load_discriminators(path, machine.device)
 
-        (snapshot, discriminators), checksum = with_checksum(network, read)
+        (snapshot, discriminators), checksum = with_checksum(source.path, read)
         fitting = FRAMES_PER_PASS if snapshot.config.generator.img_resolution <= SMALL else 1
         return cls(
-            network=network,
+            network=source.path,
             checksum=checksum,
             G=snapshot.G,
             discriminators=discriminators,
@@ -107,7 +110,7 @@ class Session:
             detectors=detectors,
             software=records.software(machine.device, "applications"),
             outdir=outdir,
-            notes=(*snapshot.notes, *machine.notes),
+            notes=(*source.notes, *snapshot.notes, *machine.notes),
         )
 
     @property
@@ -317,18 +320,10 @@ def video(
         frames = shown_frames(G, latents, columns=columns, target=seen, sampling=session.sampling)
         if save:
             save_latents(path.with_suffix(".pt"), latents)
-        _write(path, counted(frames, counter), latents.fps)
+        write_frames(path, as_arrays(counted(frames, counter)), count=len(latents), fps=latents.fps)
 
     suffix, other = (".png", ".mp4") if len(latents) == 1 else (".mp4", ".png")
     in_the_way = session.outdir / (name + other)
     if in_the_way.exists():  # whose record and latents would have the same names
         raise UserError(f"{in_the_way} was made with other options: choose another --outdir, or remove it.")
     return session.product(name + suffix, len(latents), options, write)
-
-
-def _write(path: Path, frames: Iterator[torch.Tensor], fps: float) -> None:
-    if path.suffix == ".png":
-        (frame,) = frames
-        save_picture(path, frame.permute(1, 2, 0).numpy())
-    else:
-        save_video(path, frames, fps)

@@ -172,15 +172,6 @@ def _misfit(latents: Latents, G: Generator) -> str | None:
     return None
 
 
-def require_motion_layers(G: Generator) -> None:
-    """Raise a UserError unless appearance and motion of a generator are latents apart."""
-    if G.config.motion_generator == "naive":
-        raise UserError(
-            "This model moves by its mapping network (--motion-generator=naive), so that an appearance has no latent "
-            "of its own: give a model with motion layers."
-        )
-
-
 def same_weights(a: Latents, b: Latents) -> bool:
     """Return whether both are rendered by a generator of the same weights."""
     return a.tuned.keys() == b.tuned.keys() and all(torch.equal(a.tuned[name], b.tuned[name]) for name in a.tuned)

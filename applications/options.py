@@ -9,7 +9,6 @@ INVERSION = "Inversion"
 LOSSES = "What frames are compared by"
 TUNING = "Tuning of the generator"
 
-DEFAULT_FPS = 25.0
 COLUMNS = ("input", "result", "side", "normals")  # pictures side by side
 GENERATED = COLUMNS[1:]
 ANALYSES = ("style-mixing", "alignment", "motion")

@@ -9,7 +9,6 @@ import torch
 from applications.camera_offsets import beside
 from applications.latents import Latents
 from applications.options import GENERATED
-from dnnlib.video import write_video
 from training.networks.generator import Generator
 from training.sampling import pictures
 from training.sampling.clips import generate_views
@@ -53,11 +52,6 @@ def shown_frames(
 def result_frames(G: Generator, latents: Latents, sampling: SamplingOptions) -> torch.Tensor:
     """Return the frames of latents, uint8 [T, 3, R, R]."""
     return torch.stack(list(shown_frames(G, latents, columns=("result",), sampling=sampling)))
-
-
-def save_video(path: Path, frames: Iterator[torch.Tensor], fps: float) -> None:
-    """Write pictures uint8 [3, H, W] as a video whose metadata say that it is synthetic."""
-    write_video(path, (frame.permute(1, 2, 0).numpy() for frame in frames), fps, comment=SYNTHETIC)
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import torch
 
-from applications.latents import MOTION_TIME, Latents, load_latents, require_motion_layers, same_weights
-from applications.options import DEFAULT_FPS
+from applications.latents import MOTION_TIME, Latents, load_latents, same_weights
 from dnnlib.errors import UserError
 from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling.camera_paths import camera_path
 from training.sampling.clips import frame_times, latent_code, mapped_appearance
-from training.sampling.latent_paths import between
-from training.sampling.options import PAPER_FRAMES, SamplingOptions
+from training.sampling.latent_paths import between, require_motion_layers
+from training.sampling.options import DEFAULT_FPS, PAPER_FRAMES, SamplingOptions
 
 MAX_SEED = 2**63 - 1
 

@@ -14,7 +14,7 @@ import torch
 from applications.camera_offsets import beside
 from applications.jobs import Session, build_comparison, identity_similarity
 from applications.latents import Latents
-from applications.options import DEFAULT_FPS, InversionOptions
+from applications.options import InversionOptions
 from applications.running import Inversion
 from applications.scores import psnr, ssim
 from applications.showing import SIDE_YAW, result_frames
@@ -27,6 +27,7 @@ from metrics.mouth import correlation, openings
 from training import synthetic
 from training.cameras import frontal_label
 from training.data.streams import Stream
+from training.sampling.options import DEFAULT_FPS
 
 CONTROL_SEED = 1000  # the motions of controls have the seeds of the clips, and this more
 

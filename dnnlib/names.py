@@ -55,6 +55,12 @@ def frame_numbers(names: Sequence[str]) -> list[int] | None:
     return [int(number) for number in numbers] if max(map(len, numbers)) <= MAX_DIGITS else None
 
 
+def frame_name(number: int, count: int, suffix: str) -> str:
+    """Return the name of a frame's file; in clips of `count` frames, names sort as frames do."""
+    digits = max(3, len(str(count - 1)))
+    return f"frame{number:0{digits}d}.{suffix}"
+
+
 def is_order_doubtful(names: Sequence[str]) -> bool:
     """Return whether the natural order of names, such as a clip's frames', may be another one than that of the frames.
 

@@ -20,6 +20,7 @@ COLOUR = (
 ACCURATE = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"]
 # A GIF has 256 colours: those that suit all its frames. Ordered dithering stays where it is while a head turns.
 PALETTE = "split[whole][seen];[seen]palettegen[colours];[whole][colours]paletteuse=dither=bayer:bayer_scale=4"
+REPEATABLE = ["-fflags", "+bitexact"]  # else WebM has random numbers in it: the same frames would be another file
 MAX_GIF_FPS = 50  # its delays are hundredths of a second, and viewers slow down what is shown for less than two
 GIF_BLOCK_BYTES = 255  # of a comment
 VP9_HARDER = 13  # a constant quality of VP9 that looks like x264's is so much greater
@@ -47,7 +48,7 @@ def _mp4(path: AnyPath, fps: float, crf: int) -> list[str]:
 
 def _webm(path: AnyPath, fps: float, crf: int) -> list[str]:
     quality = ["-crf", str(min(crf + VP9_HARDER, 63)), "-b:v", "0"]
-    return ["-vf", COLOUR, *ACCURATE, "-c:v", "libvpx-vp9", *quality, "-row-mt", "1"]
+    return ["-vf", COLOUR, *ACCURATE, "-c:v", "libvpx-vp9", *quality, "-row-mt", "1", *REPEATABLE]
 
 
 def _gif(path: AnyPath, fps: float, crf: int) -> list[str]:

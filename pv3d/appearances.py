@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 
-from applications.latents import driving_dim, require_motion_layers
+from applications.latents import driving_dim
 from dnnlib.errors import UserError
 from pv3d.arguments import as_cameras, as_floats, as_one, as_rows, rows_of
 from torch_utils import runtime
 from training.cameras import CAMERA_DIM
 from training.networks.generator import Generator
 from training.sampling.clips import ClipSpec, mapped_appearance
+from training.sampling.latent_paths import require_motion_layers
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

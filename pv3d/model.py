@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from applications import style_mixing
-from applications.latents import driving_dim, require_motion_layers
+from applications.latents import driving_dim
 from dnnlib.errors import UserError
 from dnnlib.options import options_of
 from pv3d.appearances import W, clip_spec, latents_of, motion_dim
@@ -21,7 +21,7 @@ from training.networks.generator import Generator
 from training.sampling import mesh
 from training.sampling.camera_paths import camera_path
 from training.sampling.clips import ClipSpec, generate, latent_code, mapped_appearance, whole
-from training.sampling.latent_paths import between
+from training.sampling.latent_paths import between, require_motion_layers
 from training.sampling.options import PAPER_FRAMES, SamplingOptions, Shape
 from training.sampling.surfaces import Mesh, lattices
 

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from applications.options import DEFAULT_FPS
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_folder, atomic_path, refuse_existing
-from dnnlib.video import is_frame_rate, write_video
+from dnnlib.files import refuse_existing
+from dnnlib.video import is_frame_rate
 from dnnlib.video_formats import FORMATS
 from pv3d.arguments import require_count
 from training.config import GeneratorConfig
-from training.networks.superresolution import resize
-from training.sampling import pictures, records
-from training.sampling.options import FRAME_LAYERS
+from training.sampling import pictures
+from training.sampling.frame_files import as_arrays, clipped, save_arrays, write_frames
+from training.sampling.options import DEFAULT_FPS, FRAME_LAYERS
 
 Layers = str | Sequence[str]  # such as "rgb,depth" or ["rgb", "depth"]
 
@@ -51,7 +49,7 @@ class Video:
     @property
     def rgb(self) -> torch.Tensor:
         """The frames [T, 3, R, R] in [0, 1]: clipped, so that what is whiter than white has no gradient."""
-        return ((self.image + 1) / 2).clamp(0, 1)
+        return clipped(self.image)
 
     @property
     def normals(self) -> torch.Tensor:
@@ -76,7 +74,7 @@ class Video:
         size = self.config.img_resolution * require_count("scale", scale)
         shown = self._shown(names, depth_range)
         frames = {"image": self.image, "image_depth": self.depth, "camera": self.cameras}
-        drawn = [_enlarged(pictures.layer(name, frames, self.config, shown), size) for name in names]
+        drawn = [pictures.enlarged(pictures.layer(name, frames, self.config, shown), size) for name in names]
         return torch.cat(drawn, dim=3).cpu()
 
     def _shown(self, names: Sequence[str], depth_range: tuple[float, float] | None) -> tuple[float, float]:
@@ -128,20 +126,10 @@ class Video:
         if suffix == "":
             refuse_existing(path)
         drawn = self.pictures("rgb" if layers is None else layers, scale=scale, depth_range=depth_range)
-        arrays = drawn.permute(0, 2, 3, 1).numpy()
-        if suffix == ".png":
-            pictures.save_png(path, arrays[0], comment=records.SYNTHETIC)
-        elif suffix == "":
-            with atomic_folder(path) as folder:
-                for number, array in enumerate(arrays):
-                    pictures.save_png(folder / f"frame{number:03d}.png", array, comment=records.SYNTHETIC)
-        else:
-            write_video(path, arrays, DEFAULT_FPS if fps is None else fps, comment=records.SYNTHETIC)
+        write_frames(path, as_arrays(drawn), count=len(self), fps=DEFAULT_FPS if fps is None else fps)
 
     def _save_arrays(self, path: Path, names: Sequence[str]) -> None:
-        arrays = {name: getattr(self, name) for name in (*names, "cameras", "times")}
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **{name: value.detach().cpu().numpy() for name, value in arrays.items()})
+        save_arrays(path, {name: getattr(self, name) for name in (*names, "cameras", "times")})
 
 
 def _names(layers: Layers) -> list[str]:
@@ -151,10 +139,3 @@ def _names(layers: Layers) -> list[str]:
     if wrong or not names:
         raise ValueError(f"layers={layers!r}: choose of {', '.join(FRAME_LAYERS)}.")
     return names
-
-
-def _enlarged(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Return pictures uint8 [N, 3, R, R] as [N, 3, size, size]."""
-    if images.shape[-1] == size:
-        return images
-    return resize(images.float(), size).round().clamp(0, 255).to(torch.uint8)

@@ -19,7 +19,7 @@ from torch_utils import checkpoint
 from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import save_snapshot
-from training.sampling import drawing, pictures, surfaces
+from training.sampling import drawing, frame_files, mesh, pictures, surfaces
 from training.sampling.clips import clip_spec, generate
 from training.sampling.options import SamplingOptions
 
@@ -60,7 +60,7 @@ def written(monkeypatch) -> dict[str, np.ndarray]:
     """Frames handed to the encoder by file name, in place of encoding them."""
     frames: dict[str, np.ndarray] = {}
     monkeypatch.setattr(
-        drawing, "write_video", lambda path, items, fps, comment: frames.update({path.name: np.stack(list(items))})
+        frame_files, "write_video", lambda path, items, fps, comment: frames.update({path.name: np.stack(list(items))})
     )
     return frames
 
@@ -186,9 +186,9 @@ def test_videos_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypat
 
 def test_meshes_stay_within_the_trained_time(short_snapshot, tmp_path, monkeypatch, written):
     triangle = (np.eye(3, dtype=np.float32), np.int32([[0, 1, 2]]))
-    monkeypatch.setattr(gen_videos.mesh, "require_packages", lambda: None)
-    monkeypatch.setattr(gen_videos.mesh, "density_grid_to_mesh", lambda sigma, level, side: triangle)
-    monkeypatch.setattr(gen_videos.mesh, "write_mesh", lambda *_: None)
+    monkeypatch.setattr(mesh, "require_packages", lambda: None)
+    monkeypatch.setattr(mesh, "density_grid_to_mesh", lambda sigma, level, side: triangle)
+    monkeypatch.setattr(mesh, "write_mesh", lambda *_: None)
     drawn = spy(monkeypatch, surfaces, "clip_geometry")
     done(run(short_snapshot, tmp_path, "--seeds=0", "--shapes", "--shape-resolution=8", "--shape-level=0"))
     (call,) = drawn

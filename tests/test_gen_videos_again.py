@@ -14,7 +14,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, file_checksum
 from tests.helpers import tiny
 from training.checkpoints.snapshots import save_snapshot
-from training.sampling import drawing, mesh, records
+from training.sampling import drawing, frame_files, mesh, records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -184,7 +184,7 @@ def test_clips_are_made_when_their_turn_comes(snapshot, tmp_path, monkeypatch):
         next(iter(frames))
         raise UserError("Enough.")
 
-    monkeypatch.setattr(drawing, "write_video", stop)
+    monkeypatch.setattr(frame_files, "write_video", stop)
     refused(run(snapshot, tmp_path, "--seeds=0-3999", "--frames=500"))
     assert {(args[1], args[2]) for args in specs} == {(0, 0)}
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 from tests.helpers.commands import COMMANDS
 from tests.helpers.imports import ran
 
-SCRIPTS = [name for name in COMMANDS if "/" not in name and name.endswith(".py") and name != "gen_videos.py"]
+SCRIPTS = [name for name in COMMANDS if "/" not in name and name.endswith(".py")]
 HEAVY = {"torch", "numpy", "scipy", "imageio_ffmpeg"}
 
 

@@ -8,11 +8,11 @@ from click.testing import CliRunner
 import gen_videos
 import pv3d
 from applications.sources import interpolated, seeded_latents
-from pv3d.loading import SHIPPED
 from tests.helpers import tiny
 from tests.helpers.tiny import labels, normal
 from training.checkpoints.snapshots import build_networks, save_snapshot
-from training.sampling import drawing
+from training.checkpoints.sources import SHIPPED
+from training.sampling import frame_files
 from training.sampling.camera_paths import camera_path
 from training.sampling.clips import clip_spec, generate
 from training.sampling.options import Orbit, SamplingOptions
@@ -53,7 +53,7 @@ def test_frames_are_those_of_the_shared_path_to_the_bit(source, snapshot, model)
 @pytest.mark.parametrize("cameras", ["dataset", "orbit", "frontal"])
 def test_pictures_are_those_of_gen_videos(cameras, snapshot, model, tmp_path, monkeypatch):
     frames = []
-    monkeypatch.setattr(drawing, "write_video", lambda path, items, fps, comment: frames.extend(items))
+    monkeypatch.setattr(frame_files, "write_video", lambda path, items, fps, comment: frames.extend(items))
     flags = ["--seeds=5", "--motion-seeds=2", "--frames=4", "--layers=rgb,depth,normals", "--device=cpu", "--trunc=0.7"]
     done = CliRunner().invoke(
         gen_videos.main, [f"--network={snapshot}", f"--outdir={tmp_path}", f"--cameras={cameras}", *flags]

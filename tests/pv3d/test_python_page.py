@@ -8,8 +8,8 @@ import pytest
 
 import pv3d
 from dnnlib.files import file_checksum
-from pv3d.loading import SHIPPED
 from training.checkpoints import addresses
+from training.checkpoints.sources import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "python.md"

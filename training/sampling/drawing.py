@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from operator import methodcaller
@@ -12,51 +12,18 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_folder
-from dnnlib.names import natural_key
 from dnnlib.progress import Counter, counted
-from dnnlib.video import write_video
 from training.data.streams import Stream
 from training.networks.generator import Generator
-from training.sampling import pictures, records
+from training.sampling import frame_files, pictures
 from training.sampling.camera_paths import camera_path
+from training.sampling.clip_list import Clip, Clips
 from training.sampling.clips import ClipSpec, clip_spec, frame_times, generate, latent_code
-from training.sampling.options import SHAPE, MeshFiles, Orbit, SamplingOptions, Shape
-from training.sampling.records import Plain
+from training.sampling.labels import Strips, below
+from training.sampling.latent_paths import interpolated_spec
+from training.sampling.options import ARRAYS, PICTURES, SHAPE, MeshFiles, Orbit, SamplingOptions, Shape
+from training.sampling.records import Plain, Product
 from training.sampling.surfaces import lattices
-
-# --- What is made -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip that was asked for: the seeds of its appearance and its motion; None: those of given latents."""
-
-    seed: int | None
-    motion_seed: int | None
-
-    @property
-    def name(self) -> str:
-        """The name of its files."""
-        name = "latents" if self.seed is None else f"seed{self.seed:04d}"
-        if self.motion_seed == self.seed:
-            return name
-        return f"{name}-motion{self.motion_seed:04d}"
-
-
-@dataclass(frozen=True)
-class Clips:
-    """All clips that were asked for: appearances outermost; each with its own motion, or with every one of a list."""
-
-    seeds: Sequence[int | None]  # None: the appearance of given latents
-    motion_seeds: list[int] | None
-
-    def __len__(self) -> int:
-        return len(self.seeds) * (1 if self.motion_seeds is None else len(self.motion_seeds))
-
-    def __iter__(self) -> Iterator[Clip]:
-        if self.motion_seeds is None:
-            return (Clip(seed, seed) for seed in self.seeds)
-        return itertools.starmap(Clip, itertools.product(self.seeds, self.motion_seeds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,47 +32,6 @@ class Given:
 
     spec: ClipSpec
     digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Product:
-    """A file, or a folder of files, with its record beside it.
-
-    Args:
-        path: where it comes.
-        frames: how many are drawn for it.
-        options: returns what it follows from, but for the software.
-        software: what makes it.
-        write: makes it, at this path, counting its frames.
-    """
-
-    path: Path
-    frames: int
-    options: Callable[[], Plain]
-    software: Plain
-    write: Callable[[Path, Counter], None]
-
-    def is_made(self) -> bool:
-        """Return whether it is there. UserError if something else is."""
-        return records.is_made(self.path, self.options, self.software)
-
-    def make(self, counter: Counter) -> bool:
-        """Make it unless it is there; return whether it was. UserError if something else is."""
-        if self.is_made():
-            counter.update(self.frames)
-            return False
-        with records.making(self.path, self.options(), self.software):
-            self.write(self.path, counter)
-        return True
-
-    def files(self) -> list[Path]:
-        """Return its files, once it is made."""
-        if self.path.is_dir():
-            return sorted(self.path.iterdir(), key=natural_key)
-        return [self.path]
-
-
-# --- How it is made ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +51,9 @@ class Drawing:
         layers: pictures side by side, of LAYERS.
         shape: how meshes are made, and the layer of that name.
         depth_range: distances between which depth has its colours; None: `pictures.depth_range` of the first frame.
+        scale: how many times larger pictures are shown than they are made.
+        labels: whether a strip above each cell says which clip it is, and which layers.
+        format: of files, one of FORMATS.
         fps: frames per second.
         software: what makes them (`records.software`).
         outdir: folder of all files.
@@ -143,6 +72,9 @@ class Drawing:
     layers: tuple[str, ...]
     shape: Shape
     depth_range: tuple[float, float] | None = None
+    scale: int = 1
+    labels: bool = False
+    format: str = "mp4"
     fps: float
     software: Plain
     outdir: Path
@@ -152,6 +84,8 @@ class Drawing:
         labels = camera_path(self.bank, clip.seed or 0, self.cameras, self.frames, self.orbit)
         if clip.seed is not None:
             assert clip.motion_seed is not None
+            if clip.way:
+                return interpolated_spec(self.G, clip.way, clip.motion_seed, labels)
             return clip_spec(self.G, clip.seed, clip.motion_seed, labels)
         assert self.given is not None
         own = replace(self.given.spec, cameras=labels)
@@ -163,19 +97,26 @@ class Drawing:
         return own
 
     def videos(self) -> Iterator[Product]:
-        """Yield one video per clip: seed0000.mp4."""
+        """Yield one file, or a folder of pictures, per clip: seed0000.mp4. UserError if a label has no room."""
         for clip in self.clips:
-            yield self._product(f"{clip.name}.mp4", [clip], self._picture_options(), partial(self._write_video, clip))
+            if self.format == ARRAYS:
+                options, write = self._array_options(), partial(self._write_arrays, clip)
+            else:
+                self._strips([clip])
+                options, write = self._picture_options(), partial(self._write_video, clip)
+            yield self._product(frame_files.name_of(clip.name, self.format), [clip], options, write)
 
     def grid(self, columns: int, rows: int) -> Iterator[Product]:
-        """Yield one video of all clips, grid.mp4. UserError if their number is another."""
+        """Yield one file of all clips, grid.mp4. UserError if their number is another, or a label has no room."""
         if len(self.clips) != columns * rows:
             raise UserError(
                 f"--grid={columns}x{rows} has {columns * rows} places but there are {len(self.clips)} clips: "
                 "change --grid, --seeds or --motion-seeds."
             )
+        self._strips(self.clips)
         options = {**self._picture_options(), "grid": [columns, rows]}
-        yield self._product("grid.mp4", self.clips, options, partial(self._write_grid, columns))
+        name = frame_files.name_of("grid", self.format)
+        yield self._product(name, self.clips, options, partial(self._write_grid, columns))
 
     def meshes(self, files: MeshFiles) -> Iterator[Product]:
         """Yield a folder per clip of its frames' meshes, in world units: shapes/<clip>/frame000.ply."""
@@ -202,26 +143,39 @@ class Drawing:
         )
 
     def _picture_options(self) -> Plain:
+        """Return what pictures follow from beside clips; where an option is at its default, what older records have."""
         return {
+            **self._array_options(),
+            **({} if self.format == PICTURES else {"fps": self.fps}),
+            "depth_range": None if self.depth_range is None else list(self.depth_range),
+            **({} if self.scale == 1 else {"scale": self.scale}),
+            **({"labels": True} if self.labels else {}),
+            **(self.shape.options() if SHAPE in self.layers else {}),
+        }
+
+    def _array_options(self) -> Plain:
+        """Return what arrays follow from beside clips."""
+        return {
+            **({} if self.format == Drawing.format else {"format": self.format}),
             "layers": list(self.layers),
             "neural_rendering_resolution": self.sampling.neural_rendering_resolution,
-            "fps": self.fps,
-            "depth_range": None if self.depth_range is None else list(self.depth_range),
-            **(self.shape.options() if SHAPE in self.layers else {}),
         }
 
     def _options(self, clips: Iterable[Clip]) -> Plain:
         """Return what pictures and meshes of clips follow from."""
         seeds = []
+        ways = []
         cameras = hashlib.sha256()
         for clip in clips:
             spec = self.spec(clip)
             seeds.append([clip.seed, clip.motion_seed])
+            ways.append(list(clip.way))
             cameras.update(spec.cameras.cpu().numpy().tobytes())
         return {
             "network": self.checksum,
             "precision": self.precision,
             "seeds": seeds,  # of appearance and motion
+            **({"interpolate": ways} if any(ways) else {}),
             **({} if self.given is None else {"latents": self.given.digest}),
             "cameras": self.cameras if isinstance(self.cameras, str) else "file",
             "camera_labels": cameras.hexdigest(),
@@ -232,7 +186,7 @@ class Drawing:
         }
 
     def _pictures(self, clip: Clip, sampling: SamplingOptions) -> Iterator[torch.Tensor]:
-        """Yield pictures uint8 [3, R, R * layers] of a clip's frames, one at a time."""
+        """Yield pictures uint8 [3, R * scale, R * scale * layers] of a clip's frames, one at a time."""
         # In a grid every clip waits here for its next turn: with pictures of 8 bits and nothing of what they came from.
         shapes = self._shapes(clip) if SHAPE in self.layers else iter(())
         shown = self.depth_range
@@ -242,23 +196,53 @@ class Drawing:
             if SHAPE in self.layers:
                 drawn[SHAPE] = torch.stack(list(itertools.islice(shapes, len(out["image"]))))
             del out
-            yield from torch.cat([drawn[layer].cpu() for layer in self.layers], dim=3)
+            large = [pictures.enlarged(drawn[layer], self._side).cpu() for layer in self.layers]
+            yield from torch.cat(large, dim=3)
 
     def _shapes(self, clip: Clip) -> Iterator[torch.Tensor]:
         """Yield pictures uint8 [3, R, R] of the surface of a clip's frames."""
         found = lattices(self.G, self.spec(clip), self.sampling, self.shape)
         return map(methodcaller("picture", self.shape.all_parts), found)  # keeps nothing of a frame until the next
 
+    @property
+    def _side(self) -> int:
+        return self.G.config.img_resolution * self.scale
+
+    def _strips(self, clips: Clips | list[Clip]) -> Strips | None:
+        """Return the strips above clips that are shown together; None without labels. UserError if they lack room."""
+        if not self.labels:
+            return None
+        with_motion = not all(clip.has_own_motion for clip in clips)
+        strips = Strips([clip.words(with_motion) for clip in clips], self.layers, self._side)
+        strips.check(self.scale)
+        return strips
+
     def _write_video(self, clip: Clip, path: Path, counter: Counter) -> None:
         drawn = counted(self._pictures(clip, self.sampling), counter)
-        write_video(path, (frame.permute(1, 2, 0).numpy() for frame in drawn), self.fps, comment=records.SYNTHETIC)
+        strips = self._strips([clip])
+        shown = drawn if strips is None else below(strips.draw(0), drawn)
+        frame_files.write_frames(path, frame_files.as_arrays(shown), count=self.frames, fps=self.fps)
 
     def _write_grid(self, columns: int, path: Path, counter: Counter) -> None:
         sampling = replace(self.sampling, frames_per_batch=1)  # all clips are in memory at once
         runs = [counted(self._pictures(clip, sampling), counter) for clip in self.clips]
+        strips = self._strips(self.clips)
+        if strips is not None:
+            runs = [below(strips.draw(place), run) for place, run in enumerate(runs)]
         moments = zip(*runs, strict=True)
         drawn = (pictures.image_grid(torch.stack(cells), columns) for cells in moments)
-        write_video(path, drawn, self.fps, comment=records.SYNTHETIC)
+        frame_files.write_frames(path, drawn, count=self.frames, fps=self.fps)
+
+    def _write_arrays(self, clip: Clip, path: Path, counter: Counter) -> None:
+        spec = self.spec(clip)
+        batches: dict[str, list[torch.Tensor]] = {name: [] for name in (*self.layers, "cameras")}
+        for out in generate(self.G, spec, self.sampling):
+            for name in self.layers:
+                batches[name].append(frame_files.layer_array(name, out).cpu())
+            batches["cameras"].append(out["camera"].cpu())
+            counter.update(len(out["camera"]))
+        arrays = {name: torch.cat(parts) for name, parts in batches.items()}
+        frame_files.save_arrays(path, {**arrays, "times": spec.times})
 
     def _write_meshes(self, clip: Clip, files: MeshFiles, path: Path, counter: Counter) -> None:
         chosen = files.numbers(self.frames)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnnlib.errors import UserError
+from dnnlib.names import frame_name
+from dnnlib.video_formats import FORMATS as VIDEO_FORMATS
 
 PAPER_FRAMES = 16  # of a video at inference (section 3.4)
 KINDS = ("dataset", "shared", "frontal", "orbit")  # of camera paths
@@ -12,6 +14,11 @@ FRAME_LAYERS = ("rgb", "depth", "normals")  # pictures of a frame
 SHAPE = "shape"  # the layer that is no picture of a frame
 LAYERS = (*FRAME_LAYERS, SHAPE)
 MESH_FORMATS = ("ply", "obj", "glb")  # of files
+PICTURES = "png"  # a folder of them
+ARRAYS = "npz"
+FORMATS = (*(suffix[1:] for suffix in VIDEO_FORMATS), PICTURES, ARRAYS)  # of clips
+DEFAULT_FPS = 25.0
+MAX_SCALE = 16  # how many times larger pictures are shown than they are made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,7 @@ class Shape:
         all_parts: also what has no connection with the head.
     """
 
-    resolution: int
+    resolution: int = 128
     level: float | None = None
     all_parts: bool = False
 
@@ -74,5 +81,4 @@ class MeshFiles:
 
     def name(self, number: int, count: int) -> str:
         """Return the name of a frame's file; in clips of `count` frames, names sort as frames do."""
-        digits = max(3, len(str(count - 1)))
-        return f"frame{number:0{digits}d}.{self.format}"
+        return frame_name(number, count, self.format)

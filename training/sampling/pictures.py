@@ -136,6 +136,13 @@ def layer(
     return depth_layer(frames, config, shown) if name == "depth" else normals_layer(frames, config)
 
 
+def enlarged(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Return pictures uint8 [N, 3, R, R] as [N, 3, size, size]."""
+    if images.shape[-1] == size:
+        return images
+    return resize(images.float(), size).round().clamp(0, 255).to(torch.uint8)
+
+
 def image_grid(images: torch.Tensor, columns: int) -> np.ndarray:
     """Return images uint8 [N, 3, H, W], row by row, as one picture uint8 [rows * H, columns * W, 3]; the rest black."""
     count, channels, height, width = images.shape

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_json, storage_errors, write_json
+from dnnlib.names import natural_key
+from dnnlib.progress import Counter
 
 ROOT = Path(__file__).parents[2]
 CODE = (  # that decides a clip's pixels; whatever decides its network file and its cameras shows in its options
@@ -27,6 +30,7 @@ CODE = (  # that decides a clip's pixels; whatever decides its network file and 
 )
 # What videos and pictures say of themselves in their metadata; the last words are IPTC's term for such media.
 SYNTHETIC = "Synthetic: made by a PV3D generator (digital source type: trainedAlgorithmicMedia)"
+APART = frozenset({".webm", ".gif", ".npz"})  # formats that may lie beside an .mp4 of the same name
 CODE_SUFFIXES = frozenset({".py", ".cu", ".cuh", ".h"})
 
 Plain = dict[str, Any]  # values that JSON keeps as they are: no tuples
@@ -49,7 +53,9 @@ def code(*more: str) -> Iterator[Path]:
 
 
 def record_of(path: Path) -> Path:
-    """Return where the record of a file or folder lies."""
+    """Return where the record of a file or folder lies: seed0000.json; that of seed0000.gif is seed0000.gif.json."""
+    if path.suffix in APART:
+        return path.with_name(f"{path.name}.json")
     return path.with_suffix(".json")
 
 
@@ -112,3 +118,44 @@ def _read(path: Path) -> Plain | None:
         return None
     is_record = isinstance(record, dict) and all(isinstance(record.get(key), dict) for key in ("options", "software"))
     return record if is_record else None
+
+
+# --- Files with records ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """A file, or a folder of files, with its record beside it.
+
+    Args:
+        path: where it comes.
+        frames: how many are drawn for it.
+        options: returns what it follows from, but for the software.
+        software: what makes it.
+        write: makes it, at this path, counting its frames.
+    """
+
+    path: Path
+    frames: int
+    options: Callable[[], Plain]
+    software: Plain
+    write: Callable[[Path, Counter], None]
+
+    def is_made(self) -> bool:
+        """Return whether it is there. UserError if something else is."""
+        return is_made(self.path, self.options, self.software)
+
+    def make(self, counter: Counter) -> bool:
+        """Make it unless it is there; return whether it was. UserError if something else is."""
+        if self.is_made():
+            counter.update(self.frames)
+            return False
+        with making(self.path, self.options(), self.software):
+            self.write(self.path, counter)
+        return True
+
+    def files(self) -> list[Path]:
+        """Return its files, once it is made."""
+        if self.path.is_dir():
+            return sorted(self.path.iterdir(), key=natural_key)
+        return [self.path]
