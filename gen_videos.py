@@ -36,6 +36,7 @@ def main(**chosen: Any) -> None:
     One appearance, several motions:  --seeds=3 --motion-seeds=0-3 --grid=4x1
     One motion, several appearances:  --seeds=0-3 --motion-seeds=7 --grid=4x1
     From appearance to appearance:    --seeds=0-3 --interpolate --frames=96
+    On several GPUs, clips divided:   torchrun --nproc-per-node=8 gen_videos.py ...
     """
     action.run(**chosen)
 

@@ -255,14 +255,19 @@ def from_main(compute: Callable[[], Value]) -> Value:
     """
     if world_size() == 1:
         return compute()
-    with fail_together(_patient_group()):
+    with fail_together(patient_group()):
         value = compute() if is_main() else None
     return cast(Value, gather(value)[0])
 
 
+def patient_group() -> dist.ProcessGroup | None:
+    """Return a group of all processes that waits for work of others, however long; None where this one is alone."""
+    return _patient_group() if world_size() > 1 else None
+
+
 @cache
 def _patient_group() -> dist.ProcessGroup:
-    """Return a group of all processes that waits for the main one's work.
+    """Return the group, which is made once.
 
     It stays until `shutdown`, for the reason at LAST_WORK.
     """

@@ -3,8 +3,11 @@
 from dnnlib import openmp  # noqa: F401  (before torch)
 
 # isort: split
-from collections.abc import Callable, Iterator
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import compress, islice
 from pathlib import Path
 
 import click
@@ -14,6 +17,7 @@ from applications.latents import Latents, digest_of, digest_of_latents, load_lat
 from dnnlib.errors import UserError
 from dnnlib.files import remove_unfinished, with_checksum
 from dnnlib.progress import Counter
+from torch_utils import distributed
 from torch_utils.startup import Machine, prepared_machine
 from training.camera_checks.judgement import judge
 from training.checkpoints import sources
@@ -45,18 +49,25 @@ def run(
     ops: str,
 ) -> None:
     """Do what the options of `gen_videos.py` ask for."""
-    if mesh_files is not None:
-        mesh.require_packages()  # before the videos, not after
-    cameras = wanted.cameras
-    path = cameras if cameras is None or cameras in KINDS else read_cameras(Path(cameras))
-    with prepared_machine(device=device, ops=ops, precision=precision) as machine:
-        drawing, notes = drawing_of(
-            network, outdir, wanted=wanted, shown=shown, shape=shape, path=path, machine=machine, batch=batch
+    with prepared_machine(device=device, ops=ops, precision=precision, join=True) as machine:
+        # All processes load the same one, whatever training writes meanwhile.
+        source = distributed.from_main(partial(sources.found, network))
+        with distributed.fail_together():
+            if mesh_files is not None:
+                mesh.require_packages()  # before the videos, not after
+            drawing, notes = drawing_of(
+                source.path, outdir, wanted=wanted, shown=shown, shape=shape, machine=machine, batch=batch
+            )
+        distributed.require_same(
+            json.dumps([drawing.checksum, drawing.given and drawing.given.digest, drawing.software]),
+            "The processes see different snapshots, latents or versions of this software: let all machines share one "
+            "folder of each.",
         )
-        for note in notes:
-            click.echo(note, err=True)
-        if outdir.is_dir():
-            remove_unfinished(outdir)  # of starts that were killed
+        if distributed.is_main():
+            for note in (*source.notes, *notes):
+                click.echo(note, err=True)
+            if outdir.is_dir():
+                remove_unfinished(outdir)  # of starts that were killed
         make(work_of(drawing, shown.grid, mesh_files))
 
 
@@ -64,27 +75,24 @@ def run(
 
 
 def drawing_of(
-    network: str,
+    network: Path,
     outdir: Path,
     *,
     wanted: ClipOptions,
     shown: PictureOptions,
     shape: Shape,
-    path: str | torch.Tensor | None,
     machine: Machine,
     batch: int,
 ) -> tuple[Drawing, list[str]]:
     """Load the model, and return what is drawn of it, and sentences for the user.
 
-    Args:
-        path: of cameras: one of KINDS, or [F, 25] of a file; None: nobody says.
-
     Raises:
         UserError: there is no such model, or latents have no motion or appearance for so many frames.
     """
-    source = sources.found(network)
+    cameras = wanted.cameras
+    path = cameras if cameras is None or cameras in KINDS else read_cameras(Path(cameras))
     # Training may put a better one into its place meanwhile.
-    snapshot, checksum = with_checksum(source.path, lambda file: load_generator(file, machine.device, machine.dtype))
+    snapshot, checksum = with_checksum(network, lambda file: load_generator(file, machine.device, machine.dtype))
     G = snapshot.G
     found = None if wanted.latents is None else load_latents(wanted.latents, G, digest_of(G))
     if path is None:
@@ -115,14 +123,9 @@ def drawing_of(
         software=records.software(machine.device),
         outdir=outdir,
     )
-    about: list[str | None] = [
-        *source.notes,
-        *snapshot.notes,
-        *machine.notes,
-        *doubts(snapshot, path, wanted.cameras, frames),
-    ]
-    about.append(frame_files.uneven_times(shown.format, fps))
-    return drawing, [note for note in about if note]
+    notes = [*snapshot.notes, *machine.notes, *doubts(snapshot, path, wanted.cameras, frames)]
+    uneven = frame_files.uneven_times(shown.format, fps)
+    return drawing, [*notes, uneven] if uneven else notes
 
 
 def natural_length(wanted: ClipOptions, found: Latents | None, path: str | torch.Tensor) -> int:
@@ -169,23 +172,65 @@ def work_of(drawing: Drawing, grid: tuple[int, int] | None, mesh_files: MeshFile
     return work
 
 
+# --- Making it -------------------------------------------------------------------------------------------------------
+
+
 def make(work: Work) -> None:
-    """Make what is not there yet, by the unit that is counted; print the names of all files."""
-    others = 0
-    for products in work.values():
-        for product in products():
-            # Refuses, before any work, what is in the way.
-            others += not product.is_made() and product.path.exists()
-    if others:
-        click.echo(f"{others} already there, made by another version of the software or device: made anew.", err=True)
-    kept = 0
+    """Make what is not there yet, by the unit that is counted; print the names of all files.
+
+    Products are divided among the processes: each is made by one of them. Every process must call it.
+    """
+    missing = distributed.from_main(partial(missing_of, work))
     for unit, products in work.items():
-        with Counter(sum(product.frames for product in products()), unit=unit) as counter:
-            for product in products():
-                kept += not product.make(counter)
+        make_share(unit, products, missing[unit])
+    if not distributed.is_main():
+        return
+    kept = sum(not is_missing for unit in work for is_missing in missing[unit])
     if kept:
         click.echo(f"{kept} already there, made with the same options.", err=True)
     for products in work.values():
         for product in products():
             for path in product.files():
                 click.echo(path)
+
+
+def missing_of(work: Work) -> dict[str, list[bool]]:
+    """Return of each product whether it is to be made. UserError, before any work, if something else is in the way."""
+    missing: dict[str, list[bool]] = {}
+    others = 0
+    for unit, products in work.items():
+        missing[unit] = []
+        for product in products():
+            missing[unit].append(not product.is_made())
+            others += missing[unit][-1] and product.path.exists()
+    if others:
+        click.echo(f"{others} already there, made by another version of the software or device: made anew.", err=True)
+    return missing
+
+
+def make_share(unit: str, products: Callable[[], Iterator[Product]], missing: Sequence[bool]) -> None:
+    """Make every n-th missing product, of n processes, in rounds: an error in one ends all after the round.
+
+    The main process counts its own share, and what is there already.
+    """
+    world = distributed.world_size()
+    rounds = math.ceil(sum(missing) / world)
+    if world > 1 and sum(missing) == 1 and distributed.is_main():
+        click.echo(f"There is one file of {unit}s to make, so one of {world} processes makes it.", err=True)
+
+    def share() -> Iterator[Product]:
+        return islice(compress(products(), missing), distributed.rank(), None, world)
+
+    total = sum(product.frames for product in share())
+    there = 0
+    if distributed.is_main():
+        there = sum(product.frames for product, is_missing in zip(products(), missing, strict=True) if not is_missing)
+    title = "" if world == 1 else f"process 0 of {world}"
+    with Counter(total + there, unit=unit, title=title, silent=not distributed.is_main()) as counter:
+        counter.update(there)
+        own = share()
+        for _ in range(rounds):
+            with distributed.fail_together(distributed.patient_group()):
+                product = next(own, None)
+                if product is not None:
+                    product.make(counter)
