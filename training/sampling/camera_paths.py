@@ -65,7 +65,11 @@ def read_cameras(path: Path) -> torch.Tensor:
     """
     if not path.exists():
         raise UserError(f"--cameras={path} is neither {', '.join(KINDS[:-1])} or {KINDS[-1]} nor a file.")
-    content = read_json(path)
+    return cameras_of(read_json(path), path)
+
+
+def cameras_of(content: object, path: Path) -> torch.Tensor:
+    """Return labels [F, 25] of what JSON text says, as of `read_cameras`; `path` is how messages name it."""
     rows = content if isinstance(content, list) else []
     names = [str(row[0]) for row in rows if isinstance(row, list) and len(row) == 2]
     if names and len(names) == len(rows):

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from operator import methodcaller
@@ -187,22 +187,9 @@ class Drawing:
 
     def _pictures(self, clip: Clip, sampling: SamplingOptions) -> Iterator[torch.Tensor]:
         """Yield pictures uint8 [3, R * scale, R * scale * layers] of a clip's frames, one at a time."""
-        # In a grid every clip waits here for its next turn: with pictures of 8 bits and nothing of what they came from.
-        shapes = self._shapes(clip) if SHAPE in self.layers else iter(())
-        shown = self.depth_range
-        for out in generate(self.G, self.spec(clip), sampling):
-            shown = shown or pictures.depth_range(out["image_depth"][:1])
-            drawn = {layer: pictures.layer(layer, out, self.G.config, shown) for layer in self.layers if layer != SHAPE}
-            if SHAPE in self.layers:
-                drawn[SHAPE] = torch.stack(list(itertools.islice(shapes, len(out["image"]))))
-            del out
-            large = [pictures.enlarged(drawn[layer], self._side).cpu() for layer in self.layers]
-            yield from torch.cat(large, dim=3)
-
-    def _shapes(self, clip: Clip) -> Iterator[torch.Tensor]:
-        """Yield pictures uint8 [3, R, R] of the surface of a clip's frames."""
-        found = lattices(self.G, self.spec(clip), self.sampling, self.shape)
-        return map(methodcaller("picture", self.shape.all_parts), found)  # keeps nothing of a frame until the next
+        return layered(
+            self.G, self.spec(clip), sampling, self.layers, shape=self.shape, shown=self.depth_range, side=self._side
+        )
 
     @property
     def _side(self) -> int:
@@ -250,3 +237,41 @@ class Drawing:
         with atomic_folder(path) as folder:
             for index, lattice in zip(chosen, found, strict=True):
                 lattice.mesh(self.shape.all_parts).save(folder / files.name(index, self.frames))
+
+
+# --- Pictures of a clip -----------------------------------------------------------------------------------------------
+
+
+def layered(
+    G: Generator,
+    clip: ClipSpec,
+    sampling: SamplingOptions,
+    layers: Sequence[str],
+    *,
+    shape: Shape,
+    shown: tuple[float, float] | None,
+    side: int | None = None,
+) -> Iterator[torch.Tensor]:
+    """Yield pictures uint8 [3, S, S * layers] of a clip's frames, one at a time.
+
+    Args:
+        layers: side by side, of LAYERS.
+        shown: the distances between which depth has its colours; None: `pictures.depth_range` of the first frame.
+        side: of a picture, S; None: that of the images.
+    """
+    # In a grid every clip waits here for its next turn: with pictures of 8 bits and nothing of what they came from.
+    shapes = _shapes(G, clip, sampling, shape) if SHAPE in layers else iter(())
+    for out in generate(G, clip, sampling):
+        shown = shown or pictures.depth_range(out["image_depth"][:1])
+        drawn = {layer: pictures.layer(layer, out, G.config, shown) for layer in layers if layer != SHAPE}
+        if SHAPE in layers:
+            drawn[SHAPE] = torch.stack(list(itertools.islice(shapes, len(out["image"]))))
+        del out
+        large = [pictures.enlarged(drawn[layer], side or G.config.img_resolution).cpu() for layer in layers]
+        yield from torch.cat(large, dim=3)
+
+
+def _shapes(G: Generator, clip: ClipSpec, sampling: SamplingOptions, shape: Shape) -> Iterator[torch.Tensor]:
+    """Yield pictures uint8 [3, R, R] of the surface of a clip's frames."""
+    found = lattices(G, clip, sampling, shape)
+    return map(methodcaller("picture", shape.all_parts), found)  # keeps nothing of a frame until the next

@@ -65,10 +65,14 @@ class Lattice:
 
     def picture(self, all_parts: bool) -> torch.Tensor:
         """Return a picture uint8 [3, R, R] of the surface, grey under a light, from the frame's camera."""
+        return shaded(self.surface(all_parts), self.geometry.camera, self.geometry.G.config.img_resolution)
+
+    def surface(self, all_parts: bool) -> Surface:
+        """Return the surface that `picture` shows: for cameras that move around it."""
         sigma = self.sigma
         if not all_parts:
             sigma = shading.alone(sigma, self.level, self.geometry.surface, self.box_side)
-        return shaded(self._surface(sigma), self.geometry.camera, self.geometry.G.config.img_resolution)
+        return self._surface(sigma)
 
     def _surface(self, sigma: torch.Tensor) -> Surface:
         return Surface(sigma=sigma.to(self.geometry.planes.device), level=self.level, box_side=self.box_side)
@@ -80,14 +84,19 @@ def lattices(
     """Return the lattices of a clip's frames, or of the chosen ones. UserError if no level is that of a surface."""
     level = shape.level
     if level is None:  # one for all frames, or the surface would come and go; the same whichever are chosen
-        first = next(clip_geometry(G, clip, sampling, [0]))
-        eye = split_label(canonical_label())[0][:3, 3].to(first.planes.device)
-        level = mesh.level_of_surface(first.density, eye, first.surface)
-    lattice = partial(_lattice, level=level, resolution=shape.resolution)
+        level = surface_level(next(clip_geometry(G, clip, sampling, [0])))
+    lattice = partial(lattice_of, level=level, resolution=shape.resolution)
     return map(lattice, clip_geometry(G, clip, sampling, chosen))  # keeps nothing of a frame until the next
 
 
-def _lattice(geometry: Geometry, *, level: float, resolution: int) -> Lattice:
+def surface_level(geometry: Geometry) -> float:
+    """Return the raw density at the surface that a frame shows. UserError if rays from the front meet none."""
+    eye = split_label(canonical_label())[0][:3, 3].to(geometry.planes.device)
+    return mesh.level_of_surface(geometry.density, eye, geometry.surface)
+
+
+def lattice_of(geometry: Geometry, *, level: float, resolution: int) -> Lattice:
+    """Return the lattice of a frame, of so many points a side."""
     side = geometry.G.config.rendering.box_side
     sigma = mesh.density_lattice(geometry.density, resolution, side, geometry.planes.device)
     return Lattice(geometry=geometry, sigma=sigma, level=level)
