@@ -34,8 +34,9 @@ FLOORS = {
     "preprocessing": 13,
     "applications": 13,
     "pv3d": 14,
+    "viewer": 15,
 }
-TOP_FLOOR = 15
+TOP_FLOOR = 16
 MAX_LINES = 350
 COMMUNICATOR = "torch_utils/distributed.py"  # the one file that may use torch.distributed
 CARRIER = "torch_utils/transfers.py"  # the one file that may copy without waiting

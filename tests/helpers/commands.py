@@ -23,10 +23,13 @@ from benchmarks import (
     preprocessing,
     roofline,
     study,
+    viewer,
 )
 from torch_utils import doctor
+from viewer import command as viewer_command
 
 DOCTOR = "python -m torch_utils.doctor"
+VIEWER = "viewer"  # python -m viewer
 COMMANDS: dict[str, click.Command] = {
     "train.py": train.main,
     "gen_videos.py": gen_videos.main,
@@ -36,6 +39,7 @@ COMMANDS: dict[str, click.Command] = {
     "checkpoint_tool.py": checkpoint_tool.main,
     "demo.py": demo.main,
     DOCTOR: doctor.main,
+    VIEWER: viewer_command.main,
     "benchmarks/applications.py": applications.main,
     "benchmarks/compare_checkouts.py": compare_checkouts.main,
     "benchmarks/detectors.py": detectors.main,
@@ -49,4 +53,5 @@ COMMANDS: dict[str, click.Command] = {
     "benchmarks/preprocessing.py": preprocessing.main,
     "benchmarks/roofline.py": roofline.main,
     "benchmarks/study.py": study.main,
+    "benchmarks/viewer.py": viewer.main,
 }

@@ -1,0 +1,103 @@
+// Files: pictures and videos to save, latents to open.
+
+const LARGEST_FILE = 2 ** 28;
+const TYPES = { ".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif" };
+const POLL = 400; // ms between two looks at a video
+
+function download(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+function fileName(suffix) {
+  const head = view.latents ? "latents" : `seed${String(view.seed).padStart(4, "0")}`;
+  const motion = view.latents && view.ownMotion ? "" : `-motion${String(view.motion).padStart(4, "0")}`;
+  return `${head}${motion}${suffix}`;
+}
+
+async function saveSnapshot() {
+  play(false);
+  for (const panel of panels) {
+    const found = await guarded("snapshot", () => picture(panel.number, false));
+    const which = panels.length > 1 ? `-model${panel.number + 1}` : "";
+    if (found) download(found.blob, fileName(`${which}.png`));
+  }
+}
+
+async function openLatents(file) {
+  if (file.size > LARGEST_FILE) {
+    say("latents", `${file.name} is too large: up to ${LARGEST_FILE / 2 ** 20} MiB are possible.`, true);
+    return;
+  }
+  say("latents", `Opening ${file.name} …`);
+  const named = { "X-Name": encodeURIComponent(file.name) };
+  const response = await guarded("latents", () => ask("/api/latents", file, named));
+  if (!response) return;
+  view.latents = await response.json();
+  if (view.latents.frames > 1) {
+    element("frames").value = view.latents.frames;
+    element("fps").value = Math.round(view.latents.fps);
+  }
+  latentsShown();
+  setPath(view.latents.labels); // they are seen as they were found
+  await follow(true);
+}
+
+// --- Videos ----------------------------------------------------------------------------------------------------------
+
+let isExporting = false;
+
+function videoWish() {
+  const isFollowing = element("follows").checked && path.length > 0;
+  return {
+    panel: Number(element("export-panel").value || 0),
+    scene: scene(),
+    labels: isFollowing ? path : [camera()],
+    layers: view.layers,
+    frames: Number(element("frames").value),
+    fps: Number(element("fps").value),
+    suffix: element("suffix").value,
+    plays: element("plays").checked,
+    blends: element("blends").checked,
+  };
+}
+
+function exportShown(made, total) {
+  element("export-progress").hidden = element("export-stop").hidden = !isExporting;
+  element("export").disabled = isExporting;
+  element("export-progress").max = total;
+  element("export-progress").value = made;
+}
+
+async function saveVideo() {
+  const wish = videoWish();
+  if (wish.blends && wish.scene.second === null) wish.scene.second = { seed: view.second };
+  play(false);
+  isExporting = true;
+  exportShown(0, wish.frames);
+  await guarded("video", async () => {
+    await ask("/api/export", wish);
+    for (;;) {
+      const { export: video } = await (await ask("/api/state")).json();
+      if (!video) return; // somebody stopped it
+      exportShown(video.made, video.total);
+      say("video", `Making a video: ${video.made} of ${video.total} frames.`);
+      if (video.state === "failed") throw new Problem(video.problem);
+      if (video.state === "done") break;
+      await new Promise((wake) => setTimeout(wake, POLL));
+    }
+    const file = await ask("/api/export/file");
+    download(new Blob([await file.blob()], { type: TYPES[wish.suffix] }), fileName(wish.suffix));
+  });
+  isExporting = false;
+  exportShown(0, 1);
+}
+
+function wireSaving() {
+  element("snapshot").addEventListener("click", saveSnapshot);
+  element("export").addEventListener("click", saveVideo);
+  element("export-stop").addEventListener("click", () => guarded("video", () => ask("/api/export/stop", "")));
+}
