@@ -16,6 +16,7 @@ from torch_utils.machine_options import machine_options
 from training import config as options
 from training.config import MAX_KIMG, Config
 from training.runs.options import configuration
+from training.runs.wandb_log import PROJECT
 
 action = lazy_module("pv3d.actions.train")
 SCORES = "Scores"
@@ -73,6 +74,14 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
     group=options.RUN,
     is_flag=True,
     help="--init-from: motion begins anew, so that motion codes differ where they had become alike (docs/training.md).",
+)
+@cli.option(
+    "--wandb",
+    group=options.RUN,
+    is_flag=False,
+    flag_value=PROJECT,
+    metavar="[PROJECT]",
+    help=f"Show the run in Weights & Biases, too, as part of PROJECT ({PROJECT}) or ENTITY/PROJECT.",
 )
 @cli.option("--desc", group=options.RUN, default="", show_default=False, help="Added to the run's name.")
 @cli.option("--data", group=options.DATA, type=PATH, required=True, help="Dataset: a folder or an uncompressed zip.")

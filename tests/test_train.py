@@ -16,6 +16,7 @@ import calc_metrics
 import train
 from dnnlib.files import read_json
 from dnnlib.options import override
+from tests.helpers.fake_wandb import Library
 from tests.helpers.forks import ENVIRONMENT
 from tests.helpers.noise import edit_index, make
 from tests.helpers.train_command import (
@@ -82,6 +83,29 @@ def test_names_that_are_no_text_and_a_broken_tensorboard_end_no_run(heads, tmp_p
     warnings = [line for line in result.stderr.splitlines() if line.startswith("Warning: TensorBoard's events")]
     assert len(warnings) == 1 and "UnicodeEncodeError" in warnings[0]
     assert result.stderr.index(warnings[0]) < result.stderr.index("kimg 0.002/0.004"), "before training"
+
+
+def test_each_start_with_wandb_shows_the_run_there(heads, tmp_path, monkeypatch):
+    library = Library()
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    for kimg in (0.002, 0.004):
+        result = run(tmp_path, heads, f"--kimg={kimg}", "--wandb")
+        assert result.exit_code == 0, result.output
+        assert result.stderr.splitlines().count("The run is shown at https://example.org/run") == 1
+    (folder,) = tmp_path.iterdir()
+    first, second = library.runs
+    assert first.given["id"] == second.given["id"] and first.given["project"] == "pv3d"
+    assert first.finished and second.finished
+    for shown, clips in ((first, 2), (second, 4)):
+        (step, stats), (same_step, files) = shown.logged
+        assert step == same_step == clips and "loss/g" in stats
+        assert files["fakes/png"] == ("image", str(folder / f"fakes000000.{clips:03d}.png")) and "fakes/mp4" in files
+
+
+def test_wandb_that_is_not_installed_is_said_before_training(heads, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert "pip install wandb" in refused(run(tmp_path / "runs", heads, "--wandb"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_images_train_with_one_line_about_it(tmp_path, monkeypatch):

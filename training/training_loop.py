@@ -321,6 +321,7 @@ class Trainer:
             if distributed.is_main():
                 self.hooks.saving("pictures and snapshot")
                 self.hooks.pictures(self.networks, self.run.path, self.progress.clips)
+                self.run.show(self.progress)
                 self.run.save_snapshot(self.config, self.networks, self.bank, self.progress)
         self.hooks.evaluate(self.snapshot(), self.run.snapshot_path(self.progress))
 

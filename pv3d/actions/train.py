@@ -36,6 +36,7 @@ from training.runs.pictures import SnapshotPictures
 from training.runs.resume import open_run
 from training.runs.status import StatusLine
 from training.runs.stopping import StopFlag, explained_end
+from training.runs.wandb_log import require_project
 from training.training_loop import Trainer
 
 
@@ -47,6 +48,7 @@ def run(
     init_from: Path | None,
     init_kimg: float | None,
     fresh_motion: bool,
+    wandb: str | None,
     desc: str,
     dry_run: bool,
     data: Path,
@@ -63,6 +65,7 @@ def run(
     cli.ignore_broken_pipes()
     origin = Origin(path=init_from, kimg=init_kimg, fresh_motion=fresh_motion)
     origin.check()
+    require_project(wandb)
     cfg, config = resolve(cfg, flags)
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(
@@ -110,6 +113,7 @@ def run(
                 requests=requests,
                 scoring=scoring,
                 time_limit=time_limit,
+                wandb=wandb,
             )
 
 
@@ -175,6 +179,7 @@ def train(
     requests: Sequence[Request],
     scoring: EvaluationOptions,
     time_limit: float | None,
+    wandb: str | None,
 ) -> None:
     """Run the training loop and show how it stands; Ctrl-C, SIGTERM and the end of `time_limit` save and stop."""
     print_notes(machine.notes)
@@ -206,7 +211,8 @@ def train(
             hooks.iteration = line.iteration
             hooks.status = line.status
             hooks.saving = line.saving
-            run.open_events(trainer.progress, line.warn)
+            url = run.open_writers(trainer.progress, line.warn, wandb)
+            print_notes([f"The run is shown at {url}"] if url else [])
         with explained_end(run, partial(click.echo, err=True)):  # each process says what ends it
             progress = trainer.train()
         stopped = any(distributed.gather(stop.asked))

@@ -1,7 +1,8 @@
 """A run's folder: its number and name, options, statistics, snapshots, training states.
 
 `00000-<cfg>-<data>-batch<b>-gamma<g>[-desc]/` holds `training_options.json`, `stats.jsonl`, TensorBoard events (if
-installed), `network-snapshot-<kimg>.pkl`, `training-state-<kimg>.pt`, and at each snapshot pictures and a video.
+installed), `network-snapshot-<kimg>.pkl`, `training-state-<kimg>.pt`, at each snapshot pictures and a video, and what
+Weights & Biases keeps there (with --wandb).
 """
 
 import contextlib
@@ -29,8 +30,11 @@ from training.config import Config
 from training.runs.events import EVENTS, EventLog
 from training.runs.options import OPTIONS, RunOptions
 from training.runs.progress import Progress
+from training.runs.wandb_log import FOLDER, IDS, WandbLog
+from training.runs.writers import Writer
 
 STATS = "stats.jsonl"
+PICTURES = "fakes"  # pictures and videos of a snapshot: fakes<kimg>.*
 
 Warn = Callable[[str], None]  # passes a sentence on to the user
 
@@ -48,7 +52,7 @@ class RunFolder:
     def __init__(self, path: Path, *, fall_back: bool = True):
         self.path = path
         self.fall_back = fall_back
-        self._events: EventLog | None = None
+        self._writers: list[Writer] = []
         self._lock = PathLock(path)
 
     # --- Start and end ------------------------------------------------------------------------------------------------
@@ -70,13 +74,10 @@ class RunFolder:
 
     def __exit__(self, *exception: object) -> None:
         try:
-            if self._events is not None:
-                self._events.close()
-            files = list(self.path.iterdir())
-            if all(path.name == OPTIONS or path.match(EVENTS) for path in files):
-                for path in files:
-                    path.unlink()
-                self.path.rmdir()
+            for writer in self._writers:
+                writer.close()
+            if all(path.name in (OPTIONS, IDS, FOLDER) or path.match(EVENTS) for path in self.path.iterdir()):
+                shutil.rmtree(self.path)
         finally:
             self._lock.release()
 
@@ -140,12 +141,25 @@ class RunFolder:
 
     # --- Statistics ---------------------------------------------------------------------------------------------------
 
-    def open_events(self, progress: Progress, warn: Warn) -> None:
-        """Let `log` write TensorBoard's events, too, if it is installed; `warn` is told if it fails, now or later."""
-        self._events = EventLog(self.path, progress.clips, warn)
+    def open_writers(self, progress: Progress, warn: Warn, wandb: str | None = None) -> str | None:
+        """Let `log` and `show` pass on what they are given: to TensorBoard, if it is installed, and Weights & Biases.
+
+        Args:
+            warn: called with a sentence if one of them fails, now or later.
+            wandb: a project of Weights & Biases; None: it is given nothing.
+
+        Returns:
+            The address of the run in Weights & Biases, if it has one.
+        """
+        self._writers.append(EventLog(self.path, progress.clips, warn))
+        if wandb is None:
+            return None
+        log = WandbLog(self.path, wandb, warn)
+        self._writers.append(log)
+        return log.url
 
     def log(self, progress: Progress, stats: dict[str, float]) -> None:
-        """Append a line to stats.jsonl, and to TensorBoard's events if they are open.
+        """Append a line to stats.jsonl, and pass the values on to the writers that are open.
 
         JSON knows neither NaN nor infinity: they become null.
         """
@@ -158,8 +172,14 @@ class RunFolder:
         for name, value in stats.items():
             line[name] = value if math.isfinite(value) else None
         json_lines.append(self.path / STATS, [json.dumps(line, allow_nan=False)])
-        if self._events is not None:
-            self._events.add(stats, progress.clips)
+        for writer in self._writers:
+            writer.add(stats, progress.clips)
+
+    def show(self, progress: Progress) -> None:
+        """Pass the pictures and videos of this moment on to the writers that are open."""
+        files = sorted(self.path.glob(f"{PICTURES}{stamp(progress.clips)}.*"))
+        for writer in self._writers:
+            writer.show(files, progress.clips)
 
     def rewind(self, iteration: int) -> None:
         """Drop statistics of iterations beyond this one, which a run that was killed will do again."""

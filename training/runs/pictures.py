@@ -10,7 +10,7 @@ from dnnlib.video import write_video
 from training.cameras import frontal_label
 from training.checkpoints.snapshots import Networks
 from training.networks.generator import Generator
-from training.runs.folder import stamp
+from training.runs.folder import PICTURES, stamp
 from training.sampling import pictures
 from training.sampling.clips import clip_spec, generate_views
 
@@ -38,13 +38,15 @@ class SnapshotPictures:
 
         # The grid: first frames, one seed a place.
         places = [next(clip_layers(G, seed, 1, ("rgb",))) for seed in range(self.columns**2)]
-        pictures.save_png(folder / f"fakes{stamp(clips)}.png", pictures.image_grid(torch.stack(places), self.columns))
+        pictures.save_png(
+            folder / f"{PICTURES}{stamp(clips)}.png", pictures.image_grid(torch.stack(places), self.columns)
+        )
 
         # The video: one seed a row, layers side by side.
         layers = ("rgb", "side", "depth", "normals")
         rows = [clip_layers(G, seed, self.video_frames, layers) for seed in range(self.video_seeds)]
         frames = (pictures.image_grid(torch.stack(frame), 1) for frame in zip(*rows, strict=True))
-        write_video(folder / f"fakes{stamp(clips)}.mp4", frames, fps=8)
+        write_video(folder / f"{PICTURES}{stamp(clips)}.mp4", frames, fps=8)
 
 
 def clip_layers(G: Generator, seed: int, frames: int, layers: tuple[str, ...]) -> Iterator[torch.Tensor]:

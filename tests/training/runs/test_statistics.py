@@ -5,6 +5,7 @@ import errno
 import json
 import resource
 import sys
+import time
 
 import pytest
 
@@ -47,9 +48,10 @@ def test_tensorboard_gets_the_same_and_forgets_what_a_killed_run_wrote(run):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
     for start, ticks in ((0, (2000, 4000, 6000)), (2000, (4000, 8000))):
         with RunFolder(run.path) as again:
-            again.open_events(Progress(clips=start), ignored)
+            again.open_writers(Progress(clips=start), ignored)
             for clips in ticks:
                 again.log(Progress(clips=clips), {"loss/g": float(clips)})
+        time.sleep(1.0)  # files are read by the seconds in their names: a count behind them does not sort
     events = accumulator(str(run.path)).Reload().Scalars("loss/g")
     assert [(event.step, event.value) for event in events] == [(2000, 2000), (4000, 4000), (8000, 8000)]
 
@@ -58,7 +60,7 @@ def test_a_run_without_tensorboard_says_nothing(run, monkeypatch):
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with run:
-        run.open_events(Progress(), ignored)
+        run.open_writers(Progress(), ignored)
         run.log(Progress(), {"x": 1.0})
         run.log(Progress(), {"x": 2.0})
     assert [path.name for path in run.path.iterdir()] == ["stats.jsonl"]
@@ -90,7 +92,7 @@ def test_a_broken_tensorboard_is_one_warning_before_training(run, monkeypatch, e
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", Broken(error))
     warnings: list[str] = []
     with run:
-        run.open_events(Progress(), warnings.append)
+        run.open_writers(Progress(), warnings.append)
         assert warnings == [
             f"TensorBoard's events are no longer written to {run.path} ({said}); stats.jsonl holds the same."
         ]
@@ -105,7 +107,7 @@ def test_a_name_that_tensorboard_cannot_write_is_one_warning(tmp_path):
     run.path.mkdir()
     warnings: list[str] = []
     with run:
-        run.open_events(Progress(), warnings.append)
+        run.open_writers(Progress(), warnings.append)
         run.log(Progress(), {"x": 1.0})
     assert len(warnings) == 1 and "UnicodeEncodeError" in warnings[0]
 
@@ -114,7 +116,7 @@ def test_a_run_that_wrote_nothing_but_options_and_events_goes(run):
     pytest.importorskip("tensorboard")
     with run:
         (run.path / "training_options.json").write_text("{}")
-        run.open_events(Progress(), ignored)
+        run.open_writers(Progress(), ignored)
     assert not run.path.exists()
 
 
@@ -145,7 +147,7 @@ def test_tensorboard_on_a_full_disk_is_one_warning(run, capfd, most):
     stats = dict.fromkeys(map(str, range(40)), 1.0)
     warnings: list[str] = []
     with no_file_above(most), run:
-        run.open_events(Progress(), warnings.append)
+        run.open_writers(Progress(), warnings.append)
         for _ in range(most // 1000):
             run.log(Progress(clips=2000), stats)
     assert len(warnings) == 1 and "File too large" in warnings[0]
