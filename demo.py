@@ -13,16 +13,19 @@ from dnnlib.errors import UserError
 from dnnlib.files import file_checksum, require_file
 from dnnlib.names import natural_key
 from dnnlib.page import Lines, Page, table
+from pv3d.command import name_of
+from training.checkpoints.sources import SHIPPED
 
 ROOT = Path(__file__).resolve().parent
-MODEL = ROOT / "models" / "heads.pkl"
+IS_CHECKOUT = (ROOT / "pyproject.toml").exists()  # else it is where pv3d is installed
+MODEL = SHIPPED["heads"]
 SCORES = MODEL.with_suffix(".scores.jsonl")  # written by calc_metrics.py --out
 SHAPE_RESOLUTION = 64  # of the surfaces' lattices: enough for 64 x 64 pixels
 ORBIT = {"cameras": "orbit", "orbit_yaw": 45, "orbit_pitch": 5}
 
 
 @cli.command()
-@cli.option("--outdir", type=click.Path(path_type=Path), default=ROOT / "demo-out", help="Where everything is written.")
+@cli.option("--outdir", type=click.Path(path_type=Path), default=Path("demo-out"), help="Where everything is written.")
 @cli.option(
     "--kimg",
     type=click.FloatRange(min=0, min_open=True),
@@ -33,6 +36,7 @@ ORBIT = {"cameras": "orbit", "orbit_yaw": 45, "orbit_pitch": 5}
 def main(outdir: Path, kimg: float, clips: int) -> None:
     """Sample the shipped model, train it on for a minute, and write a page with both."""
     require_file(MODEL, "demo's model")
+    outdir = outdir.absolute()
     page = Page("PV3D: heads that turn, faces that move")
     show_samples(page, outdir / "before")
     data = make_data(outdir, clips)
@@ -55,8 +59,11 @@ def command(*words: str, **options: object) -> list[str]:
 
 
 def as_typed(arguments: list[str]) -> str:
-    """Return a command line as a user in this checkout would type it."""
-    return "python " + shlex.join(argument.removeprefix(f"{ROOT}/") for argument in arguments)
+    """Return a command line as a user would type it: in this checkout, or anywhere if pv3d is installed."""
+    if IS_CHECKOUT:
+        return "python " + shlex.join(argument.removeprefix(f"{ROOT}/") for argument in arguments)
+    script, *others = arguments
+    return shlex.join(["pv3d", name_of(script), *others])
 
 
 def run_command(arguments: list[str]) -> None:

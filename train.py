@@ -34,6 +34,8 @@ HEADINGS = (
 
 def use_preset(context: click.Context, parameter: click.Parameter, name: str) -> str:
     """Make the values of a preset, or of a run, the defaults of all flags, also in `--help`."""
+    if context.resilient_parsing:  # of a shell that completes what is typed
+        return name
     _, config = configuration(name)
     context.default_map = parameters_of(config)
     return name

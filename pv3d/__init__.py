@@ -7,12 +7,13 @@ m.video(m.appearance(3), m.motion(7), cameras=pv3d.orbit(48, yaw=30)).save("turn
 What is here is imported when it is first used, since torch takes seconds: `pv3d --help` does without (PEP 562).
 """
 
-from dnnlib import openmp  # noqa: F401  (before torch)
-
-# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pv3d import shadowing
+
+if shadowing.fault(shadowing.LIBRARY) is None:
+    from dnnlib import openmp  # noqa: F401  (before torch)
 if TYPE_CHECKING:
     from dnnlib.errors import UserError
     from pv3d.appearances import W
@@ -50,9 +51,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import one of __all__, which is found without this from then on."""
+    """Import one of __all__, which is found without this from then on. ImportError if another project hides ours."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    fault = shadowing.fault(shadowing.LIBRARY)
+    if fault is not None:
+        raise ImportError(fault)
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -34,7 +34,8 @@ SIZES = {
     "training.batch": 2,
 }
 COMMANDS = {"train.py": train.main, "gen_videos.py": gen_videos.main, "dataset_tool.py": dataset_tool.main}
-FEW_FRAMES = ["--frames=2", "--neural-rendering-resolution=16", "--shape-resolution=8", "--shape-level=0"]
+FEW_FRAMES = ["--frames=2", "--neural-rendering-resolution=16"]
+COARSE = ["--shape-resolution=8", "--shape-level=0"]
 MAX_MODEL_BYTES = 8 * 10**6
 
 
@@ -50,7 +51,7 @@ def in_process(arguments: list[str]) -> None:
     if script == "train.py":
         given += tiny_flags()
     if script == "gen_videos.py":
-        given += FEW_FRAMES
+        given += FEW_FRAMES + (COARSE if "--shape-resolution" in given else [])
     result = CliRunner().invoke(COMMANDS[script], given)
     assert result.exit_code == 0, (arguments, result.output)
 
@@ -150,6 +151,13 @@ def test_commands_run_in_the_checkout_and_their_failure_ends_the_demo(monkeypatc
     assert "$ python tool.py 0 'a b'" in said and f"['0', '{tmp_path / 'a b'}']" in said
     with pytest.raises(UserError, match="tool.py stopped with status 3"):
         demo.run_command(["tool.py", "3"])
+
+
+def test_commands_are_shown_as_they_are_called(monkeypatch):
+    words = ["gen_videos.py", "--network", f"{demo.ROOT}/models/heads.pkl", "--outdir", "/a b"]
+    assert demo.as_typed(words) == "python gen_videos.py --network models/heads.pkl --outdir '/a b'"
+    monkeypatch.setattr(demo, "IS_CHECKOUT", False)
+    assert demo.as_typed(words) == f"pv3d videos --network {demo.ROOT}/models/heads.pkl --outdir '/a b'"
 
 
 def test_statistics_become_lines():

@@ -9,6 +9,8 @@ import click
 import pytest
 
 from dnnlib.options import options_of, value_of
+from pv3d.command import COMMANDS as SUBCOMMANDS
+from pv3d.command import main as pv3d
 from tests.helpers.commands import COMMANDS
 from training import config
 
@@ -17,7 +19,8 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BASE = re.compile(r'^PV3D="(.*)"$', re.MULTILINE)
-NOT_RUN_HERE = re.compile("--help|-m torch_utils.doctor|-m tests.")
+OURS = re.compile("(python|torchrun) |pv3d .*--")  # pv3d alone is a word of the pages
+NOT_RUN_HERE = re.compile("--help|-m torch_utils.doctor|-m pv3d$|-m tests.")
 
 
 def name_of(page: Path) -> str:
@@ -37,13 +40,15 @@ def commands(text: str) -> Iterator[str]:
     for line in lines:
         if base:
             line = line.replace("$PV3D", base.group(1))
-        if re.match("(python|torchrun) ", line) and not NOT_RUN_HERE.search(line):
+        if OURS.match(line) and not NOT_RUN_HERE.search(line):
             yield line
 
 
 def parse(line: str) -> click.Context | None:
     """Return what click makes of a command line, without running it; None if the program is not one of ours."""
     words = shlex.split(line, comments=True)
+    if "pv3d" in words[: words.index("-m") + 2 if "-m" in words else 1]:
+        return parse_pv3d(words[words.index("pv3d") + 1 :])
     ours = [word for word in words if word in COMMANDS]
     if not ours:
         return None
@@ -53,6 +58,15 @@ def parse(line: str) -> click.Context | None:
         name, *arguments = arguments
         command = command.commands[name]
     return command.make_context(ours[0], arguments)
+
+
+def parse_pv3d(words: list[str]) -> click.Context:
+    """Return what click makes of the words behind `pv3d`, without running them."""
+    context = pv3d.make_context("pv3d", words)
+    name, command, arguments = pv3d.resolve_command(context, words)
+    if isinstance(command, click.Group):
+        name, command, arguments = command.resolve_command(context, arguments)
+    return command.make_context(name, arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -67,6 +81,18 @@ def test_a_wrong_command_is_noticed():
     assert parse(foreign) is None
     with pytest.raises(click.NoSuchOption, match="motion-wait"):
         parse(wrong)
+    lines = ["pv3d train --cfg=demo --data=a", "torchrun -m pv3d data sinth", "python -m pv3d videos --grid=4"]
+    assert list(commands("```\n" + "\n".join(lines) + "\n```")) == lines
+    for line, message in zip(lines, ("outdir", "sinth", "grid"), strict=True):
+        with pytest.raises(click.UsageError, match=message):
+            parse(line)
+
+
+def test_the_page_of_commands_names_all():
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    named = {name: script for name, script, *_ in rows(page, "| `pv3d` | script |")[2:]}
+    scripts = {name: f"{place.partition(':')[0]}.py" for name, place in SUBCOMMANDS.items()}
+    assert named == {name: script if script in COMMANDS else "" for name, script in scripts.items()}
 
 
 # --- Links -----------------------------------------------------------------------------------------------------------

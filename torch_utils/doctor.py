@@ -4,6 +4,7 @@ Exit status 0 if everything works that this machine can be expected to do (witho
 there is a GPU and an op does not build or run.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -18,7 +19,7 @@ import torch
 
 from dnnlib import cli
 from dnnlib.errors import UserError
-from torch_utils import custom_ops, kernel_builder
+from torch_utils import custom_ops, kernel_builder, runtime
 from torch_utils.kernel_builder import BuildProblem
 
 VARIABLES = (
@@ -32,6 +33,7 @@ VARIABLES = (
     "LD_LIBRARY_PATH",
     "OMP_NUM_THREADS",
 )
+CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
 TRIAL_ARCHS = ("80", "90")  # compiled for where there is no GPU to ask
 
 Facts = Iterator[tuple[str, str]]  # (what, answer)
@@ -79,6 +81,27 @@ def describe_python() -> Facts:
     yield "torch CUDA", torch.version.cuda or "none: this torch is built for CPUs only"
 
 
+def describe_cpu() -> Facts:
+    """Yield the CPU, what it has for fast arithmetic, and how many threads are used."""
+    yield "system", f"{platform.platform()}, {len(os.sched_getaffinity(0))} CPU cores"
+    yield "CPU", cpu_model()
+    flags = runtime.cpu_flags()
+    found = ", ".join(name for name in CPU_FEATURES if name in flags) or "none known"
+    announced = "amx_bf16" in flags
+    yield "features", found + ("; AMX is announced, but crashes" if announced and not runtime.amx_works() else "")
+    yield "threads", f"{runtime.cores()} (torch's own choice, within a container's share)"
+
+
+def cpu_model() -> str:
+    """Return what the CPU calls itself."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, answer = line.partition(":")
+            if name.strip() == "model name":
+                return answer.strip()
+    return platform.processor() or platform.machine()
+
+
 def describe_gpus() -> Facts:
     """Yield facts about the GPUs that torch can use, and their driver."""
     if not torch.cuda.is_available():
@@ -88,6 +111,13 @@ def describe_gpus() -> Facts:
         gpu = torch.cuda.get_device_properties(index)
         yield f"GPU {index}", f"{gpu.name}, sm_{gpu.major}{gpu.minor}, {gpu.total_memory / 2**30:.1f} GiB"
     yield "driver", first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown"
+
+
+def describe_precisions() -> Facts:
+    """Yield what `--precision=auto` means on the CPU, and on each GPU."""
+    yield "auto on the CPU", runtime.best_precision(torch.device("cpu"))
+    for index in range(torch.cuda.device_count()):
+        yield f"auto on GPU {index}", runtime.best_precision(torch.device("cuda", index))
 
 
 def describe_tools() -> Facts:
@@ -138,12 +168,38 @@ def first_line(*command: str, containing: str = "") -> str:
 
 def report(name: str, check: Callable[[str], str]) -> bool:
     """Print what `check` says about an op; return False if it fails."""
+    answer, fault = examined(name, check)
+    print_fact(name, answer if fault is None else f"FAILED: {fault}")
+    return fault is None
+
+
+def examined(name: str, check: Callable[[str], str]) -> tuple[str, str | None]:
+    """Return what `check` says about an op, and why that fails, or None."""
     try:
-        print_fact(name, check(name))
+        return check(name), None
     except (BuildProblem, UserError) as problem:
-        print_fact(name, f"FAILED: {problem}")
-        return False
-    return True
+        return "failed", str(problem)
+
+
+def is_built(name: str) -> str:
+    """Return whether an op is in the cache, without loading it."""
+    library = kernel_builder.library_folder(kernel_builder.architectures()) / f"{name}.so"
+    return f"built ({library})" if library.is_file() else "not built yet"
+
+
+def not_needed(name: str) -> str:
+    """Return why no op is needed on a machine without a GPU."""
+    return "not needed: without a GPU, ops run as plain PyTorch operations"
+
+
+def examined_ops(build: bool) -> dict[str, tuple[str, str | None]]:
+    """Return {op: (answer, fault or None)} of all ops on this machine.
+
+    Args:
+        build: on a GPU, build and load them and compare their results with those of plain PyTorch.
+    """
+    check = not_needed if not torch.cuda.is_available() else try_on_gpu if build else is_built
+    return {name: examined(name, check) for name in kernel_builder.OPS}
 
 
 def try_on_gpu(name: str) -> str:

@@ -208,7 +208,7 @@ def amx_works() -> bool:
     Some virtual machines announce AMX without its tile sizes (CPUID leaf 1Dh is empty): there oneDNN's first product in
     bfloat16 is an illegal instruction.
     """
-    return "amx_bf16" in _cpu_flags() and _survives(_multiply_in_bfloat16)
+    return "amx_bf16" in cpu_flags() and _survives(_multiply_in_bfloat16)
 
 
 def avoid_broken_amx() -> None:
@@ -216,7 +216,7 @@ def avoid_broken_amx() -> None:
 
     oneDNN looks at its switch once, and computes without the units then.
     """
-    if any(flag.startswith("amx_") for flag in _cpu_flags()) and not amx_works():
+    if any(flag.startswith("amx_") for flag in cpu_flags()) and not amx_works():
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
 
@@ -240,7 +240,8 @@ def _multiply_in_bfloat16() -> torch.Tensor:
     return ones @ ones
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
+    """Return what the CPU can do, by the names of /proc/cpuinfo; empty where there is no such file."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

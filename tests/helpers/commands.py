@@ -25,6 +25,7 @@ from benchmarks import (
     study,
     viewer,
 )
+from pv3d import doctor as pv3d_doctor
 from torch_utils import doctor
 from viewer import command as viewer_command
 
@@ -40,6 +41,7 @@ COMMANDS: dict[str, click.Command] = {
     "demo.py": demo.main,
     DOCTOR: doctor.main,
     VIEWER: viewer_command.main,
+    "pv3d doctor": pv3d_doctor.main,
     "benchmarks/applications.py": applications.main,
     "benchmarks/compare_checkouts.py": compare_checkouts.main,
     "benchmarks/detectors.py": detectors.main,

@@ -172,7 +172,7 @@ def test_threads_by_number(keep_threads):
     ],
 )
 def test_the_precision_that_a_machine_is_fastest_in(monkeypatch, device, flags, survives, best):
-    monkeypatch.setattr(runtime, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: flags)
     monkeypatch.setattr(runtime, "_survives", lambda action: survives)
     assert runtime.best_precision(torch.device(device)) == best
 
@@ -196,7 +196,7 @@ def test_a_precision_means_the_same_everywhere(monkeypatch, device, works, preci
 )
 def test_matrix_units_that_crash_are_left_alone(monkeypatch, flags, survives, limit):
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    monkeypatch.setattr(runtime, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: flags)
     monkeypatch.setattr(runtime, "_survives", lambda action: survives)
     runtime.avoid_broken_amx()
     assert os.environ.get("ONEDNN_MAX_CPU_ISA") == limit
