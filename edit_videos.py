@@ -13,11 +13,11 @@ from applications.flags import (
     analysis_options,
     cameras_option,
     clip_frames_option,
-    columns_option,
     frames_option,
     input_options,
     model_options,
     motions_option,
+    video_options,
 )
 from dnnlib import cli
 from dnnlib.cli import PATH
@@ -39,7 +39,7 @@ def main() -> None:
 @motions_option
 @frames_option
 @cameras_option
-@columns_option
+@video_options
 def animate(**chosen: Any) -> None:
     """Find the appearance of a picture, and let it move.
 
@@ -61,7 +61,7 @@ def animate(**chosen: Any) -> None:
     metavar="PATH",
     help="New camera path: orbit, frontal, dataset, or a file with a JSON list of labels.",
 )
-@columns_option
+@video_options
 def reconstruct(**chosen: Any) -> None:
     """Find appearance and motion of a clip, and show it from its own and from new cameras."""
     action.reconstruct(**chosen)
@@ -73,7 +73,7 @@ def reconstruct(**chosen: Any) -> None:
 @clip_frames_option
 @motions_option
 @cameras_option
-@columns_option
+@video_options
 def edit(**chosen: Any) -> None:
     """Keep the appearance of a clip, and give it new motions."""
     action.edit(**chosen)
@@ -84,7 +84,7 @@ def edit(**chosen: Any) -> None:
 @cli.option("--appearance", group=INPUT, required=True, help="Seed or latents to be moved.")
 @cli.option("--motion", group=INPUT, type=PATH, required=True, help="Latents of the clip whose motion is taken.")
 @cameras_option
-@columns_option
+@video_options
 def retarget(**chosen: Any) -> None:
     """Move one appearance by the motion of another clip.
 
@@ -108,7 +108,7 @@ def retarget(**chosen: Any) -> None:
     help="Frames of the video.",
 )
 @cameras_option
-@columns_option
+@video_options
 def mix(**chosen: Any) -> None:
     """Put rows of one appearance's latents into another's (style mixing)."""
     action.mix(**chosen)
@@ -127,7 +127,7 @@ def mix(**chosen: Any) -> None:
 )
 @cli.option("--frames", group=CLIPS, type=click.IntRange(2), default=48, help="Frames of the video.")
 @cameras_option
-@columns_option
+@video_options
 def interpolate(**chosen: Any) -> None:
     """Go from one appearance or motion to another."""
     action.interpolate(**chosen)

@@ -9,12 +9,15 @@ import click
 import torch
 
 from applications.jobs import Session
+from applications.options import COLUMNS, USUAL_OUTPUT, Output
+from applications.showing import strips_of
 from dnnlib.files import remove_unfinished
 from dnnlib.locks import alone_in
 from dnnlib.progress import Counter
 from torch_utils.startup import prepared_machine
 from training.camera_checks.judgement import judge
 from training.sampling.camera_paths import read_cameras
+from training.sampling.frame_files import uneven_times
 from training.sampling.options import KINDS
 from training.sampling.records import Product
 
@@ -33,9 +36,13 @@ def opened(flags: Plain, cameras: str | torch.Tensor = "own") -> Iterator[Sessio
             batch=flags["batch"],
             recompute=flags["recompute"],
             detectors=flags["detectors"],
+            output=Output(**{name: flags[name] for name in vars(USUAL_OUTPUT) if name in flags}),
         )
         for note in session.notes:
             click.echo(note, err=True)
+        if session.output.labels and "file" in flags:  # before latents are searched for
+            scale = session.output.scale
+            strips_of(COLUMNS, session.config.generator.img_resolution * scale, scale)
         if isinstance(cameras, torch.Tensor):
             doubt_cameras(session, cameras, "the file of --cameras")
         with alone_in(session.outdir, "wait for it, or choose another --outdir"):
@@ -59,9 +66,17 @@ def make(products: Sequence[Product]) -> None:
     """Make what is not there yet; print the names of all files."""
     for product in products:
         product.is_made()  # refuses, before any work, what is in the way
+    for note in dict.fromkeys(filter(None, map(_unevenness, products))):
+        click.echo(note, err=True)
     with Counter(sum(product.frames for product in products), unit="frame") as counter:
         for product in products:
             product.make(counter)
     for product in products:
         for path in product.files():
             click.echo(path)
+
+
+def _unevenness(product: Product) -> str | None:
+    """Return a sentence if the frames of a file cannot all be shown for the same time."""
+    fps = product.options().get("fps")
+    return None if fps is None else uneven_times(product.path.suffix[1:], fps)

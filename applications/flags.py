@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import click
 
-from applications.options import ANALYSES, GENERATED, PAIRS, InversionOptions
+from applications.options import ANALYSES, GENERATED, PAIRS, VIDEO_FORMATS, InversionOptions, Output
 from dnnlib import cli
 from dnnlib.cli import PATH, SOURCE
 from dnnlib.options import add_flags
 from torch_utils.machine_options import MACHINE, machine_options
 from training.checkpoints import sources
-from training.sampling.options import PAPER_FRAMES
+from training.sampling.options import MAX_SCALE, PAPER_FRAMES
 
 # Headings of `--help`.
 FILES = "Files"
@@ -67,12 +67,29 @@ cameras_option = cli.option(
 frames_option = cli.option(
     "--frames", group=CLIPS, type=click.IntRange(2), default=PAPER_FRAMES, help="Frames of each video."
 )
-columns_option = cli.option(
-    "--columns",
-    group=CLIPS,
-    type=cli.NameList("column", GENERATED),
-    default=",".join(GENERATED),
-    help=f"Pictures side by side, of {','.join(GENERATED)}.",
+video_options = together(
+    cli.option(
+        "--columns",
+        group=CLIPS,
+        type=cli.NameList("column", GENERATED),
+        default=",".join(GENERATED),
+        help=f"Pictures side by side, of {','.join(GENERATED)}.",
+    ),
+    cli.option(
+        "--format",
+        group=CLIPS,
+        type=click.Choice(VIDEO_FORMATS),
+        default=Output.format,
+        help="Of videos; png: a folder of frames.",
+    ),
+    cli.option(
+        "--scale",
+        group=CLIPS,
+        type=click.IntRange(1, MAX_SCALE),
+        default=Output.scale,
+        help="How many times larger videos are shown than the model makes them.",
+    ),
+    cli.option("--labels", group=CLIPS, is_flag=True, help="A strip above each video that names its columns."),
 )
 motions_option = cli.option(
     "--motion-seeds", group=CLIPS, type=cli.IntList(), default="0-3", help="Motions, a video each."

@@ -6,7 +6,7 @@ again, and what was made with other options is never taken for it.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import torch
 from applications.inversion import Work
 from applications.latents import Latents, digest_of, digest_of_latents, load_latents, save_latents, tuned_generator
 from applications.losses import Comparison, EmbeddingDistance, FeatureDistance, PixelDistance, Term
-from applications.options import COLUMNS, GENERATED, InversionOptions
+from applications.options import COLUMNS, GENERATED, USUAL_OUTPUT, InversionOptions, Output
 from applications.running import Inversion, Inverted
 from applications.scores import Closeness, closeness
-from applications.showing import result_frames, shown_frames
+from applications.showing import result_frames, shown_frames, strips_of
 from applications.targets import Target
 from detectors import load_arcface, load_lpips, weights
 from detectors.arcface import SIDE as ARCFACE_SIDE
@@ -35,7 +35,7 @@ from training.checkpoints.snapshots import Snapshot
 from training.config import Config
 from training.networks.generator import Generator
 from training.sampling import pictures, records
-from training.sampling.frame_files import as_arrays, write_frames
+from training.sampling.frame_files import as_arrays, name_of, write_frames
 from training.sampling.options import SamplingOptions
 from training.sampling.records import Product
 
@@ -62,6 +62,7 @@ class Session:
         detectors: folder of other networks' weights, to be looked into first.
         software: what computes (`records.software`).
         notes: sentences for the user.
+        output: how videos and pictures are written.
     """
 
     network: Path
@@ -77,6 +78,7 @@ class Session:
     software: Plain
     outdir: Path
     notes: tuple[str, ...]
+    output: Output = USUAL_OUTPUT
 
     @classmethod
     def open(
@@ -88,6 +90,7 @@ class Session:
         batch: int | None = None,
         recompute: bool = False,
         detectors: Path | None = None,
+        output: Output = USUAL_OUTPUT,
     ) -> "Session":
         """Load a snapshot, called as of `sources.found`. UserError if it is none."""
         source = sources.found(network)
@@ -111,6 +114,7 @@ class Session:
             software=records.software(machine.device, "applications"),
             outdir=outdir,
             notes=(*source.notes, *snapshot.notes, *machine.notes),
+            output=output,
         )
 
     @property
@@ -304,8 +308,13 @@ def video(
 
     Args:
         columns: of COLUMNS; None: all that there are.
-        save: whether the latents are written beside it, as `<name>.pt`.
+        save: whether the latents are written beside it, as `<name>.pt`; beside a GIF, `<name>.gif.pt`.
+
+    Raises:
+        UserError: a label has no room, or what lies there was made with other options.
     """
+    is_picture = len(latents) == 1
+    output = replace(session.output, format=USUAL_OUTPUT.format) if is_picture else session.output
     columns = columns or (GENERATED if target is None else COLUMNS)
     seen = None if target is None else pictures.to_uint8(target.images)
     options: Plain = {
@@ -313,17 +322,20 @@ def video(
         "columns": list(columns),
         "fps": latents.fps,
         "input": None if target is None else target.digest(),
+        **output.options(),
     }
+    if output.labels:
+        strips_of(columns, session.config.generator.img_resolution * output.scale, output.scale)
 
     def write(path: Path, counter: Counter) -> None:
         G = tuned_generator(session.G, latents)
-        frames = shown_frames(G, latents, columns=columns, target=seen, sampling=session.sampling)
+        frames = shown_frames(G, latents, columns=columns, target=seen, sampling=session.sampling, output=output)
         if save:
-            save_latents(path.with_suffix(".pt"), latents)
+            save_latents(records.beside(path, ".pt"), latents)
         write_frames(path, as_arrays(counted(frames, counter)), count=len(latents), fps=latents.fps)
 
-    suffix, other = (".png", ".mp4") if len(latents) == 1 else (".mp4", ".png")
-    in_the_way = session.outdir / (name + other)
-    if in_the_way.exists():  # whose record and latents would have the same names
-        raise UserError(f"{in_the_way} was made with other options: choose another --outdir, or remove it.")
-    return session.product(name + suffix, len(latents), options, write)
+    place = f"{name}.png" if is_picture else name_of(name, output.format)
+    other = session.outdir / f"{name}.{'mp4' if is_picture else 'png'}"
+    if other.exists() and records.record_of(other) == records.record_of(session.outdir / place):
+        raise UserError(f"{other} was made with other options: choose another --outdir, or remove it.")
+    return session.product(place, len(latents), options, write)

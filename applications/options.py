@@ -1,8 +1,10 @@
 """Every number of an inversion: defaults, ranges and help texts; and other values that options of commands name."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from dnnlib.options import option
+from training.sampling.options import ARRAYS, FORMATS
 
 # Headings of `--help`.
 INVERSION = "Inversion"
@@ -13,6 +15,29 @@ COLUMNS = ("input", "result", "side", "normals")  # pictures side by side
 GENERATED = COLUMNS[1:]
 ANALYSES = ("style-mixing", "alignment", "motion")
 PAIRS = 3000  # of the analysis of cameras (Fig. 8)
+VIDEO_FORMATS = tuple(name for name in FORMATS if name != ARRAYS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How videos and pictures are written.
+
+    Args:
+        format: of videos, of VIDEO_FORMATS; what is one frame is a picture.
+        scale: how many times larger than the frames.
+        labels: whether a strip above names the columns.
+    """
+
+    format: str = "mp4"
+    scale: int = 1
+    labels: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """Return what a record says of it; where an option is at its default, what older records have."""
+        return {name: value for name, value in vars(self).items() if value != vars(USUAL_OUTPUT)[name]}
+
+
+USUAL_OUTPUT = Output()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,7 @@ def uneven_times(format: str, fps: float) -> str | None:
     short = int(ticks) * 10
     return (
         f"A GIF counts hundredths of a second: for {fps:g} frames a second, some are shown for {short} ms and some for "
-        f"{short + 10} ms; --fps=20, 25 or 50 is even."
+        f"{short + 10} ms; 20, 25 and 50 are even."
     )
 
 

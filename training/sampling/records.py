@@ -54,9 +54,12 @@ def code(*more: str) -> Iterator[Path]:
 
 def record_of(path: Path) -> Path:
     """Return where the record of a file or folder lies: seed0000.json; that of seed0000.gif is seed0000.gif.json."""
-    if path.suffix in APART:
-        return path.with_name(f"{path.name}.json")
-    return path.with_suffix(".json")
+    return beside(path, ".json")
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return a file that belongs to a file or folder; those that may lie together have one each."""
+    return path.with_name(path.name + suffix) if path.suffix in APART else path.with_suffix(suffix)
 
 
 def is_made(path: Path, options: Callable[[], Plain], by: Plain) -> bool:
