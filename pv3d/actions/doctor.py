@@ -42,6 +42,7 @@ EXTRAS = {
     "preprocess": {"ai-edge-litert": "ai_edge_litert", "opencv-python-headless": "cv2"},
     "safetensors": {"safetensors": "safetensors"},
     "tensorboard": {"tensorboard": "tensorboard"},
+    "wandb": {"wandb": "wandb"},
 }
 PURPOSES = {
     "identity": "the score id-dlib, landmarks by dlib",
@@ -49,6 +50,7 @@ PURPOSES = {
     "preprocess": "datasets from videos, animating pictures (with identity)",
     "safetensors": "checkpoints for other programs",
     "tensorboard": "curves of a run as TensorBoard's events",
+    "wandb": "a run in Weights & Biases",
 }
 # Of the environment, that matter.
 VARIABLES = (
