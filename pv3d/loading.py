@@ -20,6 +20,8 @@ def load(
 ) -> Model:
     """Load a model: one that is shipped ("heads"), a snapshot's path, or its address, which begins with https.
 
+    A snapshot is one, too, as the safetensors file or the folder that `checkpoint_tool.py` exports or publishes.
+
     Of a run's folder it is the newest snapshot; RUN/best is its best one.
 
     Also checkpoints of the official PV3D and of EG3D. What is downloaded stays in the cache, under its checksum.

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from dnnlib.files import refuse_existing
+from pv3d import publishing
+from pv3d.model_card import GAP, About
 from training.checkpoints import sources
 from training.checkpoints.inspection import inspection
 from training.checkpoints.safetensors import export_snapshot, import_snapshot
@@ -37,6 +39,26 @@ def compact(*, source: str, dest: Path) -> None:
     """Write a snapshot in half precision, without G."""
     refuse_existing(dest)
     compact_snapshot(located(source), dest)
+
+
+def publish(
+    *,
+    source: str,
+    outdir: Path,
+    name: str | None,
+    license: str | None,
+    trained_on: str | None,
+    cannot: str | None,
+    scores: Path | None,
+    preview: list[int],
+) -> None:
+    """Write the folder of a model to publish."""
+    about = About(name=name or outdir.absolute().name, license=license, trained_on=trained_on, cannot=cannot)
+    gaps = publishing.publish(located(source), outdir, about, scores=scores, preview=preview)
+    click.echo(outdir)
+    if gaps:
+        count = "one gap" if gaps == 1 else f"{gaps} gaps"
+        click.echo(f"{outdir / publishing.CARD} has {count} for you to fill in: look for {GAP}", err=True)
 
 
 def located(source: str) -> Path:

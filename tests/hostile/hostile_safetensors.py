@@ -59,6 +59,15 @@ def without_entry(text: bytes) -> bytes:
     return json.dumps(json.loads(text) | {BANK: None}).encode()
 
 
+def with_own(text: Any) -> Callable[[bytes], bytes]:
+    """Return the change of the file that gives its metadata another text in place of the snapshot's options."""
+
+    def changed(header: bytes) -> bytes:
+        return json.dumps(json.loads(header) | {"__metadata__": {"format": "pt", "pv3d": text}}).encode()
+
+    return with_header(changed)
+
+
 TENSORS: list[tuple[str, Callable[[bytes], bytes], CheckpointOutcome]] = [
     ("good", lambda data: data, SOUND),
     ("length", lambda data: with_length(data, HUGE), UNREADABLE),
@@ -81,6 +90,10 @@ TENSORS: list[tuple[str, Callable[[bytes], bytes], CheckpointOutcome]] = [
     ("places", with_bank(data_offsets=[0, 2**50]), UNREADABLE),
     ("backwards", with_bank(data_offsets=[4800, 0]), UNREADABLE),
     ("no entry", with_header(without_entry), UNREADABLE),
+    ("own deep", with_own("[" * 100_000), IMPORTED),  # `import` reads the same from the JSON file
+    ("own number", with_own(7), IMPORTED),
+    ("own other", with_own('{"format": "pv3d-snapshot", "version": 1}'), IMPORTED),
+    ("own list", with_own("[1]"), IMPORTED),
 ]
 
 

@@ -189,7 +189,7 @@ BY_KIND: dict[str, Commands] = {  # by what a case's name begins with
     "flipped": (inspect, gen, compact, export),
     "flipped behind": (inspect, gen, compact, export),
     "foreign": (inspect, gen, score, init),
-    "safetensors": (read_in, inspect),
+    "safetensors": (read_in, inspect, gen),
     "statistics": (statistics,),
     "reference": (reference,),
     "state": (state,),

@@ -16,6 +16,7 @@ from torch_utils.checkpoint import reading_checkpoint, require_kind, unwrap
 from torch_utils.pickles import reader
 from torch_utils.runtime import select_device
 from training.checkpoints import foreign
+from training.checkpoints.safetensors import is_safetensors, read_payload
 from training.checkpoints.shapes import network_shapes
 from training.checkpoints.snapshots import Snapshot, StoredSnapshot
 from training.config import DiscriminatorConfig
@@ -42,13 +43,15 @@ class Opened:
 
 
 def open_checkpoint(path: str | os.PathLike) -> Opened:
-    """Read a checkpoint of ours, of the official PV3D or of EG3D. Nothing in the file is run.
+    """Read a checkpoint of ours, also as safetensors, of the official PV3D or of EG3D. Nothing in the file is run.
 
     Raises:
         UserError: no such file, damaged, of another version, or none of these.
     """
     path = require_file(path, "checkpoint")
     with reading_checkpoint(path):
+        if is_safetensors(path):
+            return Opened(path=path, origin=None, kind="snapshot", content=read_payload(path))
         content = reader.read(path)
         ours = unwrap(content, path)
         if ours is not None:

@@ -1,11 +1,16 @@
 """Snapshots as safetensors, for other programs: `NAME.safetensors` holds the tensors, `NAME.json` everything else.
 
+The same options are in the metadata of the tensors' file, too, so that it is a snapshot by itself: one checksum knows
+it, and a download needs no second file. The JSON file is for people and other programs. (`import` reads it, as it did
+when exports had no such metadata.)
+
 Weights are called `<network>.<name in it>` (`G_ema.backbone.mapping.w_avg`), other tensors by their own name
 (`camera_bank`). Both ways are exact to the bit. The JSON names the tensors' sha256, so that files of two snapshots are
 not taken for one.
 """
 
 import hashlib
+import json
 import math
 import os
 from functools import partial
@@ -36,6 +41,9 @@ from training.checkpoints.snapshots import NAMES, StoredSnapshot
 FORMAT = "pv3d-snapshot"
 VERSION = 1
 SUFFIX = ".safetensors"
+METADATA = "__metadata__"  # the format's own place for texts by name
+OWN = "pv3d"  # ours among them: the options as JSON
+LENGTH_BYTES = 8  # of the header's length, with which a file begins
 
 
 # --- Export -----------------------------------------------------------------------------------------------------------
@@ -55,16 +63,13 @@ def export_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
     source = Path(source)
     snapshot = StoredSnapshot.of(checkpoint.load(source, "snapshot"), source)
     tensors, rest = _split(snapshot)
+    described = {"format": FORMAT, "version": VERSION, **rest}
     try:
-        content = library.save(tensors, metadata={"format": "pt"})  # what other readers ask for
+        # "pt" is what other readers ask for.
+        content = library.save(tensors, metadata={"format": "pt", OWN: json.dumps(described)})
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{source} holds tensors that safetensors cannot ({shown(str(error))}).") from error
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        **rest,
-    }
+    header = {**described, "sha256": hashlib.sha256(content).hexdigest()}
     with atomic_path(dest) as temporary:  # here: its own writer hides a full disk
         temporary.write_bytes(content)
     write_json(dest.with_suffix(".json"), header)
@@ -124,7 +129,14 @@ def import_snapshot(source: str | os.PathLike, dest: str | os.PathLike) -> None:
 def _read_header(tensors: Path) -> dict[str, Any]:
     """Return what is not a tensor: the options and the progress."""
     path = tensors.with_suffix(".json")
-    header = read_json(path)
+    header = _described(read_json(path), path)
+    if header.get("sha256") != file_checksum(tensors):
+        raise UserError(f"{path} belongs to other tensors than those in {tensors}: copy both files again.")
+    return _rest(header)
+
+
+def _described(header: Any, path: Path) -> dict[str, Any]:
+    """Return what describes a snapshot. UserError if it does not, or is of another version."""
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UserError(f"{path} does not describe a snapshot: give files that `export` wrote.")
     version = header.get("version")
@@ -133,8 +145,11 @@ def _read_header(tensors: Path) -> dict[str, Any]:
             f"{path} has version {shown(repr(version))}, but this code reads version {VERSION}: "
             "export the snapshot again, or use the release that wrote it."
         )
-    if header.get("sha256") != file_checksum(tensors):
-        raise UserError(f"{path} belongs to other tensors than those in {tensors}: copy both files again.")
+    return header
+
+
+def _rest(header: dict[str, Any]) -> dict[str, Any]:
+    """Return what a header says of the snapshot."""
     return {name: value for name, value in header.items() if name not in ("format", "version", "sha256")}
 
 
@@ -155,7 +170,45 @@ def _joined(tensors: dict[str, torch.Tensor], rest: dict[str, Any], path: Path) 
     return payload
 
 
-# --- Looking into a file without the library --------------------------------------------------------------------------
+# --- Reading a file without the library -------------------------------------------------------------------------------
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file, whatever its name, begins as one of safetensors does and no pickle, zip or tar."""
+    with open(path, "rb") as file:
+        start = file.read(LENGTH_BYTES + 1)
+    length = int.from_bytes(start[:LENGTH_BYTES], "little")
+    return start[LENGTH_BYTES:] == b"{" and LENGTH_BYTES + length <= path.stat().st_size
+
+
+def read_payload(path: Path) -> dict[str, Any]:
+    """Return the payload of the snapshot in a safetensors file, with its tensors in memory. Nothing in it is run.
+
+    Raises:
+        UserError: it holds no snapshot of ours, one without its options, or the JSON file beside it says otherwise.
+            One of `dnnlib.files.FAULTS`, or OSError: the file is damaged.
+    """
+    text = _metadata(path).get(OWN)
+    if text is None:
+        raise UserError(
+            f"{path} does not say what its tensors are: only exports of this software do; one of an earlier version, "
+            "with its JSON file, becomes a snapshot by `checkpoint_tool.py import`."
+        )
+    rest = _rest(_described(parse_json(text.encode()), path))
+    beside = path.with_suffix(".json")
+    if path.suffix == SUFFIX and os.path.lexists(beside) and _read_header(path) != rest:
+        raise UserError(f"{beside} says otherwise than {path} itself: copy both again, or remove it.")
+    tensors = {name: value.tensor() for name, value in _read_tensors(path).items()}
+    return _joined(tensors, rest, path)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Return the texts by name of a safetensors file."""
+    _, header = _read_own_header(path)
+    texts = header.get(METADATA, {})
+    if type(texts) is not dict or not all(type(text) is str for text in texts.values()):
+        raise Malformed("metadata that are no texts")
+    return texts
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
@@ -173,16 +226,8 @@ def read_safetensors(path: Path) -> dict[str, Any]:
 
 def _read_tensors(path: Path) -> dict[str, InertTensor]:
     """Return the tensors of a safetensors file by name."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        start = 8 + length
-        if start > size:
-            raise Malformed("a header longer than the file")
-        header = parse_json(file.read(min(length, MAX_JSON_BYTES + 1)))
-    if type(header) is not dict:
-        raise Malformed("a header that is no dictionary")
-    header.pop("__metadata__", None)
+    start, header = _read_own_header(path)
+    header.pop(METADATA, None)
     described = {name: _description(entry) for name, entry in header.items()}
     tensors = {}
     end = 0
@@ -195,9 +240,22 @@ def _read_tensors(path: Path) -> dict[str, InertTensor]:
         numbers = partial(_read_part, path, start + first, last - first)
         storage = Storage(dtype, count, numbers)
         tensors[name] = InertTensor(storage, 0, tuple(shape), _dense_stride(shape))
-    if start + end != size:
+    if start + end != path.stat().st_size:
         raise Malformed("other tensors than are described")
     return {name: tensors[name] for name in header}
+
+
+def _read_own_header(path: Path) -> tuple[int, dict[str, Any]]:
+    """Return where the numbers begin, and what stands before them."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        start = LENGTH_BYTES + length
+        if start > path.stat().st_size:
+            raise Malformed("a header longer than the file")
+        header = parse_json(file.read(min(length, MAX_JSON_BYTES + 1)))
+    if type(header) is not dict:
+        raise Malformed("a header that is no dictionary")
+    return start, header
 
 
 def _dense_stride(shape: list[int]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from training.checkpoints import addresses
 
 SHIPPED = {"heads": Path(__file__).parents[2] / "models" / "heads.pkl"}
 SNAPSHOTS = "network-snapshot-*.pkl"
+PUBLISHED = "model.safetensors"  # in the folder of a model that `checkpoint_tool.py publish` made
 HELP = f"{SNAPSHOTS}; a run's folder: its newest; RUN/best: its best; or a model that is shipped: {', '.join(SHIPPED)}."
 BEST = "best"  # RUN/best names the file below in a run's folder
 BEST_FILE = "best-snapshot.pkl"
@@ -27,8 +28,8 @@ def found(source: str | Path) -> Found:
     """Return the file that is meant.
 
     Args:
-        source: a file; the folder of a run, for its newest snapshot; RUN/best, for its best one; as a text, the name
-            of a model that is shipped, too (a path of the same name is ./NAME).
+        source: a file; the folder of a published model; the folder of a run, for its newest snapshot; RUN/best, for its
+            best one; as a text, the name of a model that is shipped, too (a path of the same name is ./NAME).
 
     Raises:
         UserError: it is a folder without snapshots, there is no best one, or it is an address of the web.
@@ -41,6 +42,8 @@ def found(source: str | Path) -> Found:
                 f"{shown(source)} is an address: pv3d.load takes it, or download the file and give its path."
             )
     path = Path(source)
+    if (path / PUBLISHED).is_file():
+        return Found(path=path / PUBLISHED)
     if path.is_dir():
         return _newest(path)
     if path.name == BEST and path.parent.is_dir() and not path.exists():
