@@ -35,7 +35,8 @@ from torch_utils.machine_options import machine_options  # noqa: E402
 from torch_utils.startup import Machine, prepared_machine  # noqa: E402
 from training import config  # noqa: E402
 from training.checkpoints import sources  # noqa: E402
-from training.checkpoints.snapshots import Snapshot, build_networks  # noqa: E402
+from training.checkpoints.snapshots import Snapshot  # noqa: E402
+from training.networks.generator import Generator  # noqa: E402
 from viewer.models import Load, located  # noqa: E402
 from viewer.server import ViewerServer  # noqa: E402
 from viewer.serving import answering, loader, running  # noqa: E402
@@ -93,7 +94,9 @@ def random_loader(cfg: str, machine: Machine) -> Load:
 
     def load(_: Path) -> pv3d.Model:
         options = config.preset(cfg)
-        G = build_networks(options, 0, machine.device).G_ema.requires_grad_(False).eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            G = Generator(options.generator).requires_grad_(False).eval().to(machine.device)
         G.precision = machine.dtype
         return pv3d.Model(Snapshot(G=G, config=options, camera_bank=torch.empty(0, 1, 25), progress={}, notes=()))
 

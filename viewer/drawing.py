@@ -24,6 +24,8 @@ from viewer.messages import FrameWish, VideoWish, camera_label
 from viewer.scenes import COARSE_SHAPE, SHAPE, Scenes
 
 MOVING_SECONDS = 0.045  # that a preview may take: twenty a second, with time left for the way to the page
+GOOD_RAYS = 32  # a side, that may take as long as SLOW_SECONDS
+SLOW_SECONDS = 0.1
 FEWEST_RAYS = 16  # a side
 RAY_STEP = 8  # between two numbers of rays a side
 MOST_SHAPE_RAYS = 128  # a side, of the layer shape while something moves
@@ -53,9 +55,9 @@ class Pace:
             return None
         if self.a_ray is None:
             return min(FEWEST_RAYS, most)
-        affordable = (MOVING_SECONDS / self.a_ray) ** 0.5
-        stepped = int(affordable // RAY_STEP) * RAY_STEP
-        return min(max(stepped, FEWEST_RAYS), most)
+        quick, slow = (int((seconds / self.a_ray) ** 0.5) for seconds in (MOVING_SECONDS, SLOW_SECONDS))
+        affordable = max(quick, min(slow, GOOD_RAYS)) // RAY_STEP * RAY_STEP
+        return min(max(affordable, FEWEST_RAYS), most)
 
     def learn(self, seconds: float, rays: int | None) -> None:
         """Take into account how long a picture took."""

@@ -69,6 +69,7 @@ class Export:
             self.made += 1
         else:
             self._worker.between(None)
+            self._frames = iter(())  # lets go of the planes
         self._queue.put(made)
         return True
 

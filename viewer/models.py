@@ -71,8 +71,9 @@ class Panel:
     @property
     def name(self) -> str:
         """What the page calls it."""
-        file = self.shown or self.path
-        return file.name if self.path.is_file() else f"{self.path.name}/{file.name}"
+        if self.shown is None or self.shown == self.path:
+            return self.path.name
+        return f"{self.path.name}/{self.shown.name}"
 
 
 def located(name: str) -> Path:

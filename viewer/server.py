@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as NotInTime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,8 +28,8 @@ from viewer.worker import Busy
 MAX_CONNECTIONS = 64  # at a time; further ones are sent away
 READ_SECONDS = 10.0  # without a byte, after which a connection is closed
 REQUEST_SECONDS = 20.0  # that line and headers of a request may take
-SMALL_BODY = 2**20
-LARGE_BODY = 2**23  # of a file of cameras
+SMALL_BODY = 2**14  # of what is asked often
+LARGE_BODY = 2**22  # of camera paths, which are read one at a time
 LATENTS_BODY = 2**28  # of a file of latents, which goes to the disk; with tuned weights it is as large as a snapshot
 LENGTH = re.compile(r"\d{1,12}", re.ASCII)
 HEADERS = {
@@ -72,7 +71,9 @@ class ViewerServer(ThreadingHTTPServer):
         self.token = token
         self.names = names
         self.page = Page()
+        self.one_at_a_time = threading.Lock()
         self.places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self.connections: set[socket.socket] = set()
         self.reading: dict[socket.socket, float] = {}  # connections that have not sent all of a request, since when
         super().__init__(address, Handler)
 
@@ -84,6 +85,7 @@ class ViewerServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection if there is a place for it."""
         if self.places.acquire(blocking=False):
+            self.connections.add(request)
             super().process_request(request, client_address)
             return
         with contextlib.suppress(OSError):
@@ -97,7 +99,15 @@ class ViewerServer(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self.reading.pop(request, None)
+            self.connections.discard(request)
             self.places.release()
+
+    def server_close(self) -> None:
+        """Stop listening, and close all connections."""
+        super().server_close()
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def service_actions(self) -> None:
         """Close connections that take too long for a request; called twice a second."""
@@ -140,10 +150,10 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(
             {
                 "/api/frame": self._frame,
-                "/api/path": lambda: self._json(service.path(self._body(SMALL_BODY))),
-                "/api/cameras": lambda: self._json(service.cameras(self._body(LARGE_BODY), self._name())),
+                "/api/path": lambda: self._large(service.path),
+                "/api/cameras": lambda: self._large(lambda body: service.cameras(body, self._name())),
                 "/api/latents": self._latents,
-                "/api/export": lambda: self._json(service.start_export(self._body(LARGE_BODY))),
+                "/api/export": lambda: self._large(service.start_export),
                 "/api/export/stop": self._stop,
             }
         )
@@ -163,8 +173,8 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(refused.status, refused.sentence)
         except Superseded:
             self._send(b"", "text/plain", {}, HTTPStatus.NO_CONTENT)
-        except (Busy, NotInTime) as busy:
-            self._json({"error": str(busy) or "The picture takes too long."}, HTTPStatus.SERVICE_UNAVAILABLE)
+        except Busy as busy:
+            self._json({"error": str(busy)}, HTTPStatus.SERVICE_UNAVAILABLE)
         except UserError as error:
             self._json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
         except OSError:
@@ -242,6 +252,13 @@ class Handler(BaseHTTPRequestHandler):
         picture, version = self.server.service.frame(self._body(SMALL_BODY))
         about = json.dumps({**picture.about, "version": version})
         self._send(picture.png, "image/png", {"X-Frame": about})
+
+    def _large(self, act: Callable[[bytes], Any]) -> None:
+        """Answer what follows from a large body: what JSON takes in memory is a multiple of its text."""
+        body = self._body(LARGE_BODY)
+        with self.server.one_at_a_time:
+            content = act(body)
+        self._json(content)
 
     def _latents(self) -> None:
         length = self._length(LATENTS_BODY)

@@ -2,7 +2,8 @@
 
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,15 @@ class Service:
         wish = frame_wish(body)
         artist, version = self._artist(wish.panel)
         work = _drawing(artist, wish)
-        future = self.worker.ask((wish.client, wish.panel), work)
-        return future.result(timeout=ANSWER_SECONDS), version
+        return self._result((wish.client, wish.panel), work), version
+
+    def _result(self, key: Hashable, work: Work) -> Any:
+        """Return what the worker's `work` returns. Busy if that takes too long."""
+        future = self.worker.ask(key, work)
+        try:
+            return future.result(timeout=ANSWER_SECONDS)
+        except futures.TimeoutError:
+            raise Busy(f"That takes more than {ANSWER_SECONDS:g} seconds: ask for less.") from None
 
     def _artist(self, number: int) -> tuple[Artist, int]:
         if number >= len(self.panels):
@@ -93,12 +101,12 @@ class Service:
     def cameras(self, body: bytes, name: str) -> Plain:
         """Return the cameras of a file, as gen_videos.py --cameras reads them. UserError if it is none."""
         try:
-            labels = cameras_of(parse_json(body), Path(shown(name)))
+            content = parse_json(body)
         except ValueError as error:
             raise UserError(f"{shown(name)} is not valid JSON ({error}): choose another file.") from error
-        if len(labels) > MAX_KEYS:
-            raise UserError(f"{shown(name)} has {len(labels)} cameras: up to {MAX_KEYS} are possible here.")
-        return {"labels": labels.tolist()}
+        if isinstance(content, list) and len(content) > MAX_KEYS:
+            raise UserError(f"{shown(name)} has {len(content)} cameras: up to {MAX_KEYS} are possible here.")
+        return {"labels": cameras_of(content, Path(shown(name))).tolist()}
 
     def latents(self, path: Path, name: str) -> Plain:
         """Load latents of a file that was sent, for all models that they are of.
@@ -112,8 +120,7 @@ class Service:
         for number in range(len(self.panels)):
             try:
                 artist, _ = self._artist(number)
-                future = self.worker.ask(("latents", number), _opening(artist, key, path))
-                found = future.result(timeout=ANSWER_SECONDS)
+                found = self._result(("latents", number), _opening(artist, key, path))
             except UserError as error:
                 refusal = error
         if found is None:

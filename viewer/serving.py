@@ -107,7 +107,11 @@ def answering(server: ViewerServer) -> Iterator[None]:
 
 
 def _listening(host: str, port: int | None, service: Service, token: str) -> ViewerServer:
-    own_names = frozenset() if host == LOCAL else frozenset({host, socket.gethostname(), socket.getfqdn()})
+    own_names = (
+        frozenset()
+        if host == LOCAL
+        else frozenset(name.lower() for name in (host, socket.gethostname(), socket.getfqdn()))
+    )
     for candidate in (USUAL_PORT, 0) if port is None else (port,):
         try:
             return ViewerServer((host, candidate), service, token, own_names)

@@ -11,7 +11,7 @@ import torch
 import pv3d
 from dnnlib.video import read_frames, video_info
 from tests.helpers.browser import waited
-from tests.viewer.conftest import FRONT, VIDEO, viewer
+from tests.helpers.viewing import FRONT, VIDEO_JSON, viewer
 from training.sampling.records import SYNTHETIC
 
 
@@ -23,7 +23,7 @@ def finished(asker) -> dict:
 @pytest.mark.parametrize("suffix, layers", [(".mp4", ["rgb", "normals"]), (".gif", ["rgb"]), (".webm", ["rgb"])])
 def test_a_video_is_the_file_that_pv3d_saves(suffix, layers, asker, model, tmp_path):
     keys = [FRONT, {"yaw": 20, "pitch": 5, "zoom": 1}]
-    wish = {**VIDEO, "labels": keys, "layers": layers, "frames": 5, "fps": 10, "suffix": suffix}
+    wish = {**VIDEO_JSON, "labels": keys, "layers": layers, "frames": 5, "fps": 10, "suffix": suffix}
     assert asker.ask("/api/export", wish).json["state"] == "running"
     about = finished(asker)
     assert about == {"state": "done", "made": 5, "total": 5, "problem": ""}
@@ -46,10 +46,10 @@ def test_there_is_no_video_before_one_is_made(snapshot):
 
 
 def test_pictures_are_answered_while_a_video_is_made_and_it_can_be_stopped(asker):
-    assert asker.ask("/api/export", {**VIDEO, "frames": 3000}).status == 200
+    assert asker.ask("/api/export", {**VIDEO_JSON, "frames": 3000}).status == 200
     for _ in range(5):
         assert asker.frame().status == 200
-    second = asker.ask("/api/export", VIDEO)
+    second = asker.ask("/api/export", VIDEO_JSON)
     assert second.status == 503 and "being made already" in second.json["error"]
     made = asker.state()["export"]["made"]
     assert 0 < made < 3000
@@ -57,7 +57,7 @@ def test_pictures_are_answered_while_a_video_is_made_and_it_can_be_stopped(asker
     assert asker.state()["export"] is None and asker.ask("/api/export/file").status == 400
     waited(lambda: not any(thread.name == "viewer-export" for thread in threading.enumerate()), "the encoder to end")
     assert not list(Path(asker.server.service.folder.name).iterdir())
-    assert asker.ask("/api/export", VIDEO).status == 200 and finished(asker)["state"] == "done"
+    assert asker.ask("/api/export", VIDEO_JSON).status == 200 and finished(asker)["state"] == "done"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_pictures_are_answered_while_a_video_is_made_and_it_can_be_stopped(asker
     ],
 )
 def test_a_video_that_cannot_be_made_is_said(change, sentence, asker):
-    assert asker.ask("/api/export", {**VIDEO, **change}).status == 200
+    assert asker.ask("/api/export", {**VIDEO_JSON, **change}).status == 200
     about = finished(asker)
     assert about["state"] == "failed"
     assert re.search(sentence, about["problem"]), about
@@ -76,7 +76,7 @@ def test_a_video_that_cannot_be_made_is_said(change, sentence, asker):
 
 
 def test_cameras_that_are_opposite_are_refused_at_once(asker):
-    refused = asker.ask("/api/export", {**VIDEO, "labels": [FRONT, {**FRONT, "yaw": 180}], "frames": 9})
+    refused = asker.ask("/api/export", {**VIDEO_JSON, "labels": [FRONT, {**FRONT, "yaw": 180}], "frames": 9})
     assert refused.status == 400 and "opposite" in refused.json["error"]
 
 
@@ -84,7 +84,7 @@ def test_nothing_is_left_behind(snapshot):
     with viewer(snapshot) as asker:
         waited(lambda: asker.state()["panels"][0]["version"], "the model")
         folder = Path(asker.server.service.folder.name)
-        asker.ask("/api/export", {**VIDEO, "frames": 3000})
+        asker.ask("/api/export", {**VIDEO_JSON, "frames": 3000})
         waited(lambda: asker.state()["export"]["made"] > 2, "some frames")
     assert not folder.exists()
     names = {"viewer-worker", "viewer-export", "viewer-follower"}

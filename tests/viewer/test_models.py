@@ -8,7 +8,7 @@ import pytest
 from dnnlib.errors import UserError
 from tests.helpers import tiny
 from tests.helpers.browser import waited
-from tests.viewer.conftest import pv3d_load, viewer
+from tests.helpers.viewing import pv3d_load, viewer
 from training.checkpoints.snapshots import save_snapshot
 from viewer.models import Panel, located
 

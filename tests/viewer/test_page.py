@@ -18,8 +18,7 @@ import pv3d
 from dnnlib.video import read_frames
 from tests.helpers import tiny
 from tests.helpers.browser import Browser, browser_path, opened
-from tests.viewer.conftest import TOKEN, Asker, viewer
-from tests.viewer.test_pictures import latents_file
+from tests.helpers.viewing import TOKEN, Asker, latents_file, viewer
 from training.checkpoints.snapshots import save_snapshot
 from viewer.joined_page import Page
 
@@ -222,6 +221,20 @@ def test_latents_are_opened(page, model, tmp_path):
     assert page.run("document.getElementById('status').textContent") == "Ready."
     page.click("#front")
     assert np.array_equal(pixels(page), expected(model))
+
+
+@needs_browser
+def test_what_is_wrong_is_said_in_one_sentence(browser, snapshot, tmp_path):
+    broken = tmp_path / "network-snapshot-000002.000.pkl"
+    broken.write_bytes(snapshot.read_bytes()[:5000])
+    with viewer(snapshot, broken, tmp_path / "absent") as asker:
+        browser.open(f"http://127.0.0.1:{asker.server.port}/?token={TOKEN}")
+        browser.wait("panels.length === 3 && panels[0].isFinal && panels[1].problem.textContent")
+        said = browser.run("panels.map(panel => panel.problem.textContent)")
+        assert said[0] == "" and "damaged" in said[1] and "is not there" in said[2]
+        assert browser.run("document.getElementById('status').textContent") == "Ready."
+    browser.wait("document.getElementById('status').textContent === LOST")
+    browser.complaints.clear()
 
 
 @needs_browser

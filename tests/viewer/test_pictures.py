@@ -7,51 +7,16 @@ import pytest
 import torch
 
 import pv3d
-from applications.latents import Latents, digest_of, save_latents
 from dnnlib.errors import UserError
 from tests.helpers import tiny
+from tests.helpers.viewing import SCENE, VIDEO, WISH, latents_file, pixels
 from training.checkpoints.snapshots import build_networks, save_snapshot
 from training.sampling.clips import ClipSpec, frame_times
 from training.sampling.drawing import layered
 from training.sampling.options import SamplingOptions, Shape
 from viewer.cameras import Angles
-from viewer.drawing import MOVING_SECONDS, Artist, Pace, Superseded
-from viewer.messages import Appearance, FrameWish, Scene, VideoWish
-
-SEED = Appearance(seed=3)
-SCENE = Scene(first=SEED, motion=7, time=0.5, psi=0.7)
-WISH = FrameWish(client="a", panel=0, scene=SCENE, camera=Angles(yaw=20), layers=("rgb",), is_moving=False)
-VIDEO = VideoWish(
-    panel=0,
-    scene=SCENE,
-    labels=pv3d.orbit(3, yaw=20),
-    layers=("rgb",),
-    frames=4,
-    fps=25.0,
-    suffix=".mp4",
-    plays=True,
-    blends=False,
-)
-
-
-@pytest.fixture
-def artist(model) -> Artist:
-    return Artist(model)
-
-
-@pytest.fixture(scope="module")
-def shipped() -> pv3d.Model:
-    """The shipped model, whose heads have surfaces."""
-    return pv3d.load("heads", device="cpu")
-
-
-def pixels(artist: Artist, wish: FrameWish) -> torch.Tensor:
-    """The picture of a wish, uint8 [3, H, W], before it is a file."""
-    drawn: list[torch.Tensor] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("viewer.drawing.png_of", lambda image: drawn.append(image) or b"")
-        artist.draw(wish)
-    return drawn[0]
+from viewer.drawing import Artist
+from viewer.messages import Appearance, Scene
 
 
 def model_of(tmp_path, **changes) -> pv3d.Model:
@@ -60,24 +25,6 @@ def model_of(tmp_path, **changes) -> pv3d.Model:
     path = tmp_path / "network-snapshot-000000.000.pkl"
     save_snapshot(path, options, build_networks(options, 0, torch.device("cpu")), tiny.labels(0, 1, 2), {"kimg": 0.0})
     return pv3d.load(path, device="cpu")
-
-
-def latents_file(tmp_path, of: pv3d.Model, frames: int = 3, *, changing: bool = False, **parts: object):
-    """A file of latents of a model, and what is in it."""
-    shape = (frames, of.G.num_ws, of.G.w_dim) if changing else (of.G.num_ws, of.G.w_dim)
-    values = {
-        "ws": tiny.normal(0, *shape),
-        "z_motion": tiny.normal(1, frames, of.G.z_motion_dim),
-        "times": torch.linspace(0, 1, frames),
-        "cameras": tiny.labels(2, frames),
-        "fps": 12.5,
-        "model": digest_of(of.G),
-        "tuned": {},
-    }
-    found = Latents(**values | parts)
-    path = tmp_path / "latents.pt"
-    save_latents(path, found)
-    return path, found
 
 
 # --- Still pictures ---------------------------------------------------------------------------------------------------
@@ -111,14 +58,6 @@ def test_depth_has_the_colours_of_the_frame_at_time_0_from_the_front(artist, mod
     assert torch.equal(first.pictures("depth"), first.pictures("depth", depth_range=shown))
     wanted = video(pv3d.frontal(20), 0.5).pictures("depth", depth_range=shown)[0]
     assert torch.equal(pixels(artist, replace(WISH, layers=("depth",))), wanted)
-
-
-@pytest.fixture
-def small_shape(monkeypatch) -> Shape:
-    """Shapes of a lattice that takes little time."""
-    shape = Shape(resolution=24)
-    monkeypatch.setattr("viewer.drawing.SHAPE", shape)
-    return shape
 
 
 def test_a_shape_is_that_of_gen_videos(shipped, small_shape):
@@ -212,96 +151,6 @@ def test_latents_of_others_are_refused(tmp_path, artist, model):
         artist.draw(replace(WISH, scene=Scene(first=Appearance(latents="other"), motion=7)))
 
 
-# --- What is computed -------------------------------------------------------------------------------------------------
-
-
-def test_planes_are_computed_once_while_the_camera_moves(artist, model, monkeypatch):
-    calls = []
-    real = model.G.planes
-    monkeypatch.setattr(model.G, "planes", lambda *args: calls.append(args) or real(*args))
-    for yaw in range(5):
-        artist.draw(replace(WISH, camera=Angles(yaw=yaw), is_moving=yaw < 4))
-    assert len(calls) == 1
-    artist.draw(replace(WISH, scene=replace(SCENE, time=0.25)))
-    artist.draw(replace(WISH, camera=Angles(yaw=9)))  # back again
-    assert len(calls) == 2
-    for layers in (("depth",), ("depth", "normals")):
-        artist.draw(replace(WISH, layers=layers))
-    assert len(calls) == 3, "those when time is 0, for the colours of depth"
-
-
-def test_what_is_kept_is_bounded(artist):
-    artist.scenes.planes.most = 3.5 * artist.scenes.geometry(SCENE).planes.numel() * 4
-    for time in np.linspace(0, 1, 8):
-        artist.draw(replace(WISH, scene=replace(SCENE, time=time)))
-    assert len(artist.scenes.planes.values) == 3
-
-
-def test_every_part_of_a_scene_changes_its_picture(artist):
-    changes = [
-        {"first": Appearance(seed=4)},
-        {"second": Appearance(seed=4), "blend": 0.5},
-        {"second": Appearance(seed=4), "blend": 0.6},
-        {"second": Appearance(seed=5), "blend": 0.5},
-        {"motion": 8},
-        {"time": 0.6},
-        {"psi": 0.8},
-    ]
-    seen = [
-        pixels(artist, replace(WISH, scene=replace(SCENE, **change))).numpy().tobytes() for change in [{}, *changes]
-    ]
-    assert len(set(seen)) == len(seen)
-
-
-def test_a_step_is_not_taken_for_what_nobody_wants_any_more(artist):
-    with pytest.raises(Superseded):
-        artist.draw(WISH, lambda: True)
-    assert artist.scenes.planes.made == 1 and artist.paces[WISH.layers].full is None
-    assert artist.draw(replace(WISH, is_moving=True), lambda: True).png, "or nothing would be seen to move"
-
-
-# --- Previews ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_preview_is_the_raw_picture_of_fewer_rays(artist, model):
-    artist.paces[("rgb", "normals")] = Pace(full=9.0, a_ray=MOVING_SECONDS / 16**2)
-    seen = artist.draw(replace(WISH, layers=("rgb", "normals"), is_moving=True))
-    assert seen.about["rays"] == model.G.config.rendering.resolution and not seen.about["final"]
-    video = model.video(
-        model.w(model.appearance(3)), model.motion(7), cameras=pv3d.frontal(20), t=0.5, frames=1, truncation=0.7
-    )
-    raw = (video.image_raw[0] * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-    artist.paces[("rgb",)] = Pace(full=9.0, a_ray=MOVING_SECONDS / 16**2)
-    assert torch.equal(pixels(artist, replace(WISH, is_moving=True)), raw)
-
-
-def test_a_pace_gives_as_many_rays_as_are_fast():
-    pace = Pace()
-    assert pace.rays(64) == 16, "nothing is known yet"
-    pace.learn(1.0, None)
-    pace.learn(MOVING_SECONDS, 40)
-    assert pace.rays(64) == 40 and pace.rays(32) == 32
-    pace.learn(2 * MOVING_SECONDS, 40)
-    assert 16 < pace.rays(64) < 40, "one slow picture counts little"
-    for _ in range(20):
-        pace.learn(100 * MOVING_SECONDS, 16)
-    assert pace.rays(64) == 16, "fewer make no picture"
-    pace.learn(MOVING_SECONDS / 2, None)
-    assert pace.rays(64) is None
-
-
-def test_a_moving_shape_is_coarse_until_the_fine_one_is_there(shipped, small_shape):
-    artist = Artist(shipped)
-    wish = replace(WISH, layers=("shape",))
-    artist.paces[("shape",)] = Pace(full=0.0)
-    moving = artist.draw(replace(wish, is_moving=True))
-    assert not moving.about["final"] and artist.scenes.surfaces.made == 1
-    artist.draw(wish)
-    assert artist.scenes.surfaces.made == 2
-    artist.paces[("shape",)] = Pace(full=0.0)
-    assert artist.draw(replace(wish, is_moving=True)).about["final"] and artist.scenes.surfaces.made == 2
-
-
 # --- Videos -----------------------------------------------------------------------------------------------------------
 
 
@@ -332,3 +181,26 @@ def test_a_video_of_latents_is_their_clip(tmp_path, artist, model):
     for frame, picture in zip(frames, wanted, strict=True):
         assert np.array_equal(frame, picture.permute(1, 2, 0).numpy())
     assert torch.equal(own.times, frame_times(3))
+
+
+# --- On a GPU ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("layers", [("rgb", "depth", "normals")])
+def test_a_gpu_shows_what_a_cpu_does(layers, snapshot, model, artist, tmp_path):
+    on_gpu = Artist(pv3d.load(snapshot, device="cuda"))
+    path, own = latents_file(tmp_path, model)
+    scenes = [
+        SCENE,
+        replace(SCENE, second=Appearance(seed=4), blend=0.5),
+        Scene(first=Appearance(latents="file"), motion=None),
+    ]
+    for each in (on_gpu, artist):
+        each.scenes.add_latents("file", path)
+    for scene in scenes:
+        wish = replace(WISH, scene=scene, layers=layers)
+        difference = pixels(on_gpu, wish).float() - pixels(artist, wish).float()
+        assert difference.abs().mean() < 0.5
+        assert len(list(on_gpu.frames(replace(VIDEO, scene=scene, layers=layers)))) == VIDEO.frames

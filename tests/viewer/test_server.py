@@ -15,8 +15,7 @@ import torch
 
 import pv3d
 from tests.helpers.browser import waited
-from tests.viewer.conftest import FRONT, SCENE, TOKEN, VIDEO, WISH
-from tests.viewer.test_pictures import latents_file
+from tests.helpers.viewing import FRONT, SCENE_JSON, TOKEN, VIDEO_JSON, WISH_JSON, latents_file
 from viewer import server as viewer_server
 from viewer.messages import MAX_FRAMES, MAX_KEYS, BadRequest, frame_wish, video_wish
 
@@ -97,20 +96,20 @@ def test_other_names_may_not_be_asked(host, asker):
 def test_two_hosts_or_another_origin_are_refused(asker):
     assert raw(asker.server.port, head("GET /", "Host: localhost")).startswith(b"HTTP/1.1 403")
     own = f"127.0.0.1:{asker.server.port}"
-    assert asker.ask("/api/frame", WISH, {"Origin": f"http://{own}"}).status == 200
+    assert asker.ask("/api/frame", WISH_JSON, {"Origin": f"http://{own}"}).status == 200
     for origin in ("http://evil.example", "null", f"http://{own}.evil.example"):
-        assert asker.ask("/api/frame", WISH, {"Origin": origin}).status == 403
+        assert asker.ask("/api/frame", WISH_JSON, {"Origin": origin}).status == 403
 
 
 # --- What is no request -----------------------------------------------------------------------------------------------
 
 
 def changed(**parts):
-    return json.dumps({**WISH, **parts}).encode()
+    return json.dumps({**WISH_JSON, **parts}).encode()
 
 
 def in_scene(**parts):
-    return changed(scene={**SCENE, **parts})
+    return changed(scene={**SCENE_JSON, **parts})
 
 
 WRONG = {
@@ -118,11 +117,11 @@ WRONG = {
     "no JSON": b"{",
     "no text": b"\xff\xfe\x00",
     "no object": b"[1]",
-    "deep": b"[" * 100000,
-    "many values": b"[" + b"0," * 400000 + b"0]",
+    "deep": b"[" * 16000,
+    "many values": b"[" + b"0," * 8000 + b"0]",
     "a field too many": changed(more=1),
     "a field twice": b'{"client": "a", "client": "b"}',
-    "a field missing": json.dumps({key: value for key, value in WISH.items() if key != "camera"}).encode(),
+    "a field missing": json.dumps({key: value for key, value in WISH_JSON.items() if key != "camera"}).encode(),
     "another type": changed(moving="yes"),
     "client": changed(client="../../etc"),
     "a long client": changed(client="a" * 33),
@@ -150,7 +149,7 @@ WRONG = {
     "latents": in_scene(first={"latents": "/etc/passwd"}),
     "seed and latents": in_scene(first={"seed": 1, "latents": "0" * 16}),
     "a seed's own motion": in_scene(motion=None),
-    "no motion": json.dumps({**WISH, "scene": {k: v for k, v in SCENE.items() if k != "motion"}}).encode(),
+    "no motion": json.dumps({**WISH_JSON, "scene": {k: v for k, v in SCENE_JSON.items() if k != "motion"}}).encode(),
 }
 
 
@@ -174,8 +173,8 @@ def test_a_malformed_wish_is_refused_in_a_sentence(name, asker):
 )
 def test_a_malformed_video_is_refused(parts, asker):
     with pytest.raises(BadRequest):
-        video_wish(json.dumps({**VIDEO, **parts}).encode())
-    assert asker.ask("/api/export", {**VIDEO, **parts}).status == 400
+        video_wish(json.dumps({**VIDEO_JSON, **parts}).encode())
+    assert asker.ask("/api/export", {**VIDEO_JSON, **parts}).status == 400
 
 
 @pytest.mark.parametrize(
@@ -191,7 +190,8 @@ def test_a_malformed_video_is_refused(parts, asker):
         (head("POST /api/frame", "Content-Length: 1e3"), 411),
         (head("POST /api/frame", "Content-Length: 5", "Content-Length: 6"), 411),
         (head("POST /api/frame", "Transfer-Encoding: chunked"), 411),
-        (head("POST /api/frame", f"Content-Length: {MEGABYTE + 1}"), 413),
+        (head("POST /api/frame", f"Content-Length: {2**14 + 1}"), 413),
+        (head("POST /api/cameras", f"Content-Length: {4 * MEGABYTE + 1}"), 413),
         (head("POST /api/latents", f"Content-Length: {2**29}"), 413),
         (head("POST /api/export/stop", "Content-Length: 1"), 413),
         (head("GET /" + "a" * 70000), 414),
@@ -243,9 +243,9 @@ def test_a_thousand_requests_leave_it_answering_with_bounded_memory(asker):
         nonlocal most_threads
         kinds = [
             lambda: asker.frame(client=f"c{number}").status,
-            lambda: asker.frame(scene={**SCENE, "first": {"seed": number}}).status,
-            lambda: asker.ask("/api/frame", bytes(MEGABYTE)).status,
-            lambda: asker.ask("/api/frame", b"[" * 200000).status,
+            lambda: asker.frame(scene={**SCENE_JSON, "first": {"seed": number}}).status,
+            lambda: asker.ask("/api/cameras", b"[" + b"0," * 100000 + b"0]").status,
+            lambda: asker.ask("/api/frame", b"[" * 16000).status,
             lambda: asker.ask("/api/state", headers={"Authorization": "Bearer x"}).status,
         ]
         with contextlib.suppress(OSError):
@@ -281,7 +281,14 @@ def test_cameras_of_a_file_come_as_labels(asker, tmp_path):
     path = pv3d.orbit(5)
     answer = asker.ask("/api/cameras", path.tolist(), {"X-Name": "mine.json"})
     assert torch.equal(torch.tensor(answer.json["labels"]), path)
-    for content in (b"nonsense", b"[]", b"[[1, 2]]", json.dumps([[0] * 25]).encode(), b"[" * 9000):
+    for content in (
+        b"nonsense",
+        b"[]",
+        b"[[1, 2]]",
+        json.dumps([[0] * 25]).encode(),
+        b"[" * 9000,
+        b"[" + b"0," * 500000 + b"0]",
+    ):
         refused = asker.ask("/api/cameras", content, {"X-Name": "Zo%C3%AB.json"})
         assert refused.status == 400 and "Zoë.json" in refused.json["error"]
 
@@ -305,7 +312,7 @@ def test_latents_are_opened_without_running_anything_of_them(asker, tmp_path, mo
     path, own = latents_file(tmp_path, model)
     found = asker.ask("/api/latents", path.read_bytes(), {"X-Name": "me.pt"}).json
     assert (found["name"], found["frames"], found["fps"]) == ("me.pt", 3, 12.5)
-    scene = {**SCENE, "first": {"latents": found["id"]}, "motion": None, "time": 1, "truncation": 1}
+    scene = {**SCENE_JSON, "first": {"latents": found["id"]}, "motion": None, "time": 1, "truncation": 1}
     video = model.video(pv3d.W(ws=own.ws), own.z_motion[2], cameras=pv3d.frontal(), t=1.0, frames=1)
     assert np.array_equal(asker.frame(scene=scene).pixels, video.pictures("rgb")[0].permute(1, 2, 0).numpy())
 

@@ -9,6 +9,8 @@ async function look() {
   const isNew = panels.length === 0;
   state.panels.forEach((about, number) => {
     if (number === panels.length) panels.push(new Panel(number));
+  });
+  state.panels.forEach((about, number) => {
     modelChanged(panels[number], about);
   });
   if (isNew) {
@@ -20,8 +22,10 @@ async function look() {
 }
 
 function modelChanged(panel, about) {
-  panel.name.textContent = about.name;
-  say(`model ${panel.number}`, about.problem || (about.status === "loading" ? "Loading the model …" : ""), Boolean(about.problem));
+  panel.become(about);
+  const problem = panels.length === 1 ? about.problem : ""; // of several, each has its own below it
+  const waits = about.status === "loading" && !about.problem;
+  say(`model ${panel.number}`, problem || (waits ? "Loading the model …" : ""), Boolean(problem));
   if (about.version === panel.version) return;
   panel.version = about.version;
   panel.isFinal = false;

@@ -23,6 +23,7 @@ class Panel {
     this.shown = 0;
     this.isDirty = false;
     this.isFinal = false;
+    this.isQuick = false; // whether what is under way is a preview
     this.version = -1;
     this.about = null;
     this.figure = document.createElement("figure");
@@ -33,7 +34,16 @@ class Panel {
     this.name.className = "name";
     this.quality = caption.appendChild(document.createElement("span"));
     this.quality.className = "quality";
+    this.problem = this.figure.appendChild(document.createElement("p"));
+    this.problem.className = "problem";
     element("stage").append(this.figure);
+  }
+
+  become(about) { // what the server says of the model
+    this.name.textContent = this.name.title = about.name;
+    this.canvases(this.about ? this.about.layers : view.layers);
+    this.problem.textContent = panels.length > 1 ? about.problem : "";
+    this.problem.hidden = !this.problem.textContent;
   }
 
   canvases(layers) {
@@ -55,6 +65,7 @@ class Panel {
   async ask(isMoving) {
     const number = ++this.asked;
     this.underWay += 1;
+    this.isQuick = isMoving;
     this.isDirty = false;
     this.isFinal = false;
     try {
@@ -85,12 +96,14 @@ class Panel {
     this.about = about;
     this.quality.textContent = about.rays === null
       ? `${side} × ${side}`
-      : `Preview: ${about.rays} × ${about.rays} rays, no super-resolution`;
+      : `Preview of ${about.rays} × ${about.rays} rays`;
+    this.quality.title = about.rays === null ? "" : "As the rays see it, without super-resolution, while something moves";
     cameraShown(about);
   }
 
   pump() {
-    const most = panels.length > 1 ? 1 : 2; // a browser keeps six connections to a server
+    // One more than is being drawn hides the way to the server; but a browser keeps six connections to it.
+    const most = panels.length > 1 && this.isQuick ? 1 : 2;
     if (this.isDirty && this.version > 0 && this.underWay < most) this.ask(isMoving());
   }
 }

@@ -67,7 +67,7 @@ function videoWish() {
 
 function exportShown(made, total) {
   element("export-progress").hidden = element("export-stop").hidden = !isExporting;
-  element("export").disabled = isExporting;
+  element("export").disabled = element("suffix").hidden = isExporting;
   element("export-progress").max = total;
   element("export-progress").value = made;
 }

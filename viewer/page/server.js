@@ -43,7 +43,7 @@ const sentences = new Map(); // by source: { text, bad }
 function say(source, text, bad = false) {
   if (text) sentences.set(source, { text, bad });
   else sentences.delete(source);
-  const said = [...sentences.values()];
+  const said = [sentences.get("server"), ...sentences.values()].filter(Boolean); // without a server all else is old
   const shown = said.find((one) => one.bad) ?? said[0] ?? { text: "Ready.", bad: false };
   const status = element("status");
   if (status.textContent !== shown.text) status.textContent = shown.text;
