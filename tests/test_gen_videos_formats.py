@@ -243,6 +243,27 @@ def test_interpolation_is_that_of_pv3d_back_to_the_first(snapshot, model, tmp_pa
     assert np.abs(picture(paths[2]).astype(int) - still[2]).max() <= 1, "seed 0 is met a third of the way"
 
 
+def test_an_interpolation_is_truncated_as_that_of_pv3d(snapshot, model, tmp_path):
+    (path,) = done(
+        run(
+            snapshot,
+            tmp_path,
+            "--seeds=3,4",
+            "--interpolate",
+            "--frames=4",
+            "--trunc=0.3",
+            "--format=npz",
+            "--layers=rgb",
+        )
+    )
+    cameras = torch.cat([pv3d.orbit(4), pv3d.orbit(4)[:1]])
+    times = [*torch.linspace(0, 1, 4).tolist(), 0.0]
+    keys = [model.appearance(seed) for seed in (3, 4, 3)]
+    expected = model.interpolate(keys, motion=model.motion(3), cameras=cameras, t=times, truncation=0.3).rgb
+    with np.load(path) as arrays:
+        assert np.array_equal(arrays["rgb"], expected[:4].numpy())
+
+
 def test_interpolations_of_several_motions_have_sixteen_frames_a_seed(snapshot, tmp_path):
     paths = done(run(snapshot, tmp_path, "--seeds=0-1", "--interpolate", "--motion-seeds=0,7"))
     assert [path.name for path in paths] == ["interpolation.mp4", "interpolation-motion0007.mp4"]
@@ -282,6 +303,7 @@ def test_models_that_have_no_appearance_to_go_through(tmp_path):
         (["--scale=0"], "--scale=0 is not possible: it must be at least 1"),
         (["--interpolate", "--seeds=3"], "--interpolate goes from seed to seed: give two or more --seeds"),
         (["--interpolate", "--latents=a.pt"], "--interpolate goes between seeds, and --latents is one appearance"),
+        (["--interpolate", "--frames=3"], "3 frames are too few to go through 4 seeds: give more --frames, or fewer"),
         (["--interpolate", "--grid=2x2"], "--grid=2x2 has 4 places but there are 1 clips"),
     ],
 )

@@ -87,7 +87,8 @@ def drawing_of(
     """Load the model, and return what is drawn of it, and sentences for the user.
 
     Raises:
-        UserError: there is no such model, or latents have no motion or appearance for so many frames.
+        UserError: there is no such model, latents have no motion or appearance for so many frames, or an interpolation
+            has more appearances than frames.
     """
     cameras = wanted.cameras
     path = cameras if cameras is None or cameras in KINDS else read_cameras(Path(cameras))
@@ -100,6 +101,11 @@ def drawing_of(
     frames = wanted.frames or natural_length(wanted, found, path)
     if found is not None:
         require_length(found, wanted.motion_seeds, frames, wanted.latents)
+    if wanted.interpolate and frames < len(wanted.appearances):
+        raise UserError(
+            f"{frames} frames are too few to go through {len(wanted.appearances)} seeds: give more --frames, or fewer "
+            "--seeds."
+        )
     fps = shown.fps or (DEFAULT_FPS if found is None else found.fps)
     shown.check_rate(fps)
     drawing = Drawing(

@@ -122,7 +122,8 @@ OPTIONS = (
         "--frames",
         group=CLIPS,
         type=click.IntRange(1),
-        show_default=f"as many as latents or a file of cameras have, else {PAPER_FRAMES}, a seed of --interpolate",
+        show_default=f"as many as latents or a file of cameras have, else {PAPER_FRAMES}; {PAPER_FRAMES} a seed that "
+        "--interpolate goes through",
         help="Frames of each video; a camera path of another length is resampled.",
     ),
     cli.option(
