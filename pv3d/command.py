@@ -6,8 +6,9 @@ import click
 
 from dnnlib import cli
 from dnnlib.lazy import found
+from pv3d.version import version
 
-# Where the command of each name is: module:function.
+# Where the command of each name is, module:function: above this package, so it is imported only when it is asked for.
 COMMANDS = {
     "train": "train:main",
     "videos": "gen_videos:main",
@@ -50,7 +51,22 @@ def renamed(command: click.Command, script: str, name: str) -> click.Command:
     return own
 
 
+def print_version(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+    """Print the version, and end."""
+    if is_asked and not context.resilient_parsing:
+        click.echo(f"pv3d {version()}")
+        context.exit()
+
+
 @click.group(cls=Commands, context_settings=cli.CONTEXT_SETTINGS)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """PV3D: a generative model of portrait videos that learns 3D from ordinary clips.
 

@@ -81,7 +81,13 @@ class Module:
                 start = ".".join([*base, *([node.module] if node.module else [])])
                 yield from ((f"{start}.{alias.name}", node.lineno) for alias in node.names)
             elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == LAZY:
-                yield ast.literal_eval(node.args[0]), node.lineno
+                yield lazily_imported(node), node.lineno
+
+
+def lazily_imported(call: ast.Call) -> str:
+    """The module that a call of LAZY imports; in tests it may be a variable, whose name is not one of ours."""
+    (name,) = call.args
+    return name.value if isinstance(name, ast.Constant) else f"<{ast.unparse(name)}>"
 
 
 def modules(root: Path) -> list[Module]:
@@ -222,11 +228,19 @@ def reseeds(call: ast.Call) -> bool:
     return ast.unparse(call.func) in ("torch.manual_seed", "torch.random.manual_seed", "torch.seed")
 
 
+def unknown_lazy_imports(house: list[Module]) -> Iterator[str]:
+    """Modules that are imported later, and not named by a literal."""
+    for module in house:
+        if module.path.parts[0] != "tests":
+            yield from (f"{module.path}:{line} imports {name}" for name, line in module.imports() if name[:1] == "<")
+
+
 RULES = [
     wrong_directions,
     circles,
     asks_torch_distributed,
     torch_below_its_floor,
+    unknown_lazy_imports,
     fixed_devices,
     copies_that_do_not_block,
     long_files,
@@ -264,6 +278,7 @@ BROKEN_HOUSES = [
     (asks_torch_distributed, {"training/a.py": "import torch\ntorch.distributed.barrier()"}, "a.py:2 uses"),
     (asks_torch_distributed, {"training/a.py": "import torch.distributed.checkpoint"}, "a.py:1 uses"),
     (torch_below_its_floor, {"dnnlib/a.py": "from torch import nn"}, "a.py:1 imports torch.nn"),
+    (unknown_lazy_imports, {"training/a.py": "m = lazy_module(name)"}, "a.py:1 imports <name>"),
     (fixed_devices, {"tests/a.py": "x.cuda(0)"}, "a.py:1 calls"),
     (copies_that_do_not_block, {"training/a.py": "x.to(device, non_blocking=True)"}, "a.py:1 copies"),
     (long_files, {"a.py": "x = 1\n" * 351}, "351 lines"),

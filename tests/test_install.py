@@ -135,6 +135,20 @@ def test_the_doctor_knows_where_it_is(installed):
     script = "from pv3d.actions import doctor; print({fact.name: fact.answer for fact in doctor.ours()})"
     said = installed.run("python", "-c", script)
     assert "'version': '0.1.0'" in said and f"'folder': '{installed.place}/lib" in said
+    assert installed.run("pv3d", "--version") == "pv3d 0.1.0\n"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_it(installed):
+    lines = [
+        'eval "$(_PV3D_COMPLETE=bash_source pv3d)"',
+        'COMP_WORDS=(pv3d train --sn); COMP_CWORD=2; _pv3d_completion pv3d; echo "${COMPREPLY[@]}"',
+    ]
+    path = f"{installed.place / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(lines)], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["--snap"], done.stderr
 
 
 def test_folders_with_modules_of_the_same_names(installed, tmp_path):

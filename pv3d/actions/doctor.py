@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
 from dnnlib.lazy import lazy_module
 from pv3d import shadowing
+from pv3d.version import version
 from training.checkpoints.sources import SHIPPED
 
 machine = lazy_module("torch_utils.doctor")
@@ -128,18 +128,6 @@ def ours() -> Facts:
     for name, path in SHIPPED.items():
         fault = None if path.is_file() else f"The shipped model {path} is missing: install PV3D anew."
         yield Fact(name=f"model {name}", answer=str(path), fault=fault)
-
-
-def version() -> str:
-    """Return the version of the checkout, or of what is installed."""
-    project = shadowing.ROOT / "pyproject.toml"
-    if project.is_file():
-        match = re.search(r'^version = "(.*)"$', project.read_text(encoding="utf-8"), re.MULTILINE)
-        return f"{match[1] if match else 'unknown'}, a checkout"
-    try:
-        return importlib.metadata.version("pv3d")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def packages() -> Facts:
