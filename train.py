@@ -6,6 +6,7 @@ from dnnlib import openmp  # noqa: F401  (before torch)
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from dnnlib import cli
 from dnnlib.cli import PATH
@@ -41,6 +42,12 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
     return name
 
 
+def complete_preset(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Return the presets that begin so, for a shell that completes what is typed; if there are none, files."""
+    presets = [CompletionItem(name) for name in options.PRESETS if name.startswith(typed)]
+    return presets or [CompletionItem(typed, type="file")]
+
+
 @cli.command(headings=HEADINGS)
 @cli.option("--outdir", group=options.RUN, type=PATH, required=True, help="Where runs are kept.")
 @cli.option(
@@ -51,6 +58,7 @@ def use_preset(context: click.Context, parameter: click.Parameter, name: str) ->
     metavar="PRESET|FILE",
     is_eager=True,
     callback=use_preset,
+    shell_complete=complete_preset,
     help=f"Defaults of the model and its training: {', '.join(options.PRESETS)}; or a run's training_options.json.",
 )
 @cli.option(
