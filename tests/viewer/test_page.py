@@ -20,6 +20,7 @@ from tests.helpers import tiny
 from tests.helpers.browser import Browser, browser_path, opened
 from tests.helpers.viewing import TOKEN, Asker, latents_file, viewer
 from training.checkpoints.snapshots import save_snapshot
+from viewer.drawing import Pace
 from viewer.joined_page import Page
 
 BROWSER = browser_path()
@@ -111,6 +112,23 @@ def test_a_drag_is_the_camera_of_pv3d(page, model):
     assert page.run("document.getElementById('camera-shown').textContent") == "Yaw 30°, pitch −10°, zoom 1.00"
     label = page.run("panels[0].about.camera")
     assert torch.allclose(torch.tensor(label), pv3d.frontal(30, -10), atol=1e-6)
+
+
+@needs_browser
+def test_what_moves_is_a_preview_and_what_is_still_is_not(page, served, model):
+    asker, _ = served
+    artist = asker.server.service.panels[0].artist
+    artist.paces[("rgb",)] = Pace(full=9.0, a_ray=1e-9)
+    page.run(
+        "window.seen = []; window.real = Panel.prototype.draw; Panel.prototype.draw = function (blob, about) {"
+        "seen.push(this.quality.textContent, about.rays); return real.call(this, blob, about); }; 0"
+    )
+    side = page.run("document.querySelector('canvas').clientWidth")
+    page.drag("canvas", -side / 3, side / 9)
+    assert np.array_equal(pixels(page), expected(model, camera=pv3d.frontal(30, -10)))
+    seen = page.run("seen")
+    assert seen[1] == 8 and "Preview of 8 × 8 rays" in seen and seen[-1] is None
+    assert page.run("panels[0].quality.textContent") == "32 × 32"
 
 
 @needs_browser

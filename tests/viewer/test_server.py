@@ -217,6 +217,12 @@ def test_what_is_left_of_a_body_is_no_request(asker):
     assert answer.count(b"HTTP/1.1") == 1 and answer.startswith(b"HTTP/1.1 404")
 
 
+def test_a_body_that_is_not_read_is_no_request_either(asker):
+    inner = head("GET /api/state")
+    answer = raw(asker.server.port, head("GET /api/state", f"Content-Length: {len(inner)}"), inner)
+    assert answer.count(b"HTTP/1.1 200") == 1
+
+
 def test_a_body_that_breaks_off_ends_nothing(asker):
     assert raw(asker.server.port, head("POST /api/frame", "Content-Length: 500"), b"{") == b""
     assert asker.frame().status == 200
