@@ -11,6 +11,7 @@ import PIL.Image
 import PIL.PngImagePlugin
 import torch
 
+from dnnlib.errors import UserError
 from pv3d import Model, Video
 from training.cameras import resample_labels
 from training.sampling import pictures, records
@@ -30,6 +31,7 @@ FEWEST_RAYS = 16  # a side
 RAY_STEP = 8  # between two numbers of rays a side
 MOST_SHAPE_RAYS = 128  # a side, of the layer shape while something moves
 SLOWER = 0.3  # of a slower measurement that counts: one slow picture says little of the next
+MAX_WIDTH = 4096  # of a video, pixels: more than that, few players show
 PNG_LEVEL = 1  # of compression: fast
 
 
@@ -174,8 +176,14 @@ class Artist:
 
     # --- Videos -------------------------------------------------------------------------------------------------------
 
+    def require_size(self, wish: VideoWish) -> None:
+        """Raise a UserError if the frames of a video would be larger than MAX_WIDTH."""
+        width = self.model.G.config.img_resolution * wish.scale * len(wish.layers)
+        if width > MAX_WIDTH:
+            raise UserError(f"The video would be {width} pixels wide, more than {MAX_WIDTH}: choose a smaller size.")
+
     def frames(self, wish: VideoWish) -> Iterator[np.ndarray]:
-        """Yield the frames uint8 [R, R * layers, 3] of a video, made one at a time by what gen_videos.py makes them by.
+        """Yield the frames uint8 [S, S * layers, 3] of a video, made one at a time by what gen_videos.py makes them by.
 
         Raises:
             UserError: no way between two cameras is the shortest; there are no such latents, or no surface.
@@ -186,7 +194,8 @@ class Artist:
         clip = self.scenes.clip(wish.scene, labels, times, wish.blends)
         sampling = SamplingOptions(psi=wish.scene.psi, frames_per_batch=1)
         shown = self.scenes.depth_range(wish.scene) if "depth" in wish.layers else None
-        for drawn in layered(G, clip, sampling, wish.layers, shape=SHAPE, shown=shown):
+        side = G.config.img_resolution * wish.scale
+        for drawn in layered(G, clip, sampling, wish.layers, shape=SHAPE, shown=shown, side=side):
             yield drawn.permute(1, 2, 0).numpy()
 
 

@@ -13,7 +13,7 @@ from dnnlib.video import MAX_FPS, MIN_FPS
 from dnnlib.video_formats import FORMATS
 from training.camera_checks.views import has_rays
 from training.cameras import label_fault, parse_label
-from training.sampling.options import LAYERS
+from training.sampling.options import LAYERS, MAX_SCALE
 from viewer.cameras import Angles
 
 MAX_SEED = 2**53 - 1  # the greatest whole number that a page counts to
@@ -86,6 +86,7 @@ class VideoWish:
         labels: key cameras [K, 25]; as many frames as wanted are made of them.
         plays: whether time runs from 0 to the greatest one trained; else it stands at the scene's.
         blends: whether the first head becomes the second; else they stay blended as they are.
+        scale: how many times larger than the model makes them.
     """
 
     panel: int
@@ -97,6 +98,7 @@ class VideoWish:
     suffix: str
     plays: bool
     blends: bool
+    scale: int
 
 
 def camera_label(camera: Camera) -> torch.Tensor:
@@ -192,6 +194,7 @@ def video_wish(body: bytes) -> VideoWish:
         suffix=fields.text("suffix", re.compile("|".join(map(re.escape, FORMATS)))),
         plays=fields.switch("plays"),
         blends=fields.switch("blends"),
+        scale=fields.whole("scale", 1, MAX_SCALE),
     )
     fields.end()
     if wish.blends and wish.scene.second is None:

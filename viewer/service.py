@@ -140,6 +140,7 @@ class Service:
         """Begin to make a video; what was made before is removed. UserError if one is being made."""
         wish: VideoWish = video_wish(body)
         artist, _ = self._artist(wish.panel)
+        artist.require_size(wish)
         resample_labels(wish.labels, wish.frames)  # refuses what is impossible at once
         with self.exporting:
             if self.export is not None:

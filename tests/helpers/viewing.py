@@ -29,7 +29,7 @@ FRONT = {"yaw": 0, "pitch": 0, "zoom": 1}
 WISH_JSON = {"client": "a1", "panel": 0, "scene": SCENE_JSON, "camera": FRONT, "layers": ["rgb"], "moving": False}
 VIDEO_JSON = {
     **{"panel": 0, "scene": SCENE_JSON, "labels": [FRONT], "layers": ["rgb"], "frames": 3, "fps": 25, "suffix": ".mp4"},
-    **{"plays": True, "blends": False},
+    **{"plays": True, "blends": False, "scale": 1},
 }
 
 
@@ -46,6 +46,7 @@ VIDEO = VideoWish(
     suffix=".mp4",
     plays=True,
     blends=False,
+    scale=1,
 )
 
 

@@ -23,7 +23,7 @@ def finished(asker) -> dict:
 @pytest.mark.parametrize("suffix, layers", [(".mp4", ["rgb", "normals"]), (".gif", ["rgb"]), (".webm", ["rgb"])])
 def test_a_video_is_the_file_that_pv3d_saves(suffix, layers, asker, model, tmp_path):
     keys = [FRONT, {"yaw": 20, "pitch": 5, "zoom": 1}]
-    wish = {**VIDEO_JSON, "labels": keys, "layers": layers, "frames": 5, "fps": 10, "suffix": suffix}
+    wish = {**VIDEO_JSON, "labels": keys, "layers": layers, "frames": 5, "fps": 10, "suffix": suffix, "scale": 2}
     assert asker.ask("/api/export", wish).json["state"] == "running"
     about = finished(asker)
     assert about == {"state": "done", "made": 5, "total": 5, "problem": ""}
@@ -32,7 +32,7 @@ def test_a_video_is_the_file_that_pv3d_saves(suffix, layers, asker, model, tmp_p
     cameras = pv3d.resample(torch.stack([pv3d.frontal(), pv3d.frontal(20, 5)]), 5)
     video = model.video(model.w(model.appearance(3)), model.motion(7), cameras=cameras, truncation=0.7)
     wanted = tmp_path / f"wanted{suffix}"
-    video.save(wanted, layers=layers, fps=10)
+    video.save(wanted, layers=layers, fps=10, scale=2)
     assert np.array_equal(np.stack(list(read_frames(found))), np.stack(list(read_frames(wanted))))
     assert video_info(found).fps == 10 and SYNTHETIC.encode() in found.read_bytes()
 
@@ -73,6 +73,12 @@ def test_a_video_that_cannot_be_made_is_said(change, sentence, asker):
     assert about["state"] == "failed"
     assert re.search(sentence, about["problem"]), about
     assert asker.ask("/api/export/file").status == 400 and asker.frame().status == 200
+
+
+def test_a_video_that_is_too_large_is_refused_at_once(asker, monkeypatch):
+    monkeypatch.setattr("viewer.drawing.MAX_WIDTH", 32 * 16)
+    refused = asker.ask("/api/export", {**VIDEO_JSON, "scale": 16, "layers": ["rgb", "normals"]})
+    assert refused.status == 400 and "1024 pixels wide" in refused.json["error"]
 
 
 def test_cameras_that_are_opposite_are_refused_at_once(asker):

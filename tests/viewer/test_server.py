@@ -168,6 +168,7 @@ def test_a_malformed_wish_is_refused_in_a_sentence(name, asker):
         *({"fps": fps} for fps in (0, 1e9)),
         *({"suffix": suffix} for suffix in (".exe", "/../../x.mp4", ".mp4\n", "")),
         *({"labels": labels} for labels in ([], [FRONT] * (MAX_KEYS + 1), None, [None])),
+        *({"scale": scale} for scale in (0, 17, 1.5)),
         {"blends": True},
     ],
 )

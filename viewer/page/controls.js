@@ -25,6 +25,8 @@ function latentsShown() {
 }
 
 function modelShown(about) { // what the first model can do
+  if (view.resolution !== about.resolution) sizesShown(about.resolution);
+  view.resolution = about.resolution;
   view.maxTime = about.max_time;
   element("time").max = about.max_time || 1;
   element("time").disabled = about.max_time === 0;

@@ -9,7 +9,7 @@ const NAMES = { rgb: "Colour", depth: "Depth", normals: "Normals", shape: "Shape
 const panels = [];
 const view = {
   seed: 0, second: 1, blend: 0, motion: 0, ownMotion: true, truncation: 1, latents: null,
-  share: 0, maxTime: 1,
+  share: 0, maxTime: 1, resolution: 0,
   layers: ["rgb"],
   camera: { yaw: 0, pitch: 0, zoom: 1 },
   followed: null, // cameras of the path, one for each moment

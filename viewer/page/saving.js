@@ -46,6 +46,19 @@ async function openLatents(file) {
   await follow(true);
 }
 
+// Sizes of videos: as the model makes them, and larger for players that show each pixel as one.
+const SCALES = [1, 2, 4, 8];
+const MOST_VIDEO_SIDE = 1024;
+const USUAL_VIDEO_SIDE = 256;
+
+function sizesShown(resolution) {
+  const scales = SCALES.filter((scale) => scale === 1 || resolution * scale <= MOST_VIDEO_SIDE);
+  const usual = scales.find((scale) => resolution * scale >= USUAL_VIDEO_SIDE) ?? scales.at(-1);
+  const isUsual = (scale) => scale === usual;
+  const options = scales.map((scale) => new Option(resolution * scale, scale, isUsual(scale), isUsual(scale)));
+  element("size").replaceChildren(...options);
+}
+
 // --- Videos ----------------------------------------------------------------------------------------------------------
 
 let isExporting = false;
@@ -62,6 +75,7 @@ function videoWish() {
     suffix: element("suffix").value,
     plays: element("plays").checked,
     blends: element("blends").checked,
+    scale: Number(element("size").value || 1),
   };
 }
 
