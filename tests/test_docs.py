@@ -120,6 +120,16 @@ def anchors(text: str) -> set[str]:
     return found
 
 
+# --- Versions --------------------------------------------------------------------------------------------------------
+
+
+def test_the_citation_names_this_version():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    (version,) = re.findall('^version = "(.*)"$', project, re.MULTILINE)
+    assert f"\nversion: {version}\n" in citation
+
+
 # --- Options ---------------------------------------------------------------------------------------------------------
 
 
