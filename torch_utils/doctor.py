@@ -113,6 +113,22 @@ def describe_gpus() -> Facts:
     yield "driver", first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown"
 
 
+def unusable_gpu() -> str | None:
+    """Return a sentence if the driver sees a GPU that torch cannot use, and that the user has not hidden."""
+    if torch.cuda.is_available() or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return None
+    name = first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    if not name:
+        return None
+    if torch.version.cuda is None:
+        return f"There is an {name}, but torch {torch.__version__} is built for CPUs only: install its build for CUDA."
+    driver = first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return (
+        f"There is an {name}, but torch {torch.__version__} cannot use it: install a driver newer than {driver}, or a "
+        f"torch for an older CUDA than {torch.version.cuda}."
+    )
+
+
 def describe_precisions() -> Facts:
     """Yield what `--precision=auto` means on the CPU, and on each GPU."""
     yield "auto on the CPU", runtime.best_precision(torch.device("cpu"))
@@ -152,10 +168,12 @@ def describe_environment() -> Facts:
 
 
 def first_line(*command: str, containing: str = "") -> str:
-    """Return the first line with some text that a command prints; empty if it cannot be run."""
+    """Return the first line with some text that a command prints; empty if it cannot be run, or fails."""
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=30)
     except (OSError, subprocess.SubprocessError):
+        return ""
+    if done.returncode != 0:
         return ""
     for line in done.stdout.splitlines():
         if containing in line:

@@ -198,6 +198,9 @@ def hardware() -> Facts:
     """Yield facts about CPU and GPUs, and what `--precision=auto` means on each."""
     for name, answer in (*machine.describe_cpu(), *machine.describe_gpus(), *machine.describe_precisions()):
         yield Fact(name=name, answer=answer)
+    fault = machine.unusable_gpu()
+    if fault is not None:
+        yield Fact(name="GPU of the driver", answer="there, but not usable", fault=fault)
 
 
 def tools() -> Facts:

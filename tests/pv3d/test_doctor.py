@@ -29,6 +29,7 @@ def sound(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "is_there", lambda module: True)
     monkeypatch.setattr(video, "require_ffmpeg", lambda: None)
     monkeypatch.setattr(machine, "examined_ops", lambda build: dict.fromkeys(kernel_builder.OPS, ("ok", None)))
+    monkeypatch.setattr(machine, "unusable_gpu", lambda: None)
 
 
 def examine(*arguments: str, status: int = 0) -> Result:
@@ -108,6 +109,11 @@ def test_ffmpeg(monkeypatch):
 def test_an_op(monkeypatch):
     monkeypatch.setattr(machine, "examined_ops", lambda build: {"bias_act": ("failed", "The compiler is too new.")})
     assert faults() == ["The compiler is too new."]
+
+
+def test_a_gpu_that_torch_cannot_use(monkeypatch):
+    monkeypatch.setattr(machine, "unusable_gpu", lambda: "There is an NVIDIA H100.")
+    assert faults() == ["There is an NVIDIA H100."]
 
 
 def test_a_shipped_model_that_is_gone(monkeypatch, tmp_path):
