@@ -30,12 +30,21 @@ class SnapshotScores:
     Args:
         first: the generator that training goes on with. Scores of later snapshots, which a run that was killed makes
             again, are dropped.
+        report: called on the main process with the scores of each snapshot, by names such as metrics/fvd2048_16f.
 
     Raises:
         UserError: what a metric needs is missing; before training starts.
     """
 
-    def __init__(self, requests: Sequence[Request], options: EvaluationOptions, folder: Path, first: Snapshot):
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        options: EvaluationOptions,
+        folder: Path,
+        first: Snapshot,
+        report: Callable[[dict[str, float]], None] = lambda scores: None,
+    ):
+        self.report = report
         self.requests = requests
         self.options = options
         self.folder = folder
@@ -57,6 +66,7 @@ class SnapshotScores:
                 append_json(self.folder / SCORES_FILE, results, file=path.name, kimg=snapshot.progress["kimg"])
                 if self._best_snapshot() == path.name:
                     self._copy_as_best(path)
+                self.report({f"metrics/{result.metric}": result.value for result in results})
 
     def _keep_scores(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         """Drop unwanted lines of earlier starts; if one was the best's, the best of the others takes its place."""

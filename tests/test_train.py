@@ -34,6 +34,7 @@ from torch_utils import checkpoint
 from training.checkpoints.opener import load_generator
 from training.fakes import NO_VIDEOS
 from training.runs.options import RunOptions
+from training.runs.pictures import SnapshotPictures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -88,8 +89,10 @@ def test_names_that_are_no_text_and_a_broken_tensorboard_end_no_run(heads, tmp_p
 def test_each_start_with_wandb_shows_the_run_there(heads, tmp_path, monkeypatch):
     library = Library()
     monkeypatch.setitem(sys.modules, "wandb", library)
+    few = SnapshotPictures(columns=1, video_seeds=1, video_frames=2)
+    monkeypatch.setattr(SnapshotPictures, "for_machine", lambda *_: few)
     for kimg in (0.002, 0.004):
-        result = run(tmp_path, heads, f"--kimg={kimg}", "--wandb")
+        result = run(tmp_path, heads, f"--kimg={kimg}", "--wandb", "--metrics=motion1")
         assert result.exit_code == 0, result.output
         assert result.stderr.splitlines().count("The run is shown at https://example.org/run") == 1
     (folder,) = tmp_path.iterdir()
@@ -97,8 +100,9 @@ def test_each_start_with_wandb_shows_the_run_there(heads, tmp_path, monkeypatch)
     assert first.given["id"] == second.given["id"] and first.given["project"] == "pv3d"
     assert first.finished and second.finished
     for shown, clips in ((first, 2), (second, 4)):
-        (step, stats), (same_step, files) = shown.logged
-        assert step == same_step == clips and "loss/g" in stats
+        (_, stats), (_, files), (_, scores) = shown.logged
+        assert {step for step, _ in shown.logged} == {clips} and "loss/g" in stats
+        assert set(scores) == {"metrics/motion1", "kimg"} and scores["kimg"] == clips / 1000
         assert files["fakes/png"] == ("image", str(folder / f"fakes000000.{clips:03d}.png")) and "fakes/mp4" in files
 
 

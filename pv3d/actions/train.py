@@ -200,7 +200,13 @@ def train(
         checksum, f"The processes see different snapshots as {origin.path}: give a path that all machines share."
     )
     if requests:
-        hooks.evaluate = SnapshotScores(requests, scoring, run.path, trainer.snapshot())
+        hooks.evaluate = SnapshotScores(
+            requests,
+            scoring,
+            run.path,
+            trainer.snapshot(),
+            report=lambda scores: run.pass_on(trainer.progress, scores),
+        )
 
     # --- Train ---
     with stop, contextlib.ExitStack() as stack:

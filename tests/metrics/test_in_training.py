@@ -107,6 +107,14 @@ def test_scores_leave_out_the_search_for_convolutions_that_training_makes(shown,
     assert torch.backends.cudnn.benchmark
 
 
+def test_scores_are_reported(shown, tmp_path, monkeypatch):
+    give_values(monkeypatch, 3.0)
+    told: list[dict[str, float]] = []
+    requests = parse_requests("cd2,we2")
+    SnapshotScores(requests, EvaluationOptions(), tmp_path, shown, told.append)(shown, write(tmp_path, 1, "one"))
+    assert told == [{"metrics/cd2": 3.0, "metrics/we2": 3.0}]
+
+
 def test_nothing_is_best_by_motion(shown, tmp_path, monkeypatch):
     give_values(monkeypatch, 1.0)
     scores = start(tmp_path, shown, "motion2")

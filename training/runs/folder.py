@@ -172,6 +172,10 @@ class RunFolder:
         for name, value in stats.items():
             line[name] = value if math.isfinite(value) else None
         json_lines.append(self.path / STATS, [json.dumps(line, allow_nan=False)])
+        self.pass_on(progress, stats)
+
+    def pass_on(self, progress: Progress, stats: dict[str, float]) -> None:
+        """Pass values on to the writers that are open, and to no file of the run."""
         for writer in self._writers:
             writer.add(stats, progress.clips)
 
