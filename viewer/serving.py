@@ -10,7 +10,6 @@ import secrets
 import socket
 import sys
 import threading
-import warnings
 import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,7 +59,7 @@ def loader(machine: Machine) -> Load:
     def load(path: Path) -> pv3d.Model:
         snapshot = load_generator(path, machine.device, machine.dtype)
         for note in snapshot.notes:
-            warnings.warn(note, stacklevel=2)
+            click.echo(note, err=True)
         return pv3d.Model(snapshot)
 
     return load
