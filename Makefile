@@ -42,8 +42,9 @@ $(STAMP):
 	@if $(if $(strip $(PIP_ARGS)),false,true) && [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null \
 		&& ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
 		echo 'No NVIDIA GPU was found, but the usual build of torch brings gigabytes of CUDA libraries. For the build for'; \
-		echo 'CPUs, a tenth of that, stop with Ctrl-C and give pip its address (https://pytorch.org/get-started, "CPU"):'; \
-		echo '    make PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"'; \
+		echo 'CPUs, a tenth of that, stop with Ctrl-C, and give pip the address that https://pytorch.org/get-started shows'; \
+		echo 'for "CPU":'; \
+		echo '    make PIP_ARGS="--extra-index-url ADDRESS"'; \
 		if [ -t 1 ]; then sleep 5; fi; \
 	fi
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) --requirement requirements.lock

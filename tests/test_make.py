@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("sh", "cksum", "cut", "uname", "touch", "rm", "sleep")  # what the rule calls
-OFFER = 'make PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"'
+OFFER = 'make PIP_ARGS="--extra-index-url ADDRESS"'
 # In place of Python: has pip, has torch or not, notes what pip is told.
 PYTHON = """#!/bin/sh
 case "$*" in
