@@ -34,11 +34,13 @@ HEADINGS = (
 
 
 def use_preset(context: click.Context, parameter: click.Parameter, name: str) -> str:
-    """Make the values of a preset, or of a run, the defaults of all flags, also in `--help`."""
+    """Make the values of a preset, or of a run, the defaults of all flags, also in `--help`; those of a method, too."""
     if context.resilient_parsing:  # of a shell that completes what is typed
         return name
-    _, config = configuration(name)
-    context.default_map = parameters_of(config)
+    chosen = context.meta.setdefault(__name__, {})
+    chosen[parameter.name] = name
+    if "cfg" in chosen:
+        context.default_map = parameters_of(configuration(**chosen)[1])
     return name
 
 
@@ -96,7 +98,7 @@ def complete_preset(context: click.Context, parameter: click.Parameter, typed: s
 @cli.option("--desc", group=options.RUN, default="", show_default=False, help="Added to the run's name.")
 @cli.option("--data", group=options.DATA, type=PATH, required=True, help="Dataset: a folder or an uncompressed zip.")
 @machine_options("device", "ops", "processes")
-@add_flags(Config())
+@add_flags(Config(), first={"method": use_preset})
 @cli.option("--dry-run", group=options.RUN, is_flag=True, help="Print the resolved options and stop.")
 @cli.option(
     "--time-limit",

@@ -209,10 +209,13 @@ class Search:
             ws = ws.repeat_interleave(len(rows), dim=0)
         t, z_motion = self._time_and_motion(None if motion is None else motion.flatten(0, 1), cameras)
         planes = self._planes(ws, z_motion, t)
-        images = self._seen(planes, ws, cameras)["image"]
+        shift = self.G.shift(z_motion, t)
+        images = self._seen(planes, ws, cameras, shift)["image"]
         loss = self.comparison(images, rows.repeat(restarts)).unflatten(0, (restarts, -1)).mean(dim=1)
         if options.symmetry:
-            loss = loss + options.symmetry * self._asymmetry(planes, ws, cameras).unflatten(0, (restarts, -1)).mean(1)
+            loss = loss + options.symmetry * self._asymmetry(planes, ws, cameras, shift).unflatten(
+                0, (restarts, -1)
+            ).mean(1)
         loss = loss + options.mean_pull * self.space.strangeness(self.ws)
         loss = loss + options.unity_pull * self.space.disunity(self.ws)
         if motion is not None:
@@ -233,14 +236,16 @@ class Search:
         before = [self.motion[max(row - 1, 0)].detach() for row in rows.tolist()]
         return (motion - torch.stack(before, dim=1)).square().mean(dim=(1, 2))
 
-    def _asymmetry(self, planes: torch.Tensor, ws: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:
+    def _asymmetry(
+        self, planes: torch.Tensor, ws: torch.Tensor, cameras: torch.Tensor, shift: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return how far views from a random side and its mirror image are from mirror images of each other, [N]."""
         rng = np.random.default_rng([self.options.seed, self.steps_done, 1])
         view = beside(cameras, float(rng.uniform(-SYMMETRY_YAW, SYMMETRY_YAW)))
         distance = PixelDistance()
         side = self.G.config.rendering.resolution // 2
         left, right = (
-            self.G.render_planes(planes, ws, camera, neural_rendering_resolution=side)["image_raw"]
+            self.G.render_planes(planes, ws, camera, neural_rendering_resolution=side, shift=shift)["image_raw"]
             for camera in (view, mirror_label(view))
         )
         return distance.between(distance.describe(left), distance.describe(right.flip(3)))
@@ -259,10 +264,12 @@ class Search:
             return self.G.planes(ws, z_motion, t)
         return checkpoint(self.G.planes, ws, z_motion, t, use_reentrant=False)
 
-    def _seen(self, planes: torch.Tensor, ws: torch.Tensor, cameras: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _seen(
+        self, planes: torch.Tensor, ws: torch.Tensor, cameras: torch.Tensor, shift: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         if not self.work.recompute:
-            return self.G.render_planes(planes, ws, cameras)
-        return checkpoint(self.G.render_planes, planes, ws, cameras, use_reentrant=False)
+            return self.G.render_planes(planes, ws, cameras, shift=shift)
+        return checkpoint(self.G.render_planes, planes, ws, cameras, shift=shift, use_reentrant=False)
 
     # --- Restarts, states, results ---
 

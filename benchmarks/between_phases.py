@@ -19,7 +19,7 @@ import torch
 from benchmarks.counting import Counting, Tally
 from torch_utils import distributed
 from training.cameras import CAMERA_DIM
-from training.config import FRAMES_PER_CLIP, Config
+from training.config import Config
 from training.loss import Loss, Report
 from training.phases import Phase
 from training.runs.folder import RunFolder
@@ -127,10 +127,11 @@ def _batches(trainer: Trainer) -> Iterator[dict[str, torch.Tensor]]:
     """Yield batches of reals on the host."""
     clips = trainer.per_process
     side = trainer.config.generator.img_resolution
+    frames = trainer.config.training.frames
     batch = {
-        "frames": torch.zeros([clips, FRAMES_PER_CLIP, 3, side, side], dtype=torch.uint8),
-        "times": torch.zeros([clips, FRAMES_PER_CLIP]),
-        "cameras": torch.zeros([clips, FRAMES_PER_CLIP, CAMERA_DIM]),
+        "frames": torch.zeros([clips, frames, 3, side, side], dtype=torch.uint8),
+        "times": torch.zeros([clips, frames]),
+        "cameras": torch.zeros([clips, frames, CAMERA_DIM]),
     }
     while True:
         yield batch

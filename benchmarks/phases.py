@@ -25,9 +25,10 @@ from torch_utils.random_numbers import Streams  # noqa: E402
 from torch_utils.startup import Machine, prepared_machine  # noqa: E402
 from training.cameras import frontal_label, orbit_labels  # noqa: E402
 from training.checkpoints.snapshots import Networks, build_networks  # noqa: E402
-from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
+from training.config import Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
 from training.loss import Frames, Loss, Schedule  # noqa: E402
+from training.methods import METHODS  # noqa: E402
 from training.phases import build_phases  # noqa: E402
 from training.sampling.clips import ClipSpec, frame_times, generate
 from training.sampling.options import SamplingOptions
@@ -48,8 +49,9 @@ class Bench:
         self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid, config)
         self.phases = {phase.name: phase for phase in build_phases(config)}
         self.random = torch.Generator(self.device).manual_seed(0)
-        self.cameras = orbit_labels(FRAMES_PER_CLIP).expand(clips, FRAMES_PER_CLIP, -1).to(self.device)
-        self.times = torch.tensor([[0.2, 0.7]], device=self.device).expand(clips, FRAMES_PER_CLIP)
+        frames = config.training.frames
+        self.cameras = orbit_labels(frames).expand(clips, frames, -1).to(self.device)
+        self.times = torch.tensor([[0.2, 0.7][:frames]], device=self.device).expand(clips, frames)
         self.fakes = self._fakes(clips)
         self.reals = self._reals(clips)
         with torch.no_grad():
@@ -68,7 +70,7 @@ class Bench:
 
     def _reals(self, clips: int) -> Frames:
         side = self.config.generator.img_resolution
-        size = [clips, FRAMES_PER_CLIP, 3, side, side]
+        size = [clips, self.config.training.frames, 3, side, side]
         images = torch.randint(0, 256, size, dtype=torch.uint8, device=self.device, generator=self.random)
         return self.loss.real_frames(images, self.times, self.cameras, SCHEDULE)
 
@@ -103,12 +105,21 @@ class Bench:
 
 @cli.command()
 @cli.option("--cfg", default="voxceleb", help="Preset.")
+@cli.option("--method", type=click.Choice(tuple(METHODS)), default=Config.method, help="As of train.py.")
 @cli.option("--phases", default=",".join(PHASES), help="Which phases, in order.")
 @cli.option("--clips", type=click.IntRange(1), default=1, help="Clips (of two frames) per phase.")
 @cli.option("--repeats", type=click.IntRange(1), default=3, help="Timed runs; the best counts.")
 @machine_options("device", "ops", "precision", "threads")
 def main(
-    cfg: str, phases: str, clips: int, repeats: int, device: str, ops: str, precision: str, threads: int | None
+    cfg: str,
+    method: str,
+    phases: str,
+    clips: int,
+    repeats: int,
+    device: str,
+    ops: str,
+    precision: str,
+    threads: int | None,
 ) -> None:
     """Measure training phases (per clip) and the synthesis of one frame at a preset."""
     names = phases.split(",")
@@ -118,8 +129,8 @@ def main(
     with prepared_machine(device=device, ops=ops, precision=precision, threads=threads) as machine:
         for note in machine.notes:
             click.echo(note, err=True)
-        bench = Bench(preset(cfg), clips, machine)
-        title = f"{cfg}, {precision}, {machine.device}"
+        bench = Bench(preset(cfg, method), clips, machine)
+        title = f"{cfg}, {method}, {precision}, {machine.device}"
         click.echo(f"{title}, {torch.get_num_threads()} threads, torch {torch.__version__}")
         for name in names:
             print_row(name, partial(bench.run, name), 1 if name == FRAME else clips, machine.device, repeats)

@@ -34,9 +34,10 @@ from torch_utils.runtime import HALF_PRECISION  # noqa: E402
 from training import loss as losses  # noqa: E402
 from training.cameras import CAMERA_DIM  # noqa: E402
 from training.checkpoints.snapshots import build_networks  # noqa: E402
-from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
+from training.config import Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
 from training.loss import Frames, Loss, Report  # noqa: E402
+from training.methods import METHODS  # noqa: E402
 from training.networks import backbone, decoder, discriminators, generator, mapping, motion, superresolution  # noqa: E402
 from training.phases import Phase, build_phases  # noqa: E402
 from training.rendering import renderer  # noqa: E402
@@ -136,6 +137,7 @@ def components() -> dict:
     return {
         (backbone.SynthesisBlock, "forward"): block,
         (motion.MotionLayer, "forward"): "motion",
+        (motion.PointMotion, "forward"): "motion",
         (generator.Generator, "mapping"): "mapping",
         (superresolution.SuperResolution, "forward"): "super-resolution",
         (generator, "render"): "marching",
@@ -165,7 +167,7 @@ def count_phase(
     counting = Counting(rates)
     fakes = _fakes(config, clips)
     side = config.generator.img_resolution
-    pixels = torch.empty([clips, FRAMES_PER_CLIP, 3, side, side], dtype=torch.uint8, device=META)
+    pixels = torch.empty([clips, config.training.frames, 3, side, side], dtype=torch.uint8, device=META)
     for module in modules:
         module.requires_grad_(True)
     if phase.reuses_fakes:
@@ -184,11 +186,12 @@ def count_phase(
 def _fakes(config: Config, clips: int) -> Fakes:
     """Return what fakes are made from."""
     g = config.generator
-    cameras = _empty(clips, FRAMES_PER_CLIP, CAMERA_DIM)
+    frames = config.training.frames
+    cameras = _empty(clips, frames, CAMERA_DIM)
     return Fakes(
         z=_empty(clips, g.z_dim),
         z_motion=_empty(clips, g.z_motion_dim),
-        times=_empty(clips, FRAMES_PER_CLIP),
+        times=_empty(clips, frames),
         cameras=cameras,
         others=cameras,
         random=Streams.seeded((0,), clips),
@@ -197,7 +200,7 @@ def _fakes(config: Config, clips: int) -> Fakes:
 
 def _made(config: Config, fakes: Fakes) -> Frames:
     """Return frames that another phase has made of these fakes."""
-    frames = len(fakes.times) * FRAMES_PER_CLIP
+    frames = fakes.times.numel()
     sides = config.generator.img_resolution, config.generator.rendering.resolution
     image, raw = (_empty(frames, 3, side, side) for side in sides)
     return Frames(image=image, image_raw=raw, times=fakes.times, cameras=fakes.cameras.flatten(0, 1))
@@ -212,25 +215,26 @@ def _empty(*shape: int) -> torch.Tensor:
 
 @cli.command()
 @cli.option("--cfg", default="voxceleb", help="Preset.")
+@cli.option("--method", type=click.Choice(tuple(METHODS)), default=Config.method, help="As of train.py.")
 @cli.option("--clips", type=click.IntRange(1), default=16, help="Clips (of two frames) of an iteration, in one pass.")
 @cli.option("--precision", type=click.Choice(PRECISIONS), default="bf16", help="As of train.py.")
 @cli.option("--gpu", type=click.Choice(tuple(GPUS)), default="h200", help="Whose rates ideal times are of.")
 @cli.option("--table", is_flag=True, help="Only one table of all precisions and GPUs, in Markdown.")
 @cli.option("--out", type=cli.PATH, help="JSON file of all counts.")
-def main(cfg: str, clips: int, precision: str, gpu: str, table: bool, out: Path | None) -> None:
+def main(cfg: str, method: str, clips: int, precision: str, gpu: str, table: bool, out: Path | None) -> None:
     """Count what an iteration asks of a GPU, component by component."""
+    config = preset(cfg, method)
     if table:
-        _print_overview(cfg, clips)
+        _print_overview(cfg, config, clips)
         return
     rates = rates_in(precision, gpu)
-    config = preset(cfg)
     phases = {phase.name: phase for phase in build_phases(config) if phase.active}
     counts = {}
     reports = {}
     for name, phase in phases.items():
         counts[name], reports[name] = count_phase(config, phase, clips, HALF_PRECISION.get(precision), rates)
     total = _by_component(phases, counts)
-    click.echo(f"{cfg}, {precision}, {clips} clips an iteration, rates of an {rates.name}")
+    click.echo(f"{cfg}, {method}, {precision}, {clips} clips an iteration, rates of an {rates.name}")
     _print_table("component", total, longest_first=True)
     _print_table("phase, once", {name: _sum(counting.tallies) for name, counting in counts.items()})
     with_others = Counting(rates)
@@ -258,9 +262,8 @@ def _by_component(phases: dict[str, Phase], counts: dict[str, Counting]) -> dict
     return total
 
 
-def _print_overview(cfg: str, clips: int) -> None:
+def _print_overview(cfg: str, config: Config, clips: int) -> None:
     """Print a table in Markdown: what an iteration asks for in each precision, and its ideal time on each GPU."""
-    config = preset(cfg)
     phases = {phase.name: phase for phase in build_phases(config) if phase.active}
     names = [rates.name for rates in GPUS.values()]
     click.echo(f"| {cfg} | in fp32 | moved | launches | G main saves | D main saves | {' | '.join(names)} |")

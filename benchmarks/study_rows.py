@@ -63,11 +63,16 @@ RAYS = (
     _row("rays-half", "--neural-rendering-resolution=16", "16 rays a side, in the paper 32", (42.4, 3.25, 12.98)),
     _row("rays-double", "--neural-rendering-resolution=64", "64 rays a side, in the paper 128", (34.1, 0.92, 9.62)),
 )
+METHODS = (
+    _row("eg3d", "--method=eg3d", "EG3D: static, as many images as others have pairs"),
+    _row("3dvidgen-eg3d", "--method=3dvidgen-eg3d", "3DVidGen (EG3D), of table 1", (56.3, 3.65, 24.55)),
+)
 SETS: dict[str, tuple[Row, ...]] = {
     "table2": (PV3D, *MOTION),
     "table3": (PV3D, *CAMERAS, NO_CAMERAS, *DISCRIMINATORS, *RAYS),
     "cameras": (PV3D, *CAMERAS),
     "video": (PV3D, NO_VIDEO),
+    "methods": (PV3D, *METHODS),
 }
 ROWS = {row.name: row for rows in SETS.values() for row in rows}
 

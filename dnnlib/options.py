@@ -13,11 +13,12 @@ options of a command (`add_flags`), and plain dictionaries for files (`to_dict`,
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from dnnlib import cli
 from dnnlib.errors import UserError
@@ -157,7 +158,7 @@ def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
 # --- Command lines ---------------------------------------------------------------------------------------------------
 
 
-def add_flags(defaults: Any) -> Callable[[Callable], Callable]:
+def add_flags(defaults: Any, first: dict[str, Callable] | None = None) -> Callable[[Callable], Callable]:
     """Return a decorator that gives a command one click option for each option of a configuration that has a flag.
 
     The command gets them as arguments named by `Option.parameter`; `given` makes them changes for `override`. Ranges
@@ -165,18 +166,21 @@ def add_flags(defaults: Any) -> Callable[[Callable], Callable]:
 
     Args:
         defaults: a configuration with the values that `--help` shows; a context's `default_map` may replace them.
+        first: click's callbacks of options, by key, that are looked at before those whose defaults depend on them.
     """
+    callbacks = first or {}
 
     def decorate(function: Callable) -> Callable:
         for option in reversed(options_of(type(defaults))):
             if option.flag is not None:
-                function = _click_option(option, value_of(defaults, option.key))(function)
+                callback = callbacks.get(option.key)
+                function = _click_option(option, value_of(defaults, option.key), callback)(function)
         return function
 
     return decorate
 
 
-def _click_option(option: Option, default: Any) -> Callable[[Callable], Callable]:
+def _click_option(option: Option, default: Any, callback: Callable | None) -> Callable[[Callable], Callable]:
     assert option.flag is not None
     names = option.flag
     if option.kind is bool:
@@ -185,7 +189,16 @@ def _click_option(option: Option, default: Any) -> Callable[[Callable], Callable
     kind: Any = option.kind
     if option.choices:
         kind = click.Choice(option.choices)
-    return cli.option(names, option.parameter, group=option.group, type=kind, default=default, help=option.help)
+    return cli.option(
+        names,
+        option.parameter,
+        group=option.group,
+        type=kind,
+        default=default,
+        help=option.help,
+        is_eager=callback is not None,
+        callback=callback,
+    )
 
 
 def parameters_of(config: Any) -> dict[str, Any]:
@@ -202,6 +215,27 @@ def given(kind: type, parameters: dict[str, Any]) -> dict[str, Any]:
         if value is not None:
             found[option.key] = value
     return found
+
+
+def flags_given(kind: type) -> list[str]:
+    """Return those flags of a configuration class that the running command was given."""
+    context = click.get_current_context()
+    found = []
+    for option in options_of(kind):
+        if option.flag and context.get_parameter_source(option.parameter) is ParameterSource.COMMANDLINE:
+            found.append(option.flag)
+    return found
+
+
+def lines_of(config: Any) -> Iterator[str]:
+    """Yield a line for each option, indented under that of its section."""
+    for section, values in to_dict(config).items():
+        if not isinstance(values, dict):
+            yield f"{section}: {values}"
+            continue
+        yield f"{section}:"
+        for key, value in values.items():
+            yield f"  {key}: {value}"
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------

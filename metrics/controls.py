@@ -122,6 +122,7 @@ class Controls(MetricFamily):
             started=started,
             details={"procedural": procedural.value, "procedural_error": procedural.standard_error},
             protocol={"feature": f"CIELAB, {variety.FEATURE_SIDE} x {variety.FEATURE_SIDE}"},
+            warnings=_about_stills(request, snapshot),
         )
 
     def _fps(self) -> float:
@@ -162,6 +163,7 @@ class Controls(MetricFamily):
         protocol: dict[str, Any],
         detector: str | None = None,
         checksum: str | None = None,
+        warnings: tuple[str, ...] = (),
     ) -> Result:
         dataset = self.options.dataset
         return Result(
@@ -176,7 +178,16 @@ class Controls(MetricFamily):
             detector=detector,
             detector_checksum=checksum,
             details=details,
+            warnings=warnings,
         )
+
+
+def _about_stills(request: Request, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what to say of the motion of a static generator."""
+    is_static = snapshot.config.generator.motion == "none"
+    if is_static and request.kind.startswith("motion"):
+        return ("the model is static: it has no motion, and no motion code decides any.",)
+    return ()
 
 
 # Instruments are trained once, however many snapshots a training run scores, and are the same for every seed. Their

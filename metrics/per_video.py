@@ -24,7 +24,7 @@ from torch_utils import distributed
 
 # Another one is never read: raise it with every change that moves a number of a video, be it of a network, a
 # protocol, a decoder or procedural heads. 1: identities were names and sizes, failures were kept, times went to 1.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 PIECE_VIDEOS = 16
 FIRST_REASONS = 3  # that are named where too few videos are left
 KEY_FILE = "key.json"  # beside the pieces: what they depend on

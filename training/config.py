@@ -1,8 +1,9 @@
 """Every option of the model and its training: the only place with default numbers, ranges, flags and help texts.
 
 Defaults are the paper's VoxCeleb configuration (PV3D section 3, A.1). `PRESETS` overrides them as one table; a command
-line overrides a preset only where a flag is given. Configurations are saved with every run and inside every snapshot as
-plain dictionaries (`dnnlib.options`), and read back with unknown keys refused.
+line overrides a preset only where a flag is given, and `training.methods` are laid over presets. Configurations are
+saved with every run and inside every snapshot as plain dictionaries (`dnnlib.options`), and read back with unknown keys
+refused.
 """
 
 import math
@@ -13,14 +14,16 @@ from dnnlib import options
 from dnnlib.errors import UserError
 from dnnlib.options import MAX_WHOLE, option, override
 from torch_utils.machine_options import AUTO, MACHINE, PRECISIONS
+from training.methods import METHODS
 
+MOTIONS = ("layers", "decoder", "none")  # where motion enters a generator: its backbone, its decoder, nowhere
 MOTION_GENERATORS = ("modconv", "mlp", "naive")  # PV3D T. 2: motion generator
 MOTION_CODES = ("z_m", "z_a")  # T. 2: z_m replaced by z_a
 CAMERA_MODES = ("MapT", "All", "Non", "Map")  # T. 3: camera mode
 PLANE_AXES = ("reference", "orthogonal")  # x-y x-z z-x, or x-y x-z y-z
 MIN_WEIGHTED = 4  # stratified samples whose weights importance samples can be drawn from
+COLOURS = 3  # of an image
 FRAMES_PER_CLIP = 2  # section 3.4: two frames of a clip per training sample
-SMALL_FRAMES = 128  # pixels a side up to which several processes on a CPU pay (docs/training.md)
 MAX_KIMG = 1e9  # greatest number of the progress
 FOCAL = 4.2647  # of the EG3D / PV3D data preparation, in image sizes
 FOCALS = (1.5, 8.0)  # pictures then show from 1.8, all that the planes hold and as much again, to 0.34, half a face
@@ -78,6 +81,9 @@ class GeneratorConfig:
         512, MODEL, "--img-resolution", "Side of frames; data are shrunk to it.", power_of_two=True, low=16, high=1024
     )
     sr_channels: tuple[int, int] | None = option(None, low=1, high=8192)  # of super-resolution; None: by image size
+    motion: str = option("layers", choices=MOTIONS)
+    motion_hidden: int = option(128, low=1, high=8192)  # width of the network whose vector the decoder adds
+    raw_layer: bool = True  # the raw image is a to-RGB layer of the features (PV3D), else the first three (EG3D)
     motion_blocks: int = option(
         4, ABLATIONS, "--motion-blocks", "K, fused blocks from 4 x 4 up: early 2, middle 4, late 7.", low=1
     )
@@ -102,6 +108,16 @@ class GeneratorConfig:
     def block_resolutions(self) -> list[int]:
         """4, 8, ... plane_resolution."""
         return [2**i for i in range(2, int(math.log2(self.plane_resolution)) + 1)]
+
+    @property
+    def moves_planes(self) -> bool:
+        """Whether the planes of a clip change over time; else they are those of its latents."""
+        return self.motion == "layers"
+
+    @property
+    def shares_latents(self) -> bool:
+        """Whether all frames of a clip have the same latents and planes in training."""
+        return not self.moves_planes and self.camera_mode == "All"
 
     @property
     def motion_dim(self) -> int:
@@ -156,8 +172,12 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Optimisation and schedule (A.1). One kimg is a thousand clips (pairs of frames) shown to the discriminators."""
+    """Optimisation and schedule (A.1). One kimg is a thousand clips (pairs of frames) shown to the discriminators.
 
+    Where a sample is one frame, all that counts clips here counts frames.
+    """
+
+    frames: int = option(FRAMES_PER_CLIP, low=1, high=FRAMES_PER_CLIP)  # of a clip, per training sample
     batch: int = option(16, LOSSES, "--batch", "Clips per iteration over all processes.", low=1, high=2**20)
     batch_gpu: int | None = option(
         None, MACHINE, "--batch-gpu", "Clips per pass; gradients of passes add up. [default: all]", low=1, high=2**20
@@ -199,6 +219,13 @@ class TrainingConfig:
 class Config:
     """A complete configuration."""
 
+    method: str = option(
+        "pv3d",
+        RUN,
+        "--method",
+        f"What is trained (docs/methods.md). {'; '.join(method.help() for method in METHODS.values())}.",
+        choices=tuple(METHODS),
+    )
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     loss: LossConfig = LossConfig()
@@ -247,11 +274,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset(name: str) -> Config:
-    """Return the configuration of a preset; UserError for an unknown name."""
+def preset(name: str, method: str = "pv3d") -> Config:
+    """Return the configuration of a method at a preset; UserError for an unknown name of a preset."""
     if name not in PRESETS:
         raise UserError(f"--cfg={name} is no preset; choose one of {', '.join(PRESETS)}.")
-    return override(Config(), PRESETS[name])
+    return override(Config(), PRESETS[name] | METHODS[method].over(name))
 
 
 # --- What relates several options ------------------------------------------------------------------------------------
@@ -260,15 +287,21 @@ def preset(name: str) -> Config:
 def validate(config: Config) -> Config:
     """Refuse impossible options; the UserError says which flag and what is possible. Return `config`."""
     options.check(config)
+    for key, value in METHODS[config.method].fixed.items():
+        found = options.value_of(config, key)
+        if found != value:
+            raise UserError(f"--method={config.method} means {key} = {value}, not {found}: begin with a preset.")
     g = config.generator
     d = config.discriminator
     rendering = g.rendering
     blocks = len(g.block_resolutions)
-    if g.motion_blocks > blocks:
+    if g.moves_planes and g.motion_blocks > blocks:
         raise UserError(
             f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels "
             f"have {blocks} blocks, choose 1 to {blocks}."
         )
+    if not g.raw_layer and g.plane_channels < COLOURS:
+        raise UserError(f"Planes of {g.plane_channels} features hold no raw image, which is the first {COLOURS}.")
     fewest_channels = min(g.channels(g.plane_resolution), d.channel_base // g.img_resolution)
     if fewest_channels < 1:
         raise UserError("The networks have layers without channels: raise --cbase or --d-cbase.")
@@ -295,45 +328,3 @@ def validate(config: Config) -> Config:
             "--importance-samples or --neural-rendering-resolution."
         )
     return config
-
-
-def split_batch(config: Config, processes: int) -> tuple[int, int]:
-    """Return (clips per process and iteration, clips per forward pass); UserError when `batch` does not divide."""
-    t = config.training
-    if t.batch % processes:
-        raise UserError(
-            f"--batch={t.batch} is not divisible by the {processes} processes; "
-            f"try --batch={math.ceil(t.batch / processes) * processes}."
-        )
-    per_process = t.batch // processes
-    per_pass = t.batch_gpu or per_process
-    if per_process % per_pass:
-        raise UserError(
-            f"--batch-gpu={per_pass} does not divide the {per_process} clips of each process; "
-            f"choose a divisor of {per_process}."
-        )
-    group = config.discriminator.mbstd_group
-    if any(n % min(group, n) for n in (per_pass, per_pass * FRAMES_PER_CLIP)):
-        raise UserError(
-            f"{per_pass} clips per forward pass do not split into the discriminators' groups of {group}; "
-            f"choose --batch and --batch-gpu so that each pass has 1, 2 or a multiple of {group} clips."
-        )
-    return per_process, per_pass
-
-
-def processes_that_pay(config: Config, cores: int) -> int:
-    """Return in how many processes a CPU trains fastest: the most, up to its cores, that train the very same model.
-
-    Small frames are a long series of short operations, which a second thread hardly helps, and a second process does.
-    Large ones keep all cores busy in one process, and need their memory for the clips of one pass.
-    """
-    t = config.training
-    if config.generator.img_resolution > SMALL_FRAMES:
-        return 1
-    for processes in range(min(cores, t.batch), 1, -1):
-        per_process = t.batch // processes
-        per_pass = t.batch_gpu or per_process
-        divides = t.batch % processes == 0 and per_process % per_pass == 0
-        if divides and per_pass % config.discriminator.mbstd_group == 0:
-            return processes
-    return 1

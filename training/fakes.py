@@ -25,13 +25,13 @@ OTHER_TIMES = (
 
 @dataclass(kw_only=True)
 class Fakes:
-    """The codes, times, cameras and random streams that fake clips are made from."""
+    """The codes, times, cameras and random streams that B fake clips of F frames are made from."""
 
     z: torch.Tensor  # [B, z_dim]
     z_motion: torch.Tensor  # [B, z_motion_dim]
-    times: torch.Tensor  # [B, 2] in [0, 1]
-    cameras: torch.Tensor  # [B, 2, 25]
-    others: torch.Tensor  # [B, 2, 25], cameras of other clips: what the mapping network may see instead
+    times: torch.Tensor  # [B, F] in [0, 1]
+    cameras: torch.Tensor  # [B, F, 25]
+    others: torch.Tensor  # [B, F, 25], cameras of other clips: what the mapping network may see instead
     random: Streams  # B: drives noise, ray jitter, camera swaps and regularisation points
     # bool [B] on the host: which are stills (`training.data.pairs.is_still`), with no time but 0; None: none is.
     still: torch.Tensor | None = None
@@ -66,7 +66,7 @@ class FakeSource:
         mirror = config.training.mirror
         self.config = config
         self.device = device
-        self.cameras = CameraSampler(sequences, window=window, mirror=mirror)
+        self.cameras = CameraSampler(sequences, window=window, mirror=mirror, frames=config.training.frames)
         moving = moving_clips([len(sequence) for sequence in sequences], window)
         self.moving: CameraSampler | None = None  # where there are clips of one frame beside longer ones
         if 0 < len(moving) < len(sequences):

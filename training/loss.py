@@ -1,6 +1,6 @@
 """What each training phase computes (PV3D section 3.4, A.1): losses, regularisation, gradients.
 
-Shapes: B clips of 2 frames; frames and their cameras are folded into the batch, [B * 2, ...], times stay [B, 2].
+Shapes: B clips of 2 frames (or 1); frames and their cameras are folded into the batch, [B * 2, ...], times stay [B, 2].
 """
 
 import math
@@ -78,7 +78,7 @@ def joined(sets: Sequence[Frames]) -> Frames:
 class Latents:
     """What the generator renders fake frames from."""
 
-    ws: torch.Tensor  # [B * 2, num_ws, w_dim]
+    ws: torch.Tensor  # [B * 2, num_ws, w_dim]; where all frames of a clip share them, [B, num_ws, w_dim]
     z_motion: torch.Tensor  # [B * 2, D], the codes that drive the motion
     t: torch.Tensor  # [B * 2, 1]
     cameras: torch.Tensor  # [B * 2, 25], for rendering
@@ -161,7 +161,7 @@ class Loss:
         report = {}
         terms = []
         if options.lambda_reg > 0:
-            shape = [len(latents.ws), options.reg_points, 3]
+            shape = [len(latents.t), options.reg_points, 3]
             points = (uniform(shape, fakes.random, device) * 2 - 1) * BOX_REACH
             shifts = normal(shape, fakes.random, device) * options.reg_perturbation
             report["loss/g_reg"] = self.density_variation(points, points + shifts, latents, fakes.random)
@@ -239,8 +239,10 @@ class Loss:
         if schedule.swap_probability > 0:
             others, _ = condition_cameras(fakes.others, camera_mode, training=True)
             mapped = swap_cameras(mapped, others, schedule.swap_probability, fakes.random)
-        z = fakes.z.repeat_interleave(FRAMES_PER_CLIP, dim=0)
-        z_motion = self.G.motion_code(fakes.z, fakes.z_motion).repeat_interleave(FRAMES_PER_CLIP, dim=0)
+        if self.G.config.shares_latents:
+            mapped = mapped[:, :1]
+        z = fakes.z.repeat_interleave(mapped.shape[1], dim=0)
+        z_motion = self.G.motion_code(fakes.z, fakes.z_motion).repeat_interleave(fakes.times.shape[1], dim=0)
         t = fakes.times.reshape(-1, 1)
         ws = self.G.mapping(z, mapped.flatten(0, 1), z_motion, t)
         return Latents(ws=ws, z_motion=z_motion, t=t, cameras=rendered.flatten(0, 1))

@@ -16,11 +16,12 @@ from torch_utils.runtime import peak_memory
 from torch_utils.training_stats import Collector
 from training.checkpoints.snapshots import Snapshot, StoredSnapshot, build_networks, build_optimizers, init_networks
 from training.checkpoints.states import require_fit, restore_optimizer
-from training.config import Config, split_batch
+from training.config import Config
 from training.data.dataset import ClipDataset
 from training.data.feed import Feed
 from training.data.loader import Batch
 from training.data.pairs import camera_bank, greatest_time, moving_clips, training_batches
+from training.division import split_batch
 from training.fakes import NO_VIDEOS, OTHER_TIMES, Fakes, FakeSource
 from training.loss import Frames, Loss, Schedule, schedule
 from training.phases import Phase, build_phases
@@ -138,8 +139,7 @@ class Trainer:
 
     def _require_fit(self, state: Any, path: Path) -> None:
         """UserError unless a training state is whole, finite and of this run's networks and optimisers."""
-        untrained = [] if self.videos else ["D_vid"]
-        require_fit(state, path, self.networks, self.optimizers, untrained)
+        require_fit(state, path, self.networks, self.optimizers, untrained=[] if self.videos else ["D_vid"])
 
     # --- Main loop ----------------------------------------------------------------------------------------------------
 
@@ -239,8 +239,7 @@ class Trainer:
     def _update_average(self) -> None:
         """Update the generator's EMA; its half-life grows with training until `ema_kimg_factor * batch` kimg."""
         options = self.config.training
-        longest = options.ema_kimg_factor * options.batch * 1000
-        half_life = min(longest, options.ema_rampup * self.progress.seen)
+        half_life = min(options.ema_kimg_factor * options.batch * 1000, options.ema_rampup * self.progress.seen)
         beta = 0.5 ** (options.batch / max(half_life, 1e-8))
         average, current = self.networks.G_ema, self.networks.G
         torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - beta)
@@ -260,6 +259,7 @@ class Trainer:
             world=distributed.world_size(),
             workers=options.workers,
             window=options.window,
+            frames=options.frames,
             mirror=options.mirror,
             pin=self.device.type == "cuda",
         )

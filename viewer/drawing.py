@@ -204,7 +204,12 @@ def _seen(geometry: Geometry, label: torch.Tensor, rays: int | None, with_image:
     """Return what a camera [25] sees of planes, as batches of `clips.generate` are."""
     camera = label[None].to(geometry.planes.device)
     frames = geometry.G.render_planes(
-        geometry.planes, geometry.ws, camera, neural_rendering_resolution=rays, with_image=with_image
+        geometry.planes,
+        geometry.ws,
+        camera,
+        neural_rendering_resolution=rays,
+        with_image=with_image,
+        shift=geometry.shift,
     )
     return {**frames, "camera": camera}
 

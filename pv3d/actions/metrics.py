@@ -23,6 +23,7 @@ from training.checkpoints import sources
 from training.checkpoints.opener import load_generator
 from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
+from training.sampling.clips import STATIC
 
 
 def run(
@@ -86,7 +87,8 @@ def open_subject(
     # Training may put a better one into its place meanwhile.
     snapshot, checksum = with_checksum(source.path, lambda path: load_generator(path, machine.device, machine.dtype))
     if distributed.is_main():
-        for note in (*source.notes, *snapshot.notes, *machine.notes):
+        static = [STATIC] if snapshot.config.generator.motion == "none" else []
+        for note in (*source.notes, *snapshot.notes, *static, *machine.notes):
             click.echo(note, err=True)
     return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum} {machine.number_format}")
 

@@ -15,7 +15,7 @@ import click
 from dnnlib import cli
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
-from dnnlib.options import flags_of, given, override, to_dict
+from dnnlib.options import flags_given, flags_of, given, lines_of, override
 from dnnlib.video import require_ffmpeg
 from metrics.in_training import SnapshotScores
 from metrics.options import EvaluationOptions
@@ -24,10 +24,12 @@ from torch_utils import distributed
 from torch_utils.machine_options import AUTO
 from torch_utils.startup import Machine, prepared_machine
 from training import config as options
+from training import division
 from training.config import Config
 from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
 from training.data.pairs import moving_clips
+from training.methods import METHODS
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
 from training.runs.options import RunOptions, configuration
@@ -73,7 +75,7 @@ def run(
         ops=ops,
         join=True,
         processes=1 if dry_run else processes,
-        that_pay=partial(options.processes_that_pay, config),
+        that_pay=partial(division.processes_that_pay, config),
         fixed_shapes=True,
     ) as machine:
         dataset = open_dataset(data, config)
@@ -119,7 +121,8 @@ def run(
 
 def resolve(cfg: str, flags: dict[str, Any]) -> tuple[str, Config]:
     """Return the preset's name, and its or the run's values with the given flags on top, validated."""
-    name, config = configuration(cfg)
+    METHODS[flags["method"]].refuse(flags_given(Config))
+    name, config = configuration(cfg, flags["method"])
     return name, options.validate(override(config, given(Config, flags)))
 
 
@@ -128,7 +131,7 @@ def open_dataset(path: Path, config: Config) -> ClipDataset:
     with distributed.fail_together():
         require_ffmpeg()
         dataset = ClipDataset(path, resolution=config.generator.img_resolution)
-        options.split_batch(config, distributed.world_size())
+        division.split_batch(config, distributed.world_size())
         if not (config.discriminator.image or moving_clips(dataset.lengths, config.training.window)):
             raise UserError(
                 f"No clip of {path} gives two different frames for the video discriminator to judge: leave out "
@@ -141,7 +144,8 @@ def open_dataset(path: Path, config: Config) -> ClipDataset:
 def run_name(cfg: str, data: Path | None, config: Config, desc: str) -> str:
     """Return what a run's folder is called, behind its number; without `data`, the pattern of that for any data."""
     dataset = None if data is None else data.stem or "data"
-    parts = [cfg, dataset, f"batch{config.training.batch}", f"gamma{config.loss.gamma:g}"]
+    method = [config.method] if config.method != Config.method else []
+    parts = [cfg, *method, dataset, f"batch{config.training.batch}", f"gamma{config.loss.gamma:g}"]
     if desc:
         parts.append(desc)
     return "-".join("*" if part is None else re.sub(r"[^\w.\-]+", "_", part) for part in parts)
@@ -255,8 +259,6 @@ def warn(line: str) -> None:
 
 def print_options(config: Config, dataset: ClipDataset) -> None:
     """Print every option by section, and the size of the dataset."""
-    for section, values in to_dict(config).items():
-        click.echo(f"{section}:")
-        for key, value in values.items():
-            click.echo(f"  {key}: {value}")
+    for line in lines_of(config):
+        click.echo(line)
     click.echo(f"dataset: {dataset.num_clips} clips, {dataset.num_frames} frames")

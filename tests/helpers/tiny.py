@@ -13,6 +13,7 @@ from training.checkpoints.snapshots import Networks, build_networks
 from training.config import Config, validate
 from training.fakes import Fakes
 from training.loss import Frames, Loss, Schedule
+from training.methods import METHODS
 from training.networks.generator import Generator
 
 SIZES = {
@@ -42,8 +43,10 @@ CALM = Schedule(blur_sigma=0.0, swap_probability=0.0)  # neither blur nor swappe
 
 
 def config(**changes: Any) -> Config:
-    """Return the tiny configuration; `section__option=value` replaces an option."""
-    return validate(override(Config(), SIZES | {name.replace("__", "."): value for name, value in changes.items()}))
+    """Return the tiny configuration; `section__option=value` replaces an option, `method=name` is of another method."""
+    of_method = METHODS[changes.pop("method", "pv3d")].over("demo")
+    own = {name.replace("__", "."): value for name, value in changes.items()}
+    return validate(override(Config(), of_method | SIZES | own))
 
 
 def networks(options: Config, dtype: torch.dtype = torch.float32, noise: float = 0.1) -> Networks:
@@ -93,8 +96,9 @@ def labels(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.
 
 def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = torch.float32) -> Fakes:
     """Return what `clips` fake clips are made from; t differs between the frames of a clip."""
-    times = torch.sigmoid(normal(seed + 2, clips, 2, dtype=dtype)).sort(dim=1).values
-    cameras = labels(seed + 3, clips, 2, dtype=dtype)
+    frames = options.training.frames
+    times = torch.sigmoid(normal(seed + 2, clips, frames, dtype=dtype)).sort(dim=1).values
+    cameras = labels(seed + 3, clips, frames, dtype=dtype)
     return Fakes(
         z=normal(seed, clips, options.generator.z_dim, dtype=dtype),
         z_motion=normal(seed + 1, clips, options.generator.z_motion_dim, dtype=dtype),
@@ -108,9 +112,10 @@ def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = t
 def reals(options: Config, clips: int = 2, seed: int = 50, dtype: torch.dtype = torch.float32) -> Frames:
     """Return real frames of noise."""
     sides = options.generator.img_resolution, options.generator.rendering.resolution
-    image, raw = (normal(seed + i, clips * 2, 3, side, side, dtype=dtype).clamp(-1, 1) for i, side in enumerate(sides))
-    times = torch.tensor([[0.1, 0.8]] * clips, dtype=dtype)
-    return Frames(image=image, image_raw=raw, times=times, cameras=labels(seed, clips * 2, dtype=dtype))
+    times = torch.tensor([[0.1, 0.8][: options.training.frames]] * clips, dtype=dtype)
+    count = times.numel()
+    image, raw = (normal(seed + i, count, 3, side, side, dtype=dtype).clamp(-1, 1) for i, side in enumerate(sides))
+    return Frames(image=image, image_raw=raw, times=times, cameras=labels(seed, count, dtype=dtype))
 
 
 def loss(nets: Networks, options: Config, **choices: Any) -> Loss:

@@ -10,7 +10,8 @@ import pytest
 
 from dnnlib.errors import UserError
 from dnnlib.options import from_dict, options_of, override, to_dict
-from training.config import PRESETS, Config, LossConfig, preset, processes_that_pay, split_batch, validate
+from training.config import PRESETS, Config, LossConfig, preset, validate
+from training.division import processes_that_pay, split_batch
 from training.networks.discriminators import video_camera_dim
 
 ROOT = Path(__file__).parents[2]

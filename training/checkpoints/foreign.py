@@ -5,11 +5,9 @@ num_samples, num_updates}.
 EG3D: a pickle {G, D, G_ema} of persistent-class records, of which the state is read and the source text is not.
 
 Our networks have the names of both. The configuration comes from the weights' shapes and, for what shapes do not say,
-from an EG3D record's keyword arguments. EG3D has no motion: its generator gets motion layers with the learned weight 0,
-which leave every frame as EG3D renders it, and its raw image, the first three features, becomes a fixed to-RGB layer.
+from an EG3D record's keyword arguments. An EG3D pickle becomes a snapshot of the method `eg3d`.
 """
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import shown
+from dnnlib.options import override
 from torch_utils.ops.upfirdn2d import setup_filter
 from torch_utils.pickles.machine import InertTensor, Malformed, Record
 from torch_utils.pickles.reader import is_finite, read_tensors
@@ -32,11 +31,11 @@ from training.checkpoints.foreign_config import (
     generator_config,
     validated,
 )
-from training.checkpoints.fresh_motion import MOTION, Weights, with_fresh_motion
+from training.checkpoints.fresh_motion import Weights
 from training.checkpoints.shapes import Shapes, network_shapes, shapes_of
 from training.checkpoints.snapshots import StoredSnapshot
-from training.config import MAX_KIMG, Config, GeneratorConfig, RenderingConfig
-from training.networks.generator import Generator
+from training.config import MAX_KIMG, Config, RenderingConfig
+from training.methods import METHODS
 from training.networks.layers import RESAMPLE_TAPS
 
 PV3D = "PV3D"
@@ -48,7 +47,6 @@ WRAPPER = "module."  # what DistributedDataParallel puts in front of names
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"  # EG3D's classes, which bring their source text
 PARAMETERS = ("weight", "bias", "const", "noise_strength")  # all others are buffers
 FILTER = "resample_filter"
-TO_RAW = "to_img_raw."
 MAX_MODULES = 10_000  # of a network; EG3D's have about 150
 MAX_ENTRIES = 40_000  # tensors of a network
 MAX_NAME = 100  # characters of a module's or a tensor's own name
@@ -159,26 +157,23 @@ def _eg3d_snapshot(content: dict[str, Any], path: Path) -> StoredSnapshot:
     rendering = eg3d_rendering(options, state.get("neural_rendering_resolution"))
     generator = generator_config(shapes_of(found["G_ema"]), rendering, static=True)
     generator = replace(generator, camera_conditioning=not options.get("c_gen_conditioning_zero", False))
-    config = validated(Config(generator=generator))
+    method = override(Config(), METHODS["eg3d"].over())
+    config = validated(replace(method, generator=generator))
     own = network_shapes(config, found)
-    made_up = _static_parts(config.generator)
-    weights = {}
-    for name, part in found.items():
-        fitting = _fitting(part, own[name], name, lacks=(MOTION, TO_RAW))
-        weights[name] = _folded(fitting, options) | made_up
+    weights = {name: _folded(_fitting(part, own[name], name), options) for name, part in found.items()}
     notes: tuple[str, ...] = ()
     if content.get("D") is not None:
         try:
             config, weights["D_img"] = _eg3d_discriminator(content["D"], config, path)
         except Unfit as error:  # sampling does without, and training starts with a fresh one
             notes = (f"The discriminator in {path} is left out, and training would begin with a fresh one ({error}).",)
-    return _snapshot(path, config, weights, static=True, notes=notes)
+    return _snapshot(path, config, weights, max_time=0.0, notes=notes)
 
 
 def _eg3d_discriminator(record: Any, config: Config, path: Path) -> tuple[Config, Weights]:
     """Return the configuration with EG3D's discriminator in it, and the weights of that."""
     found = _read(_collect(record), path)
-    options = discriminator_config({"D_img": shapes_of(found)})
+    options = replace(discriminator_config({"D_img": shapes_of(found)}), video=False)
     config = validated(replace(config, discriminator=options))
     own = network_shapes(config, ["D_img"])
     return config, _fitting(found, own["D_img"], "D_img")
@@ -256,21 +251,6 @@ def _folded(weights: Weights, options: dict[str, Any]) -> Weights:
     return folded
 
 
-def _static_parts(config: GeneratorConfig) -> Weights:
-    """Return what EG3D lacks: motion layers that add nothing, and a raw image of the first three features."""
-    channels = config.plane_channels
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        motion = with_fresh_motion({}, Generator(config))
-    # The style is affine.bias / sqrt(channels) = 1: features pass as they are.
-    return motion | {
-        f"{TO_RAW}weight": torch.eye(3, channels)[:, :, None, None],
-        f"{TO_RAW}bias": torch.zeros(3),
-        f"{TO_RAW}affine.weight": torch.zeros(channels, config.w_dim),
-        f"{TO_RAW}affine.bias": torch.full([channels], math.sqrt(channels)),
-    }
-
-
 # --- Weights of both --------------------------------------------------------------------------------------------------
 
 
@@ -290,12 +270,11 @@ def _read(entries: dict[str, Any], path: Path) -> Weights:
     return weights
 
 
-def _fitting(found: Weights, own: Shapes, network: str, lacks: tuple[str, ...] = ()) -> Weights:
-    """Return the entries of our network but those with a part of `lacks` in their names; Unfit if others differ.
+def _fitting(found: Weights, own: Shapes, network: str) -> Weights:
+    """Return the entries of our network; Unfit if some differ.
 
     Buffers that we do not have are left out; resampling filters, which are constants, may be missing.
     """
-    own = {name: shape for name, shape in own.items() if not any(part in name for part in lacks)}
     wrong = [name for name in found.keys() - own.keys() if _own_name(name) in PARAMETERS]
     weights = {}
     for name, shape in own.items():

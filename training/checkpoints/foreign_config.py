@@ -115,9 +115,11 @@ def generator_config(shapes: Shapes, rendering: RenderingConfig, static: bool) -
         channel_base=max(side * width for side, width in widths.items()),
         channel_max=max(widths.values()),
         img_resolution=rendering.resolution,
-        motion_blocks=len(fused) or min(GeneratorConfig.motion_blocks, len(sides)),
-        motion_generator="modconv" if not fused or f"{motion}conv.weight" in shapes else "mlp",
-        motion_weight=not fused or f"{motion}weight" in shapes,
+        motion="none" if static else "layers",
+        raw_layer=not static,
+        motion_blocks=len(fused) or GeneratorConfig.motion_blocks,
+        motion_generator="modconv" if static or f"{motion}conv.weight" in shapes else "mlp",
+        motion_weight=f"{motion}weight" in shapes,
         rendering=replace(rendering, decoder_hidden=_length(shapes, "decoder.net.0.weight")),
     )
     if "superresolution.block1.conv1.weight" in shapes:

@@ -1,12 +1,17 @@
 """Weights whose motion begins anew: of a static generator, or of one whose motions have become alike."""
 
+import math
+
 import torch
 
 from dnnlib.errors import UserError
+from training.config import COLOURS, GeneratorConfig
 from training.networks.generator import Generator
 from training.networks.motion import MotionLayer
 
 MOTION = ".motion_time_fuser."  # in the names of motion layers' weights
+POINT_MOTION = "point_motion."  # of a motion network's, which shifts the decoder
+TO_RAW = "to_img_raw."  # of the layer that makes the raw image
 STYLE = ("affine.", "motion_mlp.")  # of a motion layer's weights: those that turn code and time into a style
 SHIFT = "motion_mlp.1.bias"  # is added to the style
 
@@ -14,17 +19,33 @@ Weights = dict[str, torch.Tensor]
 
 
 def with_fresh_motion(weights: Weights, module: Generator) -> Weights:
-    """Return weights of a static generator for one to be trained: its own motion layers in place of those made up.
+    """Return weights of a static generator for one to be trained, with its own motion layers, or motion network.
 
-    Learned weights of motion layers, if it has them, become 0: then training begins with the static frames.
+    Learned weights of motion layers, if it has them, become 0: then training begins with the static frames. Its raw
+    image, too, is that of the static generator: the first features.
     """
-    fresh = {name: value for name, value in weights.items() if MOTION not in name}
+    fresh = dict(weights)
     for name, value in module.state_dict().items():
         if name.endswith(f"{MOTION}weight"):
             fresh[name] = torch.zeros_like(value)
-        elif MOTION in name:
+        elif MOTION in name or name.startswith(POINT_MOTION):
             fresh[name] = value
+    if module.to_img_raw is not None:
+        device = module.to_img_raw.weight.device
+        fresh |= {name: value.to(device) for name, value in _first_features(module.config).items()}
     return fresh
+
+
+def _first_features(config: GeneratorConfig) -> Weights:
+    """Return weights of a raw image's layer that make the first features of it, whatever the style."""
+    channels = config.plane_channels
+    # The style is affine.bias / sqrt(channels) = 1: features pass as they are.
+    return {
+        f"{TO_RAW}weight": torch.eye(COLOURS, channels)[:, :, None, None],
+        f"{TO_RAW}bias": torch.zeros(COLOURS),
+        f"{TO_RAW}affine.weight": torch.zeros(channels, config.w_dim),
+        f"{TO_RAW}affine.bias": torch.full([channels], math.sqrt(channels)),
+    }
 
 
 def with_fresh_styles(weights: Weights, module: Generator) -> Weights:

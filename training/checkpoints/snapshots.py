@@ -137,7 +137,6 @@ class StoredSnapshot:
     camera_bank: torch.Tensor  # [M, T, 25] real camera sequences
     progress: dict[str, Any]  # kimg, ...
     max_time: float = 1.0  # greatest time that the generator was trained at
-    static: bool = False  # the generator knows no motion: its motion layers are made up
     notes: tuple[str, ...] = ()  # sentences for the user
     counter: str | None = "kimg of the snapshot"  # what its progress is read from; None: nothing says it
 
@@ -159,6 +158,11 @@ class StoredSnapshot:
     def stream_kimg(self) -> float:
         """How far training went in the random streams of its seed, at most, whatever --init-kimg made of its kimg."""
         return self.progress.get("stream_kimg", self.progress["kimg"])
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the generator knows no motion."""
+        return self.config.generator.motion == "none"
 
     def payload(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the snapshot."""
@@ -261,7 +265,8 @@ def compact_snapshot(source: Path | str, dest: Path | str) -> None:
 def init_networks(networks: Networks, snapshot: StoredSnapshot, fresh_motion: bool = False) -> int:
     """Copy the weights of a snapshot into networks of the same shape, and return the clips that it had seen.
 
-    A compact snapshot has no G: then G starts from G_ema. Discriminators that the snapshot lacks stay as they are.
+    A compact snapshot has no G: then G starts from G_ema. Discriminators that the snapshot lacks stay as they are. A
+    static generator is the beginning of one of any method.
 
     Args:
         fresh_motion: motion begins anew (`with_fresh_styles`), as it does in any case if the snapshot is static.
@@ -269,16 +274,25 @@ def init_networks(networks: Networks, snapshot: StoredSnapshot, fresh_motion: bo
     Raises:
         UserError: the snapshot's networks are others; none of these has changed then.
     """
+    own = networks.G.config.motion
+    theirs = snapshot.config.generator.motion
+    if fresh_motion and own != "layers":
+        raise UserError("--fresh-motion is not possible: this model has no motion layers.")
+    if own != theirs and not snapshot.is_static:
+        raise UserError(
+            f"{snapshot.path} is of --method={snapshot.config.method}, which moves in another way: give a snapshot of "
+            "this method, or of eg3d."
+        )
     fitting = []
     for name, module in networks.items():
         source = "G_ema" if name == "G" and "G" not in snapshot.weights else name
         if source not in snapshot.weights:
             continue
         weights = snapshot.weights[source]
-        if snapshot.static and isinstance(module, Generator):
+        if snapshot.is_static and isinstance(module, Generator):
             weights = with_fresh_motion(weights, module)
         weights = _fitting(weights, source, shapes_of(module.state_dict()), snapshot.path)
-        if fresh_motion and not snapshot.static and isinstance(module, Generator):
+        if fresh_motion and not snapshot.is_static and isinstance(module, Generator):
             weights = with_fresh_styles(weights, module)
         fitting.append((module, weights))
     for module, weights in fitting:

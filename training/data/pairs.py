@@ -13,6 +13,7 @@ import torch
 
 from dnnlib.errors import UserError
 from training.cameras import CAMERA_DIM, mirror_label
+from training.config import FRAMES_PER_CLIP
 from training.data.dataset import ClipDataset
 from training.data.loader import endless_batches
 from training.data.streams import First
@@ -47,7 +48,10 @@ def moving_clips(lengths: Sequence[int], window: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two frames of a clip: frames uint8 [2, 3, R, R], times float32 [2] in [0, 1], cameras float32 [2, 25]."""
+    """Two frames of a clip: frames uint8 [2, 3, R, R], times float32 [2] in [0, 1], cameras float32 [2, 25].
+
+    Where a sample is one frame of a clip, 1 for 2.
+    """
 
     frames: np.ndarray
     times: np.ndarray
@@ -77,17 +81,18 @@ def draw_frames(
     length: int,
     *,
     window: int,
+    frames: int = FRAMES_PER_CLIP,
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """Draw a window of a clip of `length` frames, and two moments in it.
+    """Draw a window of a clip of `length` frames, and two moments in it, or the first of them alone.
 
     Returns:
         start: first frame of the window; a clip shorter than the window is a window itself.
-        offsets: int [2], frames in the window: int(moment * window).
-        moments: float [2], the two draws of `draw_times`.
+        offsets: int [frames], frames in the window: int(moment * window).
+        moments: float [frames], the draws of `draw_times`.
     """
     span = min(length, window)
     start = int(rng.integers(length - span + 1))
-    moments = np.array(draw_times(rng))
+    moments = np.array(draw_times(rng)[:frames])
     offsets = np.minimum((moments * span).astype(int), span - 1)
     return start, offsets, moments
 
@@ -99,21 +104,22 @@ def draw_pair(
     *,
     window: int,
     mirror: float,
+    frames: int = FRAMES_PER_CLIP,
 ) -> Pair:
-    """Draw two frames of a clip as a training sample.
+    """Draw two frames of a clip, or one, as a training sample.
 
     Time is the index in the window / (window - 1). Both frames are mirrored together, cameras too, with probability
     `mirror`.
     """
     clip = dataset.clips[clip_index]
-    start, offsets, _ = draw_frames(rng, len(clip), window=window)
-    frames = np.stack([dataset.read_frame(clip_index, start + int(offset)) for offset in offsets])
+    start, offsets, _ = draw_frames(rng, len(clip), window=window, frames=frames)
+    images = np.stack([dataset.read_frame(clip_index, start + int(offset)) for offset in offsets])
     times = (offsets / max(window - 1, 1)).astype(np.float32)
     cameras = clip.cameras[start + offsets]
     if rng.random() < mirror:
-        frames = np.ascontiguousarray(frames[..., ::-1])
+        images = np.ascontiguousarray(images[..., ::-1])
         cameras = _mirrored(cameras)
-    return Pair(frames, times, cameras)
+    return Pair(images, times, cameras)
 
 
 def _mirrored(cameras: np.ndarray) -> np.ndarray:
@@ -129,10 +135,11 @@ class PairStream(torch.utils.data.Dataset):
     A UserError becomes the item, for a worker can only pass on values cleanly.
     """
 
-    def __init__(self, dataset: ClipDataset, *, seed: int, window: int, mirror: bool):
+    def __init__(self, dataset: ClipDataset, *, seed: int, window: int, mirror: bool, frames: int = FRAMES_PER_CLIP):
         self.dataset = dataset
         self.seed = seed
         self.window = window
+        self.frames = frames
         self.mirror = MIRROR_PROBABILITY if mirror else 0.0
         self.moving = moving_clips(dataset.lengths, window)
 
@@ -157,7 +164,7 @@ class PairStream(torch.utils.data.Dataset):
             return error
 
     def _draw(self, rng: np.random.Generator, clip: int) -> Pair:
-        return draw_pair(rng, self.dataset, clip, window=self.window, mirror=self.mirror)
+        return draw_pair(rng, self.dataset, clip, window=self.window, mirror=self.mirror, frames=self.frames)
 
 
 @lru_cache(maxsize=2)
@@ -176,6 +183,7 @@ def training_batches(
     workers: int,
     window: int,
     mirror: bool,
+    frames: int = FRAMES_PER_CLIP,
     pin: bool = False,
 ) -> Generator[dict[str, torch.Tensor], None, None]:
     """Yield this rank's share of the endless training stream.
@@ -187,16 +195,17 @@ def training_batches(
         workers: processes that decode; 0 decodes here. The stream does not depend on it.
         window: frames of a clip that a pair is drawn from.
         mirror: whether half of the pairs are mirrored.
+        frames: of a clip, 2 or 1.
         pin: as of `endless_batches`.
 
     Yields:
-        frames uint8 [batch, 2, 3, R, R], times float32 [batch, 2], cameras float32 [batch, 2, 25]. Where some clips
-        have but one frame, also stand_in_frames, stand_in_times, stand_in_cameras (`MixedPair`).
+        frames uint8 [batch, frames, 3, R, R], times float32 [batch, frames], cameras float32 [batch, frames, 25]. Where
+        some clips have but one frame, also stand_in_frames, stand_in_times, stand_in_cameras (`MixedPair`).
 
     Raises:
         UserError: a frame is missing or damaged; a worker died, hangs, or has no shared memory.
     """
-    stream = PairStream(dataset, seed=seed, window=window, mirror=mirror)
+    stream = PairStream(dataset, seed=seed, window=window, mirror=mirror, frames=frames)
     return endless_batches(stream, batch, start=start + rank, step=world, workers=workers, pin=pin)
 
 
@@ -210,23 +219,24 @@ class CameraSampler:
 
     Args:
         sequences: the clips' cameras, float32 [F, 25] each.
-        window, mirror: as of `training_batches`.
+        window, mirror, frames: as of `training_batches`.
     """
 
-    def __init__(self, sequences: Sequence[np.ndarray], *, window: int, mirror: bool):
+    def __init__(self, sequences: Sequence[np.ndarray], *, window: int, mirror: bool, frames: int = FRAMES_PER_CLIP):
         self.sequences = sequences
         self.window = window
+        self.frames = frames
         self.mirror = MIRROR_PROBABILITY if mirror else 0.0
 
     def sample(self, key: int | tuple[int, ...], n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw times float32 [n, 2] and cameras float32 [n, 2, 25]: a function of `key` (non-negative integers)."""
+        """Draw times float32 [n, frames] and cameras float32 [n, frames, 25]: a function of `key` (integers >= 0)."""
         numbers = (key,) if isinstance(key, int) else key
         rng = np.random.default_rng([First.CAMERAS, *numbers])
-        times = np.empty([n, 2], np.float32)
-        cameras = np.empty([n, 2, CAMERA_DIM], np.float32)
+        times = np.empty([n, self.frames], np.float32)
+        cameras = np.empty([n, self.frames, CAMERA_DIM], np.float32)
         for row in range(n):
             sequence = self.sequences[int(rng.integers(len(self.sequences)))]
-            start, offsets, moments = draw_frames(rng, len(sequence), window=self.window)
+            start, offsets, moments = draw_frames(rng, len(sequence), window=self.window, frames=self.frames)
             times[row] = moments * greatest_time([len(sequence)], self.window)
             pair = sequence[start + offsets]
             if rng.random() < self.mirror:

@@ -92,7 +92,9 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         self.resolutions = config.block_resolutions
         self.num_ws = 2 * len(self.resolutions)
-        motion_blocks = 0 if config.motion_generator == "naive" else config.motion_blocks
+        motion_blocks = config.motion_blocks
+        if config.motion != "layers" or config.motion_generator == "naive":
+            motion_blocks = 0
         in_channels = 0
         for index, resolution in enumerate(self.resolutions):
             out_channels = config.channels(resolution)
@@ -120,8 +122,8 @@ class SynthesisNetwork(nn.Module):
     def forward(
         self,
         ws: torch.Tensor,
-        z_motion: torch.Tensor,
-        t: torch.Tensor,
+        z_motion: torch.Tensor | None,
+        t: torch.Tensor | None,
         noise_mode: str = "const",
         random: Random | None = None,
         dtype: torch.dtype | None = None,
@@ -129,7 +131,7 @@ class SynthesisNetwork(nn.Module):
         """Return the planes, [N, 3 * plane_channels, R, R], of ws [N or 1, num_ws, w_dim], z_motion [N, D], t [N, 1].
 
         The convolutions run in `dtype` (None: the parameters'). A block's to-RGB layer shares its row of ws with
-        the next block's first convolution.
+        the next block's first convolution. Without motion layers z_motion and t may be None: N is then that of ws.
         """
         x = None
         img = None

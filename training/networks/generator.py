@@ -1,17 +1,25 @@
-"""The generator: codes, time and camera to a frame with depth, rendered from a temporal tri-plane (PV3D Eq. 1-3)."""
+"""The generator: codes, time and camera to a frame with depth, rendered from a temporal tri-plane (PV3D Eq. 1-3).
+
+Where planes do not move (`GeneratorConfig.motion`), frames that follow each other may share latents and planes: those
+of M rows are seen in N frames, N / M by each. Motion may then enter the decoder, as a vector for each frame (a shift).
+"""
+
+from functools import partial
 
 import torch
 from torch import nn
 
 from torch_utils.random_numbers import Random
 from training.cameras import CAMERA_DIM
-from training.config import GeneratorConfig
+from training.config import COLOURS, GeneratorConfig
 from training.networks.backbone import PLANES, Backbone
 from training.networks.decoder import Decoder
 from training.networks.layers import ToRGBLayer
+from training.networks.motion import PointMotion
 from training.networks.superresolution import CONV_CLAMP, SMALLEST, SuperResolution, resize
 from training.rendering.marching import widened
 from training.rendering.rays import camera_rays
+from training.rendering.renderer import Decoder as Field
 from training.rendering.renderer import Jitter, decode, render
 
 
@@ -32,7 +40,13 @@ class Generator(nn.Module):
         channels = config.plane_channels
         self.backbone = Backbone(config, CAMERA_DIM)
         self.decoder = Decoder(channels, config.rendering.decoder_hidden, channels)
-        self.to_img_raw = ToRGBLayer(channels, 3, config.w_dim, conv_clamp=CONV_CLAMP)
+        self.point_motion: PointMotion | None = None
+        if config.motion == "decoder":
+            width = config.rendering.decoder_hidden
+            self.point_motion = PointMotion(config.motion_dim, config.motion_hidden, width)
+        self.to_img_raw: ToRGBLayer | None = None
+        if config.raw_layer:
+            self.to_img_raw = ToRGBLayer(channels, COLOURS, config.w_dim, conv_clamp=CONV_CLAMP)
         self.superresolution: SuperResolution | None = None
         largest_rendered = max(SMALLEST, config.rendering.resolution)
         if config.img_resolution > largest_rendered or config.sr_channels is not None:
@@ -126,12 +140,23 @@ class Generator(nn.Module):
     ) -> torch.Tensor:
         """Return feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1].
 
-        `exact` makes them, and what is rendered of them, in the parameters' type, whatever the precision.
+        Planes that do not move are those of ws [M, num_ws, w_dim], [M, 3, C, R, R]. `exact` makes them, and what is
+        rendered of them, in the parameters' type, whatever the precision.
         """
         in_half = self.precision == torch.bfloat16 and not exact
         dtype = torch.bfloat16 if in_half else None
-        planes = self.backbone.synthesis(ws, z_motion, t, noise_mode, random, dtype)
+        if self.config.moves_planes:
+            planes = self.backbone.synthesis(ws, z_motion, t, noise_mode, random, dtype)
+        else:
+            planes = self.backbone.synthesis(ws, None, None, noise_mode, random, dtype)
         return planes.unflatten(1, (PLANES, -1))
+
+    def shift(self, z_motion: torch.Tensor, t: torch.Tensor) -> torch.Tensor | None:
+        """Return what motion adds in the decoder, [N, hidden], of z_motion [N, z_motion_dim], t [N, 1].
+
+        None where motion does not enter there.
+        """
+        return None if self.point_motion is None else self.point_motion(z_motion, t)
 
     def synthesis(
         self,
@@ -148,6 +173,7 @@ class Generator(nn.Module):
         """Return frames of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1], seen by camera [N, 25].
 
         Args:
+            ws: where planes do not move, [M, num_ws, w_dim], each for N / M frames.
             t: in [0, 1].
             neural_rendering_resolution: side r of the ray grid; None: the configuration's.
             noise_mode: "const", "random" or "none", in the backbone.
@@ -167,6 +193,7 @@ class Generator(nn.Module):
             neural_rendering_resolution=neural_rendering_resolution,
             random=random,
             with_points=with_points,
+            shift=self.shift(z_motion, t),
         )
 
     def render_planes(
@@ -178,17 +205,22 @@ class Generator(nn.Module):
         random: Jitter = None,
         with_points: bool = False,
         with_image: bool = True,
+        shift: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return frames of planes [N, 3, C, R, R] seen by camera [N, 25]: the second half of `synthesis`.
 
-        Without `with_image`, that of full size is neither computed nor returned.
+        Without `with_image`, that of full size is neither computed nor returned. `shift` [N, hidden] is that of the
+        method of this name.
         """
         rendering = self.config.rendering
+        if not self.config.moves_planes:
+            planes = _for_each(planes, len(camera))
+            ws = ws if len(ws) == 1 else _for_each(ws, len(camera))
         side = neural_rendering_resolution or rendering.resolution
         origins, directions = camera_rays(camera, side)
         seen = render(
             planes,
-            self.decoder,
+            self._field(shift),
             origins,
             directions,
             config=rendering,
@@ -196,7 +228,7 @@ class Generator(nn.Module):
             with_points=with_points,
         )
         features = seen.features.transpose(1, 2).unflatten(-1, (side, side))
-        image_raw = self.to_img_raw(features, ws[:, 0])
+        image_raw = features[:, :COLOURS] if self.to_img_raw is None else self.to_img_raw(features, ws[:, 0])
         out = {"image_raw": image_raw, "image_depth": seen.depth.unflatten(-1, (side, side)).unsqueeze(1)}
         if with_image:
             out["image"] = self._upscale(image_raw, features, ws)
@@ -220,11 +252,27 @@ class Generator(nn.Module):
         random: Random | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return raw density `sigma` [N, M, 1] and colours `rgb` [N, M, C] at world coordinates [N, M, 3]."""
-        return self.sample_planes(self.planes(ws, z_motion, t, noise_mode, random), coordinates)
+        planes = self.planes(ws, z_motion, t, noise_mode, random)
+        return self.sample_planes(planes, coordinates, self.shift(z_motion, t))
 
-    def sample_planes(self, planes: torch.Tensor, coordinates: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what `sample` does, from planes [N, 3, C, R, R]: its second half."""
-        sigma, rgb = decode(planes, self.decoder, coordinates, self.config.rendering)
+    def sample_planes(
+        self, planes: torch.Tensor, coordinates: torch.Tensor, shift: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Return what `sample` does, from planes [N, 3, C, R, R] and the shift [N, hidden]: its second half."""
+        if not self.config.moves_planes:
+            planes = _for_each(planes, len(coordinates))
+        sigma, rgb = decode(planes, self._field(shift), coordinates, self.config.rendering)
         if rgb.dtype != sigma.dtype:  # in half precision
             rgb = widened(rgb.to(sigma.dtype))
         return {"sigma": sigma.unsqueeze(-1), "rgb": rgb}
+
+    def _field(self, shift: torch.Tensor | None) -> Field:
+        """Return the decoder of frames whose motion is this shift."""
+        if (shift is None) != (self.point_motion is None):
+            raise ValueError("A generator whose motion enters the decoder needs a shift, and no other one takes it.")
+        return self.decoder if shift is None else partial(self.decoder, shift=shift)
+
+
+def _for_each(rows: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return rows [M, ...] as those of `frames` frames, of which frames / M that follow each other share one."""
+    return rows if len(rows) == frames else rows.repeat_interleave(frames // len(rows), dim=0)

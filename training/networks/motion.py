@@ -1,10 +1,13 @@
-"""Motion layers: how the motion code moves the appearance features (PV3D Eq. 1 and 2; T. 2)."""
+"""How a motion code moves a generator: layers in its backbone (PV3D Eq. 1 and 2; T. 2), or a vector in its decoder."""
 
 import torch
 from torch import nn
+from torch.nn.functional import leaky_relu
 
 from torch_utils.random_numbers import Random
 from training.networks.layers import FullyConnectedLayer, SynthesisLayer
+
+SLOPE = 0.2  # of leaky ReLUs below zero
 
 
 class MotionLayer(nn.Module):
@@ -57,3 +60,28 @@ class MotionLayer(nn.Module):
         if self.weight is not None:
             moved = moved * self.weight.to(x.dtype)
         return x + moved
+
+
+class PointMotion(nn.Module):
+    """The motion network of 3DVidGen: one vector for all points of a frame, MLP(lrelu(affine(z_m) t)).
+
+    At t = 0 it is that of the MLP's biases, whatever the code.
+
+    Args:
+        motion_dim: of the code.
+        hidden: width of all layers.
+        out_dim: of the vector.
+    """
+
+    def __init__(self, motion_dim: int, hidden: int, out_dim: int):
+        super().__init__()
+        self.affine = FullyConnectedLayer(motion_dim, hidden)
+        self.mlp = nn.Sequential(
+            FullyConnectedLayer(hidden, hidden, activation="lrelu"), FullyConnectedLayer(hidden, out_dim)
+        )
+
+    def forward(self, z_motion: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Map z_motion [N, motion_dim] and t [N, 1] in [0, 1] to vectors [N, out_dim]."""
+        dtype = self.affine.weight.dtype
+        velocity = self.affine(z_motion.to(dtype))
+        return self.mlp(leaky_relu(velocity * t.to(dtype), SLOPE))

@@ -132,20 +132,25 @@ class RunOptions:
         return {**binding, "dataset": self.fingerprint, **start}
 
 
-def configuration(cfg: str) -> tuple[str, Config]:
+def configuration(cfg: str, method: str | None = None) -> tuple[str, Config]:
     """Return a preset's name and values; of a run's `training_options.json`, those of the run.
 
+    Args:
+        method: of a preset, None: PV3D; of a run, None: the run's.
+
     Raises:
-        UserError: it is neither, or the file is damaged.
+        UserError: it is neither, the file is damaged, or that run is of another method.
     """
     path = Path(cfg)
     if cfg in PRESETS or path.suffix != ".json":
-        return cfg, preset(cfg)
+        return cfg, preset(cfg, method or Config.method)
     if path.name != OPTIONS:
         raise UserError(f"--cfg={cfg} is no preset, and no run's {OPTIONS}: choose one of {', '.join(PRESETS)}.")
     named = RUN_NAME.match(path.absolute().parent.name)
     saved = RunOptions.load(path.parent)
     config = saved.config
+    if method not in (None, config.method):
+        raise UserError(f"--cfg={cfg} is of --method={config.method}: leave --method out, or begin with a preset.")
     if not saved.exact_precision:  # an earlier version may have computed in another than it said
         config = override(config, {PRECISION: AUTO})
     return named[1] if named else "run", validate(config)

@@ -17,6 +17,7 @@ from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling.options import SamplingOptions
 
+STATIC = "The model is static: nothing but the camera moves."
 OPAQUE = 0.5  # opacity above which a ray meets a surface
 
 
@@ -78,11 +79,13 @@ def trained_frames(G: Generator, window: int) -> int:
 
 
 def slow_motion(G: Generator, window: int, frames: int) -> str | None:
-    """Return a sentence if so many frames are more than those that the generator was trained on.
+    """Return a sentence if so many frames are more than those that the generator was trained on, or nothing moves.
 
     None where it was trained on whole windows of `window` frames: then any number of frames shows the same stretch of
     time, as in the paper.
     """
+    if G.config.motion == "none":
+        return STATIC
     trained = trained_frames(G, window)
     if G.max_time == 1 or frames <= trained:
         return None
@@ -200,6 +203,7 @@ def _views(
 ) -> list[dict[str, torch.Tensor]]:
     """Return the frames of a batch for each camera path [T, 25]."""
     planes = G.planes(batch.ws, batch.z_motion, batch.t)
+    shift = G.shift(batch.z_motion, batch.t)
     seen = []
     for path in paths:
         camera = path[batch.rows].to(planes.device)
@@ -209,6 +213,7 @@ def _views(
             camera,
             neural_rendering_resolution=options.neural_rendering_resolution,
             with_points=with_points,
+            shift=shift,
         )
         seen.append({**frames, "camera": camera})
     return seen
@@ -223,6 +228,7 @@ class Geometry:
         ws: latents [1, num_ws, w_dim].
         camera: [25], that the frame is seen from.
         side: of ray grids.
+        shift: of the generator, [1, hidden], if it has one.
     """
 
     G: Generator
@@ -230,17 +236,23 @@ class Geometry:
     ws: torch.Tensor
     camera: torch.Tensor
     side: int
+    shift: torch.Tensor | None = None
 
     def density(self, points: torch.Tensor) -> torch.Tensor:
         """Return the raw densities [M] at world points [M, 3]."""
-        return self.G.sample_planes(self.planes, points.unsqueeze(0))["sigma"].reshape(-1)
+        return self.G.sample_planes(self.planes, points.unsqueeze(0), self.shift)["sigma"].reshape(-1)
 
     @torch.inference_mode()
     def view(self, camera: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the frame [1, ...] that a camera [25] sees, with points and opacity, as of `Generator.synthesis`."""
         label = camera[None].to(self.planes.device)
         return self.G.render_planes(
-            self.planes, self.ws, label, neural_rendering_resolution=self.side, with_points=True
+            self.planes,
+            self.ws,
+            label,
+            neural_rendering_resolution=self.side,
+            with_points=True,
+            shift=self.shift,
         )
 
     @cached_property
@@ -270,4 +282,11 @@ def clip_geometry(
 def _geometry(G: Generator, batch: _Batch, *, cameras: torch.Tensor, side: int) -> Geometry:
     """Return the geometry of a batch of one frame, of a clip seen by cameras [T, 25]."""
     planes = G.planes(batch.ws, batch.z_motion, batch.t)
-    return Geometry(G=G, planes=planes, ws=batch.ws, camera=cameras[batch.rows][0], side=side)
+    return Geometry(
+        G=G,
+        planes=planes,
+        ws=batch.ws,
+        camera=cameras[batch.rows][0],
+        side=side,
+        shift=G.shift(batch.z_motion, batch.t),
+    )

@@ -39,7 +39,7 @@ def test_first_output_is_the_raw_density_and_colours_reach_a_little_beyond_0_and
 # --- In half precision ------------------------------------------------------------------------------------------------
 
 
-def half_and_exact(with_density: bool, with_colours: bool) -> list[dict[str, torch.Tensor]]:
+def half_and_exact(with_density: bool, with_colours: bool, shifted: bool = False) -> list[dict[str, torch.Tensor]]:
     """Return results and gradients of a decoder in bfloat16, and of one in float64 for the same features."""
     features = normal(0, 3, 500, 32).bfloat16()
     ddensity, dcolours = normal(1, 3, 500), normal(2, 3, 500, 32)
@@ -47,7 +47,8 @@ def half_and_exact(with_density: bool, with_colours: bool) -> list[dict[str, tor
     for dtype, x in ((torch.float32, features), (torch.float64, features.double())):
         decoder = fill(Decoder(32, 64, 32), "decoder.").to(dtype)
         x = x.clone().requires_grad_()
-        density, colours = decoder(x)
+        shift = normal(3, 3, 64, dtype=dtype).requires_grad_() if shifted else None
+        density, colours = decoder(x, shift)
         if colours.dtype == torch.bfloat16:
             assert density.dtype == torch.float32 and 0 <= colours.min() and colours.max() <= 1
             colours = widened(colours.double())
@@ -59,11 +60,15 @@ def half_and_exact(with_density: bool, with_colours: bool) -> list[dict[str, tor
         loss.backward()
         gradients = {name: parameter.grad for name, parameter in decoder.named_parameters()}
         assert {gradient.dtype for gradient in gradients.values()} == {dtype}  # master weights keep their type
+        if shift is not None:
+            gradients["shift"] = shift.grad
         found.append({"density": density, "colours": colours, "x": x.grad, **gradients})
     return found
 
 
-@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    "wanted", [(True, True), (True, False), (False, True), (True, True, True), (True, False, True)]
+)
 def test_half_precision_rounds_results_and_gradients_and_no_more(wanted):
     half, exact = half_and_exact(*wanted)
     assert half["density"].dtype == torch.float32 and half["x"].dtype == torch.bfloat16
@@ -79,6 +84,24 @@ def test_features_in_half_precision_keep_little_for_the_backward_pass():
     x = normal(0, 1000, 32).bfloat16().requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         decoder(x)
+    of_points = {tensor.data_ptr(): tensor.nbytes for tensor in kept if len(tensor) == 1000}
+    assert sum(of_points.values()) == 2 * 1000 * (32 + 64 + 32)
+
+
+def test_a_shift_of_zeros_changes_nothing_in_half_precision():
+    decoder = fill(Decoder(32, 64, 32), "decoder.")
+    x = normal(0, 3, 100, 32).bfloat16()
+    for plain, shifted in zip(decoder(x), decoder(x, torch.zeros(3, 64)), strict=True):
+        assert torch.equal(plain, shifted)
+
+
+def test_a_shift_keeps_no_more_for_the_backward_pass():
+    decoder = fill(Decoder(32, 64, 32), "decoder.")
+    kept = []
+    x = normal(0, 4, 250, 32).bfloat16().requires_grad_()
+    shift = normal(1, 4, 64).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        decoder(x, shift)
     of_points = {tensor.data_ptr(): tensor.nbytes for tensor in kept if len(tensor) == 1000}
     assert sum(of_points.values()) == 2 * 1000 * (32 + 64 + 32)
 
