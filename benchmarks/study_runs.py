@@ -113,6 +113,7 @@ def keep_record(run: Run, study: Study, code: str) -> None:
         "row": run.row.name,
         "seed": run.seed,
         "row_options": run.row.options,
+        "schedule": run.row.schedule,
         "data": study.fingerprint,
         "code": code,
         "commit": commit_of(checkout),
@@ -253,7 +254,8 @@ def _train(run: Run, study: Study, call: Call, log: Path) -> list[Trained]:
     place = run.place / "runs"
     what = [f"--outdir={place}", "--cfg=demo", f"--data={study.data}", f"--seed={run.seed}"]
     what.append(f"--precision={settings.precision}")
-    options = [*what, *length(settings.kimg, settings.snapshots), *settings.options, *run.row.options]
+    options = [*what, *length(settings.kimg, settings.snapshots), *run.row.schedule]
+    options += [*settings.options, *run.row.options]
     must_succeed(call, run.row.checkout, ["train.py", *options], log)
     folders = sorted(path.parent for path in place.glob("*/network-snapshot-*.pkl"))
     paths = due_snapshots(folders[-1], settings) if folders else []

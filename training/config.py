@@ -165,9 +165,16 @@ class LossConfig:
         10.0, LOSSES, "--blur-sigma", "Initial blur of the discriminators' inputs, in pixels.", low=0
     )
     blur_fade_factor: float = 200 / 32  # fades to 0 over this times batch, in kimg
-    swap_start: float = 1.0  # probability of swapping the mapping network's camera, fading ...
-    swap_end: float = 0.5
-    swap_fade_kimg: float = 1000.0  # ... over this many kimg
+    swap_start: float = 1.0  # probability of swapping the mapping network's camera at the beginning
+    swap_end: float = option(
+        0.5,
+        LOSSES,
+        "--swap-end",
+        "Probability of swapping the mapping network's camera with another clip's, to which it falls from 1.",
+        low=0,
+        high=1,
+    )
+    swap_fade_kimg: float = option(1000.0, LOSSES, "--swap-fade", "... over this many thousand clips.", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
