@@ -31,10 +31,12 @@ class Export:
 
     Args:
         path: where it is written.
+        number: that no other video of this viewer has, so that a page does not take another's for its own.
     """
 
-    def __init__(self, worker: Worker, artist: Artist, wish: VideoWish, path: Path):
+    def __init__(self, worker: Worker, artist: Artist, wish: VideoWish, path: Path, number: int):
         self.path = path
+        self.number = number
         self.total = wish.frames
         self.made = 0
         self.state = RUNNING
@@ -50,7 +52,13 @@ class Export:
 
     def about(self) -> dict[str, Any]:
         """Return what the page says of it."""
-        return {"state": self.state, "made": self.made, "total": self.total, "problem": self.problem}
+        return {
+            "number": self.number,
+            "state": self.state,
+            "made": self.made,
+            "total": self.total,
+            "problem": self.problem,
+        }
 
     def stop(self) -> None:
         """Stop making it, and forget what was made."""

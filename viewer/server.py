@@ -4,6 +4,7 @@ import contextlib
 import hmac
 import ipaddress
 import json
+import os
 import re
 import shutil
 import socket
@@ -284,9 +285,10 @@ class Handler(BaseHTTPRequestHandler):
         self._json(self.server.service.stop_export())
 
     def _video(self) -> None:
-        path = self.server.service.exported()
-        with path.open("rb") as file:
-            self._head(path.stat().st_size, "application/octet-stream", HTTPStatus.OK, {})
+        video = self.server.service.exported()
+        with video.path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            self._head(size, "application/octet-stream", HTTPStatus.OK, {"X-Export": str(video.number)})
             shutil.copyfileobj(file, self.wfile, PIECE_BYTES)
 
     def _json(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:

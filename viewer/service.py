@@ -40,6 +40,7 @@ class Service:
         self.follower = Follower(self.panels, load, **({} if seconds is None else {"seconds": seconds}))
         self.folder = tempfile.TemporaryDirectory(prefix="pv3d-viewer-")
         self.export: Export | None = None
+        self.exports = 0  # that were begun
         self.uploading = threading.Lock()  # one file at a time
         self.exporting = threading.Lock()
 
@@ -147,8 +148,9 @@ class Service:
                 if self.export.state == RUNNING:
                     raise Busy("A video is being made already: wait for it, or stop it.")
                 self.export.stop()
-            path = Path(self.folder.name) / f"video{wish.suffix}"
-            self.export = Export(self.worker, artist, wish, path)
+            self.exports += 1
+            path = Path(self.folder.name) / f"video{self.exports}{wish.suffix}"
+            self.export = Export(self.worker, artist, wish, path, self.exports)
             return self.export.about()
 
     def stop_export(self) -> Plain:
@@ -159,12 +161,12 @@ class Service:
                 self.export = None
         return {}
 
-    def exported(self) -> Path:
-        """Return the file of the video that was made. UserError if none was."""
+    def exported(self) -> Export:
+        """Return the video that was made. UserError if none was."""
         export = self.export
         if export is None or export.state != DONE:
             raise UserError("There is no video: make one first.")
-        return export.path
+        return export
 
 
 def _drawing(artist: Artist, wish: FrameWish) -> Work:

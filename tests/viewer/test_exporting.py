@@ -24,11 +24,14 @@ def finished(asker) -> dict:
 def test_a_video_is_the_file_that_pv3d_saves(suffix, layers, asker, model, tmp_path):
     keys = [FRONT, {"yaw": 20, "pitch": 5, "zoom": 1}]
     wish = {**VIDEO_JSON, "labels": keys, "layers": layers, "frames": 5, "fps": 10, "suffix": suffix, "scale": 2}
-    assert asker.ask("/api/export", wish).json["state"] == "running"
+    begun = asker.ask("/api/export", wish).json
+    assert begun["state"] == "running"
     about = finished(asker)
-    assert about == {"state": "done", "made": 5, "total": 5, "problem": ""}
+    assert about == {"number": begun["number"], "state": "done", "made": 5, "total": 5, "problem": ""}
     found = tmp_path / f"found{suffix}"
-    found.write_bytes(asker.ask("/api/export/file").body)
+    sent = asker.ask("/api/export/file")
+    assert sent.headers["X-Export"] == str(begun["number"])
+    found.write_bytes(sent.body)
     cameras = pv3d.resample(torch.stack([pv3d.frontal(), pv3d.frontal(20, 5)]), 5)
     video = model.video(model.w(model.appearance(3)), model.motion(7), cameras=cameras, truncation=0.7)
     wanted = tmp_path / f"wanted{suffix}"
@@ -46,7 +49,7 @@ def test_there_is_no_video_before_one_is_made(snapshot):
 
 
 def test_pictures_are_answered_while_a_video_is_made_and_it_can_be_stopped(asker):
-    assert asker.ask("/api/export", {**VIDEO_JSON, "frames": 3000}).status == 200
+    first = asker.ask("/api/export", {**VIDEO_JSON, "frames": 3000}).json
     for _ in range(5):
         assert asker.frame().status == 200
     second = asker.ask("/api/export", VIDEO_JSON)
@@ -57,7 +60,8 @@ def test_pictures_are_answered_while_a_video_is_made_and_it_can_be_stopped(asker
     assert asker.state()["export"] is None and asker.ask("/api/export/file").status == 400
     waited(lambda: not any(thread.name == "viewer-export" for thread in threading.enumerate()), "the encoder to end")
     assert not list(Path(asker.server.service.folder.name).iterdir())
-    assert asker.ask("/api/export", VIDEO_JSON).status == 200 and finished(asker)["state"] == "done"
+    third = asker.ask("/api/export", VIDEO_JSON).json
+    assert third["number"] != first["number"] and finished(asker)["state"] == "done"
 
 
 @pytest.mark.parametrize(

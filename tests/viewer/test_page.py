@@ -18,7 +18,7 @@ import pv3d
 from dnnlib.video import read_frames
 from tests.helpers import tiny
 from tests.helpers.browser import Browser, browser_path, opened
-from tests.helpers.viewing import TOKEN, Asker, latents_file, viewer
+from tests.helpers.viewing import TOKEN, VIDEO_JSON, Asker, latents_file, viewer
 from training.checkpoints.snapshots import save_snapshot
 from viewer.drawing import Pace
 from viewer.joined_page import Page
@@ -222,6 +222,37 @@ def test_a_picture_and_a_video_are_saved(page, model):
     frames = np.stack(list(read_frames(video))).astype(float)
     wanted = model.video(model.w(model.appearance(0)), model.motion(0), cameras=pv3d.frontal(), frames=4)
     assert len(frames) == 4 and np.abs(frames - wanted.pictures("rgb", scale=8).permute(0, 2, 3, 1).numpy()).mean() < 6
+
+
+@needs_browser
+def test_files_are_named_by_what_was_asked_for(page):
+    page.fill("#frames", 2)
+    page.fill("#seed", 5)
+    page.run("element('snapshot').click(), view.seed = 6, 0")
+    assert page.downloaded("seed000[56]*.png").name == "seed0005-motion0000.png"
+    page.fill("#blend", 0.5)
+    page.run("element('export').click(), view.seed = 7, view.motion = 8, 0")
+    assert page.downloaded("seed000[67]*.mp4").name == "seed0006+seed0001-motion0000.mp4"
+
+
+@needs_browser
+def test_a_video_of_another_page_is_shown_stopped_and_never_taken_for_ones_own(page, served):
+    asker, _ = served
+    said = "document.getElementById('status').textContent"
+    asker.ask("/api/export", {**VIDEO_JSON, "frames": 3000})
+    page.wait(f"{said}.startsWith('Another page makes a video')")
+    assert page.run("element('export').disabled && !element('export-stop').hidden")
+    page.click("#export-stop")
+    page.wait(f"{said} === 'Ready.' && !element('export').disabled && element('export-stop').hidden")
+    assert asker.state()["export"] is None
+    page.fill("#frames", 3000)
+    page.fill("#seed", 9)
+    page.click("#export")
+    page.wait(f"{said}.startsWith('Making a video')")
+    asker.ask("/api/export/stop", b"")
+    assert asker.ask("/api/export", VIDEO_JSON).status == 200
+    page.wait(f"{said} === LOST_VIDEO")
+    assert not list(page.downloads.glob("seed0009*"))
 
 
 @needs_browser

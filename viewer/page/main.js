@@ -6,6 +6,7 @@ async function look() {
   const response = await guarded("server", () => ask("/api/state"));
   if (!response) return;
   const state = await response.json();
+  exportNoticed(state.export);
   const isNew = panels.length === 0;
   state.panels.forEach((about, number) => {
     if (number === panels.length) panels.push(new Panel(number));

@@ -12,18 +12,22 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-function fileName(suffix) {
-  const head = view.latents ? "latents" : `seed${String(view.seed).padStart(4, "0")}`;
-  const motion = view.latents && view.ownMotion ? "" : `-motion${String(view.motion).padStart(4, "0")}`;
-  return `${head}${motion}${suffix}`;
+// The name of a file that shows a scene: it is made when the file is asked for, as the view may have changed once it comes.
+function fileName(shown, panel, suffix) {
+  const padded = (seed) => String(seed).padStart(4, "0");
+  const heads = [shown.first, shown.second].filter(Boolean);
+  const head = heads.map(({ latents, seed }) => (latents ? "latents" : `seed${padded(seed)}`)).join("+");
+  const motion = shown.motion === null ? "" : `-motion${padded(shown.motion)}`;
+  const model = panels.length > 1 ? `-model${panel + 1}` : "";
+  return `${head}${motion}${model}${suffix}`;
 }
 
 async function saveSnapshot() {
   play(false);
   for (const panel of panels) {
+    const name = fileName(scene(), panel.number, ".png");
     const found = await guarded("snapshot", () => picture(panel.number, false));
-    const which = panels.length > 1 ? `-model${panel.number + 1}` : "";
-    if (found) download(found.blob, fileName(`${which}.png`));
+    if (found) download(found.blob, name);
   }
 }
 
@@ -61,6 +65,8 @@ function sizesShown(resolution) {
 
 // --- Videos ----------------------------------------------------------------------------------------------------------
 
+const LOST_VIDEO = "Another page stopped this video and began one of its own: save it again.";
+
 let isExporting = false;
 
 function videoWish() {
@@ -79,24 +85,35 @@ function videoWish() {
   };
 }
 
-function exportShown(made, total) {
-  element("export-progress").hidden = element("export-stop").hidden = !isExporting;
-  element("export").disabled = element("suffix").hidden = isExporting;
+function exportShown(made, total, isMade = isExporting) {
+  element("export-progress").hidden = element("export-stop").hidden = !isMade;
+  element("export").disabled = element("suffix").hidden = isMade;
   element("export-progress").max = total;
   element("export-progress").value = made;
+}
+
+// One video is made at a time: it may be another page's, or this one's from before it was loaded again.
+function exportNoticed(video) {
+  if (isExporting) return;
+  const isMade = video !== null && video.state === "running";
+  exportShown(isMade ? video.made : 0, isMade ? video.total : 1, isMade);
+  say("other video", isMade ? `Another page makes a video: ${video.made} of ${video.total} frames.` : "");
 }
 
 async function saveVideo() {
   const wish = videoWish();
   if (wish.blends && wish.scene.second === null) wish.scene.second = { seed: view.second };
+  const name = fileName(wish.scene, wish.panel, wish.suffix);
   play(false);
   isExporting = true;
+  say("other video", "");
   exportShown(0, wish.frames);
   await guarded("video", async () => {
-    await ask("/api/export", wish);
+    const { number } = await (await ask("/api/export", wish)).json();
     for (;;) {
       const { export: video } = await (await ask("/api/state")).json();
       if (!video) return; // somebody stopped it
+      if (video.number !== number) throw new Problem(LOST_VIDEO);
       exportShown(video.made, video.total);
       say("video", `Making a video: ${video.made} of ${video.total} frames.`);
       if (video.state === "failed") throw new Problem(video.problem);
@@ -104,7 +121,8 @@ async function saveVideo() {
       await new Promise((wake) => setTimeout(wake, POLL));
     }
     const file = await ask("/api/export/file");
-    download(new Blob([await file.blob()], { type: TYPES[wish.suffix] }), fileName(wish.suffix));
+    if (file.headers.get("X-Export") !== String(number)) throw new Problem(LOST_VIDEO);
+    download(new Blob([await file.blob()], { type: TYPES[wish.suffix] }), name);
   });
   isExporting = false;
   exportShown(0, 1);
