@@ -42,8 +42,10 @@ def found(source: str | Path) -> Found:
                 f"{shown(source)} is an address: pv3d.load takes it, or download the file and give its path."
             )
     path = Path(source)
-    if (path / PUBLISHED).is_file():
-        return Found(path=path / PUBLISHED)
+    if (path / PUBLISHED).is_file() and not any(
+        path.glob(SNAPSHOTS)
+    ):  # what a run exported would stay while it trains on
+        return Found(path=path / PUBLISHED, notes=(f"{path / PUBLISHED} is taken, a published model.",))
     if path.is_dir():
         return _newest(path)
     if path.name == BEST and path.parent.is_dir() and not path.exists():

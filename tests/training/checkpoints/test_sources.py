@@ -46,6 +46,16 @@ def test_later_ones_of_more_digits_are_newer(run):
     assert sources.found(run).path.name == "network-snapshot-1000000.000.pkl"
 
 
+def test_a_run_that_exported_its_tensors_is_still_its_newest_snapshot(run):
+    newest = sources.found(run)
+    (run / "model.safetensors").write_text("tensors of an older one")
+    assert sources.found(run) == newest
+    for path in run.glob("network-snapshot-*.pkl"):
+        path.unlink()
+    tensors = run / "model.safetensors"
+    assert sources.found(run) == sources.Found(path=tensors, notes=(f"{tensors} is taken, a published model.",))
+
+
 def test_the_best_one(run):
     best = run / "best-snapshot.pkl"
     assert sources.found(run / "best") == sources.Found(path=best, notes=(f"{run / 'best'} is {best}.",))
