@@ -3,8 +3,10 @@
 Gradients flow through all of it.
 """
 
-from typing import Any
+import math
+from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 
 from training.cameras import CAMERA_DIM, frontal_label, resample_labels
@@ -14,18 +16,31 @@ from training.sampling.options import PAPER_FRAMES
 MAX_SEED = 2**63 - 1
 
 
+def _is_whole(value: object, low: int) -> TypeGuard[int]:
+    """Return whether it is a whole number, of Python or of NumPy, and not less than `low`."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= low
+
+
 def require_count(name: str, value: object) -> int:
     """Return a whole number from 1 on."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not _is_whole(value, 1):
         raise ValueError(f"{name} is {value!r}: give a whole number from 1 on.")
-    return value
+    return int(value)
 
 
 def require_seed(value: object) -> int:
     """Return a seed."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SEED:
+    if not _is_whole(value, 0) or value > MAX_SEED:
         raise ValueError(f"seed is {value!r}: give a whole number from 0 to {MAX_SEED}.")
-    return value
+    return int(value)
+
+
+def require_truncation(psi: object, cutoff: object) -> None:
+    """Raise a ValueError unless psi is a finite number, and a cutoff None or a whole number from 0 on."""
+    if isinstance(psi, bool) or not isinstance(psi, int | float | np.integer | np.floating) or not math.isfinite(psi):
+        raise ValueError(f"truncation is {psi!r}: give a finite number; 1 is none.")
+    if cutoff is not None and not _is_whole(cutoff, 0):
+        raise ValueError(f"truncation_cutoff is {cutoff!r}: give a whole number from 0 on, or None for all rows.")
 
 
 def as_floats(name: str, value: Any) -> torch.Tensor:
@@ -58,7 +73,12 @@ def as_one(name: str, value: Any, numbers: int, what: str) -> torch.Tensor:
 
 def as_cameras(name: str, value: Any) -> torch.Tensor:
     """Return a camera [25] or cameras [N, 25]; None is the frontal one."""
-    return frontal_label() if value is None else as_rows(name, value, CAMERA_DIM, "a camera label")
+    if value is None:
+        return frontal_label()
+    labels = as_rows(name, value, CAMERA_DIM, "a camera label")
+    if not labels.isfinite().all():
+        raise ValueError(f"{name} has numbers that are not finite: a camera label has none.")
+    return labels
 
 
 def as_times(value: Any) -> torch.Tensor:

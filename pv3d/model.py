@@ -10,7 +10,17 @@ from applications.latents import driving_dim
 from dnnlib.errors import UserError
 from dnnlib.options import options_of
 from pv3d.appearances import W, clip_spec, latents_of, motion_dim
-from pv3d.arguments import as_cameras, as_one, as_rows, as_times, clip_of, require_count, require_seed, rows_of
+from pv3d.arguments import (
+    as_cameras,
+    as_one,
+    as_rows,
+    as_times,
+    clip_of,
+    require_count,
+    require_seed,
+    require_truncation,
+    rows_of,
+)
 from pv3d.video import Video
 from torch_utils import runtime
 from training.cameras import CAMERA_DIM
@@ -91,6 +101,7 @@ class Model:
         require_motion_layers(self.G)
         code = as_one("z", z, self.G.z_dim, "an appearance code of this model")
         label = as_one("camera", as_cameras("camera", camera), CAMERA_DIM, "a camera label")
+        require_truncation(truncation, truncation_cutoff)
         options = SamplingOptions(psi=truncation, cutoff=truncation_cutoff)
         with runtime.full_float32():
             return W(ws=mapped_appearance(self.G, code, label[None], options))
@@ -168,6 +179,8 @@ class Model:
         keys = list(appearances)
         if len(keys) < 2:
             raise ValueError(f"appearances has {len(keys)}: give two or more to go between.")
+        if len(labels) < len(keys):
+            raise ValueError(f"{len(labels)} frames are too few to go through {len(keys)} appearances.")
         names = [f"appearances[{number}]" for number in range(len(keys))]
         with torch.no_grad():
             ws = [latents_of(self.G, name, key, labels).ws for name, key in zip(names, keys, strict=True)]
@@ -264,6 +277,7 @@ class Model:
     def _options(
         self, truncation: float, cutoff: int | None, neural_rendering_resolution: int | None, batch: int
     ) -> SamplingOptions:
+        require_truncation(truncation, cutoff)
         if neural_rendering_resolution is not None:
             RAY_GRID.check(neural_rendering_resolution)
         return SamplingOptions(

@@ -267,6 +267,11 @@ REFUSED = [
     (lambda m: m.video(Z, ZM, cameras=pv3d.orbit(3), t=[0, 1]), "numbers of frames differ: cameras has 3, t has 2"),
     (lambda m: m.video(Z, ZM, frames=0), "frames is 0: give a whole number from 1 on"),
     (lambda m: m.video(Z, ZM, batch=0), "batch is 0"),
+    (lambda m: m.video(Z, ZM, truncation=float("nan")), "truncation is nan: give a finite number"),
+    (lambda m: m.w(Z, truncation="0.7"), "truncation is '0.7'"),
+    (lambda m: m.video(Z, ZM, truncation=0.5, truncation_cutoff=-1), "truncation_cutoff is -1: give a whole number"),
+    (lambda m: m.w(Z, truncation_cutoff=2.5), "truncation_cutoff is 2.5"),
+    (lambda m: m.video(Z, ZM, cameras=pv3d.orbit(3, yaw=float("nan"))), "cameras has numbers that are not finite"),
     (lambda m: m.video(Z, ZM, t=1.5), "t has times outside of 0 to 1"),
     (lambda m: m.video(Z, ZM, t=float("nan")), "t has times outside of 0 to 1"),
     (lambda m: m.video(Z, ZM, t=[[0.0]]), r"t has shape \[1, 1\]"),
@@ -274,6 +279,7 @@ REFUSED = [
     (lambda m: m(torch.zeros(2, 8), torch.zeros(3, 4), t=0), "differ: z has 2, z_motion has 3"),
     (lambda m: m(Z, ZM, t=0, camera=torch.zeros(24)), r"camera has shape \[24\]"),
     (lambda m: m.interpolate([Z], motion=ZM), "appearances has 1: give two or more"),
+    (lambda m: m.interpolate([Z, Z, Z], motion=ZM, frames=2), "2 frames are too few to go through 3 appearances"),
     (lambda m: m.interpolate([Z, ZM], motion=ZM), r"appearances\[1\] has shape \[4\]"),
     (lambda m: m.interpolate([Z, Z], motion=Z), r"motion has shape \[8\]"),
     (lambda m: m.mix(Z, ZM), r"b has shape \[4\]"),
@@ -295,6 +301,12 @@ def uneven(tmp_path_factory) -> pv3d.Model:
 def test_wrong_arguments_are_named(make, message, uneven):
     with pytest.raises(ValueError, match=message):
         make(uneven)
+
+
+def test_numbers_of_numpy_are_numbers(uneven):
+    assert torch.equal(uneven.appearance(np.int64(3)), uneven.appearance(3))
+    video = uneven.video(Z, ZM, frames=np.int32(1), truncation=np.float32(0.5), truncation_cutoff=np.int64(2))
+    assert torch.equal(video.image, uneven.video(Z, ZM, frames=1, truncation=0.5, truncation_cutoff=2).image)
 
 
 def test_a_ray_grid_that_is_not_possible(model):
