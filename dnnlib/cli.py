@@ -226,9 +226,11 @@ class Command(click.Command):
         for records in sections.values():
             longest = max(longest, *(len(names) for names, _ in records))
         column = min(longest, formatter.width // 3)
+        room = formatter.width - column - 4  # for texts: between the columns, and at the left, are two spaces each
         for heading, records in sections.items():
             with formatter.section(heading):
-                formatter.write_dl([(names.ljust(column), _unbroken(text)) for names, text in records], col_max=column)
+                lines = [(names.ljust(column), _unbroken(text, room)) for names, text in records]
+                formatter.write_dl(lines, col_max=column)
 
     def _sections(self, context: click.Context) -> dict[str, Records]:
         """Return the options by heading; those without a group come last."""
@@ -245,9 +247,10 @@ class Command(click.Command):
         return {heading: records for heading, records in sections.items() if records}
 
 
-def _unbroken(text: str) -> str:
-    """Keep what stands in brackets, such as [default: 16], on one line."""
-    return re.sub(r"\[.*?\]", lambda found: found[0].replace(" ", NO_BREAK), text)
+def _unbroken(text: str, room: int) -> str:
+    """Keep what stands in brackets, such as [default: 16], on one line, if it fits in one of so many characters."""
+    whole = re.compile(r"\[.*?\]")
+    return whole.sub(lambda found: found[0].replace(" ", NO_BREAK) if len(found[0]) <= room else found[0], text)
 
 
 class Group(click.Group):

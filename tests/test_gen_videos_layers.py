@@ -144,6 +144,7 @@ def test_an_orbit_goes_as_far_as_asked(snapshot, tmp_path, written):
 @pytest.mark.parametrize(
     "options, without",
     [
+        (["--trunc-cutoff=3"], "--trunc-cutoff does nothing without --trunc"),
         (["--orbit-yaw=45"], "--orbit-yaw does nothing without --cameras=orbit"),
         (["--orbit-pitch=0", "--cameras=shared"], "--orbit-pitch does nothing without --cameras=orbit"),
         (["--depth-range=2,3", "--layers=rgb,shape"], "--depth-range does nothing without depth"),

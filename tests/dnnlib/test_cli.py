@@ -163,6 +163,20 @@ def test_a_default_is_not_broken_over_two_lines():
     assert "[default: many; x>=1]" in text and "[default: off]" in text and max(map(len, text.splitlines())) <= 55
 
 
+def test_words_of_a_default_that_is_longer_than_a_line_stay_whole():
+    default = "as many as latents or a file of cameras have, else sixteen"
+
+    @command()
+    @option("--frames", type=int, show_default=default, help="Of each video.")
+    def long_default(frames: int | None) -> None:
+        """Do nothing."""
+
+    for width in range(40, 70):
+        text = CliRunner().invoke(long_default, ["-h"], terminal_width=width).stdout
+        assert set(default.split()) <= set(text.replace("]", "").split()), text
+        assert max(map(len, text.splitlines())) <= width
+
+
 @pytest.mark.parametrize(
     "kind, text, said",
     [

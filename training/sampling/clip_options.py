@@ -66,6 +66,8 @@ class ClipOptions:
             raise UserError("--interpolate goes between seeds, and --latents is one appearance: give --seeds instead.")
         if self.interpolate and len(self.appearances) < 2:
             raise UserError("--interpolate goes from seed to seed: give two or more --seeds.")
+        if self.trunc_cutoff is not None and self.trunc == 1:
+            raise UserError("--trunc-cutoff does nothing without --trunc: give that too, or leave it out.")
         for name, value in (("yaw", self.orbit_yaw), ("pitch", self.orbit_pitch)):
             if value is not None and self.cameras != "orbit":
                 raise UserError(f"--orbit-{name} does nothing without --cameras=orbit: give that too, or leave it out.")
