@@ -11,6 +11,7 @@ import torch
 from applications.jobs import Session
 from applications.options import COLUMNS, USUAL_OUTPUT, Output
 from applications.showing import strips_of
+from dnnlib import cli
 from dnnlib.files import remove_unfinished
 from dnnlib.locks import alone_in
 from dnnlib.progress import Counter
@@ -38,8 +39,7 @@ def opened(flags: Plain, cameras: str | torch.Tensor = "own") -> Iterator[Sessio
             detectors=flags["detectors"],
             output=Output(**{name: flags[name] for name in vars(USUAL_OUTPUT) if name in flags}),
         )
-        for note in session.notes:
-            click.echo(note, err=True)
+        cli.print_notes(session.notes)
         if session.output.labels and "file" in flags:  # before latents are searched for
             scale = session.output.scale
             strips_of(COLUMNS, session.config.generator.img_resolution * scale, scale)
@@ -66,8 +66,7 @@ def make(products: Sequence[Product]) -> None:
     """Make what is not there yet; print the names of all files."""
     for product in products:
         product.is_made()  # refuses, before any work, what is in the way
-    for note in dict.fromkeys(filter(None, map(_unevenness, products))):
-        click.echo(note, err=True)
+    cli.print_notes(dict.fromkeys(filter(None, map(_unevenness, products))))
     with Counter(sum(product.frames for product in products), unit="frame") as counter:
         for product in products:
             product.make(counter)

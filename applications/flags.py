@@ -1,7 +1,5 @@
 """Options that the commands of `edit_videos.py` share."""
 
-from collections.abc import Callable
-
 import click
 
 from applications.options import ANALYSES, GENERATED, PAIRS, VIDEO_FORMATS, InversionOptions, Output
@@ -19,18 +17,7 @@ CLIPS = "Videos"
 ANALYSED = "What is looked into"
 
 
-def together(*options: Callable[[Callable], Callable]) -> Callable[[Callable], Callable]:
-    """Return a decorator that gives a command all of these options, in this order."""
-
-    def decorate(function: Callable) -> Callable:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-model_options = together(
+model_options = cli.together(
     cli.option("--network", group=FILES, type=SOURCE, required=True, help=sources.HELP),
     cli.option("--outdir", group=FILES, type=PATH, required=True, help="Where files are written."),
     cli.option("--detectors", group=FILES, type=PATH, help="Folder with weights of other networks (docs/metrics.md)."),
@@ -49,7 +36,7 @@ model_options = together(
     ),
     machine_options("device", "ops", "precision"),
 )
-input_options = together(
+input_options = cli.together(
     cli.option("--input", "file", group=INPUT, type=PATH, help="Picture or video of one's own: its face is aligned."),
     cli.option("--data", group=INPUT, type=PATH, help="Dataset to take a clip of."),
     cli.option("--latents", group=INPUT, type=PATH, help="Latents that have been found before (latents.pt)."),
@@ -67,7 +54,7 @@ cameras_option = cli.option(
 frames_option = cli.option(
     "--frames", group=CLIPS, type=click.IntRange(2), default=PAPER_FRAMES, help="Frames of each video."
 )
-video_options = together(
+video_options = cli.together(
     cli.option(
         "--columns",
         group=CLIPS,
@@ -97,7 +84,7 @@ motions_option = cli.option(
 clip_frames_option = cli.option(
     "--frames", group=INPUT, type=cli.IntList(), show_default="all", help="Numbers of the clip's frames, such as 0-31."
 )
-analysis_options = together(
+analysis_options = cli.together(
     cli.option(
         "--what",
         group=ANALYSED,

@@ -23,7 +23,7 @@ from applications.targets import Target
 from dnnlib.errors import UserError
 from training.cameras import condition_cameras, mirror_label
 from training.networks.generator import Generator
-from training.sampling.latent_paths import require_motion_layers
+from training.sampling.latent_paths import require_motion_apart
 
 RAMP_UP = 0.05  # share of the steps in which learning rates rise
 RAMP_DOWN = 0.3  # share of the steps in which they fall
@@ -80,7 +80,7 @@ def _mapped(G: Generator, camera: torch.Tensor, count: int, seed: int, psi: floa
 
 def require_invertible(G: Generator, target: Target) -> None:
     """Raise a UserError unless latents of this generator can be found for these frames."""
-    require_motion_layers(G)
+    require_motion_apart(G)
     resolution = G.config.img_resolution
     if target.images.shape[-1] != resolution:
         raise UserError(

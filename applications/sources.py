@@ -11,7 +11,7 @@ from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling.camera_paths import camera_path
 from training.sampling.clips import frame_times, latent_code, mapped_appearance
-from training.sampling.latent_paths import between, require_motion_layers
+from training.sampling.latent_paths import between, require_motion_apart
 from training.sampling.options import DEFAULT_FPS, PAPER_FRAMES, SamplingOptions
 
 MAX_SEED = 2**63 - 1
@@ -44,7 +44,7 @@ def seeded_latents(seed: int, G: Generator, model: str, cameras: torch.Tensor, p
     Raises:
         UserError: the model has no motion layers.
     """
-    require_motion_layers(G)
+    require_motion_apart(G)
     z = latent_code(seed, G.config.z_dim, Stream.APPEARANCE)
     motion = latent_code(seed, G.config.z_motion_dim, Stream.MOTION)
     driving = G.motion_code(z[None], motion[None])

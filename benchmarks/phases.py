@@ -127,8 +127,7 @@ def main(
     if unknown:
         raise click.UsageError(f"--phases: {', '.join(unknown)} is none of {', '.join(PHASES)}.")
     with prepared_machine(device=device, ops=ops, precision=precision, threads=threads) as machine:
-        for note in machine.notes:
-            click.echo(note, err=True)
+        cli.print_notes(machine.notes)
         bench = Bench(preset(cfg, method), clips, machine)
         title = f"{cfg}, {method}, {precision}, {machine.device}"
         click.echo(f"{title}, {torch.get_num_threads()} threads, torch {torch.__version__}")

@@ -11,7 +11,7 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,13 @@ LIMITS = {
 }
 
 Records = list[tuple[str, str]]  # names and help text of options
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print sentences that the user should know, on standard error."""
+    for note in notes:
+        click.echo(note, err=True)
+
 
 # --- Failures --------------------------------------------------------------------------------------------------------
 
@@ -262,6 +269,17 @@ class Group(click.Group):
 def option(*names: str, group: str | None = None, **attrs: Any) -> Callable[[Callable], Callable]:
     """`@option()`: like `@click.option()`, under the heading `group` of `--help`."""
     return click.option(*names, cls=GroupedOption, group=group, **attrs)
+
+
+def together(*options: Callable[[Callable], Callable]) -> Callable[[Callable], Callable]:
+    """Return a decorator that gives a command all of these options, in this order."""
+
+    def decorate(function: Callable) -> Callable:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def command(name: str | None = None, **attrs: Any) -> Callable[[Callable], Command]:

@@ -12,7 +12,7 @@ from torch_utils import runtime
 from training.cameras import CAMERA_DIM
 from training.networks.generator import Generator
 from training.sampling.clips import ClipSpec, mapped_appearance
-from training.sampling.latent_paths import require_motion_layers
+from training.sampling.latent_paths import require_motion_apart
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +39,7 @@ def latents_of(G: Generator, name: str, value: Any, cameras: Any) -> W:
     Raises:
         ValueError: it has the shape of neither. UserError: appearances of this model have no latents of their own.
     """
-    require_motion_layers(G)
+    require_motion_apart(G)
     if isinstance(value, W):
         wanted = (G.num_ws, G.w_dim)
         if value.ws.shape != wanted:

@@ -31,7 +31,7 @@ from training.networks.generator import Generator
 from training.sampling import mesh
 from training.sampling.camera_paths import camera_path
 from training.sampling.clips import ClipSpec, generate, latent_code, mapped_appearance, whole
-from training.sampling.latent_paths import between, require_motion_layers
+from training.sampling.latent_paths import between, require_motion_apart
 from training.sampling.options import PAPER_FRAMES, SamplingOptions, Shape
 from training.sampling.surfaces import Mesh, lattices
 
@@ -98,7 +98,7 @@ class Model:
         Raises:
             UserError: the model's appearances and motions are not apart (naive motion generator).
         """
-        require_motion_layers(self.G)
+        require_motion_apart(self.G)
         code = as_one("z", z, self.G.z_dim, "an appearance code of this model")
         label = as_one("camera", as_cameras("camera", camera), CAMERA_DIM, "a camera label")
         require_truncation(truncation, truncation_cutoff)

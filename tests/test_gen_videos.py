@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 import gen_videos
 from dnnlib import video
 from dnnlib.video import read_frames, video_info
 from tests.helpers import tiny
 from tests.helpers.recording import spy
+from tests.helpers.video_command import done, refused, run
 from torch_utils import checkpoint
 from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
@@ -27,25 +28,6 @@ SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 32
-
-
-def run(network: Path, outdir: Path, *more: object) -> Result:
-    """gen_videos.py in this process."""
-    arguments = [f"--network={network}", f"--outdir={outdir}", "--frames=3", "--device=cpu", *map(str, more)]
-    return CliRunner().invoke(gen_videos.main, arguments)
-
-
-def done(result: Result) -> list[Path]:
-    """The files that a command printed."""
-    assert result.exit_code == 0, (result.output, result.exc_info)
-    return [Path(line) for line in result.stdout.splitlines()]
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (result.output, result.exc_info)
-    last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("Error: ") and "Traceback" not in result.output
-    return last
 
 
 def expected(snapshot: Path, seed: int, motion_seed: int, cameras: torch.Tensor, **options) -> np.ndarray:

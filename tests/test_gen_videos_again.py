@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-import gen_videos
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path, file_checksum
-from tests.helpers import tiny
+from tests.helpers import tiny, video_command
+from tests.helpers.video_command import done, refused
 from training.checkpoints.snapshots import save_snapshot
 from training.sampling import drawing, frame_files, mesh, records
 
@@ -20,18 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(network: Path, outdir: Path, *more: object) -> Result:
-    arguments = [f"--network={network}", f"--outdir={outdir}", "--frames=2", "--device=cpu", "--cameras=orbit"]
-    return CliRunner().invoke(gen_videos.main, [*arguments, *map(str, more)])
-
-
-def done(result: Result) -> list[Path]:
-    assert result.exit_code == 0, (result.output, result.exc_info)
-    return [Path(line) for line in result.stdout.splitlines()]
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (result.output, result.exc_info)
-    return result.stderr.splitlines()[-1]
+    return video_command.run(network, outdir, "--cameras=orbit", *more, frames=2)
 
 
 def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:

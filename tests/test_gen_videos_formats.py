@@ -8,12 +8,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-import gen_videos
 import pv3d
 from dnnlib.video import read_frames, video_info, write_video
-from tests.helpers import tiny
+from tests.helpers import tiny, video_command
+from tests.helpers.video_command import done, refused
 from training.checkpoints.snapshots import save_snapshot
 from training.sampling import frame_files, pictures
 from training.sampling.labels import Strips
@@ -25,18 +25,7 @@ FRAMES = 3
 
 
 def run(network: Path, outdir: Path, *more: object) -> Result:
-    arguments = [f"--network={network}", f"--outdir={outdir}", "--device=cpu", "--cameras=orbit", *map(str, more)]
-    return CliRunner().invoke(gen_videos.main, arguments)
-
-
-def done(result: Result) -> list[Path]:
-    assert result.exit_code == 0, (result.output, result.exc_info)
-    return [Path(line) for line in result.stdout.splitlines()]
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (result.output, result.exc_info)
-    return result.stderr.splitlines()[-1]
+    return video_command.run(network, outdir, "--cameras=orbit", *more, frames=None)
 
 
 def made(network: Path, outdir: Path, *more: object) -> list[Path]:

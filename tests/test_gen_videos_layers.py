@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-import gen_videos
+from tests.helpers.video_command import refused, run
 from training.cameras import frontal_label, resample_labels
 from training.checkpoints.opener import load_generator
 from training.sampling import frame_files, mesh, pictures, shading
@@ -20,16 +19,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"
 SIZE = 32
 SMALL = ("--seeds=0", "--shape-resolution=12")
-
-
-def run(network: Path, outdir: Path, *more: object) -> Result:
-    arguments = [f"--network={network}", f"--outdir={outdir}", "--frames=3", "--device=cpu", *map(str, more)]
-    return CliRunner().invoke(gen_videos.main, arguments)
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (result.output, result.exc_info)
-    return result.stderr.splitlines()[-1]
 
 
 @pytest.fixture

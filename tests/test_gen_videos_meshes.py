@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-import gen_videos
 from tests.helpers import tiny
+from tests.helpers.video_command import done, refused, run
 from training.cameras import frontal_label, split_label
 from training.checkpoints.opener import load_generator
 from training.sampling import pictures
@@ -20,25 +19,6 @@ from training.sampling.clips import clip_geometry, clip_spec
 SHIPPED = Path(__file__).parents[1] / "models" / "heads.pkl"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def run(network: Path, outdir: Path, *more: object) -> Result:
-    """gen_videos.py in this process."""
-    arguments = [f"--network={network}", f"--outdir={outdir}", "--frames=3", "--device=cpu", *map(str, more)]
-    return CliRunner().invoke(gen_videos.main, arguments)
-
-
-def done(result: Result) -> list[Path]:
-    """The files that a command printed."""
-    assert result.exit_code == 0, (result.output, result.exc_info)
-    return [Path(line) for line in result.stdout.splitlines()]
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (result.output, result.exc_info)
-    last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("Error: ") and "Traceback" not in result.output
-    return last
 
 
 def test_meshes_without_their_library_are_refused_before_any_work(snapshot, tmp_path, monkeypatch):

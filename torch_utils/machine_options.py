@@ -45,10 +45,4 @@ OPTIONS = {
 
 def machine_options(*names: str) -> Callable[[Callable], Callable]:
     """Return a decorator that gives a command the named ones of OPTIONS, as arguments of these names."""
-
-    def decorate(function: Callable) -> Callable:
-        for name in reversed(names):
-            function = OPTIONS[name](function)
-        return function
-
-    return decorate
+    return cli.together(*(OPTIONS[name] for name in names))

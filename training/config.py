@@ -120,6 +120,11 @@ class GeneratorConfig:
         return not self.moves_planes and self.camera_mode == "All"
 
     @property
+    def maps_motion(self) -> bool:
+        """Whether motion and time enter the mapping network (naive): an appearance has no latents of its own."""
+        return self.motion == "layers" and self.motion_generator == "naive"
+
+    @property
     def motion_dim(self) -> int:
         """Length of the code that drives motion."""
         return self.z_dim if self.motion_code == "z_a" else self.z_motion_dim
@@ -323,7 +328,7 @@ def validate(config: Config) -> Config:
         raise UserError(
             "--image-discriminator and --video-discriminator are both off: nothing is left to train against."
         )
-    if config.loss.lambda_motion > 0 and (g.motion_generator == "naive" or g.motion_code == "z_a"):
+    if config.loss.lambda_motion > 0 and (g.maps_motion or g.motion_code == "z_a"):
         raise UserError(
             "--lambda-motion compares motions of one appearance, which --motion-generator=naive and --motion-code=z_a "
             "do not have: leave it out."

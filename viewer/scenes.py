@@ -17,7 +17,7 @@ from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling import pictures
 from training.sampling.clips import ClipSpec, Geometry, clip_geometry, latent_code
-from training.sampling.latent_paths import between, require_motion_layers
+from training.sampling.latent_paths import between, require_motion_apart
 from training.sampling.options import SamplingOptions, Shape
 from training.sampling.shading import Surface
 from training.sampling.surfaces import lattice_of, surface_level
@@ -89,7 +89,7 @@ class Scenes:
     @property
     def can_blend(self) -> bool:
         """Whether appearances are latents of their own."""
-        return self.model.G.config.motion_generator != "naive"
+        return not self.model.G.config.maps_motion
 
     def add_latents(self, name: str, path: Path) -> Latents:
         """Load a file of latents, without running anything of it. UserError if it is of another model, or damaged."""
@@ -131,7 +131,7 @@ class Scenes:
 
     def _mapped_clip(self, scene: Scene, cameras: torch.Tensor, times: torch.Tensor) -> ClipSpec:
         if scene.second is not None or scene.first.seed is None:
-            require_motion_layers(self.model.G)
+            require_motion_apart(self.model.G)
         assert scene.first.seed is not None and scene.motion is not None
         code, motion = self.model.appearance(scene.first.seed), self.model.motion(scene.motion)
         return ClipSpec(z=code, z_motion=motion, cameras=cameras, times=times)

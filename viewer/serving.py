@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 import pv3d
+from dnnlib import cli
 from dnnlib.errors import UserError
 from torch_utils.startup import Machine, prepared_machine
 from training.checkpoints.opener import load_generator
@@ -39,8 +40,7 @@ def serve(*, snapshots: Sequence[str], host: str, port: int | None, no_browser: 
         raise UserError(f"{len(snapshots)} models side by side are too many: give up to {MAX_PANELS}.")
     paths = [located(name) for name in snapshots]
     with prepared_machine(**machine) as prepared:
-        for note in prepared.notes:
-            click.echo(note, err=True)
+        cli.print_notes(prepared.notes)
         with running(paths, loader(prepared), host=host, port=port) as server:
             address = address_of(server, host)
             click.echo(f"The viewer is at {address}")
@@ -58,8 +58,7 @@ def loader(machine: Machine) -> Load:
 
     def load(path: Path) -> pv3d.Model:
         snapshot = load_generator(path, machine.device, machine.dtype)
-        for note in snapshot.notes:
-            click.echo(note, err=True)
+        cli.print_notes(snapshot.notes)
         return pv3d.Model(snapshot)
 
     return load

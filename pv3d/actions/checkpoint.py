@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dnnlib import cli
 from dnnlib.files import refuse_existing
 from pv3d import publishing
 from pv3d.model_card import GAP, About
@@ -64,6 +65,5 @@ def publish(
 def located(source: str) -> Path:
     """Return the file of a checkpoint, called as of `sources.found`; say which it is unless its name does."""
     found = sources.found(source)
-    for note in found.notes:
-        click.echo(note, err=True)
+    cli.print_notes(found.notes)
     return found.path

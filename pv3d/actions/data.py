@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from dnnlib import cli
 from dnnlib.files import refuse_existing
 from dnnlib.optional import optional_packages
 from dnnlib.options import check as check_options
@@ -47,13 +48,11 @@ def convert(
     if cameras is not None:
         wanted = Wanted(resolution=resolution, max_frames=max_frames, skip_broken=skip_broken)
         aligned, notes = aligned_jobs(source, read_cameras(cameras, pose, focal), wanted)
-        for note in notes:
-            click.echo(note, err=True)
+        cli.print_notes(notes)
         write(dest, parallel_map(convert_aligned, aligned[:clips], workers), len(aligned[:clips]))
         return
     found, notes = published_clips(source)
-    for note in notes:
-        click.echo(note, err=True)
+    cli.print_notes(notes)
     jobs = [
         ConvertJob(clip=clip, resolution=resolution, max_frames=max_frames, skip_broken=skip_broken)
         for clip in found[:clips]
@@ -116,8 +115,7 @@ def preprocess(
     check_options(options)
     work = work or dest.with_suffix(".work")
     videos, notes = list_sources(source, speakers, work)
-    for note in notes:
-        click.echo(note, err=True)
+    cli.print_notes(notes)
     place = Workplace(root=work, options=options)
     if dry_run:
         click.echo("\n".join(command.plan(videos, place)))

@@ -18,6 +18,7 @@ from applications.options import InversionOptions
 from applications.sources import interpolated, latents_of, path_for, require_one_appearance
 from applications.style_mixing import mix as mix_rows
 from applications.targets import Target, find_clip, read_target
+from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import file_checksum, require_file
 from dnnlib.optional import optional_packages
@@ -87,8 +88,7 @@ class Wanted:
         if with_motion and len(target) == 1:
             raise UserError(f"{target.name} has one frame, so no motion: use `animate`, or give a video.")
         latents, notes = find_latents(session, target, self.options, with_motion=with_motion)
-        for note in notes:
-            click.echo(note, err=True)
+        cli.print_notes(notes)
         click.echo(session.outdir / LATENTS)
         return Found(latents=latents, target=target)
 
@@ -114,8 +114,7 @@ def aligned(session: Session, file: Path) -> Path:
     software = records.software(session.machine.device, "preprocessing", "detectors")
     if not records.is_made(path, lambda: what, software):
         with records.making(path, what, software):
-            for note in make_dataset_of(file, path, resolution):
-                click.echo(note, err=True)
+            cli.print_notes(make_dataset_of(file, path, resolution))
     return path
 
 

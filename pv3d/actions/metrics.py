@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from dnnlib import json_lines
+from dnnlib import cli, json_lines
 from dnnlib.cache import cache_root
 from dnnlib.files import with_checksum
 from dnnlib.video import require_ffmpeg
@@ -88,8 +88,7 @@ def open_subject(
     snapshot, checksum = with_checksum(source.path, lambda path: load_generator(path, machine.device, machine.dtype))
     if distributed.is_main():
         static = [STATIC] if snapshot.config.generator.motion == "none" else []
-        for note in (*source.notes, *snapshot.notes, *static, *machine.notes):
-            click.echo(note, err=True)
+        cli.print_notes([*source.notes, *snapshot.notes, *static, *machine.notes])
     return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum} {machine.number_format}")
 
 
@@ -100,8 +99,7 @@ def open_dataset(path: Path | None, subject: EvaluationSubject) -> ClipDataset |
     resolution = None if subject.snapshot is None else subject.snapshot.config.generator.img_resolution
     dataset = ClipDataset(path, resolution)
     if distributed.is_main():
-        for note in dataset.notes:
-            click.echo(note, err=True)
+        cli.print_notes(dataset.notes)
         # Real videos need none, generated ones are seen by the dataset's cameras.
         warning = camera_warning(dataset, subject.snapshot.config.generator.rendering) if subject.snapshot else None
         if warning:

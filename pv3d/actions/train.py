@@ -94,13 +94,6 @@ def run(
             flags=flags_of(Config),
             warn=warn,
         )
-        scoring = EvaluationOptions(
-            dataset=dataset,
-            detector_weights=detector,
-            detector_folder=detectors,
-            device=machine.device,
-            cache_folder=cache_root() / "metrics",
-        )
         with run if distributed.is_main() else contextlib.nullcontext():
             config = distributed.from_main(lambda: RunOptions.load(run.path).config)
             precision = config.training.precision
@@ -113,7 +106,7 @@ def run(
                 machine=machine.computing_in(precision),
                 origin=origin,
                 requests=requests,
-                scoring=scoring,
+                scoring=scoring_of(dataset, detector, detectors, machine),
                 time_limit=time_limit,
                 wandb=wandb,
             )
@@ -170,6 +163,17 @@ def run_options(
         on_gpu=machine.device.type == "cuda",
         names_and_sizes=dataset.names_and_sizes,
         is_reordered=dataset.is_reordered,
+    )
+
+
+def scoring_of(dataset: ClipDataset, detector: str, detectors: Path | None, machine: Machine) -> EvaluationOptions:
+    """Return how snapshots are scored: by a kind of detectors, from a folder."""
+    return EvaluationOptions(
+        dataset=dataset,
+        detector_weights=detector,
+        detector_folder=detectors,
+        device=machine.device,
+        cache_folder=cache_root() / "metrics",
     )
 
 
@@ -247,8 +251,7 @@ def print_doubts(dataset: ClipDataset, config: Config) -> None:
 def print_notes(notes: Iterable[str]) -> None:
     """Print what the user should know, once for all processes."""
     if distributed.is_main():
-        for note in notes:
-            click.echo(note, err=True)
+        cli.print_notes(notes)
 
 
 def warn(line: str) -> None:

@@ -14,6 +14,7 @@ import click
 import torch
 
 from applications.latents import Latents, digest_of, digest_of_latents, load_latents, tuned_generator
+from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import remove_unfinished, with_checksum
 from dnnlib.progress import Counter
@@ -64,8 +65,7 @@ def run(
             "folder of each.",
         )
         if distributed.is_main():
-            for note in (*source.notes, *notes):
-                click.echo(note, err=True)
+            cli.print_notes([*source.notes, *notes])
             if outdir.is_dir():
                 remove_unfinished(outdir)  # of starts that were killed
         make(work_of(drawing, shown.grid, mesh_files))

@@ -92,9 +92,8 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         self.resolutions = config.block_resolutions
         self.num_ws = 2 * len(self.resolutions)
-        motion_blocks = config.motion_blocks
-        if config.motion != "layers" or config.motion_generator == "naive":
-            motion_blocks = 0
+        has_layers = config.motion == "layers" and not config.maps_motion
+        motion_blocks = config.motion_blocks if has_layers else 0
         in_channels = 0
         for index, resolution in enumerate(self.resolutions):
             out_channels = config.channels(resolution)
@@ -160,5 +159,5 @@ class Backbone(nn.Module):
             w_dim=config.w_dim,
             num_ws=self.synthesis.num_ws,
             layers=config.mapping_layers,
-            motion_dim=config.motion_dim if config.motion_generator == "naive" else 0,
+            motion_dim=config.motion_dim if config.maps_motion else 0,
         )

@@ -119,7 +119,7 @@ class Generator(nn.Module):
         if not self.config.camera_conditioning:
             camera = torch.zeros_like(camera)
         motion = None
-        if self.config.motion_generator == "naive":
+        if self.config.maps_motion:
             assert z_motion is not None and t is not None
             motion = torch.cat([z_motion, t.to(z_motion.dtype)], dim=1)
         return self.backbone.mapping(z, camera, motion, truncation_psi, truncation_cutoff)

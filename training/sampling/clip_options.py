@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,6 @@ from training.sampling.options import PAPER_FRAMES, Orbit, SamplingOptions
 
 CLIPS = "Clips"  # heading in `--help`
 DEFAULT_SEEDS = range(4)
-NAMES = (
-    "seeds",
-    "latents",
-    "motion_seeds",
-    "interpolate",
-    "trunc",
-    "trunc_cutoff",
-    "frames",
-    "cameras",
-    "orbit_yaw",
-    "orbit_pitch",
-)
 ORBIT = "--cameras=orbit: degrees either side of the front."
 
 
@@ -148,11 +136,8 @@ def clip_options(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def with_clips(*args: Any, **flags: Any) -> Any:
-        wanted = ClipOptions(**{name: flags.pop(name) for name in NAMES})
+        wanted = ClipOptions(**{field.name: flags.pop(field.name) for field in fields(ClipOptions)})
         wanted.check()
         return command(*args, wanted=wanted, **flags)
 
-    decorated: Callable = with_clips
-    for option in reversed(OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return cli.together(*OPTIONS)(with_clips)

@@ -143,7 +143,7 @@ def _mapped_batches(G: Generator, code: torch.Tensor, clip: ClipSpec, options: S
     cameras = for_mapping[0].to(device)
     one_camera = torch.equal(cameras, cameras[:1].expand_as(cameras))
     # One appearance for all frames is mapped, and modulates the weights, once a batch.
-    one_appearance = one_camera and G.config.motion_generator != "naive"
+    one_appearance = one_camera and not G.config.maps_motion
     for start in range(0, len(cameras), options.frames_per_batch):
         rows = slice(start, start + options.frames_per_batch)
         camera = cameras[rows]

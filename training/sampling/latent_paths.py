@@ -28,9 +28,9 @@ def around(keys: torch.Tensor, frames: int) -> torch.Tensor:
     return between(torch.cat([keys, keys[:1]]), frames + 1)[:-1]
 
 
-def require_motion_layers(G: Generator) -> None:
+def require_motion_apart(G: Generator) -> None:
     """Raise a UserError unless appearance and motion of a generator are latents apart."""
-    if G.config.motion_generator == "naive":
+    if G.config.maps_motion:
         raise UserError(
             "This model moves by its mapping network (--motion-generator=naive), so that an appearance has no latent "
             "of its own: give a model with motion layers."
@@ -46,7 +46,7 @@ def interpolated_spec(G: Generator, seeds: Sequence[int], motion_seed: int, came
     Raises:
         UserError: the model has no motion layers, or it maps the camera of each frame, and these move.
     """
-    require_motion_layers(G)
+    require_motion_apart(G)
     motion = latent_code(motion_seed, G.config.z_motion_dim, Stream.MOTION)
     appearances = []
     drives = []

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import click
@@ -24,7 +24,6 @@ from training.sampling.options import (
     SamplingOptions,
 )
 
-NAMES = ("layers", "depth_range", "grid", "neural_rendering_resolution", "scale", "labels", "format", "fps")
 IDLE = {
     "png": ("--fps",),
     ARRAYS: ("--fps", "--grid", "--scale", "--labels", "--depth-range"),
@@ -187,14 +186,11 @@ def picture_options(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def with_pictures(*args: Any, **flags: Any) -> Any:
-        own = {name: flags.pop(name) for name in NAMES}
+        own = {field.name: flags.pop(field.name) for field in fields(PictureOptions)}
         if own["layers"] is None:
             own["layers"] = FRAME_LAYERS if own["format"] == ARRAYS else ("rgb",)
         shown = PictureOptions(**own)
         shown.check()
         return command(*args, shown=shown, **flags)
 
-    decorated: Callable = with_pictures
-    for option in reversed(OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return cli.together(*OPTIONS)(with_pictures)

@@ -85,7 +85,4 @@ def shape_options(command: Callable) -> Callable:
         files = MeshFiles(format=shape_format or MeshFiles.format, frames=shape_frames) if shapes else None
         return command(*args, shown=shown, shape=shape, mesh_files=files, **others)
 
-    decorated: Callable = with_shape
-    for option in reversed(OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return cli.together(*OPTIONS)(with_shape)
