@@ -42,9 +42,8 @@ def found(source: str | Path) -> Found:
                 f"{shown(source)} is an address: pv3d.load takes it, or download the file and give its path."
             )
     path = Path(source)
-    if (path / PUBLISHED).is_file() and not any(
-        path.glob(SNAPSHOTS)
-    ):  # what a run exported would stay while it trains on
+    is_run = any(path.glob(SNAPSHOTS))  # what a run exported into its own folder stays, while it trains on
+    if (path / PUBLISHED).is_file() and not is_run:
         return Found(path=path / PUBLISHED, notes=(f"{path / PUBLISHED} is taken, a published model.",))
     if path.is_dir():
         return _newest(path)
