@@ -152,7 +152,7 @@ def test_videos_are_made_with_a_word_about_stills(trained, tmp_path, method):
 
 def test_scores_of_a_static_model_say_so(trained, tmp_path):
     metrics = "--metrics=motion2,motion-share2"
-    arguments = [f"--network={trained['eg3d']}", metrics, "--no-cache", "--device=cpu"]
+    arguments = [f"--network={trained['eg3d']}", metrics, "--device=cpu"]
     result = call(calc_metrics.main, *arguments)
     assert STATIC in result.stderr
     assert [json.loads(line)["value"] for line in result.stdout.splitlines() if line.startswith("{")] == [0.0, 0.0]
