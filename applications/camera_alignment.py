@@ -17,7 +17,7 @@ from dnnlib.errors import UserError
 from dnnlib.progress import Counter
 from training.checkpoints.opener import Discriminators
 from training.config import FRAMES_PER_CLIP
-from training.loss import Frames
+from training.judged import Frames
 from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 
 

@@ -16,7 +16,7 @@ from training.config import FRAMES_PER_CLIP, Config
 from training.data.dataset import ClipDataset
 from training.data.pairs import draw_frames
 from training.data.streams import Stream
-from training.loss import Frames
+from training.judged import Frames
 from training.networks.generator import Generator
 from training.networks.superresolution import resize
 from training.sampling.clips import latent_code

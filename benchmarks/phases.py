@@ -27,7 +27,8 @@ from training.cameras import frontal_label, orbit_labels  # noqa: E402
 from training.checkpoints.snapshots import Networks, build_networks  # noqa: E402
 from training.config import Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
-from training.loss import Frames, Loss, Schedule  # noqa: E402
+from training.judged import Frames  # noqa: E402
+from training.loss import Loss, Schedule  # noqa: E402
 from training.methods import METHODS  # noqa: E402
 from training.phases import build_phases  # noqa: E402
 from training.sampling.clips import ClipSpec, frame_times, generate

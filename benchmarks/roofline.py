@@ -36,7 +36,8 @@ from training.cameras import CAMERA_DIM  # noqa: E402
 from training.checkpoints.snapshots import build_networks  # noqa: E402
 from training.config import Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
-from training.loss import Frames, Loss, Report  # noqa: E402
+from training.judged import Frames  # noqa: E402
+from training.loss import Loss, Report  # noqa: E402
 from training.methods import METHODS  # noqa: E402
 from training.networks import backbone, decoder, discriminators, generator, mapping, motion, superresolution  # noqa: E402
 from training.phases import Phase, build_phases  # noqa: E402

@@ -26,6 +26,7 @@ FLOORS = {
     "training.checkpoints": 9,
     "training.sampling": 9,
     "training.motion_likeness": 9,
+    "training.judged": 9,
     "training.loss": 10,
     "training.phases": 11,
     "training.runs": 11,

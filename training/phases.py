@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from training.config import Config
 from training.fakes import Fakes
-from training.loss import Frames, Loss, Report, Schedule
+from training.judged import Frames
+from training.loss import Loss, Report, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from training.data.loader import Batch
 from training.data.pairs import camera_bank, greatest_time, moving_clips, training_batches
 from training.division import split_batch
 from training.fakes import NO_VIDEOS, OTHER_TIMES, Fakes, FakeSource
-from training.loss import Frames, Loss, Schedule, schedule
+from training.loss import Loss, Schedule, schedule
 from training.phases import Phase, build_phases
 from training.runs.folder import RunFolder, Warn
 from training.runs.health import Health, probe
@@ -215,7 +215,7 @@ class Trainer:
                 rows = slice(i, None, passes)
                 report = phase.accumulate(
                     self.loss,
-                    reals=self._real_frames(batch, rows, now) if phase.takes_reals else None,
+                    reals=self.loss.reals(batch, rows, now) if phase.takes_reals else None,
                     fakes=fakes.rows(rows) if fakes else None,
                     schedule=now,
                     gain=phase.interval / passes,
@@ -263,16 +263,6 @@ class Trainer:
             mirror=options.mirror,
             pin=self.device.type == "cuda",
         )
-
-    def _real_frames(self, batch: Batch, rows: slice, now: Schedule) -> Frames:
-        """Return the frames of some of the clips of a batch."""
-        own = {name: value[rows] for name, value in batch.items()}
-        frames = self.loss.real_frames(own["frames"], own["times"], own["cameras"], now)
-        if "stand_in_frames" in own:
-            frames.stand_ins = self.loss.real_frames(
-                own["stand_in_frames"], own["stand_in_times"], own["stand_in_cameras"], now
-            )
-        return frames
 
     def _make_fakes(self, phase: Phase) -> Fakes:
         """Return this process's share of a phase's fakes; the whole is the same for any number of processes."""

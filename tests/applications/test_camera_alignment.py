@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 from dnnlib.progress import Counter
 from tests.helpers import tiny
 from training.checkpoints.opener import Discriminators, load_discriminators, load_generator
-from training.loss import Frames
+from training.judged import Frames
 from training.networks.discriminators import VideoDiscriminator
 from training.sampling.options import SamplingOptions
 

@@ -12,7 +12,8 @@ from training.checkpoints.opener import open_snapshot
 from training.checkpoints.snapshots import Networks, build_networks, init_networks
 from training.config import FRAMES_PER_CLIP, preset
 from training.fakes import Fakes, FakeSource
-from training.loss import Frames, Loss, Schedule
+from training.judged import Frames
+from training.loss import Loss, Schedule
 from training.phases import build_phases
 from training.rendering import renderer
 

@@ -12,7 +12,8 @@ from training.cameras import frontal_label
 from training.checkpoints.snapshots import Networks, build_networks
 from training.config import Config, validate
 from training.fakes import Fakes
-from training.loss import Frames, Loss, Schedule
+from training.judged import Frames
+from training.loss import Loss, Schedule
 from training.methods import METHODS
 from training.networks.generator import Generator
 

@@ -15,7 +15,8 @@ from torch_utils.random_numbers import Streams
 from training.checkpoints.snapshots import Networks
 from training.config import Config
 from training.fakes import Fakes
-from training.loss import Frames, Loss, Schedule, r1_image
+from training.judged import Frames
+from training.loss import Loss, Schedule, r1_image
 from training.phases import Phase, build_phases
 
 ALL_SWAPPED = Schedule(blur_sigma=0.0, swap_probability=1.0)

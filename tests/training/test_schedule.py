@@ -11,7 +11,8 @@ from tests.helpers import golden, tiny
 from tests.helpers.recording import spy
 from tests.helpers.tiny import CALM
 from training.config import Config
-from training.loss import Loss, Schedule, blur, schedule
+from training.judged import blur
+from training.loss import Loss, Schedule, schedule
 
 BLURRED = Schedule(blur_sigma=1.5, swap_probability=0.0)
 
