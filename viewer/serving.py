@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -50,6 +51,7 @@ def serve(*, snapshots: Sequence[str], host: str, port: int | None, no_browser: 
             click.echo("Ctrl-C ends it.")
             if not no_browser and has_display():
                 webbrowser.open(address)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: its files are removed
             server.serve_forever()
 
 

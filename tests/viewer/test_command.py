@@ -1,6 +1,7 @@
 """The command: it helps without torch, serves until Ctrl-C, and says what is wrong in a sentence."""
 
 import http.client
+import os
 import re
 import signal
 import socket
@@ -50,9 +51,11 @@ def test_a_port_that_is_in_use_is_said():
         assert f"--port={port} is in use" in refusal("heads", f"--port={port}")
 
 
-def test_it_serves_until_it_is_interrupted(snapshot):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_interrupted(how, snapshot, tmp_path):
     command = [sys.executable, "-m", "viewer", str(snapshot), "--port=0", "--no-browser", "--device=cpu", "--threads=1"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, **pipes) as running:
         assert running.stdout is not None and running.stderr is not None
         found = re.search(r"http://127\.0\.0\.1:(\d+)(/\?token=[\w-]{32})$", running.stdout.readline().strip())
         assert found is not None
@@ -60,6 +63,8 @@ def test_it_serves_until_it_is_interrupted(snapshot):
         connection.request("GET", found[2])
         assert connection.getresponse().status == 200
         connection.close()
-        running.send_signal(signal.SIGINT)
+        assert list(tmp_path.glob("pv3d-viewer-*"))
+        running.send_signal(how)
         assert running.wait(60) == 130
         assert "Traceback" not in running.stderr.read()
+    assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ function shareShown() {
 }
 
 function latentsShown() {
-  element("latents-name").textContent = view.latents ? view.latents.name : "of a seed";
+  element("latents-name").textContent = view.latents ? view.latents.name : "none";
   element("latents-clear").hidden = !view.latents;
   element("own-motion-row").hidden = !view.latents;
   element("seed").disabled = element("seed-next").disabled = Boolean(view.latents);
