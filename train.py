@@ -9,18 +9,20 @@ import click
 from click.shell_completion import CompletionItem
 
 from dnnlib import cli
-from dnnlib.cli import PATH
+from dnnlib.cli import PATH, SOURCE
 from dnnlib.lazy import lazy_module
 from dnnlib.options import add_flags, parameters_of
 from metrics.names import DETECTOR_WEIGHTS, PUBLIC
 from torch_utils.machine_options import machine_options
 from training import config as options
+from training.checkpoints.sources import SHIPPED
 from training.config import MAX_KIMG, Config
 from training.runs.options import configuration
 from training.runs.wandb_log import PROJECT
 
 action = lazy_module("pv3d.actions.train")
 SCORES = "Scores"
+INIT_FROM = f"Start a new run from the weights of a snapshot's file, or a shipped model: {', '.join(SHIPPED)}."
 HEADINGS = (
     options.RUN,
     options.DATA,
@@ -73,7 +75,7 @@ def complete_preset(context: click.Context, parameter: click.Parameter, typed: s
     "none: start a new one; a run's folder: go on with that one; a training-state-*.pt in a run's "
     "folder: go on from there, in a new run if that one has later states, which stay.",
 )
-@cli.option("--init-from", group=options.RUN, type=PATH, help="Start a new run from the weights of a snapshot.")
+@cli.option("--init-from", group=options.RUN, type=SOURCE, help=INIT_FROM)
 @cli.option(
     "--init-kimg",
     group=options.RUN,

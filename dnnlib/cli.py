@@ -5,7 +5,7 @@ SIGTERM and --time-limit), 1 a fault of ours (with a traceback) or the end of an
 """
 
 import contextlib
-import io
+import difflib
 import math
 import operator
 import os
@@ -19,6 +19,7 @@ import click
 
 from dnnlib.errors import UserError
 from dnnlib.files import FULL_ERRNOS, printable, shown
+from dnnlib.printing import print_anything
 
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
@@ -80,6 +81,17 @@ def _failures_as_sentences() -> Iterator[None]:
         raise click.exceptions.Exit(INTERRUPTED_STATUS) from None
 
 
+@contextlib.contextmanager
+def _said_once() -> Iterator[None]:
+    """Let one process of each machine say what is wrong with a command line, which all of a `torchrun` share."""
+    try:
+        yield
+    except click.ClickException as failure:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        raise click.exceptions.Exit(failure.exit_code) from failure
+
+
 def ended_by(error: BaseException) -> int:
     """Say why this process ends, as a command does, and return its exit status."""
     try:
@@ -95,40 +107,6 @@ def ended_by(error: BaseException) -> int:
     except BaseException as fault:
         sys.excepthook(type(fault), fault, fault.__traceback__)
         return 1
-
-
-# --- Printing --------------------------------------------------------------------------------------------------------
-
-
-def _print_anything() -> None:
-    """Let no name end a command that prints it: characters that a stream cannot encode are spelled out."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
-
-
-class _LossyPipe(io.FileIO):
-    """A descriptor to write to; once nobody reads it any more, what is written is thrown away."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
-            return len(data)
-
-
-def ignore_broken_pipes() -> None:
-    """Let printing never end the command: Ctrl-C on `train.py | tee log` also ends tee, which reads what is printed."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None and stream is getattr(sys, f"__{name}__"):  # nobody has closed or replaced it
-            stream.flush()
-            pipe = _LossyPipe(stream.fileno(), "wb", closefd=False)
-            buffer = io.BufferedWriter(pipe)
-            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=True))
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------
@@ -215,8 +193,8 @@ class Command(click.Command):
         return super().parse_args(context, others + asked)
 
     def make_context(self, *args: Any, **attrs: Any) -> click.Context:
-        _print_anything()
-        with _failures_as_sentences():
+        print_anything()
+        with _said_once(), _failures_as_sentences():
             return super().make_context(*args, **attrs)
 
     def invoke(self, context: click.Context) -> Any:
@@ -264,6 +242,18 @@ class Group(click.Group):
     """A click group (`dataset_tool.py check ...`) whose subcommands are `Command`s."""
 
     command_class = Command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is meant; a mistyped name is refused with those that are like it."""
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            alike = difflib.get_close_matches(args[0], self.list_commands(context))
+            if not alike or "?" in error.message:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {' or '.join(alike)}?", context) from error
 
 
 def option(*names: str, group: str | None = None, **attrs: Any) -> Callable[[Callable], Callable]:

@@ -10,7 +10,15 @@ declares its options without torch, and names the module that does the work:
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
+
+from dnnlib.errors import UserError
+
+CORE = frozenset(
+    {"torch", "numpy", "scipy", "imageio", "imageio_ffmpeg", "tqdm", "pyspng"}
+)  # that we cannot do without
 
 
 class LazyModule:
@@ -20,7 +28,7 @@ class LazyModule:
         self.name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(importlib.import_module(self.name), attribute)
+        return getattr(_imported(self.name), attribute)
 
 
 def lazy_module(name: str) -> Any:
@@ -35,4 +43,18 @@ def lazy_module(name: str) -> Any:
 def found(place: str) -> Any:
     """Import what `module:name` says, and return it."""
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return getattr(_imported(module), name)
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module of ours. UserError if a package that it needs is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in CORE:
+            raise
+        raise UserError(
+            f"The package {package} is not installed in {sys.prefix}: README says how to install this software, and "
+            "`python -m pv3d doctor` what else is missing."
+        ) from error

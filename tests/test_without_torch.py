@@ -1,10 +1,13 @@
 """Help, and what is mistyped, are there at once: nothing imports torch before a command does its work."""
 
+import subprocess
+import sys
+
 import click
 import pytest
 
 from tests.helpers.commands import COMMANDS
-from tests.helpers.imports import ran
+from tests.helpers.imports import ROOT, ran
 
 SCRIPTS = [name for name in COMMANDS if "/" not in name and name.endswith(".py")]
 HEAVY = {"torch", "numpy", "scipy", "imageio_ffmpeg"}
@@ -48,3 +51,11 @@ def test_a_command_that_works_imports_torch(tmp_path):
     inspected = ran("checkpoint_tool.py", "inspect", str(tmp_path / "absent.pkl"))
     assert inspected.status == 2 and "absent.pkl" in inspected.stderr
     assert "torch" in inspected.modules
+
+
+def test_without_torch_a_command_ends_with_a_sentence():
+    script = "import sys; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; import gen_videos; gen_videos.main()"
+    words = ["gen_videos.py", "--network=heads", "--outdir=nowhere"]
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("Error: The package torch is not installed in ")
+    assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from dnnlib import cli
+from dnnlib import cli, printing
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
 from dnnlib.options import flags_given, flags_of, given, lines_of, override
@@ -25,6 +25,7 @@ from torch_utils.machine_options import AUTO
 from torch_utils.startup import Machine, prepared_machine
 from training import config as options
 from training import division
+from training.checkpoints import sources
 from training.config import Config
 from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
@@ -47,7 +48,7 @@ def run(
     outdir: Path,
     cfg: str,
     resume: str,
-    init_from: Path | None,
+    init_from: str | None,
     init_kimg: float | None,
     fresh_motion: bool,
     wandb: str | None,
@@ -64,8 +65,9 @@ def run(
     **flags: Any,
 ) -> None:
     """Do what the options of `train.py` ask for; `flags` are those of `training.config`."""
-    cli.ignore_broken_pipes()
-    origin = Origin(path=init_from, kimg=init_kimg, fresh_motion=fresh_motion)
+    printing.ignore_broken_pipes()
+    weights = None if init_from is None else sources.lasting(init_from)
+    origin = Origin(path=weights, kimg=init_kimg, fresh_motion=fresh_motion)
     origin.check()
     require_project(wandb)
     cfg, config = resolve(cfg, flags)

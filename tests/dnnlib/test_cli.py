@@ -36,6 +36,14 @@ def test_success_and_usage_error():
     assert result.exit_code == 2 and "No such option" in result.stderr
 
 
+def test_one_process_of_a_machine_says_what_all_of_them_were_told(monkeypatch):
+    for rank, said in (("0", "No such option"), ("1", "")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        result = run(lambda: None, ["--nonsense"])
+        assert result.exit_code == 2 and said in result.stderr and bool(result.stderr) == bool(said)
+        assert "Broken" in run(raising(UserError("Broken: repair it."))).stderr, "what befell one of them"
+
+
 def test_user_error_is_one_line_and_status_2():
     result = run(raising(UserError("The data is missing: check --data.")))
     assert result.exit_code == 2
@@ -51,7 +59,7 @@ def test_names_cannot_command_the_terminal():
 PRINT = r"""
 import sys
 import click
-from dnnlib import cli
+from dnnlib import cli, printing
 
 @cli.command()
 @click.argument("path")
@@ -59,7 +67,7 @@ def main(path):
     click.echo(path)
     print(path, "\u00e4")
     print(path, "\u00e4", file=sys.stderr)
-    cli.ignore_broken_pipes()
+    printing.ignore_broken_pipes()
     print(path, "\u00e4")
 
 main()
@@ -80,7 +88,7 @@ def test_no_name_ends_a_command_that_prints_it(encoding):
 
 
 def test_closed_standard_streams_end_no_command():
-    script = "from dnnlib import cli; cli.command()(lambda: cli.ignore_broken_pipes())()"
+    script = "from dnnlib import cli, printing; cli.command()(lambda: printing.ignore_broken_pipes())()"
     closed = ["sh", "-c", '"$@" >&- 2>&-', "sh", sys.executable, "-c", script]
     assert subprocess.run(closed, cwd=ROOT, check=False).returncode == 0
 
@@ -122,6 +130,9 @@ def test_subcommands_of_a_group():
     result = CliRunner().invoke(tool, ["check"])
     assert result.exit_code == 2 and result.stderr == "Error: Broken: repair it.\n"
     assert CliRunner().invoke(tool, ["check", "-h"]).exit_code == 0
+    mistyped = CliRunner().invoke(tool, ["chekc"])
+    assert mistyped.exit_code == 2 and "No such command 'chekc'. Did you mean check?" in mistyped.stderr
+    assert "mean" not in CliRunner().invoke(tool, ["banana"]).stderr
 
 
 @click.command(cls=Command, context_settings=CONTEXT_SETTINGS, headings=["Second", "First"])

@@ -58,6 +58,19 @@ def found(source: str | Path) -> Found:
     return Found(path=path)
 
 
+def lasting(source: str | Path) -> Path:
+    """Return the file that is meant where the same words must mean the same file another day, as for `found`.
+
+    Raises:
+        UserError: it is a run's folder, whose newest and best snapshots change while it trains, or as of `found`.
+    """
+    path = found(source).path
+    is_named = isinstance(source, str) and source in SHIPPED
+    if is_named or path.name == PUBLISHED or path == Path(source):
+        return path
+    raise UserError(f"{source} would be another snapshot once that run has trained on: give the file itself, {path}.")
+
+
 def _newest(folder: Path) -> Found:
     """Return the newest snapshot in a folder."""
     paths = sorted(folder.glob(SNAPSHOTS), key=natural_key)

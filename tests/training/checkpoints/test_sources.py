@@ -98,6 +98,15 @@ def test_what_is_refused(run, tmp_path):
             sources.found(source)
 
 
+def test_what_lasts_is_a_file_or_a_shipped_model(run, snapshot, tmp_path):
+    for path in (snapshot, tmp_path / "absent.pkl"):
+        assert sources.lasting(str(path)) == path
+    assert sources.lasting("heads") == sources.SHIPPED["heads"]
+    for source, file in ((run, "network-snapshot-000010.000.pkl"), (run / "best", "best-snapshot.pkl")):
+        with pytest.raises(UserError, match=f"{source} would be another .* trained on: give the file itself, .*{file}"):
+            sources.lasting(str(source))
+
+
 COMMANDS = [
     (gen_videos.main, ["--network={}", "--outdir={out}", "--seeds=0", "--frames=1", "--device=cpu"]),
     (edit_videos.main, ["interpolate", "--network={}", "--outdir={out}", "--start=0", "--end=1", "--frames=2"]),
