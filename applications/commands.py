@@ -18,6 +18,7 @@ from dnnlib.progress import Counter
 from torch_utils.startup import prepared_machine
 from training.camera_checks.judgement import judge
 from training.sampling.camera_paths import read_cameras
+from training.sampling.clips import STATIC
 from training.sampling.frame_files import uneven_times
 from training.sampling.options import KINDS
 from training.sampling.records import Product
@@ -39,7 +40,7 @@ def opened(flags: Plain, cameras: str | torch.Tensor = "own") -> Iterator[Sessio
             detectors=flags["detectors"],
             output=Output(**{name: flags[name] for name in vars(USUAL_OUTPUT) if name in flags}),
         )
-        cli.print_notes(session.notes)
+        cli.print_notes([*session.notes, *([STATIC] if session.G.config.is_static else [])])
         if session.output.labels and "file" in flags:  # before latents are searched for
             scale = session.output.scale
             strips_of(COLUMNS, session.config.generator.img_resolution * scale, scale)

@@ -184,7 +184,7 @@ class Controls(MetricFamily):
 
 def _about_stills(request: Request, snapshot: Snapshot) -> tuple[str, ...]:
     """Return what to say of the motion of a static generator."""
-    is_static = snapshot.config.generator.motion == "none"
+    is_static = snapshot.config.generator.is_static
     if is_static and request.kind.startswith("motion"):
         return ("the model is static: it has no motion, and no motion code decides any.",)
     return ()

@@ -35,12 +35,14 @@ def require_seed(value: object) -> int:
     return int(value)
 
 
-def require_truncation(psi: object, cutoff: object) -> None:
-    """Raise a ValueError unless psi is a finite number, and a cutoff None or a whole number from 0 on."""
+def require_truncation(psi: object, cutoff: object, rows: int) -> None:
+    """Raise a ValueError unless psi is a finite number, and a cutoff None or a whole number of so many rows."""
     if isinstance(psi, bool) or not isinstance(psi, int | float | np.integer | np.floating) or not math.isfinite(psi):
         raise ValueError(f"truncation is {psi!r}: give a finite number; 1 is none.")
-    if cutoff is not None and not _is_whole(cutoff, 0):
-        raise ValueError(f"truncation_cutoff is {cutoff!r}: give a whole number from 0 on, or None for all rows.")
+    if cutoff is not None and not (_is_whole(cutoff, 0) and cutoff <= rows):
+        raise ValueError(
+            f"truncation_cutoff is {cutoff!r}: give a whole number from 0 to {rows}, or None for all rows."
+        )
 
 
 def as_floats(name: str, value: Any) -> torch.Tensor:

@@ -101,7 +101,7 @@ class Model:
         require_motion_apart(self.G)
         code = as_one("z", z, self.G.z_dim, "an appearance code of this model")
         label = as_one("camera", as_cameras("camera", camera), CAMERA_DIM, "a camera label")
-        require_truncation(truncation, truncation_cutoff)
+        require_truncation(truncation, truncation_cutoff, self.G.num_ws)
         options = SamplingOptions(psi=truncation, cutoff=truncation_cutoff)
         with runtime.full_float32():
             return W(ws=mapped_appearance(self.G, code, label[None], options))
@@ -119,6 +119,8 @@ class Model:
         """
         ws_a, ws_b = (latents_of(self.G, name, value, camera).ws for name, value in (("a", a), ("b", b)))
         rows = style_mixing.motion_rows(self.G) if layers is None else layers
+        if not isinstance(rows, slice) and len(rows) == 0:
+            raise ValueError("layers is empty: give the rows to take, such as range(4, 10).")
         return W(ws=style_mixing.mix(ws_a, ws_b, rows))
 
     # Frames
@@ -277,7 +279,7 @@ class Model:
     def _options(
         self, truncation: float, cutoff: int | None, neural_rendering_resolution: int | None, batch: int
     ) -> SamplingOptions:
-        require_truncation(truncation, cutoff)
+        require_truncation(truncation, cutoff, self.G.num_ws)
         if neural_rendering_resolution is not None:
             RAY_GRID.check(neural_rendering_resolution)
         return SamplingOptions(

@@ -271,6 +271,17 @@ def test_odd_cameras_are_doubted(snapshot, heads, clip, tmp_path):
     assert "1 of 1 cameras of 00000 in" in run(*still, *SHORT).stderr
 
 
+def test_a_static_model_gets_no_other_motion(heads, tmp_path):
+    static = tmp_path / "eg3d.pkl"
+    config = tiny.config(method="eg3d")
+    save_snapshot(static, config, tiny.networks(config), frontal_label()[None, None], {"kimg": 0.0})
+    for command, *more in (("edit", f"--data={heads}"), ("retarget", "--appearance=0", "--motion=a.pt")):
+        result = run(command, static, tmp_path / "out", *more)
+        assert "This model is static, so that there is no motion to change" in refused(result)
+    shown = run("animate", static, tmp_path / "out", f"--data={heads}", "--motion-seeds=0", "--frames=2", *SHORT)
+    assert "The model is static: nothing but the camera moves." in shown.stderr and done(shown)
+
+
 def test_latents_of_another_model_are_refused(snapshot, clip, tmp_path):
     options = tiny.config()
     networks = tiny.networks(options, noise=0.3)

@@ -20,6 +20,7 @@ from torch_utils import checkpoint
 from training.cameras import frontal_label, orbit_labels, resample_labels
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import save_snapshot
+from training.networks.generator import Generator
 from training.sampling import drawing, frame_files, mesh, pictures, surfaces
 from training.sampling.clips import clip_spec, generate
 from training.sampling.options import SamplingOptions
@@ -117,6 +118,20 @@ def test_appearances_by_motions(snapshot, tmp_path, written):
     front = frontal_label().expand(3, -1)
     assert_close(written["seed0001-motion0003.mp4"], expected(snapshot, 1, 3, front))
     assert_close(written["seed0002.mp4"], expected(snapshot, 2, 2, front))
+
+
+def test_a_grid_does_not_depend_on_the_batch(snapshot, tmp_path, written, monkeypatch):
+    sizes = []
+    synthesis = Generator.render_planes
+    monkeypatch.setattr(Generator, "render_planes", lambda G, *a, **k: sizes.append(len(a[2])) or synthesis(G, *a, **k))
+    flags = ["--seeds=0-1", "--grid=2x1", "--cameras=orbit"]
+    done(run(snapshot, tmp_path / "a", *flags))
+    assert sizes == [1] * 6
+    alone = written["grid.mp4"]
+    sizes.clear()
+    done(run(snapshot, tmp_path / "b", *flags, "--batch=2"))
+    assert sizes == [2, 2, 1, 1]
+    assert_close(written["grid.mp4"], alone)
 
 
 def test_a_grid_of_layers(snapshot, tmp_path, written):

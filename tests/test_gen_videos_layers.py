@@ -1,18 +1,22 @@
 """gen_videos.py: the layer of shaded shapes, the range of depth, orbits and shared cameras."""
 
+import json
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.helpers.video_command import refused, run
+import pv3d
+from tests.helpers.video_command import done, refused, run
 from training.cameras import frontal_label, resample_labels
 from training.checkpoints.opener import load_generator
 from training.sampling import frame_files, mesh, pictures, shading
 from training.sampling.camera_paths import camera_path
 from training.sampling.clips import clip_geometry, clip_spec, generate
+from training.sampling.latent_paths import around
 from training.sampling.options import Orbit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -145,6 +149,33 @@ def test_an_orbit_goes_as_far_as_asked(snapshot, tmp_path, written):
 def test_options_that_nothing_follows_are_refused(snapshot, tmp_path, options, without):
     assert without in refused(run(snapshot, tmp_path / "out", *options))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cutoff_beyond_the_latents_is_refused(snapshot, tmp_path):
+    rows = load_generator(snapshot).G.num_ws
+    said = refused(run(snapshot, tmp_path / "out", "--trunc=0.5", f"--trunc-cutoff={rows + 1}"))
+    assert f"--trunc-cutoff={rows + 1} is not possible: this model's latents have {rows} rows" in said
+    assert run(snapshot, tmp_path / "out", "--trunc=0.5", f"--trunc-cutoff={rows}", "--seeds=0").exit_code == 0
+
+
+@pytest.mark.parametrize("way", ([], ["--interpolate"]))
+def test_a_head_may_be_mapped_with_the_frontal_camera(way, snapshot, tmp_path, written):
+    flags = ["--seeds=5-6", "--motion-seeds=2", "--cameras=orbit", "--mapping-camera=frontal", *way]
+    (made, *_) = done(run(snapshot, tmp_path, *flags))
+    model = pv3d.load(snapshot, device="cpu")
+    heads = [model.w(model.appearance(seed)).ws for seed in (5, 6)]  # which pv3d maps with that camera
+    ws = around(torch.stack(heads), 3) if way else heads[0].expand(3, -1, -1)
+    spec = replace(clip_spec(model.G, 5, 2, pv3d.orbit(3)), z=None, ws=ws)
+    expected = torch.cat([pictures.to_uint8(out["image"]) for out in generate(model.G, spec)]).permute(0, 2, 3, 1)
+    assert np.abs(written[made.name].astype(int) - expected.numpy()).max() <= 1
+    record = json.loads(made.with_suffix(".json").read_text())
+    assert record["options"]["mapped_with"] == pv3d.frontal().tolist()
+    assert "made with other options (mapped_with;" in refused(run(snapshot, tmp_path, *flags[:3], *way))
+
+
+def test_latents_are_mapped_already(snapshot, tmp_path):
+    said = refused(run(snapshot, tmp_path / "out", "--latents=a.pt", "--mapping-camera=frontal"))
+    assert "--mapping-camera does nothing with --latents" in said
 
 
 def test_heads_may_share_a_real_camera_path(snapshot, tmp_path, written):

@@ -120,6 +120,11 @@ class GeneratorConfig:
         return not self.moves_planes and self.camera_mode == "All"
 
     @property
+    def is_static(self) -> bool:
+        """Whether it knows no motion."""
+        return self.motion == "none"
+
+    @property
     def maps_motion(self) -> bool:
         """Whether motion and time enter the mapping network (naive): an appearance has no latents of its own."""
         return self.motion == "layers" and self.motion_generator == "naive"

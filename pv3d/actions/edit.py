@@ -118,6 +118,12 @@ def aligned(session: Session, file: Path) -> Path:
     return path
 
 
+def require_motion(session: Session) -> None:
+    """Raise a UserError if the model has no motion, so that a video with another one would be the same."""
+    if session.G.config.is_static:
+        raise UserError("This model is static, so that there is no motion to change: give one with motion.")
+
+
 # --- What the commands do ---------------------------------------------------------------------------------------------
 
 
@@ -160,6 +166,7 @@ def edit(
     wanted = Wanted.of(flags, frames=frames)
     path = camera_kind(cameras)
     with opened(flags, path) as session:
+        require_motion(session)
         latents = wanted.find(session, frames, with_motion=True).latents
         require_one_appearance(latents)
         make(moving(session, latents, "edit", motion_seeds, path, len(latents), columns))
@@ -169,6 +176,7 @@ def retarget(*, appearance: str, motion: Path, cameras: str, columns: tuple[str,
     """Move one appearance by the motion of another clip."""
     kind = camera_kind(cameras)
     with opened(flags, kind) as session:
+        require_motion(session)
         driving = load_latents(motion, session.G, session.model)
         if not driving.times.any():
             raise UserError(f"{motion} is of a picture and has no motion: give the latents of `reconstruct`.")

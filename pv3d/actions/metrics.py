@@ -87,7 +87,7 @@ def open_subject(
     # Training may put a better one into its place meanwhile.
     snapshot, checksum = with_checksum(source.path, lambda path: load_generator(path, machine.device, machine.dtype))
     if distributed.is_main():
-        static = [STATIC] if snapshot.config.generator.motion == "none" else []
+        static = [STATIC] if snapshot.config.generator.is_static else []
         cli.print_notes([*source.notes, *snapshot.notes, *static, *machine.notes])
     return EvaluationSubject(snapshot=snapshot, checksum=f"{checksum} {machine.number_format}")
 

@@ -21,6 +21,7 @@ from dnnlib.progress import Counter
 from torch_utils import distributed
 from torch_utils.startup import Machine, prepared_machine
 from training.camera_checks.judgement import judge
+from training.cameras import frontal_label
 from training.checkpoints import sources
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
@@ -95,6 +96,7 @@ def drawing_of(
     # Training may put a better one into its place meanwhile.
     snapshot, checksum = with_checksum(network, lambda file: load_generator(file, machine.device, machine.dtype))
     G = snapshot.G
+    wanted.check_rows(G.num_ws)
     found = None if wanted.latents is None else load_latents(wanted.latents, G, digest_of(G))
     if path is None:
         path = "dataset" if found is None else found.cameras
@@ -117,6 +119,7 @@ def drawing_of(
         given=None if found is None else Given(spec=found.spec(), digest=digest_of_latents(found)),
         cameras=path,
         orbit=wanted.orbit,
+        mapped_with=frontal_label() if wanted.mapping_camera == "frontal" else None,
         frames=frames,
         sampling=shown.sampling(psi=wanted.trunc, cutoff=wanted.trunc_cutoff, batch=batch),
         layers=shown.layers,

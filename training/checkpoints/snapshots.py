@@ -162,7 +162,7 @@ class StoredSnapshot:
     @property
     def is_static(self) -> bool:
         """Whether the generator knows no motion."""
-        return self.config.generator.motion == "none"
+        return self.config.generator.is_static
 
     def payload(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the snapshot."""

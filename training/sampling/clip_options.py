@@ -16,6 +16,7 @@ from training.sampling.options import PAPER_FRAMES, Orbit, SamplingOptions
 
 CLIPS = "Clips"  # heading in `--help`
 DEFAULT_SEEDS = range(4)
+MAPPING_CAMERAS = ("first", "frontal")
 ORBIT = "--cameras=orbit: degrees either side of the front."
 
 
@@ -33,6 +34,7 @@ class ClipOptions:
         frames: of each; None: nobody says.
         cameras: one of KINDS, or a file; None: nobody says.
         orbit_yaw, orbit_pitch: how far an orbit goes, degrees; None: nobody says.
+        mapping_camera: one of MAPPING_CAMERAS.
     """
 
     seeds: Sequence[int] | None
@@ -45,6 +47,7 @@ class ClipOptions:
     cameras: str | None
     orbit_yaw: float | None
     orbit_pitch: float | None
+    mapping_camera: str
 
     def check(self) -> None:
         """Raise a UserError if options contradict each other, or one does nothing."""
@@ -56,9 +59,19 @@ class ClipOptions:
             raise UserError("--interpolate goes from seed to seed: give two or more --seeds.")
         if self.trunc_cutoff is not None and self.trunc == 1:
             raise UserError("--trunc-cutoff does nothing without --trunc: give that too, or leave it out.")
+        if self.mapping_camera != MAPPING_CAMERAS[0] and self.latents is not None:
+            raise UserError("--mapping-camera does nothing with --latents, which are mapped already: leave it out.")
         for name, value in (("yaw", self.orbit_yaw), ("pitch", self.orbit_pitch)):
             if value is not None and self.cameras != "orbit":
                 raise UserError(f"--orbit-{name} does nothing without --cameras=orbit: give that too, or leave it out.")
+
+    def check_rows(self, rows: int) -> None:
+        """Raise a UserError if more rows are to be truncated than latents have."""
+        if self.trunc_cutoff is not None and self.trunc_cutoff > rows:
+            raise UserError(
+                f"--trunc-cutoff={self.trunc_cutoff} is not possible: this model's latents have {rows} rows. Leave it "
+                "out to truncate all."
+            )
 
     @property
     def appearances(self) -> Sequence[int]:
@@ -127,6 +140,14 @@ OPTIONS = (
     cli.option("--orbit-yaw", group=CLIPS, type=click.FloatRange(-180, 180), show_default=f"{Orbit.yaw:g}", help=ORBIT),
     cli.option(
         "--orbit-pitch", group=CLIPS, type=click.FloatRange(-88, 88), show_default=f"{Orbit.pitch:g}", help=ORBIT
+    ),
+    cli.option(
+        "--mapping-camera",
+        group=CLIPS,
+        type=click.Choice(MAPPING_CAMERAS),
+        default=MAPPING_CAMERAS[0],
+        help="Camera that the mapping network sees: a path's first one, as in the paper (--camera-mode=Non: every "
+        "one), or the frontal one, so that a head is the same by every path; the viewer does so.",
     ),
 )
 

@@ -34,6 +34,12 @@ class ClipSpec:
     z_motion: torch.Tensor  # [z_motion_dim]; with ws, [T, D] or [D]
     cameras: torch.Tensor  # [T, 25]
     times: torch.Tensor  # [T] in [0, 1]
+    mapped_with: torch.Tensor | None = None  # camera [25] that z is mapped with; None: by the model's camera mode
+
+    @property
+    def mapping_cameras(self) -> torch.Tensor:
+        """Cameras [T, 25] of which the mapping network sees what the model's camera mode lets it."""
+        return self.cameras if self.mapped_with is None else self.mapped_with.expand(len(self.cameras), -1)
 
 
 def latent_code(seed: int, dim: int, stream: int) -> torch.Tensor:
@@ -84,7 +90,7 @@ def slow_motion(G: Generator, window: int, frames: int) -> str | None:
     None where it was trained on whole windows of `window` frames: then any number of frames shows the same stretch of
     time, as in the paper.
     """
-    if G.config.motion == "none":
+    if G.config.is_static:
         return STATIC
     trained = trained_frames(G, window)
     if G.max_time == 1 or frames <= trained:
@@ -139,7 +145,7 @@ def _latent_batches(G: Generator, ws: torch.Tensor, clip: ClipSpec, options: Sam
 def _mapped_batches(G: Generator, code: torch.Tensor, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
     """Yield the batches of an appearance's code [z_dim]."""
     device = next(G.parameters()).device
-    for_mapping, _ = condition_cameras(clip.cameras[None], G.config.camera_mode, training=False)
+    for_mapping, _ = condition_cameras(clip.mapping_cameras[None], G.config.camera_mode, training=False)
     cameras = for_mapping[0].to(device)
     one_camera = torch.equal(cameras, cameras[:1].expand_as(cameras))
     # One appearance for all frames is mapped, and modulates the weights, once a batch.

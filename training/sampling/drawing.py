@@ -46,6 +46,7 @@ class Drawing:
         given: the latents of clips without seeds.
         cameras: one of KINDS, or a path [F, 25].
         orbit: how far that of KINDS goes.
+        mapped_with: camera [25] that codes are mapped with; None: that which the model's camera mode says.
         frames: frames of each clip, T.
         sampling: how they are sampled.
         layers: pictures side by side, of LAYERS.
@@ -67,6 +68,7 @@ class Drawing:
     given: Given | None = None
     cameras: str | torch.Tensor
     orbit: Orbit = Orbit()
+    mapped_with: torch.Tensor | None = None
     frames: int
     sampling: SamplingOptions
     layers: tuple[str, ...]
@@ -85,8 +87,8 @@ class Drawing:
         if clip.seed is not None:
             assert clip.motion_seed is not None
             if clip.way:
-                return interpolated_spec(self.G, clip.way, clip.motion_seed, labels)
-            return clip_spec(self.G, clip.seed, clip.motion_seed, labels)
+                return interpolated_spec(self.G, clip.way, clip.motion_seed, labels, self.mapped_with)
+            return replace(clip_spec(self.G, clip.seed, clip.motion_seed, labels), mapped_with=self.mapped_with)
         assert self.given is not None
         own = replace(self.given.spec, cameras=labels)
         if clip.motion_seed is not None:
@@ -179,6 +181,7 @@ class Drawing:
             **({} if self.given is None else {"latents": self.given.digest}),
             "cameras": self.cameras if isinstance(self.cameras, str) else "file",
             "camera_labels": cameras.hexdigest(),
+            **({} if self.mapped_with is None else {"mapped_with": self.mapped_with.tolist()}),
             "frames": self.frames,
             "times": [spec.times[0].item(), spec.times[-1].item()],  # first and last
             "trunc": self.sampling.psi,
@@ -211,8 +214,7 @@ class Drawing:
         frame_files.write_frames(path, frame_files.as_arrays(shown), count=self.frames, fps=self.fps)
 
     def _write_grid(self, columns: int, path: Path, counter: Counter) -> None:
-        sampling = replace(self.sampling, frames_per_batch=1)  # all clips are in memory at once
-        runs = [counted(self._pictures(clip, sampling), counter) for clip in self.clips]
+        runs = [counted(self._pictures(clip, self.sampling), counter) for clip in self.clips]
         strips = self._strips(self.clips)
         if strips is not None:
             runs = [below(strips.draw(place), run) for place, run in enumerate(runs)]

@@ -38,10 +38,13 @@ def require_motion_apart(G: Generator) -> None:
 
 
 @torch.no_grad()
-def interpolated_spec(G: Generator, seeds: Sequence[int], motion_seed: int, cameras: torch.Tensor) -> ClipSpec:
+def interpolated_spec(
+    G: Generator, seeds: Sequence[int], motion_seed: int, cameras: torch.Tensor, mapped_with: torch.Tensor | None = None
+) -> ClipSpec:
     """Return a clip that goes `around` the appearances of seeds, seen by cameras [T, 25].
 
-    The motion of a seed plays meanwhile, as in a clip of one appearance. Codes are mapped with the first camera.
+    The motion of a seed plays meanwhile, as in a clip of one appearance. Codes are mapped with the first camera, or
+    with `mapped_with` [25].
 
     Raises:
         UserError: the model has no motion layers, or it maps the camera of each frame, and these move.
@@ -52,11 +55,11 @@ def interpolated_spec(G: Generator, seeds: Sequence[int], motion_seed: int, came
     drives = []
     for seed in seeds:
         z = latent_code(seed, G.config.z_dim, Stream.APPEARANCE)
-        ws = mapped_appearance(G, z, cameras)
+        ws = mapped_appearance(G, z, cameras if mapped_with is None else mapped_with[None])
         if ws.ndim == 3:
             raise UserError(
                 "This model maps the camera of each frame (--camera-mode=Non), so that a seed has no one appearance to "
-                "go through: give --cameras=frontal."
+                "go through: give --mapping-camera=frontal."
             )
         appearances.append(ws)
         drives.append(G.motion_code(z[None], motion[None])[0])
