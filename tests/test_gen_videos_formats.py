@@ -266,7 +266,7 @@ def test_interpolations_of_several_motions_have_sixteen_frames_a_seed(snapshot, 
 def test_models_that_have_no_appearance_to_go_through(tmp_path):
     for changes, sentence in (
         ({"generator__motion_generator": "naive"}, "moves by its mapping network"),
-        ({"generator__camera_mode": "Non"}, "maps the camera of each frame .*--cameras=frontal"),
+        ({"generator__camera_mode": "Non"}, "maps the camera of each frame .*--mapping-camera=frontal"),
     ):
         options = tiny.config(**changes)
         save_snapshot(tmp_path / "a.pkl", options, tiny.networks(options), torch.zeros(0, 16, 25), {"kimg": 0.0})

@@ -236,6 +236,13 @@ def test_files_are_named_by_what_was_asked_for(page):
 
 
 @needs_browser
+def test_a_picture_to_save_is_not_replaced_by_a_newer_one(page):
+    page.run("element('snapshot').click(), view.seed = 6, changed(), settled(), element('snapshot').click(), 0")
+    for seed in (0, 6):
+        assert page.downloaded(f"seed{seed:04d}*.png").name == f"seed{seed:04d}-motion0000.png"
+
+
+@needs_browser
 def test_a_video_of_another_page_is_shown_stopped_and_never_taken_for_ones_own(page, served):
     asker, _ = served
     said = "document.getElementById('status').textContent"

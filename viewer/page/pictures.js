@@ -108,8 +108,8 @@ class Panel {
   }
 }
 
-async function picture(panel, moving) {
-  const wish = { client, panel, scene: scene(), camera: camera(), layers: view.layers, moving };
+async function picture(panel, moving, name = client) {
+  const wish = { client: name, panel, scene: scene(), camera: camera(), layers: view.layers, moving };
   const response = await ask("/api/frame", wish);
   return { blob: await response.blob(), about: JSON.parse(response.headers.get("X-Frame")) };
 }

@@ -26,7 +26,7 @@ async function saveSnapshot() {
   play(false);
   for (const panel of panels) {
     const name = fileName(scene(), panel.number, ".png");
-    const found = await guarded("snapshot", () => picture(panel.number, false));
+    const found = await guarded("snapshot", () => picture(panel.number, false, newName())); // which no newer picture replaces
     if (found) download(found.blob, name);
   }
 }

@@ -3,7 +3,9 @@
 // What the page asks of its server. Every sentence that it shows of a failure is the server's own.
 
 const token = new URLSearchParams(location.search).get("token") ?? "";
-const client = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+// Of those who ask under one name, the newest wish counts.
+const newName = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const client = newName();
 const NEWER = 204; // there is a newer request
 const LOST = "The viewer does not answer: is it still running?";
 
