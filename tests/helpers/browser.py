@@ -181,8 +181,12 @@ class Browser:
 
     def downloaded(self, pattern: str) -> Path:
         """Wait for a file that is saved, whole; return its path."""
-        found = waited(lambda: list(self.downloads.glob(pattern)), f"a download {pattern}")
-        return found[0]
+
+        def whole() -> list[Path]:
+            is_coming = any(self.downloads.glob("*.crdownload"))
+            return [] if is_coming else [path for path in self.downloads.glob(pattern) if path.stat().st_size]
+
+        return waited(whole, f"a download {pattern}")[0]
 
 
 def waited(ask: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:

@@ -242,6 +242,19 @@ def test_a_picture_to_save_is_not_replaced_by_a_newer_one(page):
         assert page.downloaded(f"seed{seed:04d}*.png").name == f"seed{seed:04d}-motion0000.png"
 
 
+# Lets requests for the state wait until it is opened.
+GATE = """
+var gate = { waiting: 0 }, opened = new Promise((open) => gate.open = open), direct = fetch;
+fetch = async (path, request) => {
+  if (path === "/api/state") {
+    gate.waiting += 1;
+    await opened;
+  }
+  return direct(path, request);
+};
+0"""
+
+
 @needs_browser
 def test_a_video_of_another_page_is_shown_stopped_and_never_taken_for_ones_own(page, served):
     asker, _ = served
@@ -256,10 +269,14 @@ def test_a_video_of_another_page_is_shown_stopped_and_never_taken_for_ones_own(p
     page.fill("#seed", 9)
     page.click("#export")
     page.wait(f"{said}.startsWith('Making a video')")
+    page.run(GATE)
+    page.wait("gate.waiting === 2")  # both that look at the state: neither sees it between the next two requests
     asker.ask("/api/export/stop", b"")
     assert asker.ask("/api/export", VIDEO_JSON).status == 200
+    page.run("gate.open(), 0")
     page.wait(f"{said} === LOST_VIDEO")
     assert not list(page.downloads.glob("seed0009*"))
+    asker.ask("/api/export/stop", b"")
 
 
 @needs_browser
