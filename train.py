@@ -17,6 +17,7 @@ from torch_utils.machine_options import machine_options
 from training import config as options
 from training.checkpoints.sources import SHIPPED
 from training.config import MAX_KIMG, Config
+from training.image_config import IMAGES
 from training.runs.options import configuration
 from training.runs.wandb_log import PROJECT
 
@@ -26,6 +27,7 @@ INIT_FROM = f"Start a new run from the weights of a snapshot's file, or a shippe
 HEADINGS = (
     options.RUN,
     options.DATA,
+    IMAGES,
     options.LENGTH,
     options.MACHINE,
     options.LOSSES,
@@ -99,6 +101,12 @@ def complete_preset(context: click.Context, parameter: click.Parameter, typed: s
 )
 @cli.option("--desc", group=options.RUN, default="", show_default=False, help="Added to the run's name.")
 @cli.option("--data", group=options.DATA, type=PATH, required=True, help="Dataset: a folder or an uncompressed zip.")
+@cli.option(
+    "--image-data",
+    group=IMAGES,
+    type=PATH,
+    help="Dataset of images with cameras beside --data: any frame of it is one, for the image discriminator alone.",
+)
 @machine_options("device", "ops", "processes")
 @add_flags(Config(), first={"method": use_preset})
 @cli.option("--dry-run", group=options.RUN, is_flag=True, help="Print the resolved options and stop.")

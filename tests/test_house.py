@@ -14,6 +14,7 @@ FLOORS = {
     "dnnlib": 0,
     "torch_utils": 1,
     "training.methods": 2,
+    "training.image_config": 2,
     "training.config": 3,
     "training.cameras": 4,
     "training.division": 4,

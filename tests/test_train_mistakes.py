@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+import train
 from tests.helpers.forks import ROOT
 from tests.helpers.noise import make
 from tests.helpers.train_command import copy_with_later_frames_cut, is_empty, refused, run
@@ -99,6 +101,62 @@ def test_bad_options(heads, tmp_path, monkeypatch, options, sentence):
     said = refused(run(tmp_path / "runs", heads, *options))
     assert re.search(sentence, said), said
     assert is_empty(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ([], "--image-data needs --image-share, .* give --image-share=0.5, say"),
+        (["--image-share=0"], "--image-data needs --image-share"),
+        (["--image-share=1"], "--image-share=1.0 is not possible: it must be .* below 1"),
+        (["--image-share=0.5", "--image-share-end=0.2"], "give both or neither"),
+        (["--image-share=0.5", "--image-share-fade=2"], "give both or neither"),
+        (["--image-share=0.5", "--no-image-discriminator"], "--image-share needs the image discriminator"),
+        (["--no-image-discriminator"], "--image-data is for the image discriminator: leave out"),
+        (["--image-share=0.5", "--img-resolution=32"], "frames of 16 pixels, which do not shrink to 32"),
+    ],
+)
+def test_images_that_do_not_go_with_the_rest(heads, tmp_path, options, sentence):
+    images = make(tmp_path / "images", lengths=(1, 1), size=16)
+    said = refused(run(tmp_path / "runs", heads, f"--image-data={images}", *options))
+    assert re.search(sentence, said), said
+    assert is_empty(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "spoil, sentence",
+    [
+        (lambda heads, folder: folder, "does not exist"),
+        (without_cameras, "dataset.json"),
+        (first_frame_cut, "00000.png .* unreadable or truncated"),
+        (copy_with_later_frames_cut, r"Frame \S+.png .* unreadable or truncated"),
+    ],
+)
+def test_bad_datasets_of_images(heads, tmp_path, spoil, sentence):
+    images = spoil(heads, tmp_path / "bad")
+    said = refused(run(tmp_path / "runs", heads, f"--image-data={images}", "--image-share=0.9", "--kimg=0.1"))
+    assert re.search(sentence, said) and str(images) in said
+    assert is_empty(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--image-share=0.5"], "--image-share is not possible with --method=eg3d, for it trains on images alone"),
+        ([], "--image-data is for methods of clips, .* give them as --data"),
+    ],
+)
+def test_images_beside_images(heads, tmp_path, options, sentence):
+    data = [f"--outdir={tmp_path / 'runs'}", f"--data={heads}", f"--image-data={heads}"]
+    said = refused(CliRunner().invoke(train.main, ["--cfg=demo", "--method=eg3d", "--device=cpu", *data, *options]))
+    assert re.search(sentence, said), said
+    assert is_empty(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("options", [["--image-share=0.5"], ["--image-share-end=0.5", "--image-share-fade=1"]])
+def test_a_share_of_no_images(heads, tmp_path, options):
+    said = refused(run(tmp_path / "runs", heads, *options))
+    assert "--image-share needs images: give a dataset of them as --image-data" in said
 
 
 @pytest.mark.parametrize("task", ["0", "1"])

@@ -14,6 +14,7 @@ from dnnlib import options
 from dnnlib.errors import UserError
 from dnnlib.options import MAX_WHOLE, option, override
 from torch_utils.machine_options import AUTO, MACHINE, PRECISIONS
+from training.image_config import ImagesConfig
 from training.methods import METHODS
 
 MOTIONS = ("layers", "decoder", "none")  # where motion enters a generator: its backbone, its decoder, nowhere
@@ -247,6 +248,7 @@ class Config:
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
+    images: ImagesConfig = ImagesConfig()
 
 
 # --- Presets ---------------------------------------------------------------------------------------------------------
@@ -304,6 +306,7 @@ def preset(name: str, method: str = "pv3d") -> Config:
 def validate(config: Config) -> Config:
     """Refuse impossible options; the UserError says which flag and what is possible. Return `config`."""
     options.check(config)
+    config.images.check(frames=config.training.frames, judged=config.discriminator.image)
     for key, value in METHODS[config.method].fixed.items():
         found = options.value_of(config, key)
         if found != value:

@@ -1,7 +1,7 @@
 """What fake clips are made from: codes, times, cameras of training clips, random numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from torch_utils.random_numbers import Streams, normal
 from torch_utils.transfers import to_device
+from training.cameras import CAMERA_DIM
 from training.config import Config
 from training.data.pairs import CameraSampler, moving_clips
 from training.data.streams import Draws
@@ -37,6 +38,8 @@ class Fakes:
     still: torch.Tensor | None = None
     # B others, all of clips of several frames: the video discriminator judges them in place of those of one frame.
     stand_ins: "Fakes | None" = None
+    # Of the first clips, in whose place the image discriminator judges images: F times as many fakes of one frame.
+    images: "Fakes | None" = None
 
     def rows(self, rows: slice | list[int]) -> "Fakes":
         """Return the fakes of some of the clips."""
@@ -46,7 +49,28 @@ class Fakes:
             parts[name] = getattr(self, name)[on_device]
         parts["random"] = self.random[rows]
         parts["still"] = None if self.still is None else self.still[rows]
-        return Fakes(**parts, stand_ins=self.stand_ins and self.stand_ins.rows(rows))
+        return Fakes(**parts, stand_ins=self.stand_ins and self.stand_ins.rows(rows), images=self._images_of(rows))
+
+    def _images_of(self, rows: slice | list[int]) -> "Fakes | None":
+        """Return the images in the place of some of the clips; None if there are none."""
+        if self.images is None:
+            return None
+        frames = self.times.shape[1]
+        with_images = range(len(self.images.z) // frames)
+        places = with_images[rows] if isinstance(rows, slice) else [row for row in rows if row in with_images]
+        chosen = [place * frames + frame for place in places for frame in range(frames)]
+        return self.images.rows(chosen) if chosen else None
+
+    def with_image_cameras(self) -> "Fakes":
+        """Return these clips, of which those with images in their place have the images' cameras."""
+        if self.images is None:
+            return self
+        frames = self.times.shape[1]
+        replaced: dict[str, Any] = {}
+        for name in ("cameras", "others"):
+            own, other = getattr(self, name), getattr(self.images, name)
+            replaced[name] = torch.cat([other.view(-1, frames, CAMERA_DIM), own[len(other) // frames :]])
+        return replace(self, **replaced)
 
     def stills(self) -> list[int]:
         """Return which clips are stills."""
@@ -59,9 +83,16 @@ class FakeSource:
     Args:
         sequences: cameras of the training clips, float32 [F, 25] each.
         device: of the fakes and of their random numbers.
+        images: cameras of the clips whose frames are images beside them.
     """
 
-    def __init__(self, sequences: Sequence[np.ndarray], config: Config, device: torch.device):
+    def __init__(
+        self,
+        sequences: Sequence[np.ndarray],
+        config: Config,
+        device: torch.device,
+        images: Sequence[np.ndarray] | None = None,
+    ):
         window = config.training.window
         mirror = config.training.mirror
         self.config = config
@@ -71,9 +102,16 @@ class FakeSource:
         self.moving: CameraSampler | None = None  # where there are clips of one frame beside longer ones
         if 0 < len(moving) < len(sequences):
             self.moving = CameraSampler([sequences[index] for index in moving], window=window, mirror=mirror)
+        self.images: CameraSampler | None = None
+        if images is not None:
+            self.images = CameraSampler(images, window=1, mirror=mirror, frames=1)
 
-    def draw(self, key: tuple[int, ...], own: slice) -> Fakes:
-        """Return those of the clips `own` of a batch that `key` names (seed, iteration, index of the phase)."""
+    def draw(self, key: tuple[int, ...], own: slice, places: int = 0) -> Fakes:
+        """Return those of the clips `own` of a batch that `key` names (seed, iteration, index of the phase).
+
+        Args:
+            places: how many of the batch's clips, the first ones, have images in their place.
+        """
         batch = self.config.training.batch
         clips = self.cameras.sample(key, batch)
         _, others = self.cameras.sample((*key, batch), batch)
@@ -83,7 +121,23 @@ class FakeSource:
             clips = self.moving.sample((*key, batch + 1), batch)
             random = Streams.seeded((*key, Draws.STAND_INS), batch)[own]
             fakes.stand_ins = self._fakes(random, *(values[own] for values in (*clips, others)))
+        if places:
+            fakes.images = self._images(key, own, places)
         return fakes
+
+    def _images(self, key: tuple[int, ...], own: slice, places: int) -> Fakes | None:
+        """Return single frames, at times of clips' frames and under cameras of images; None if `own` has no place."""
+        assert self.images is not None
+        batch, frames = self.config.training.batch, self.config.training.frames
+        chosen = [place * frames + frame for place in range(places)[own] for frame in range(frames)]
+        if not chosen:
+            return None
+        count = places * frames
+        _, cameras = self.images.sample((*key, batch + 2), count)
+        _, others = self.images.sample((*key, batch + 3), count)
+        times, _ = self.cameras.sample((*key, batch + 4), places)
+        random = Streams.seeded((*key, Draws.IMAGES), count)[chosen]
+        return self._fakes(random, times.reshape(-1, 1)[chosen], cameras[chosen], others[chosen])
 
     def _fakes(self, random: Streams, times: torch.Tensor, cameras: torch.Tensor, others: torch.Tensor) -> Fakes:
         """Return fakes with codes of their own."""

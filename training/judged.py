@@ -13,6 +13,8 @@ import torch
 from torch_utils.ops.upfirdn2d import filter2d
 from torch_utils.transfers import to_device
 
+PER_FRAME = ("image", "image_raw", "cameras")  # fields of Frames with an entry for each frame
+
 
 @dataclass(kw_only=True)
 class Frames:
@@ -24,6 +26,7 @@ class Frames:
     cameras: torch.Tensor  # [B * 2, 25]
     # Where some clips have but one frame: the same with others in their place, for the video discriminator.
     stand_ins: "Frames | None" = None
+    images: int = 0  # how many frames, the first ones, are images in the place of clips', which `stand_ins` then has
 
     def blurred(self, sigma: float) -> tuple["Frames", "Frames"]:
         """Return what the image and what the video discriminator judges, blurred by `sigma` but for raw images."""
@@ -35,7 +38,7 @@ class Frames:
     def detached(self) -> "Frames":
         """Return these frames without the graph that made them."""
         images = {name: getattr(self, name).detach() for name in ("image", "image_raw", "times", "cameras")}
-        return Frames(**images, stand_ins=self.stand_ins and self.stand_ins.detached())
+        return Frames(**images, stand_ins=self.stand_ins and self.stand_ins.detached(), images=self.images)
 
     def with_clips(self, clips: list[int], others: "Frames") -> "Frames":
         """Return these frames with those of some clips replaced, in order, by all of `others`."""
@@ -45,6 +48,16 @@ class Frames:
             new = getattr(others, name).unflatten(0, (len(clips), -1))
             values[name] = by_clip.index_copy(0, to_device(torch.tensor(clips), new.device), new).flatten(0, 1)
         return Frames(**values)
+
+    def with_images(self, images: "Frames") -> "Frames":
+        """Return these frames with as many of the first ones replaced by images, single frames, for one discriminator.
+
+        The video discriminator judges what it would judge without them.
+        """
+        count = len(images.image)
+        own = {name: torch.cat([getattr(images, name), getattr(self, name)[count:]]) for name in PER_FRAME}
+        times = torch.cat([images.times.flatten(), self.times.flatten()[count:]]).view_as(self.times)
+        return Frames(**own, times=times, stand_ins=self.stand_ins or self, images=count)
 
 
 def joined(sets: Sequence[Frames]) -> Frames:

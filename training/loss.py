@@ -105,11 +105,11 @@ class Loss:
         loss = self.adversarial(logits)
         (loss * gain).backward()
         scores = {f"scores/fake_{name}": value.mean() for name, value in logits.items()}
-        return {"loss/g": loss, **scores}
+        return {"loss/g": loss, **scores, **self.scores_by_data("fake", logits, frames)}
 
     def g_reg(self, fakes: Fakes, schedule: Schedule, gain: float = 1.0) -> Report:
         """Train the generator: densities close to each other should be alike; by choice, motions should not."""
-        latents = self.latents(fakes, schedule)
+        latents = self.latents(fakes.with_image_cameras(), schedule)
         options = self.config.loss
         device = latents.ws.device
         report = {}
@@ -144,6 +144,7 @@ class Loss:
         else:
             with torch.no_grad():
                 frames = self.synthesise(fakes, schedule, self.config.training.w_avg_beta**gain)
+        assert frames.images == reals.images
 
         fake_logits, real_logits = self.judge_together([frames, reals], schedule)
         loss_fake = self.adversarial({name: -value for name, value in fake_logits.items()})
@@ -155,7 +156,7 @@ class Loss:
         for name, value in real_logits.items():
             report[f"scores/real_{name}"] = value.mean()
             report[f"scores/sign_{name}"] = value.sign().mean()
-        return report
+        return report | self.scores_by_data("real", real_logits, reals)
 
     def d_reg(self, reals: Frames, schedule: Schedule, gain: float = 1.0) -> Report:
         """Train the discriminators: R1, gamma / 2 times the squared gradient on reals."""
@@ -173,13 +174,17 @@ class Loss:
     # --- Their parts --------------------------------------------------------------------------------------------------
 
     def reals(self, batch: Batch, rows: slice, schedule: Schedule) -> Frames:
-        """Return the frames of some of the clips of a batch of stored ones, on the device."""
+        """Return the frames of some of the clips of a batch of stored ones, and of the images in their place."""
         own = {name: value[rows] for name, value in batch.items()}
         frames = self.real_frames(own["frames"], own["times"], own["cameras"], schedule)
         if "stand_in_frames" in own:
             frames.stand_ins = self.real_frames(
                 own["stand_in_frames"], own["stand_in_times"], own["stand_in_cameras"], schedule
             )
+        if len(own.get("image_frames", ())):  # of the first clips alone, so `rows` are the right ones of it, too
+            images, cameras = own["image_frames"], own["image_cameras"]
+            times = torch.zeros(images.shape[:2], device=images.device)
+            frames = frames.with_images(self.real_frames(images, times, cameras, schedule))
         return frames
 
     def real_frames(
@@ -214,7 +219,8 @@ class Loss:
     def synthesise(self, fakes: Fakes, schedule: Schedule, w_avg_beta: float | None = None) -> Frames:
         """Return fake frames; update the mean latent if its decay `w_avg_beta` is given.
 
-        Where some clips have but one frame, `stand_ins` holds those of others in their place.
+        Where some clips have but one frame, `stand_ins` holds those of others in their place; where the image
+        discriminator judges images in the place of some, it holds the clips.
         """
         frames = self._synthesise(fakes, schedule, w_avg_beta)
         if self.D_vid is not None and fakes.stand_ins is not None:
@@ -222,6 +228,8 @@ class Loss:
             if stills:
                 others = self._synthesise(fakes.stand_ins.rows(stills), schedule)
                 frames.stand_ins = frames.with_clips(stills, others)
+        if fakes.images is not None:
+            frames = frames.with_images(self._synthesise(fakes.images, schedule))
         return frames
 
     def _synthesise(self, fakes: Fakes, schedule: Schedule, w_avg_beta: float | None = None) -> Frames:
@@ -253,6 +261,13 @@ class Loss:
             logits["vid"] = self.D_vid(self.D_vid.assemble(judged.image, judged.times), judged.cameras, sets=len(sets))
         parts = {name: value.chunk(len(sets)) for name, value in logits.items()}
         return [{name: part[index] for name, part in parts.items()} for index in range(len(sets))]
+
+    def scores_by_data(self, kind: str, logits: dict[str, torch.Tensor], frames: Frames) -> Report:
+        """Return the image discriminator's logits of images and of clips' frames, to report; none in a run of clips."""
+        if "img" not in logits or not self.config.images.wanted:
+            return {}
+        of_images, of_clips = logits["img"].split([frames.images, len(frames.image) - frames.images])
+        return {f"scores/{kind}_img_images": of_images, f"scores/{kind}_img_clips": of_clips}
 
     def adversarial(self, logits: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the weighted sum of mean softplus(-logit): large for what does not look real."""

@@ -19,8 +19,9 @@ from training.checkpoints.states import require_fit, restore_optimizer
 from training.config import Config
 from training.data.dataset import ClipDataset
 from training.data.feed import Feed
+from training.data.image_share import ImageShare
 from training.data.loader import Batch
-from training.data.pairs import camera_bank, greatest_time, moving_clips, training_batches
+from training.data.pairs import ImageData, camera_bank, greatest_time, moving_clips, training_batches
 from training.division import split_batch
 from training.fakes import NO_VIDEOS, OTHER_TIMES, Fakes, FakeSource
 from training.loss import Loss, Schedule, schedule
@@ -37,6 +38,7 @@ class Trainer:
     Args:
         run: the run's folder; only the main process writes to it.
         dtype: `precision` of generator and discriminators; None: float32.
+        images: a dataset whose frames are images beside the clips, in the share that the configuration says.
         hooks: what to call at ticks, snapshots and iterations.
     """
 
@@ -51,6 +53,7 @@ class Trainer:
         *,
         dtype: torch.dtype | None = None,
         hooks: Hooks | None = None,
+        images: ClipDataset | None = None,
     ):
         options = config.training
         self.config = config
@@ -61,7 +64,9 @@ class Trainer:
 
         # Data.
         self.dataset = dataset
-        self.fakes = FakeSource(dataset.camera_paths, config, device)
+        self.images = images
+        self.share = ImageShare.of(config)
+        self.fakes = FakeSource(dataset.camera_paths, config, device, images.camera_paths if images else None)
         self.lengths = dataset.lengths
         self.videos = bool(moving_clips(self.lengths, options.window))  # whether there is a video to judge
         self.bank = camera_bank(dataset, seed=options.seed)
@@ -250,6 +255,8 @@ class Trainer:
     def _batches(self) -> Generator[Batch, None, None]:
         """Yield this process's share of the reals, from where the run stands."""
         options = self.config.training
+        begin = self.progress.stream_start
+        images = ImageData(dataset=self.images, share=self.share, begin=begin) if self.images else None
         return training_batches(
             self.dataset,
             self.per_process,
@@ -261,13 +268,15 @@ class Trainer:
             window=options.window,
             frames=options.frames,
             mirror=options.mirror,
+            images=images,
             pin=self.device.type == "cuda",
         )
 
     def _make_fakes(self, phase: Phase) -> Fakes:
         """Return this process's share of a phase's fakes; the whole is the same for any number of processes."""
         key = (self.config.training.seed, self.progress.stream_iteration, phase.index)
-        return self.fakes.draw(key, slice(distributed.rank(), None, distributed.world_size()))
+        own = slice(distributed.rank(), None, distributed.world_size())
+        return self.fakes.draw(key, own, self.share.places(self.progress.clips))
 
     # --- Status and snapshots -----------------------------------------------------------------------------------------
 
@@ -290,6 +299,7 @@ class Trainer:
         now = schedule(self.config, self.progress.seen)
         stats["schedule/blur_sigma"] = now.blur_sigma
         stats["schedule/swap_probability"] = now.swap_probability
+        stats |= self.share.statistics(self.progress.clips)
         with distributed.fail_together():
             if distributed.is_main():
                 stats |= probe(self.networks.G_ema)

@@ -30,6 +30,7 @@ from training.config import Config
 from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
 from training.data.pairs import moving_clips
+from training.image_config import ImagesConfig
 from training.methods import METHODS
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
@@ -55,6 +56,7 @@ def run(
     desc: str,
     dry_run: bool,
     data: Path,
+    image_data: Path | None,
     time_limit: float | None,
     metrics: str,
     detector: str,
@@ -71,6 +73,7 @@ def run(
     origin.check()
     require_project(wandb)
     cfg, config = resolve(cfg, flags)
+    require_images(image_data, config)
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(
         device=device,
@@ -81,15 +84,18 @@ def run(
         fixed_shapes=True,
     ) as machine:
         dataset = open_dataset(data, config)
-        print_doubts(dataset, config)
-        asked = run_options(config, data, dataset, origin, machine)
+        images = open_images(image_data, config) if image_data else None
+        for found in filter(None, (dataset, images)):
+            print_doubts(found, config)
+        print_notes([share_line(images, config.images)] if images else [])
+        asked = run_options(config, dataset, images, origin, machine)
         if dry_run:
             if distributed.is_main():
-                print_options(asked.settled().config, dataset)
+                print_options(asked.settled().config, dataset, images)
             return
         run = open_run(
             outdir,
-            name=run_name(cfg, data, config, desc),
+            name=run_name(cfg, [path for path in (data, image_data) if path], config, desc),
             alike=run_name(cfg, None, config, desc),
             options=asked,
             resume=resume,
@@ -104,6 +110,7 @@ def run(
             train(
                 config=config,
                 dataset=dataset,
+                images=images,
                 run=run,
                 machine=machine.computing_in(precision),
                 origin=origin,
@@ -121,6 +128,40 @@ def resolve(cfg: str, flags: dict[str, Any]) -> tuple[str, Config]:
     return name, options.validate(override(config, given(Config, flags)))
 
 
+def require_images(path: Path | None, config: Config) -> None:
+    """UserError unless there is a dataset of images exactly where some of what is judged is to be of it."""
+    if path is not None and config.training.frames == 1:
+        raise UserError(
+            f"--image-data is for methods of clips, and --method={config.method} trains on images alone: give them as "
+            "--data."
+        )
+    if path is not None and not config.discriminator.image:
+        raise UserError("--image-data is for the image discriminator: leave out --no-image-discriminator.")
+    if path is not None and not config.images.wanted:
+        raise UserError(
+            "--image-data needs --image-share, the part of the image discriminator's frames that are images: give "
+            "--image-share=0.5, say."
+        )
+    if path is None and config.images.wanted:
+        raise UserError("--image-share needs images: give a dataset of them as --image-data, or --image-share=0.")
+
+
+def share_line(images: ClipDataset, share: ImagesConfig) -> str:
+    """Return how much of what the image discriminator judges is images."""
+    line = f"Images of {images.path} are {share.share:g} of the frames that the image discriminator judges"
+    if share.share_end is None:
+        return f"{line}."
+    return f"{line}, {share.share_end:g} from {share.share_fade_kimg:g} kimg of the run on."
+
+
+def open_images(path: Path, config: Config) -> ClipDataset:
+    """Return the dataset of images at the configured resolution. UserError unless every process has the same one."""
+    with distributed.fail_together():
+        images = ClipDataset(path, resolution=config.generator.img_resolution)
+    images.share_fingerprint()
+    return images
+
+
 def open_dataset(path: Path, config: Config) -> ClipDataset:
     """Return the dataset at the configured resolution. UserError unless every process can train on the same one."""
     with distributed.fail_together():
@@ -136,9 +177,9 @@ def open_dataset(path: Path, config: Config) -> ClipDataset:
     return dataset
 
 
-def run_name(cfg: str, data: Path | None, config: Config, desc: str) -> str:
+def run_name(cfg: str, data: Sequence[Path] | None, config: Config, desc: str) -> str:
     """Return what a run's folder is called, behind its number; without `data`, the pattern of that for any data."""
-    dataset = None if data is None else data.stem or "data"
+    dataset = None if data is None else "-".join(path.stem or "data" for path in data)
     method = [config.method] if config.method != Config.method else []
     parts = [cfg, *method, dataset, f"batch{config.training.batch}", f"gamma{config.loss.gamma:g}"]
     if desc:
@@ -148,16 +189,18 @@ def run_name(cfg: str, data: Path | None, config: Config, desc: str) -> str:
 
 def run_options(
     config: Config,
-    data: Path,
     dataset: ClipDataset,
+    images: ClipDataset | None,
     origin: Origin,
     machine: Machine,
 ) -> RunOptions:
     """Return what the run is asked to be."""
     return RunOptions(
         config=config,
-        data=str(data.absolute()),
+        data=str(dataset.path.absolute()),
         fingerprint=dataset.fingerprint(),
+        image_data=str(images.path.absolute()) if images else None,
+        image_fingerprint=images.fingerprint() if images else None,
         init_from=str(origin.path.absolute()) if origin.path else None,
         init_kimg=origin.kimg,
         fresh_motion=origin.fresh_motion,
@@ -183,6 +226,7 @@ def train(
     *,
     config: Config,
     dataset: ClipDataset,
+    images: ClipDataset | None,
     run: RunFolder,
     machine: Machine,
     origin: Origin,
@@ -197,7 +241,7 @@ def train(
     # --- Set up, go on or begin ---
     stop = StopFlag(time_limit)
     hooks = Hooks(stop=stop, pictures=SnapshotPictures.for_machine(config.generator.img_resolution, machine.device))
-    trainer = Trainer(config, dataset, run, machine.device, dtype=machine.dtype, hooks=hooks)
+    trainer = Trainer(config, dataset, run, machine.device, dtype=machine.dtype, hooks=hooks, images=images)
     print_notes(trainer.notes)
     resumed = trainer.restore(warn)
     checksum = None
@@ -262,8 +306,10 @@ def warn(line: str) -> None:
         click.echo(f"Warning: {line}", err=True)
 
 
-def print_options(config: Config, dataset: ClipDataset) -> None:
-    """Print every option by section, and the size of the dataset."""
+def print_options(config: Config, dataset: ClipDataset, images: ClipDataset | None) -> None:
+    """Print every option by section, and the sizes of the datasets."""
     for line in lines_of(config):
         click.echo(line)
     click.echo(f"dataset: {dataset.num_clips} clips, {dataset.num_frames} frames")
+    if images:
+        click.echo(f"images: {images.num_frames} frames of {images.num_clips} clips")

@@ -11,11 +11,14 @@ from training.runs.hooks import Hooks
 from training.training_loop import Trainer
 
 
-def make_trainer(data: Path, folder: Path, *, hooks: Hooks | None = None, **changes) -> Trainer:
+def make_trainer(
+    data: Path, folder: Path, *, hooks: Hooks | None = None, images: Path | None = None, **changes
+) -> Trainer:
     """Return a trainer on a dataset whose run is `folder`, which is made; changes as for `tiny.config`."""
     folder.mkdir(exist_ok=True)
     options = tiny.config(**changes)
-    return Trainer(options, ClipDataset(data), RunFolder(folder), torch.device("cpu"), hooks=hooks)
+    beside = ClipDataset(images) if images else None
+    return Trainer(options, ClipDataset(data), RunFolder(folder), torch.device("cpu"), hooks=hooks, images=beside)
 
 
 def iterate(trainer: Trainer, times: int = 1) -> None:

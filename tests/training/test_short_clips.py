@@ -10,13 +10,13 @@ import torch
 
 from tests.helpers import tiny
 from tests.helpers.noise import make
+from tests.helpers.phases_apart import gradients
 from tests.helpers.recording import spy
 from tests.helpers.trainers import assert_same, iterate, make_trainer, moments, weights
 from torch_utils import checkpoint
-from torch_utils.gradients import GradientAverage
 from training.checkpoints.opener import load_generator
 from training.fakes import NO_VIDEOS, OTHER_TIMES
-from training.training_loop import Trainer, distributed
+from training.training_loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIDE = tiny.SIZES["generator.img_resolution"]
@@ -124,31 +124,6 @@ def test_clips_of_several_frames_are_one_pair_for_both(mixed, tmp_path):
         own, judged = (getattr(which, name).unflatten(0, (8, -1)) for which in (frames, frames.stand_ins))
         assert torch.equal(own[rest], judged[rest]), name
         assert not torch.equal(own[stills], judged[stills]), name
-
-
-def gradients(data: Path, folder: Path, monkeypatch, *, ranks: int = 1, **changes) -> dict[str, list[torch.Tensor]]:
-    """Return the gradients of every phase of the first iteration, averaged over processes that run one by one."""
-    found: dict[str, list[torch.Tensor]] = {}
-    for rank in range(ranks):
-        with monkeypatch.context() as patch:
-            patch.setattr(distributed, "rank", lambda: rank)  # noqa: B023
-            patch.setattr(distributed, "world_size", lambda: ranks)
-            patch.setattr(distributed, "average", lambda tensors: None)
-            trainer = make_trainer(data, folder / f"rank{rank}", training__batch=8, **changes)
-            names = iter(phase.name for phase in trainer.phases)
-
-            def keep(average):
-                present = [parameter.grad for parameter in average.parameters if parameter.grad is not None]
-                shares = [gradient / ranks for gradient in present]
-                name = next(names)  # noqa: B023
-                found[name] = [a + b for a, b in zip(found[name], shares, strict=True)] if name in found else shares
-                for gradient in present:
-                    gradient.zero_()  # no step: the next phase has the same networks on every process
-                return torch.zeros([])
-
-            patch.setattr(GradientAverage, "finish", keep)
-            iterate(trainer)
-    return found
 
 
 def test_mixed_data_train_the_same_model_for_any_division(mixed, tmp_path, monkeypatch):

@@ -38,13 +38,13 @@ def endless_batches(
     """Yield items start, start + step, start + 2 step, ... in batches.
 
     Args:
-        items: item number -> dataclass of arrays, or a UserError, which ends the stream.
+        items: item number -> dataclass of arrays, or a UserError, which ends the stream. A field may be None.
         batch: items a batch.
         workers: processes that make batches; 0 makes them here. Closing the iterator ends them.
         pin: whether batches come in pinned memory, from which a GPU copies by itself; a thread copies them there.
 
     Yields:
-        the dataclass's fields, stacked: [batch, ...].
+        the dataclass's fields, stacked: [batch, ...]; of a field that is None in some items, those of the others.
 
     Raises:
         UserError: that of an item; a worker died, hangs, or has no shared memory.
@@ -111,7 +111,9 @@ def _stack(items: list) -> Batch | UserError:
     batch = {}
     for field in dataclasses.fields(items[0]):
         values = [getattr(item, field.name) for item in items]
-        batch[field.name] = torch.from_numpy(np.stack(values))
+        present = [value for value in values if value is not None]
+        if present:
+            batch[field.name] = torch.from_numpy(np.stack(present))
     in_worker = torch.utils.data.get_worker_info() is not None
     return _shared(batch) if in_worker else batch
 

@@ -5,7 +5,7 @@ the same stream, and a resumed run goes on where it stopped.
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +15,7 @@ from dnnlib.errors import UserError
 from training.cameras import CAMERA_DIM, mirror_label
 from training.config import FRAMES_PER_CLIP
 from training.data.dataset import ClipDataset
+from training.data.image_share import ImageShare
 from training.data.loader import endless_batches
 from training.data.streams import First
 
@@ -56,6 +57,9 @@ class Pair:
     frames: np.ndarray
     times: np.ndarray
     cameras: np.ndarray
+    # What the image discriminator judges in place of the frames, if it does: uint8 [2, 3, R, R], float32 [2, 25].
+    image_frames: np.ndarray | None = field(default=None, kw_only=True)
+    image_cameras: np.ndarray | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -133,24 +137,37 @@ class PairStream(torch.utils.data.Dataset):
     """The endless stream of training pairs as a map from item number to sample; epochs are shuffled anew.
 
     A UserError becomes the item, for a worker can only pass on values cleanly.
+
+    Args:
+        streams: of random numbers, for samples and for the order of epochs.
     """
 
-    def __init__(self, dataset: ClipDataset, *, seed: int, window: int, mirror: bool, frames: int = FRAMES_PER_CLIP):
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        *,
+        seed: int,
+        window: int,
+        mirror: bool,
+        frames: int = FRAMES_PER_CLIP,
+        streams: tuple[First, First] = (First.PAIRS, First.EPOCHS),
+    ):
         self.dataset = dataset
         self.seed = seed
         self.window = window
         self.frames = frames
         self.mirror = MIRROR_PROBABILITY if mirror else 0.0
         self.moving = moving_clips(dataset.lengths, window)
+        self.streams = streams
 
     def clip_index(self, item: int) -> int:
         """Return which clip item number `item` is drawn from."""
         clips = self.dataset.num_clips
         epoch, position = divmod(item, clips)
-        return int(_epoch_order(self.seed, epoch, clips)[position])
+        return int(_epoch_order(self.streams[1], self.seed, epoch, clips)[position])
 
     def __getitem__(self, item: int) -> Pair | UserError:
-        rng = np.random.default_rng([First.PAIRS, self.seed, item])
+        rng = np.random.default_rng([self.streams[0], self.seed, item])
         clip = self.clip_index(item)
         try:
             pair = self._draw(rng, clip)
@@ -159,7 +176,8 @@ class PairStream(torch.utils.data.Dataset):
             stand_in = pair
             if is_still(len(self.dataset.clips[clip]), self.window):
                 stand_in = self._draw(rng, self.moving[rng.integers(len(self.moving))])
-            return MixedPair(**vars(pair), **{f"stand_in_{name}": value for name, value in vars(stand_in).items()})
+            own = {name: getattr(pair, name) for name in ("frames", "times", "cameras")}
+            return MixedPair(**own, **{f"stand_in_{name}": getattr(stand_in, name) for name in own})
         except UserError as error:
             return error
 
@@ -167,9 +185,50 @@ class PairStream(torch.utils.data.Dataset):
         return draw_pair(rng, self.dataset, clip, window=self.window, mirror=self.mirror, frames=self.frames)
 
 
-@lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, clips: int) -> np.ndarray:
-    return np.random.default_rng([First.EPOCHS, seed, epoch]).permutation(clips)
+@lru_cache(maxsize=4)
+def _epoch_order(stream: First, seed: int, epoch: int, clips: int) -> np.ndarray:
+    return np.random.default_rng([stream, seed, epoch]).permutation(clips)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """Images beside clips: a dataset any frame of which is an image, and when they come.
+
+    Args:
+        share: when.
+        begin: number of the run's first clip in the stream of pairs; as many images are behind it as clips can have had
+            in their place.
+    """
+
+    dataset: ClipDataset
+    share: ImageShare
+    begin: int
+
+
+class PairsWithImages(torch.utils.data.Dataset):
+    """The stream of pairs, in which some have images in their place: frames of clips, each clip as often."""
+
+    def __init__(self, pairs: PairStream, images: ImageData):
+        self.pairs = pairs
+        self.share = images.share
+        self.begin = images.begin
+        mirror = pairs.mirror > 0
+        streams = (First.IMAGES, First.IMAGE_EPOCHS)
+        self.images = PairStream(images.dataset, seed=pairs.seed, window=1, mirror=mirror, frames=1, streams=streams)
+
+    def __getitem__(self, item: int) -> Pair | UserError:
+        behind = self.begin * self.share.frames
+        numbers = self.share.images_in_place_of(item - self.begin)
+        found: list[Pair] = []
+        for one in [self.pairs[item], *(self.images[behind + number] for number in numbers)]:
+            if isinstance(one, UserError):
+                return one
+            found.append(one)
+        pair, *images = found
+        if not images:
+            return pair
+        frames = np.concatenate([image.frames for image in images])
+        return replace(pair, image_frames=frames, image_cameras=np.concatenate([image.cameras for image in images]))
 
 
 def training_batches(
@@ -184,6 +243,7 @@ def training_batches(
     window: int,
     mirror: bool,
     frames: int = FRAMES_PER_CLIP,
+    images: ImageData | None = None,
     pin: bool = False,
 ) -> Generator[dict[str, torch.Tensor], None, None]:
     """Yield this rank's share of the endless training stream.
@@ -196,16 +256,19 @@ def training_batches(
         window: frames of a clip that a pair is drawn from.
         mirror: whether half of the pairs are mirrored.
         frames: of a clip, 2 or 1.
+        images: those that come beside the clips.
         pin: as of `endless_batches`.
 
     Yields:
         frames uint8 [batch, frames, 3, R, R], times float32 [batch, frames], cameras float32 [batch, frames, 25]. Where
-        some clips have but one frame, also stand_in_frames, stand_in_times, stand_in_cameras (`MixedPair`).
+        some clips have but one frame, also stand_in_frames, stand_in_times, stand_in_cameras (`MixedPair`). Where the
+        first of the clips have images in their place, also image_frames and image_cameras, of those clips alone.
 
     Raises:
         UserError: a frame is missing or damaged; a worker died, hangs, or has no shared memory.
     """
-    stream = PairStream(dataset, seed=seed, window=window, mirror=mirror, frames=frames)
+    pairs = PairStream(dataset, seed=seed, window=window, mirror=mirror, frames=frames)
+    stream = pairs if images is None else PairsWithImages(pairs, images)
     return endless_batches(stream, batch, start=start + rank, step=world, workers=workers, pin=pin)
 
 

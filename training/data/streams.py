@@ -23,6 +23,8 @@ class First(IntEnum):
     EPOCHS = 2**64 - 2
     CAMERAS = 2**64 - 3
     BANK = 2**64 - 4
+    IMAGES = 2**64 - 5  # beside clips: what PAIRS and EPOCHS are for those
+    IMAGE_EPOCHS = 2**64 - 6
 
 
 class Draws(IntEnum):
@@ -30,6 +32,7 @@ class Draws(IntEnum):
 
     CLIPS = 0
     STAND_INS = 1  # for clips of one frame (`training.fakes`)
+    IMAGES = 2  # in the place of clips
 
 
 class Stream(IntEnum):

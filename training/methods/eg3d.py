@@ -7,6 +7,7 @@ those of its paper at 512 x 512: 32 images a batch, R1 of gamma 1, density regul
 from training.methods.method import Method
 
 NO_MOTION = "it has no motion"
+IMAGES_ALREADY = "it trains on images alone, which are --data"
 ONE_FRAME = "each sample is one frame, which the image discriminator judges"
 
 EG3D = Method(
@@ -42,6 +43,9 @@ EG3D = Method(
         "--video-cameras": ONE_FRAME,
         "--video-dt": ONE_FRAME,
         "--lambda-vid": ONE_FRAME,
+        "--image-share": IMAGES_ALREADY,
+        "--image-share-end": IMAGES_ALREADY,
+        "--image-share-fade": IMAGES_ALREADY,
         "--window": "each sample is one frame of a whole clip",
     },
 )

@@ -27,6 +27,8 @@ class RunOptions:
 
     data: str  # path of the dataset
     fingerprint: str  # of its content
+    image_data: str | None = None  # path of the dataset of images beside it
+    image_fingerprint: str | None = None
     init_from: str | None  # path of the snapshot that the weights come from
     init_from_sha256: str | None = None  # of that file; unknown in runs of earlier versions, and if it was gone
     init_kimg: float | None = None  # where the schedules begin; None: where the snapshot says
@@ -129,7 +131,7 @@ class RunOptions:
         """Return all that a run cannot change when it goes on, with dotted keys."""
         binding = {key: value for key, value in _flat(to_dict(self.config)).items() if key not in FREE}
         start = {"init_kimg": self.init_kimg, "fresh_motion": self.fresh_motion}
-        return {**binding, "dataset": self.fingerprint, **start}
+        return {**binding, "dataset": self.fingerprint, "image_dataset": self.image_fingerprint, **start}
 
 
 def configuration(cfg: str, method: str | None = None) -> tuple[str, Config]:

@@ -56,6 +56,8 @@ def open_run(
                     warn(_other_precision(found, saved, options))
                 if saved.fingerprint != options.fingerprint:
                     warn(_other_content(found, saved, options))
+                if saved.image_fingerprint != options.image_fingerprint:
+                    warn(_changed(found, options.image_data))
             elif resume == "auto":
                 _tell_why_new(outdir, alike, options, flags, warn)
             if found is None:
@@ -87,7 +89,7 @@ def _other_precision(folder: Path, saved: RunOptions, options: RunOptions) -> st
 def _other_content(folder: Path, saved: RunOptions, options: RunOptions) -> str:
     """Return what to say of a run that goes on with a dataset of another fingerprint."""
     if saved.fingerprint != options.names_and_sizes:
-        return f"{folder} goes on with {options.data}, which has changed since that run was last started."
+        return _changed(folder, options.data)
     line = (
         f"{folder} knows its dataset by names and sizes alone, as runs of earlier versions do: they are those of "
         f"{options.data}, whose content counts from now on."
@@ -95,6 +97,10 @@ def _other_content(folder: Path, saved: RunOptions, options: RunOptions) -> str:
     if options.is_reordered:
         line += " So far it has seen frame10 before frame2; --resume=none begins again without that."
     return line
+
+
+def _changed(folder: Path, data: str | None) -> str:
+    return f"{folder} goes on with {data}, which has changed since that run was last started."
 
 
 def _find(outdir: Path, alike: str, options: RunOptions, resume: str, state: Path | None) -> Path | None:
@@ -148,8 +154,11 @@ def _require_same_options(folder: Path, asked: RunOptions, resume: str, flags: d
     if not RunFolder(folder).states():
         raise UserError(f"--resume={resume} has no training-state-*.pt: give the folder of a run.")
     saved = RunOptions.load(folder)
-    if resume not in KEYWORDS and _is_in_place(saved, asked):
-        asked = replace(asked, fingerprint=saved.fingerprint)  # a frame was mended, or so; the user names the run
+    if resume not in KEYWORDS:  # a frame was mended, or so; the user names the run
+        if _is_in_place(saved.data, asked.data):
+            asked = replace(asked, fingerprint=saved.fingerprint)
+        if _is_in_place(saved.image_data, asked.image_data):
+            asked = replace(asked, image_fingerprint=saved.image_fingerprint)
     changes = _changes(saved, asked.going_on(saved), flags)
     if changes:
         meaning = f" means {folder}, which" if resume == "latest" else ""
@@ -202,8 +211,12 @@ def _changes(saved: RunOptions, asked: RunOptions, flags: dict[str, str]) -> str
     changes = []
     for key, (then, now) in saved.differences(asked).items():
         if key == "dataset":
-            changed = "has changed since" if _is_in_place(saved, asked) else f"was another one, {saved.data}"
+            changed = "has changed since" if _is_in_place(saved.data, asked.data) else f"was another one, {saved.data}"
             changes.append(f"the dataset {changed}")
+        elif key == "image_dataset" and _is_in_place(saved.image_data, asked.image_data):
+            changes.append("the dataset of --image-data has changed since")
+        elif key == "image_dataset":
+            changes.append(f"--image-data was {_shown(saved.image_data)}, not {_shown(asked.image_data)}")
         else:
             name = flags.get(key) or FLAGS.get(key) or f"{key} of --cfg"
             changes.append(f"{name} was {_shown(then)}, not {_shown(now)}")
@@ -213,9 +226,9 @@ def _changes(saved: RunOptions, asked: RunOptions, flags: dict[str, str]) -> str
     return "; ".join(changes)
 
 
-def _is_in_place(saved: RunOptions, asked: RunOptions) -> bool:
-    """Return whether the datasets of two starts lie at the same place."""
-    return os.path.abspath(saved.data) == os.path.abspath(asked.data)
+def _is_in_place(saved: str | None, asked: str | None) -> bool:
+    """Return whether the datasets of two starts lie at the same place; None: there is none."""
+    return saved is not None and asked is not None and os.path.abspath(saved) == os.path.abspath(asked)
 
 
 def _shown(value: object) -> str:

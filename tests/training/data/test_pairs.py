@@ -127,7 +127,8 @@ def test_clips_of_one_frame_have_a_stand_in_before_the_video_discriminator(mixed
         pair = stream[item]
         rng = np.random.default_rng([pairs.First.PAIRS, 2, item])
         alone = draw_pair(rng, mixed, clip, window=WINDOW, mirror=0.5)
-        for name, value in vars(alone).items():
+        for name in ("frames", "times", "cameras"):
+            value = getattr(alone, name)
             assert np.array_equal(getattr(pair, name), value), "the image discriminator sees what it would without them"
             if clip in (1, 3):
                 assert np.array_equal(getattr(pair, f"stand_in_{name}"), value)
