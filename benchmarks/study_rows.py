@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dnnlib.errors import UserError
@@ -27,6 +27,8 @@ class Row:
         about: what it is, in the paper's words.
         paper: FVD, CD and WE of the paper.
         checkout: whose train.py it is.
+        twin: row that is trained alike, whose weights it takes if they are there; None: it is trained.
+        sampled: what it has otherwise then, by keys of the configuration.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Row:
     about: str = ""
     paper: tuple[float, float, float] | None = None
     checkout: Path = ROOT
+    twin: str | None = None
+    sampled: dict[str, str] = field(default_factory=dict, hash=False)
 
 
 def _row(name: str, options: str, about: str, paper: tuple[float, float, float] | None = None) -> Row:
@@ -53,7 +57,11 @@ MOTION = (
 )
 CAMERAS = (
     _row("cameras-all", "--camera-mode=All", "one camera for mapping and rendering", (32.1, 2.49, 11.32)),
-    _row("cameras-non", "--camera-mode=Non", "every frame's camera for both", (55.3, 3.28, 23.71)),
+    replace(
+        _row("cameras-non", "--camera-mode=Non", "every frame's camera for both", (55.3, 3.28, 23.71)),
+        twin=PV3D.name,
+        sampled={"generator.camera_mode": "Non"},
+    ),
     _row("cameras-map", "--camera-mode=Map", "one camera for mapping, also in training", (38.0, 1.47, 10.19)),
 )
 NO_CAMERAS = _row("cameras-none", "--no-camera-conditioning", "generator without cameras")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks import study_twins
 from benchmarks.study_rows import ROOT, Row
 from benchmarks.study_scores import Score, Scoring, Trained, score_missing
 from dnnlib import json_lines
@@ -230,7 +231,7 @@ def work(run: Run, study: Study, *, call: Call = call, score: Scorer = score_mis
     """
     log = run.place / "log.txt"
     try:
-        snapshots = trained(run) or _train(run, study, call, log)
+        snapshots = trained(run) or _take_over(run, log) or _train(run, study, call, log)
         with (
             log.open("a", encoding="utf-8") as file,
             contextlib.redirect_stdout(file),
@@ -246,6 +247,25 @@ def work(run: Run, study: Study, *, call: Call = call, score: Scorer = score_mis
     except Exception as error:  # a fault of ours in one row, such as a metric that divides by zero
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def _take_over(run: Run, log: Path) -> list[Trained]:
+    """Take the weights of a row that is trained alike, if its run is done; return the snapshots, else none."""
+    if run.row.twin is None:
+        return []
+    place = study_twins.place_beside(run.place, run.row.twin)
+    theirs = place / "trained.json"
+    if not (theirs.exists() and study_twins.are_alike(run.place, place)):
+        return []
+    found = read_json(theirs)
+    for line in found["snapshots"]:
+        source = place / line["file"]
+        line["file"] = f"of-{run.row.twin}/{source.name}"
+        study_twins.sample_otherwise(source, run.place / line["file"], run.row.sampled)
+        line["sha256"] = file_checksum(run.place / line["file"])
+    log.write_text(f"Its weights are those of {run.row.twin}, which is trained alike.\n", encoding="utf-8")
+    write_json(run.place / "trained.json", found)
+    return trained(run)
 
 
 def _train(run: Run, study: Study, call: Call, log: Path) -> list[Trained]:

@@ -134,3 +134,16 @@ def latents_file(tmp_path, of: pv3d.Model, frames: int = 3, *, changing: bool = 
     path = tmp_path / "latents.pt"
     save_latents(path, found)
     return path, found
+
+
+# Lets requests for the state wait until it is opened.
+GATE = """
+var gate = { waiting: 0 }, opened = new Promise((open) => gate.open = open), direct = fetch;
+fetch = async (path, request) => {
+  if (path === "/api/state") {
+    gate.waiting += 1;
+    await opened;
+  }
+  return direct(path, request);
+};
+0"""

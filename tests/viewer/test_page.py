@@ -18,7 +18,7 @@ import pv3d
 from dnnlib.video import read_frames
 from tests.helpers import tiny
 from tests.helpers.browser import Browser, browser_path, opened
-from tests.helpers.viewing import TOKEN, VIDEO_JSON, Asker, latents_file, viewer
+from tests.helpers.viewing import GATE, TOKEN, VIDEO_JSON, Asker, latents_file, viewer
 from training.checkpoints.snapshots import save_snapshot
 from viewer.drawing import Pace
 from viewer.joined_page import Page
@@ -240,19 +240,6 @@ def test_a_picture_to_save_is_not_replaced_by_a_newer_one(page):
     page.run("element('snapshot').click(), view.seed = 6, changed(), settled(), element('snapshot').click(), 0")
     for seed in (0, 6):
         assert page.downloaded(f"seed{seed:04d}*.png").name == f"seed{seed:04d}-motion0000.png"
-
-
-# Lets requests for the state wait until it is opened.
-GATE = """
-var gate = { waiting: 0 }, opened = new Promise((open) => gate.open = open), direct = fetch;
-fetch = async (path, request) => {
-  if (path === "/api/state") {
-    gate.waiting += 1;
-    await opened;
-  }
-  return direct(path, request);
-};
-0"""
 
 
 @needs_browser
