@@ -17,7 +17,7 @@ import torch
 import pv3d
 from dnnlib.video import read_frames
 from tests.helpers import tiny
-from tests.helpers.browser import Browser, browser_path, opened
+from tests.helpers.browser import Browser, browser_path, opened, waited
 from tests.helpers.viewing import GATE, TOKEN, VIDEO_JSON, Asker, latents_file, viewer
 from training.checkpoints.snapshots import save_snapshot
 from viewer.drawing import Pace
@@ -251,7 +251,7 @@ def test_a_video_of_another_page_is_shown_stopped_and_never_taken_for_ones_own(p
     assert page.run("element('export').disabled && !element('export-stop').hidden")
     page.click("#export-stop")
     page.wait(f"{said} === 'Ready.' && !element('export').disabled && element('export-stop').hidden")
-    assert asker.state()["export"] is None
+    waited(lambda: asker.state()["export"] is None, "the video to be gone, which is stopped already")
     page.fill("#frames", 3000)
     page.fill("#seed", 9)
     page.click("#export")
