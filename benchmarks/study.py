@@ -25,7 +25,7 @@ from dnnlib import openmp  # noqa: E402, F401  (before torch)
 import click  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks import study_page, study_rows, study_runs  # noqa: E402
+from benchmarks import study_data, study_page, study_rows, study_runs  # noqa: E402
 from benchmarks.study_runs import Run, Settings, Study  # noqa: E402
 from benchmarks.study_scores import Scoring  # noqa: E402
 from benchmarks.study_workers import finished  # noqa: E402
@@ -145,7 +145,12 @@ def main(
     outdir = outdir.resolve()
     with sigterm_as_ctrl_c(), alone_in(outdir, "wait for it, or give another --outdir"):
         study_runs.keep_settings(outdir, settings)
-        data, test = (make_data(outdir, settings, split) for split in ("train", "test"))
+        names_of_data = dict.fromkeys(name for row in found for name in row.datasets)  # each once
+        paths = {name: make_data(outdir, settings, name) for name in (*names_of_data, study_rows.TEST)}
+        test = paths.pop(study_rows.TEST)
+        data = {}
+        for name, path in paths.items():
+            data[name] = study_data.Dataset(path=path, fingerprint=ClipDataset(path).fingerprint())
         scoring = Scoring(
             data=test,
             fingerprint=ClipDataset(test).fingerprint(),
@@ -156,7 +161,7 @@ def main(
             code=study_runs.code_of(ROOT, study_runs.SCORING_CODE),
             threads=threads,
         )
-        study = Study(settings=settings, data=data, fingerprint=ClipDataset(data).fingerprint(), scoring=scoring)
+        study = Study(settings=settings, data=data, scoring=scoring)
         runs = all_runs(outdir, found, range(seeds), study)
         failures = do_all(outdir, runs, study, devices)
     click.echo(study_page.markdown(findings(runs, study, failures)))
@@ -194,15 +199,15 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, old)
 
 
-def make_data(outdir: Path, settings: Settings, split: str) -> Path:
-    """Make a dataset unless it is there; return its path."""
-    path = outdir / f"{split}.zip"
+def make_data(outdir: Path, settings: Settings, name: str) -> Path:
+    """Make a dataset of `study_data` unless it is there; return its path."""
+    path = outdir / f"{name}.zip"
     if not path.exists():
-        clips = settings.clips if split == "train" else settings.test_clips
-        what = [f"--dest={path}", f"--split={split}", f"--clips={clips}", f"--frames={settings.frames}"]
+        lengths = {"clips": settings.clips, "test_clips": settings.test_clips, "frames": settings.frames}
+        what = [f"--dest={path}", *study_data.synth_options(name, **lengths)]
         views = [] if settings.yaw_range is None else [f"--yaw-range={settings.yaw_range}"]
         command = ["dataset_tool.py", "synth", *what, f"--resolution={settings.resolution}", *views]
-        print_line(f"Drawing {clips} heads to {split} on: {path}")
+        print_line(f"Drawing heads: {path}")
         study_runs.must_succeed(study_runs.call, ROOT, command, outdir / "log.txt")
     return path
 

@@ -13,6 +13,7 @@ PAPER_METRICS = ("fvd", "cd", "we")  # of Row.paper, on VoxCeleb at 512 x 512
 # The mapping network sees another clip's camera with a probability that falls from 1 to 0.5 in the first fifth of the
 # paper's training. By the presets a study is over before it has fallen, and no row would have seen its own cameras.
 SCHEDULE = ("--swap-fade=1.6",)
+TRAIN, TEST, FEW, STILLS = "train", "test", "few", "stills"  # datasets (benchmarks/study_data.py)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # also a folder's
 
 
@@ -29,6 +30,7 @@ class Row:
         checkout: whose train.py it is.
         twin: row that is trained alike, whose weights it takes if they are there; None: it is trained.
         sampled: what it has otherwise then, by keys of the configuration.
+        datasets: names of those that it trains on: clips, and images beside them if there are any.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Row:
     checkout: Path = ROOT
     twin: str | None = None
     sampled: dict[str, str] = field(default_factory=dict, hash=False)
+    datasets: tuple[str, ...] = (TRAIN,)
 
 
 def _row(name: str, options: str, about: str, paper: tuple[float, float, float] | None = None) -> Row:
@@ -80,12 +83,20 @@ METHODS = (
     _row("eg3d", "--method=eg3d", "EG3D: static, as many images as others have pairs"),
     _row("3dvidgen-eg3d", "--method=3dvidgen-eg3d", "3DVidGen (EG3D), of table 1", (56.3, 3.65, 24.55)),
 )
+IMAGES = (
+    replace(_row("few-clips", "", "a tenth of the clips"), datasets=(FEW,)),
+    replace(
+        _row("few-clips-stills", "--image-share=0.5", "the same, and stills of others beside them"),
+        datasets=(FEW, STILLS),
+    ),
+)
 SETS: dict[str, tuple[Row, ...]] = {
     "table2": (PV3D, *MOTION),
     "table3": (PV3D, *CAMERAS, NO_CAMERAS, *DISCRIMINATORS, *RAYS),
     "cameras": (PV3D, *CAMERAS),
     "video": (PV3D, NO_VIDEO),
     "methods": (PV3D, *METHODS),
+    "images": IMAGES,
 }
 ROWS = {row.name: row for rows in SETS.values() for row in rows}
 

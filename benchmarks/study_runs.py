@@ -7,12 +7,13 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks import study_twins
+from benchmarks import study_data, study_twins
+from benchmarks.study_data import Dataset
 from benchmarks.study_rows import ROOT, Row
 from benchmarks.study_scores import Score, Scoring, Trained, score_missing
 from dnnlib import json_lines
@@ -61,14 +62,12 @@ class Study:
     """All that the work on a run needs.
 
     Args:
-        data: the people to train on.
-        fingerprint: of that dataset.
+        data: the people to train on, by name of the dataset.
         films: whether the run of the first seed gets a video.
     """
 
     settings: Settings
-    data: Path
-    fingerprint: str
+    data: Mapping[str, Dataset]
     scoring: Scoring
     films: bool = True
 
@@ -115,7 +114,7 @@ def keep_record(run: Run, study: Study, code: str) -> None:
         "seed": run.seed,
         "row_options": run.row.options,
         "schedule": run.row.schedule,
-        "data": study.fingerprint,
+        **study_data.fingerprints(run.row, study.data),
         "code": code,
         "commit": commit_of(checkout),
         "checkout": str(checkout),
@@ -272,7 +271,7 @@ def _train(run: Run, study: Study, call: Call, log: Path) -> list[Trained]:
     """Train a run, or go on with it; return its snapshots."""
     settings = study.settings
     place = run.place / "runs"
-    what = [f"--outdir={place}", "--cfg=demo", f"--data={study.data}", f"--seed={run.seed}"]
+    what = [f"--outdir={place}", "--cfg=demo", *study_data.training_options(run.row, study.data), f"--seed={run.seed}"]
     what.append(f"--precision={settings.precision}")
     options = [*what, *length(settings.kimg, settings.snapshots), *run.row.schedule]
     options += [*settings.options, *run.row.options]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import study, study_runs
-from benchmarks.study_rows import Row
+from benchmarks.study_data import Dataset
+from benchmarks.study_rows import ROWS, Row
 from benchmarks.study_runs import Run, Settings, Study
 from benchmarks.study_scores import Scoring, Trained, scores_file
 from benchmarks.study_statistics import Spread, agreement, best_row, is_worse, losses, marks
@@ -119,7 +120,15 @@ def study_in(place: Path, metrics: Sequence[str] = ("fvd4_16f", "diversity4"), *
         code="scorer",
         threads=1,
     )
-    return Study(settings=settings(**changes), data=place / "train.zip", fingerprint="of train", scoring=scoring)
+    data = {name: Dataset(path=place / f"{name}.zip", fingerprint=f"of {name}") for name in ("train", "few", "stills")}
+    return Study(settings=settings(**changes), data=data, scoring=scoring)
+
+
+def with_data(place: Path, **fingerprints: str) -> Study:
+    """Return a study of which some datasets have other fingerprints."""
+    study = study_in(place)
+    changed = {name: Dataset(path=study.data[name].path, fingerprint=value) for name, value in fingerprints.items()}
+    return Study(settings=study.settings, data={**study.data, **changed}, scoring=study.scoring)
 
 
 def run_in(place: Path, options: Sequence[str] = (), seed: int = 0) -> Run:
@@ -272,8 +281,22 @@ def test_runs_with_other_options_data_or_code_are_not_mixed(tmp_path, monkeypatc
     with pytest.raises(UserError, match=r"other training code \(commit .*, now newer\)"):
         study_runs.keep_record(run_in(tmp_path), study_in(tmp_path), "other")
     with pytest.raises(UserError, match="another data"):
-        study_runs.keep_record(run_in(tmp_path), Study(**{**vars(study_in(tmp_path)), "fingerprint": "x"}), "code")
+        study_runs.keep_record(run_in(tmp_path), with_data(tmp_path, train="x"), "code")
     study_runs.keep_record(run_in(tmp_path, ["--gamma=2"], seed=1), study_in(tmp_path), "other")
+
+
+def test_a_row_trains_on_its_own_datasets_and_knows_them(tmp_path):
+    row = ROWS["few-clips-stills"]
+    run, commands = Run(row=row, seed=1, place=tmp_path / "run"), Commands()
+    study_runs.keep_record(run, study_in(tmp_path), "code")
+    assert study_runs.work(run, study_in(tmp_path), call=commands, score=Scorer()) is None
+    (training,) = commands.given
+    expected = [f"--data={tmp_path / 'few.zip'}", f"--image-data={tmp_path / 'stills.zip'}", "--image-share=0.5"]
+    assert [option for option in training if option.startswith(("--data", "--image"))] == expected
+    study_runs.keep_record(run, with_data(tmp_path, train="x"), "code")  # which it does not see
+    for name, said in {"few": "another data", "stills": "another image data"}.items():
+        with pytest.raises(UserError, match=rf"{said} \(of {name}, now x\)"):
+            study_runs.keep_record(run, with_data(tmp_path, **{name: "x"}), "code")
 
 
 def test_code_is_known_by_its_sources(tmp_path):

@@ -19,6 +19,7 @@ from benchmarks.study_runs import Run, Study
 from benchmarks.study_scores import Score
 from dnnlib.files import read_json
 from tests.benchmarks.test_study import Commands, Scorer
+from training.data.dataset import ClipDataset
 
 METRICS = ["fvd4_16f", "diversity4"]
 TINY = "--cbase=128 --cmax=8 --d-cbase=128 --d-cmax=8 --workers=0"
@@ -134,7 +135,7 @@ def workers(heads, monkeypatch) -> Workers:
     """The command without its processes and its data."""
     found = Workers()
     monkeypatch.setattr(study, "finished", found)
-    monkeypatch.setattr(study, "make_data", lambda outdir, settings, split: heads)
+    monkeypatch.setattr(study, "make_data", lambda outdir, settings, name: heads)
     return found
 
 
@@ -184,6 +185,27 @@ def test_another_budget_is_refused(workers, tmp_path):
     command(tmp_path, "--seeds=1")
     result = command(tmp_path, "--seeds=1", "--kimg=4")
     assert result.exit_code == 2 and "holds a study of another --kimg (0.016, now 4.0)" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_tiny_study_of_stills_from_data_to_page(tmp_path):
+    lengths = ["--kimg=0.016", "--snapshots=1", "--clips=20", "--test-clips=4", "--frames=16", "--seeds=1", "--jobs=1"]
+    given = [f"--outdir={tmp_path}", "--rows=images", *lengths, f"--options={TINY}", "--metrics=kvd4_16f,diversity4"]
+    done = subprocess.run([sys.executable, "benchmarks/study.py", *given], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("*.zip")} == {"few.zip", "stills.zip", "test.zip"}
+    sizes = {path.stem: (ClipDataset(path).num_clips, ClipDataset(path).num_frames) for path in tmp_path.glob("*.zip")}
+    assert sizes == {"few": (2, 32), "stills": (20, 20), "test": (4, 64)}
+    people = {path.stem: {clip.identity for clip in ClipDataset(path).clips} for path in tmp_path.glob("*.zip")}
+    assert not people["few"] & people["stills"] and not people["test"] & (people["few"] | people["stills"])
+    rows = read_json(tmp_path / "study.json")["rows"]
+    assert [row["name"] for row in rows] == ["few-clips", "few-clips-stills"]
+    assert all(summary["count"] == 1 for row in rows for summary in row["summary"].values())
+    with_images = []
+    for row in rows:
+        (stats,) = (tmp_path / "rows" / row["name"]).glob("*/runs/*/stats.jsonl")
+        with_images.append("schedule/image_share" in stats.read_text())
+    assert with_images == [False, True]
 
 
 @pytest.mark.slow

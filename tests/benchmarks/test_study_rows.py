@@ -3,6 +3,7 @@
 import pytest
 
 import train
+from benchmarks.study_data import synth_options
 from benchmarks.study_rows import ROOT, ROWS, SETS, resolve
 from dnnlib.errors import UserError
 from dnnlib.options import given, options_of, override
@@ -17,6 +18,20 @@ def test_the_options_of_rows_are_those_of_training(row):
     differing = [name for name, value in context.params.items() if value != defaults.params[name]]
     changed = ["method"] if "method" in differing else differing  # a method brings defaults of its own
     assert len(changed) == len(row.options), "each option changes something"
+
+
+def test_rows_with_images_have_a_share_of_them():
+    for row in ROWS.values():
+        assert (len(row.datasets) == 2) == any(option.startswith("--image-share") for option in row.options)
+        assert row.datasets == ("train",) or row in SETS["images"]
+
+
+def test_few_clips_are_some_of_all_and_stills_are_as_many_people():
+    drawn = {name: synth_options(name, clips=500, test_clips=128, frames=20) for name in ("train", "few", "stills")}
+    assert drawn["train"] == ["--split=train", "--clips=500", "--frames=20"]
+    assert drawn["few"] == ["--split=train", "--clips=50", "--frames=20"], "of the same seed"
+    assert drawn["stills"] == ["--split=train", "--clips=500", "--frames=1", "--seed=1"]
+    assert "--clips=1" in synth_options("few", clips=4, test_clips=4, frames=20)
 
 
 def test_rows_of_the_tables_see_their_cameras_within_a_study():
@@ -41,7 +56,7 @@ def test_rows_are_resolved_once_each_and_in_order(tmp_path):
     names = ["pv3d", "cameras-all", "cameras-non", "cameras-map", "no-video", "motion-mlp", "mine"]
     assert [row.name for row in rows] == names
     assert rows[-1].options == ("--gamma=2", "--desc=a b") and rows[-1].checkout == tmp_path
-    assert all(rows[0].name == "pv3d" for rows in SETS.values())
+    assert {name: rows[0].name for name, rows in SETS.items() if rows[0].name != "pv3d"} == {"images": "few-clips"}
 
 
 @pytest.mark.parametrize(
