@@ -15,15 +15,18 @@ from dnnlib.options import add_flags, parameters_of
 from metrics.names import DETECTOR_WEIGHTS, PUBLIC
 from torch_utils.machine_options import machine_options
 from training import config as options
+from training.checkpoints.sources import HELP as SOURCES
 from training.checkpoints.sources import SHIPPED
 from training.config import MAX_KIMG, Config
 from training.image_config import IMAGES
+from training.methods import METHODS
 from training.runs.options import configuration
 from training.runs.wandb_log import PROJECT
 
 action = lazy_module("pv3d.actions.train")
 SCORES = "Scores"
 INIT_FROM = f"Start a new run from the weights of a snapshot's file, or a shipped model: {', '.join(SHIPPED)}."
+MOVED = ", ".join(f"--method={name}" for name, method in METHODS.items() if method.moves_a_generator)
 HEADINGS = (
     options.RUN,
     options.DATA,
@@ -78,6 +81,12 @@ def complete_preset(context: click.Context, parameter: click.Parameter, typed: s
     "folder: go on from there, in a new run if that one has later states, which stay.",
 )
 @cli.option("--init-from", group=options.RUN, type=SOURCE, help=INIT_FROM)
+@cli.option(
+    "--generator",
+    group=options.RUN,
+    type=SOURCE,
+    help=f"{MOVED}: the trained static generator that it moves, of --method=eg3d or EG3D's own. {SOURCES}",
+)
 @cli.option(
     "--init-kimg",
     group=options.RUN,

@@ -208,6 +208,7 @@ class Search:
         if restarts > 1:
             ws = ws.repeat_interleave(len(rows), dim=0)
         t, z_motion = self._time_and_motion(None if motion is None else motion.flatten(0, 1), cameras)
+        ws = self.G.moved(ws, z_motion, t)
         planes = self._planes(ws, z_motion, t)
         shift = self.G.shift(z_motion, t)
         images = self._seen(planes, ws, cameras, shift)["image"]

@@ -17,7 +17,7 @@ from dnnlib.errors import UserError
 from dnnlib.progress import Counter
 from training.cameras import frontal_label
 from training.networks.generator import Generator
-from training.sampling.clips import clip_spec, frame_times, generate
+from training.sampling.clips import clip_spec, clip_times, generate
 from training.sampling.options import SamplingOptions
 
 LEVELS = 127.5  # between the images' 0 and 1
@@ -97,7 +97,7 @@ def motion_curves(
     return MotionCurves(
         seeds=tuple(seeds),
         motion_seeds=tuple(motion_seeds),
-        times=frame_times(frames, G.max_time),
+        times=clip_times(G, frames),
         change=change,
         energy=energy,
         common=common,

@@ -10,7 +10,7 @@ from dnnlib.errors import UserError
 from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling.camera_paths import camera_path
-from training.sampling.clips import frame_times, latent_code, mapped_appearance
+from training.sampling.clips import clip_times, latent_code, mapped_appearance
 from training.sampling.latent_paths import between, require_motion_apart
 from training.sampling.options import DEFAULT_FPS, PAPER_FRAMES, SamplingOptions
 
@@ -51,7 +51,7 @@ def seeded_latents(seed: int, G: Generator, model: str, cameras: torch.Tensor, p
     return Latents(
         ws=mapped_appearance(G, z, cameras, SamplingOptions(psi=psi)).cpu(),
         z_motion=driving.expand(len(cameras), -1).clone(),
-        times=frame_times(len(cameras), G.max_time),
+        times=clip_times(G, len(cameras)),
         cameras=cameras,
         fps=DEFAULT_FPS,
         model=model,
@@ -62,7 +62,7 @@ def seeded_latents(seed: int, G: Generator, model: str, cameras: torch.Tensor, p
 def with_motion_seed(latents: Latents, seed: int, G: Generator, cameras: torch.Tensor) -> Latents:
     """Return an appearance with the motion of a seed, seen by cameras [T, 25]."""
     code = latent_code(seed, latents.z_motion.shape[1], Stream.MOTION)
-    return latents.with_code(code, frame_times(len(cameras), G.max_time), cameras)
+    return latents.with_code(code, clip_times(G, len(cameras)), cameras)
 
 
 def path_for(

@@ -213,7 +213,7 @@ class GeneratedVideos:
     @property
     def notes(self) -> Sequence[str]:
         trained = trained_frames(self.snapshot.G, self.snapshot.config.training.window)
-        if self.window.span <= trained:
+        if self.window.span <= trained or self.snapshot.G.chain is not None:
             return ()
         frames, move = (
             ("single frames", "do not move") if trained == 1 else (f"{trained} frames of a clip", "move slower")
@@ -252,8 +252,12 @@ def code_spec(snapshot: Snapshot, seed: int, index: int, cameras: torch.Tensor) 
 
 
 def scored_times(snapshot: Snapshot, window: Window = Window()) -> torch.Tensor:
-    """Return the times [T] of a scored video: at the speed of real frames, but not beyond the greatest trained one."""
-    return frame_times(window.frames, min((window.span - 1) / time_steps(snapshot), snapshot.G.max_time))
+    """Return the times [T] of a scored video: at the speed of real frames, but not beyond the greatest trained one.
+
+    Only where motion moves latents, it runs on.
+    """
+    end = (window.span - 1) / time_steps(snapshot)
+    return frame_times(window.frames, min(end, snapshot.G.max_time) if snapshot.G.chain is None else end)
 
 
 def time_steps(snapshot: Snapshot) -> int:

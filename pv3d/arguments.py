@@ -4,13 +4,13 @@ Gradients flow through all of it.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 
 from training.cameras import CAMERA_DIM, frontal_label, resample_labels
-from training.sampling.clips import frame_times
 from training.sampling.options import PAPER_FRAMES
 
 MAX_SEED = 2**63 - 1
@@ -102,13 +102,15 @@ def rows_of(lengths: dict[str, int | None]) -> int:
     return next(iter(given.values()), 1)
 
 
-def clip_of(cameras: Any, frames: int | None, t: Any, end: float) -> tuple[torch.Tensor, torch.Tensor]:
+def clip_of(
+    cameras: Any, frames: int | None, t: Any, even: Callable[[int], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the cameras [T, 25] and the times [T] of a clip.
 
     Args:
         cameras: one, or a path, which is resampled where `frames` is another number; None: the frontal one.
         frames: how many; None: as many as cameras or times, else PAPER_FRAMES.
-        t: one time for all frames, or one each; None: evenly from 0 to `end`.
+        t: one time for all frames, or one each; None: those that `even` returns of so many.
     """
     labels = as_cameras("cameras", cameras)
     times = None if t is None else as_times(t)
@@ -123,5 +125,5 @@ def clip_of(cameras: Any, frames: int | None, t: Any, end: float) -> tuple[torch
     }
     has_length = any(length is not None for length in lengths.values())
     count = rows_of(lengths) if has_length else PAPER_FRAMES
-    moments = frame_times(count, end) if times is None else times.expand(count)
+    moments = even(count) if times is None else times.expand(count)
     return labels.expand(count, -1), moments

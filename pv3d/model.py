@@ -1,6 +1,7 @@
 """A model: videos, single frames and meshes of its generator."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from training.data.streams import Stream
 from training.networks.generator import Generator
 from training.sampling import mesh
 from training.sampling.camera_paths import camera_path
-from training.sampling.clips import ClipSpec, generate, latent_code, mapped_appearance, whole
+from training.sampling.clips import ClipSpec, clip_times, generate, latent_code, mapped_appearance, whole
 from training.sampling.latent_paths import between, require_motion_apart
 from training.sampling.options import PAPER_FRAMES, SamplingOptions, Shape
 from training.sampling.surfaces import Mesh, lattices
@@ -148,7 +149,7 @@ class Model:
             t: one time, or one a frame; None: evenly from 0 to the greatest one trained, as in `gen_videos.py`.
             batch: frames a pass: more need more memory.
         """
-        labels, times = clip_of(cameras, frames, t, self.G.max_time)
+        labels, times = clip_of(cameras, frames, t, partial(clip_times, self.G))
         clip = clip_spec(self.G, z, z_motion, labels, times)
         options = self._options(truncation, truncation_cutoff, neural_rendering_resolution, batch)
         return self._video(clip, options)
@@ -177,7 +178,7 @@ class Model:
         Raises:
             UserError: the model maps each camera on its own (--camera-mode=Non), and they move.
         """
-        labels, times = clip_of(cameras, frames, t, self.G.max_time)
+        labels, times = clip_of(cameras, frames, t, partial(clip_times, self.G))
         keys = list(appearances)
         if len(keys) < 2:
             raise ValueError(f"appearances has {len(keys)}: give two or more to go between.")

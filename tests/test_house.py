@@ -28,19 +28,21 @@ FLOORS = {
     "training.sampling": 9,
     "training.motion_likeness": 9,
     "training.judged": 9,
+    "training.latent_components": 9,
     "training.loss": 10,
-    "training.phases": 11,
-    "training.runs": 11,
-    "training.training_loop": 12,
-    "training": 12,
-    "detectors": 13,
-    "metrics": 14,
-    "preprocessing": 14,
-    "applications": 14,
-    "pv3d": 15,
-    "viewer": 16,
+    "training.chain_loss": 11,
+    "training.phases": 12,
+    "training.runs": 12,
+    "training.training_loop": 13,
+    "training": 13,
+    "detectors": 14,
+    "metrics": 15,
+    "preprocessing": 15,
+    "applications": 15,
+    "pv3d": 16,
+    "viewer": 17,
 }
-TOP_FLOOR = 17
+TOP_FLOOR = 18
 MAX_LINES = 350
 COMMUNICATOR = "torch_utils/distributed.py"  # the one file that may use torch.distributed
 CARRIER = "torch_utils/transfers.py"  # the one file that may copy without waiting

@@ -36,6 +36,10 @@ class Streams:
         chosen = self.items[rows] if isinstance(rows, slice) else [self.items[row] for row in rows]
         return replace(self, items=chosen)
 
+    def apart(self, *numbers: int) -> "Streams":
+        """Return streams of the same items that further numbers name, in place of the last one of the key."""
+        return replace(self, key=(*self.key[:-1], *numbers), drawn=0)
+
     def next_generator(self, device: torch.device) -> torch.Generator:
         """Return the generator of the next draw, the same for all items."""
         sequence = np.random.SeedSequence((*self.key, self.drawn))

@@ -8,7 +8,6 @@ refused.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from dnnlib import options
 from dnnlib.errors import UserError
@@ -16,8 +15,10 @@ from dnnlib.options import MAX_WHOLE, option, override
 from torch_utils.machine_options import AUTO, MACHINE, PRECISIONS
 from training.image_config import ImagesConfig
 from training.methods import METHODS
+from training.methods.presets import PRESETS
 
-MOTIONS = ("layers", "decoder", "none")  # where motion enters a generator: its backbone, its decoder, nowhere
+# Where motion enters a generator: its backbone, its decoder, the latents of a static one; or nowhere.
+MOTIONS = ("layers", "decoder", "chain", "none")
 MOTION_GENERATORS = ("modconv", "mlp", "naive")  # PV3D T. 2: motion generator
 MOTION_CODES = ("z_m", "z_a")  # T. 2: z_m replaced by z_a
 CAMERA_MODES = ("MapT", "All", "Non", "Map")  # T. 3: camera mode
@@ -25,6 +26,7 @@ PLANE_AXES = ("reference", "orthogonal")  # x-y x-z z-x, or x-y x-z y-z
 MIN_WEIGHTED = 4  # stratified samples whose weights importance samples can be drawn from
 COLOURS = 3  # of an image
 FRAMES_PER_CLIP = 2  # section 3.4: two frames of a clip per training sample
+MAX_FRAMES = 16  # of one
 MAX_KIMG = 1e9  # greatest number of the progress
 FOCAL = 4.2647  # of the EG3D / PV3D data preparation, in image sizes
 FOCALS = (1.5, 8.0)  # pictures then show from 1.8, all that the planes hold and as much again, to 0.34, half a face
@@ -83,7 +85,8 @@ class GeneratorConfig:
     )
     sr_channels: tuple[int, int] | None = option(None, low=1, high=8192)  # of super-resolution; None: by image size
     motion: str = option("layers", choices=MOTIONS)
-    motion_hidden: int = option(128, low=1, high=8192)  # width of the network whose vector the decoder adds
+    # Width of the network whose vector the decoder adds; of the chain, which moves along as many components of w.
+    motion_hidden: int = option(128, low=1, high=8192)
     raw_layer: bool = True  # the raw image is a to-RGB layer of the features (PV3D), else the first three (EG3D)
     motion_blocks: int = option(
         4, ABLATIONS, "--motion-blocks", "K, fused blocks from 4 x 4 up: early 2, middle 4, late 7.", low=1
@@ -146,8 +149,10 @@ class DiscriminatorConfig:
 
     channel_base: int = option(32768, MODEL, "--d-cbase", "Like --cbase, of the discriminators.", low=1, high=2**22)
     channel_max: int = option(512, MODEL, "--d-cmax", "Like --cmax, of the discriminators.", low=1, high=8192)
+    judges: str = option("frames", choices=("frames", "patches"))  # of whole frames and cameras; of patches of clips
     mapping_layers: int = option(8, low=1, high=64)
-    mbstd_group: int = option(4, low=1, high=2**20)  # minibatch standard deviation: samples per group
+    # Samples per group of the minibatch standard deviation; of patches, whose scores are compared with their mean.
+    mbstd_group: int = option(4, low=1, high=2**20)
     half_resolutions: int = option(4, low=0, high=16)  # highest ones run in fp16, if that is chosen; all in bf16
     image: bool = option(True, ABLATIONS, "--image-discriminator", "Train against the image discriminator.")
     video: bool = option(True, ABLATIONS, "--video-discriminator", "Train against the video discriminator.")
@@ -195,7 +200,8 @@ class TrainingConfig:
     Where a sample is one frame, all that counts clips here counts frames.
     """
 
-    frames: int = option(FRAMES_PER_CLIP, low=1, high=FRAMES_PER_CLIP)  # of a clip, per training sample
+    # Of a clip, per training sample; more than a pair follow each other.
+    frames: int = option(FRAMES_PER_CLIP, low=1, high=MAX_FRAMES)
     batch: int = option(16, LOSSES, "--batch", "Clips per iteration over all processes.", low=1, high=2**20)
     batch_gpu: int | None = option(
         None, MACHINE, "--batch-gpu", "Clips per pass; gradients of passes add up. [default: all]", low=1, high=2**20
@@ -205,11 +211,12 @@ class TrainingConfig:
     dlr: float = option(0.002, LOSSES, "--dlr", "Learning rate of the discriminators.", above=0)
     betas: tuple[float, float] = option((0.0, 0.99), low=0, below=1)
     eps: float = option(1e-8, above=0)
-    g_reg_interval: int = option(4, low=1, high=2**20)
-    d_reg_interval: int = option(16, low=1, high=2**20)
+    g_reg_interval: int | None = option(4, low=1, high=2**20)  # None: no iteration has more than its one step
+    d_reg_interval: int | None = option(16, low=1, high=2**20)
     ema_kimg_factor: float = 10 / 32  # half-life of the EMA is this times batch, in kimg
     ema_rampup: float = 0.05
     w_avg_beta: float = 0.998
+    component_latents: int = option(10**6, low=2, high=2**30)  # of which the principal components of w are those
     reuse_fakes: bool = option(
         False, LOSSES, "--reuse-fakes", "The discriminators train on the fakes that the generator has just trained on."
     )
@@ -253,45 +260,6 @@ class Config:
 
 # --- Presets ---------------------------------------------------------------------------------------------------------
 
-# What each preset changes; keys are `section.field`. Weights: A.1.
-PRESETS: dict[str, dict[str, Any]] = {
-    "voxceleb": {"loss.lambda_reg": 0.60, "loss.gamma": 2.0},
-    "celebvhq": {"loss.lambda_reg": 0.05, "loss.gamma": 4.0},
-    "talkinghead1kh": {"loss.lambda_reg": 0.50, "loss.gamma": 2.0},
-    # 64 x 64, small enough to learn heads on two CPU cores.
-    "demo": {
-        "generator.z_dim": 128,
-        "generator.z_motion_dim": 64,
-        "generator.w_dim": 128,
-        "generator.motion_blocks": 4,
-        "generator.plane_resolution": 64,
-        "generator.plane_channels": 12,
-        "generator.channel_base": 2048,
-        "generator.channel_max": 96,
-        "generator.img_resolution": 64,
-        "generator.sr_channels": (48, 32),
-        "generator.rendering.resolution": 32,
-        "generator.rendering.depth_samples": 8,
-        "generator.rendering.importance_samples": 8,
-        "generator.rendering.decoder_hidden": 32,
-        "generator.rendering.plane_axes": "orthogonal",
-        "discriminator.channel_base": 1024,
-        "discriminator.channel_max": 128,
-        "discriminator.mapping_layers": 2,
-        "loss.gamma": 1.0,
-        "loss.lambda_reg": 0.25,
-        "loss.blur_sigma": 2.0,
-        "loss.blur_fade_factor": 0.625,
-        "training.batch": 8,
-        "training.ema_kimg_factor": 10 / 64,
-        "training.reuse_fakes": True,
-        "training.kimg": 200.0,
-        "training.tick": 0.2,
-        "training.snap": 10,
-        "training.workers": 1,
-    },
-}
-
 
 def preset(name: str, method: str = "pv3d") -> Config:
     """Return the configuration of a method at a preset; UserError for an unknown name of a preset."""
@@ -315,6 +283,10 @@ def validate(config: Config) -> Config:
     d = config.discriminator
     rendering = g.rendering
     blocks = len(g.block_resolutions)
+    if g.motion == "chain" and (g.z_motion_dim != g.w_dim * (config.training.frames - 1) or g.motion_hidden > g.w_dim):
+        raise UserError(
+            f"No chain of codes of {g.z_motion_dim} numbers moves latents of {g.w_dim}: begin with a preset."
+        )
     if g.moves_planes and g.motion_blocks > blocks:
         raise UserError(
             f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels "

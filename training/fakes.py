@@ -11,7 +11,7 @@ from torch_utils.random_numbers import Streams, normal
 from torch_utils.transfers import to_device
 from training.cameras import CAMERA_DIM
 from training.config import Config
-from training.data.pairs import CameraSampler, moving_clips
+from training.data.pairs import CameraSampler, clips_with, moving_clips
 from training.data.streams import Draws
 
 NO_VIDEOS = (
@@ -93,6 +93,7 @@ class FakeSource:
         device: torch.device,
         images: Sequence[np.ndarray] | None = None,
     ):
+        sequences = [sequences[index] for index in clips_with(config.training.frames, [len(one) for one in sequences])]
         window = config.training.window
         mirror = config.training.mirror
         self.config = config

@@ -24,8 +24,8 @@ from training.data.loader import Batch
 from training.data.pairs import ImageData, camera_bank, greatest_time, moving_clips, training_batches
 from training.division import split_batch
 from training.fakes import NO_VIDEOS, OTHER_TIMES, Fakes, FakeSource
-from training.loss import Loss, Schedule, schedule
-from training.phases import Phase, build_phases
+from training.loss import Schedule, schedule
+from training.phases import Phase, build_loss, build_phases
 from training.runs.folder import RunFolder, Warn
 from training.runs.health import Health, probe
 from training.runs.hooks import Hooks, Status
@@ -75,8 +75,7 @@ class Trainer:
         self.networks = build_networks(config, options.seed, device, dtype)
         self.networks.G_ema.max_time = greatest_time(self.lengths, options.window)
         self.optimizers = build_optimizers(self.networks, config)
-        # A network that judges nothing gets no gradients, and stays as it is.
-        self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid if self.videos else None, config)
+        self.loss = build_loss(self.networks, config, videos=self.videos)
         self.phases = build_phases(config)
         self.averages = {phase.name: GradientAverage(self.networks.parameters(phase.networks)) for phase in self.phases}
 
@@ -208,7 +207,7 @@ class Trainer:
 
     def _run_phase(self, phase: Phase, batch: Batch, now: Schedule) -> None:
         """Accumulate a phase's gradients over the passes, average them over the processes, step."""
-        modules = [module for name, module in self.networks.items() if name in phase.networks]
+        modules = self.networks.trained(phase.networks)
         fakes = self._make_fakes(phase) if phase.takes_fakes else None
 
         # Accumulate. Pass i takes clips i, i + passes, ... of this process.

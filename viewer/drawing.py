@@ -15,7 +15,7 @@ from dnnlib.errors import UserError
 from pv3d import Model, Video
 from training.cameras import resample_labels
 from training.sampling import pictures, records
-from training.sampling.clips import Geometry, frame_times
+from training.sampling.clips import Geometry, clip_times
 from training.sampling.drawing import layered
 from training.sampling.options import SHAPE as SHAPE_LAYER
 from training.sampling.options import SamplingOptions
@@ -190,7 +190,7 @@ class Artist:
         """
         G = self.scenes.generator(wish.scene)
         labels = resample_labels(wish.labels, wish.frames)
-        times = frame_times(wish.frames, G.max_time) if wish.plays else torch.full([wish.frames], wish.scene.time)
+        times = clip_times(G, wish.frames) if wish.plays else torch.full([wish.frames], wish.scene.time)
         clip = self.scenes.clip(wish.scene, labels, times, wish.blends)
         sampling = SamplingOptions(psi=wish.scene.psi, frames_per_batch=1)
         shown = self.scenes.depth_range(wish.scene) if "depth" in wish.layers else None

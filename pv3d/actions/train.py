@@ -29,8 +29,9 @@ from training.checkpoints import sources
 from training.config import Config
 from training.data.check import camera_warning
 from training.data.dataset import ClipDataset
-from training.data.pairs import moving_clips
+from training.data.pairs import clips_with, moving_clips
 from training.image_config import ImagesConfig
+from training.latent_components import set_components
 from training.methods import METHODS
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
@@ -50,6 +51,7 @@ def run(
     cfg: str,
     resume: str,
     init_from: str | None,
+    generator: str | None,
     init_kimg: float | None,
     fresh_motion: bool,
     wandb: str | None,
@@ -68,12 +70,13 @@ def run(
 ) -> None:
     """Do what the options of `train.py` ask for; `flags` are those of `training.config`."""
     printing.ignore_broken_pipes()
-    weights = None if init_from is None else sources.lasting(init_from)
-    origin = Origin(path=weights, kimg=init_kimg, fresh_motion=fresh_motion)
-    origin.check()
     require_project(wandb)
     cfg, config = resolve(cfg, flags)
     require_images(image_data, config)
+    weights = None if init_from is None else sources.lasting(init_from)
+    origin = Origin(init_from=weights, generator=generator, kimg=init_kimg, fresh_motion=fresh_motion)
+    origin.check(METHODS[config.method])
+    config = origin.moving(config, outdir, run_name(cfg, None, config, desc), resume)
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(
         device=device,
@@ -99,7 +102,7 @@ def run(
             alike=run_name(cfg, None, config, desc),
             options=asked,
             resume=resume,
-            flags=flags_of(Config),
+            flags=flags_of(Config) | origin.flag,
             warn=warn,
         )
         with run if distributed.is_main() else contextlib.nullcontext():
@@ -168,6 +171,9 @@ def open_dataset(path: Path, config: Config) -> ClipDataset:
         require_ffmpeg()
         dataset = ClipDataset(path, resolution=config.generator.img_resolution)
         division.split_batch(config, distributed.world_size())
+        frames = config.training.frames
+        if not clips_with(frames, dataset.lengths):
+            raise UserError(f"No clip of {path} has the {frames} frames that --method={config.method} trains on.")
         if not (config.discriminator.image or moving_clips(dataset.lengths, config.training.window)):
             raise UserError(
                 f"No clip of {path} gives two different frames for the video discriminator to judge: leave out "
@@ -249,10 +255,14 @@ def train(
         if origin.path and not resumed:
             source, checksum = origin.open()
             trainer.init_from(source, origin.fresh_motion)
-            print_notes([*source.notes, schedules_line(source, config, trainer.progress)])
+            begin = [] if origin.generator else [schedules_line(source, config, trainer.progress)]
+            print_notes([*source.notes, *origin.notes, *begin])
     distributed.require_same(
         checksum, f"The processes see different snapshots as {origin.path}: give a path that all machines share."
     )
+    if origin.generator and not resumed:
+        networks = (trainer.networks.G, trainer.networks.G_ema)
+        set_components(networks, trainer.fakes.cameras, config.training.component_latents, config.training.seed)
     if requests:
         hooks.evaluate = SnapshotScores(
             requests,

@@ -10,7 +10,7 @@ from dnnlib.options import override
 from torch_utils.random_numbers import Streams
 from training.cameras import frontal_label
 from training.checkpoints.snapshots import Networks, build_networks
-from training.config import Config, validate
+from training.config import FRAMES_PER_CLIP, Config, validate
 from training.fakes import Fakes
 from training.judged import Frames
 from training.loss import Loss, Schedule
@@ -40,14 +40,17 @@ SIZES = {
     "training.precision": "fp32",
     "training.workers": 0,
 }
+# Of latents that motion moves: as many as its codes and components fit.
+CHAIN = {"generator.z_motion_dim": 8 * 15, "generator.motion_hidden": 6, "training.component_latents": 300}
 CALM = Schedule(blur_sigma=0.0, swap_probability=0.0)  # neither blur nor swapped cameras
 
 
 def config(**changes: Any) -> Config:
     """Return the tiny configuration; `section__option=value` replaces an option, `method=name` is of another method."""
     of_method = METHODS[changes.pop("method", "pv3d")].over("demo")
+    sizes = SIZES | CHAIN if of_method["generator.motion"] == "chain" else SIZES
     own = {name.replace("__", "."): value for name, value in changes.items()}
-    return validate(override(Config(), of_method | SIZES | own))
+    return validate(override(Config(), of_method | sizes | own))
 
 
 def networks(options: Config, dtype: torch.dtype = torch.float32, noise: float = 0.1) -> Networks:
@@ -99,6 +102,8 @@ def fakes(options: Config, clips: int = 2, seed: int = 0, dtype: torch.dtype = t
     """Return what `clips` fake clips are made from; t differs between the frames of a clip."""
     frames = options.training.frames
     times = torch.sigmoid(normal(seed + 2, clips, frames, dtype=dtype)).sort(dim=1).values
+    if frames > FRAMES_PER_CLIP:
+        times = torch.linspace(0, 1, frames, dtype=dtype).expand(clips, -1)
     cameras = labels(seed + 3, clips, frames, dtype=dtype)
     return Fakes(
         z=normal(seed, clips, options.generator.z_dim, dtype=dtype),

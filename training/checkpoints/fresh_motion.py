@@ -10,7 +10,7 @@ from training.networks.generator import Generator
 from training.networks.motion import MotionLayer
 
 MOTION = ".motion_time_fuser."  # in the names of motion layers' weights
-POINT_MOTION = "point_motion."  # of a motion network's, which shifts the decoder
+APART = ("point_motion.", "chain.")  # of a motion network's, which shifts the decoder, or moves the latents
 TO_RAW = "to_img_raw."  # of the layer that makes the raw image
 STYLE = ("affine.", "motion_mlp.")  # of a motion layer's weights: those that turn code and time into a style
 SHIFT = "motion_mlp.1.bias"  # is added to the style
@@ -19,7 +19,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def with_fresh_motion(weights: Weights, module: Generator) -> Weights:
-    """Return weights of a static generator for one to be trained, with its own motion layers, or motion network.
+    """Return weights of a static generator for one to be trained, with its own motion layers, or network of motion.
 
     Learned weights of motion layers, if it has them, become 0: then training begins with the static frames. Its raw
     image, too, is that of the static generator: the first features.
@@ -28,7 +28,7 @@ def with_fresh_motion(weights: Weights, module: Generator) -> Weights:
     for name, value in module.state_dict().items():
         if name.endswith(f"{MOTION}weight"):
             fresh[name] = torch.zeros_like(value)
-        elif MOTION in name or name.startswith(POINT_MOTION):
+        elif MOTION in name or name.startswith(APART):
             fresh[name] = value
     if module.to_img_raw is not None:
         device = module.to_img_raw.weight.device

@@ -107,7 +107,7 @@ def load_generator(
 
 @dataclass(frozen=True, kw_only=True)
 class Discriminators:
-    """The discriminators of a snapshot, in evaluation mode; None where it holds no weights of one."""
+    """The discriminators of a snapshot, in evaluation mode; None where it holds none of whole frames."""
 
     D_img: ImageDiscriminator | None
     D_vid: VideoDiscriminator | None
@@ -136,10 +136,10 @@ def _discriminator(
     build: Callable[[int, DiscriminatorConfig], AnyDiscriminator],
     device: torch.device,
 ) -> AnyDiscriminator | None:
-    """Return one discriminator by its name; None if the snapshot holds no weights of it."""
-    if name not in stored.weights:
-        return None
+    """Return one discriminator by its name; None if the snapshot holds none such."""
     config = stored.config
+    if name not in stored.weights or config.discriminator.judges == "patches":
+        return None
     shapes = network_shapes(config, [name])
     weights = stored.weights_of(name, shapes[name])
     D = build(config.generator.img_resolution, config.discriminator)

@@ -14,8 +14,8 @@ from dnnlib.files import shown
 from torch_utils.pickles.dtypes import dtype_name
 from torch_utils.pickles.reader import is_finite
 from training.config import Config
-from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
+from training.networks.judges import image_discriminator, video_discriminator
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that weights may be of
 MAKERS = (torch.randn, torch.rand, torch.zeros, torch.ones, torch.empty, torch.full)
@@ -47,11 +47,10 @@ def network_shapes(config: Config, names: Iterable[str]) -> dict[str, Shapes]:
 
 def _build(config: Config, name: str) -> torch.nn.Module:
     """Build one network by its name."""
-    side = config.generator.img_resolution
     if name == "D_img":
-        return ImageDiscriminator(side, config.discriminator)
+        return image_discriminator(config)
     if name == "D_vid":
-        return VideoDiscriminator(side, config.discriminator)
+        return video_discriminator(config)
     return Generator(config.generator)
 
 

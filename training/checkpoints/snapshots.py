@@ -20,8 +20,10 @@ from training.cameras import CAMERA_DIM
 from training.checkpoints.fresh_motion import Weights, with_fresh_motion, with_fresh_styles
 from training.checkpoints.shapes import Shapes, misfit, network_shapes, shapes_of
 from training.config import MAX_KIMG, Config, validate
-from training.networks.discriminators import Discriminator, ImageDiscriminator, VideoDiscriminator
+from training.networks.discriminators import ImageDiscriminator, VideoDiscriminator
 from training.networks.generator import Generator
+from training.networks.judges import image_discriminator, video_discriminator
+from training.networks.patch_discriminators import ClipPatches, PairPatches, PatchDiscriminator
 
 NAMES = ("G", "G_ema", "D_img", "D_vid")
 PARTS = ("config", "weights", "camera_bank", "progress")
@@ -37,20 +39,24 @@ class Networks:
 
     G: Generator
     G_ema: Generator
-    D_img: ImageDiscriminator | None
-    D_vid: VideoDiscriminator | None
+    D_img: ImageDiscriminator | PairPatches | None
+    D_vid: VideoDiscriminator | ClipPatches | None
 
-    def items(self) -> list[tuple[str, Generator | Discriminator]]:
+    def items(self) -> list[tuple[str, Any]]:
         """Return (name, module) of the networks that there are."""
         return [(name, getattr(self, name)) for name in NAMES if getattr(self, name) is not None]
 
-    def discriminators(self) -> list[Discriminator]:
+    def discriminators(self) -> list[torch.nn.Module]:
         """Return the discriminators that there are."""
         return [D for D in (self.D_img, self.D_vid) if D is not None]
 
+    def trained(self, names: Collection[str]) -> list[torch.nn.Module]:
+        """Return what training changes of some networks: all of each, but of a generator that is moved."""
+        return [getattr(module, "trained", module) for name, module in self.items() if name in names]
+
     def parameters(self, names: Collection[str]) -> list[torch.nn.Parameter]:
-        """Return all parameters of some networks."""
-        return [parameter for name, module in self.items() if name in names for parameter in module.parameters()]
+        """Return all parameters of some networks that training changes."""
+        return [parameter for module in self.trained(names) for parameter in module.parameters()]
 
 
 def build_networks(config: Config, seed: int, device: torch.device, dtype: torch.dtype | None = None) -> Networks:
@@ -59,13 +65,11 @@ def build_networks(config: Config, seed: int, device: torch.device, dtype: torch
     Args:
         dtype: `precision` of generator and discriminators; None: float32.
     """
-    size = config.generator.img_resolution
-    options = config.discriminator
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         G = Generator(config.generator)
-        D_img = ImageDiscriminator(size, options) if options.image else None
-        D_vid = VideoDiscriminator(size, options) if options.video else None
+        D_img = image_discriminator(config) if config.discriminator.image else None
+        D_vid = video_discriminator(config) if config.discriminator.video else None
     networks = Networks(G, copy.deepcopy(G).eval(), D_img, D_vid)
     for _, module in networks.items():
         module.precision = dtype
@@ -88,11 +92,11 @@ def build_optimizers(networks: Networks, config: Config) -> dict[str, torch.opti
     """Return Adam for each network by its name, corrected for lazy regularisation.
 
     A network gets a step for its loss in every iteration and one more in each `interval` for its regularisation, so
-    learning rate and betas are rescaled by interval / (interval + 1).
+    learning rate and betas are rescaled by interval / (interval + 1); without an interval they stay.
     """
     options = config.training
     optimizers = {}
-    for name, module in networks.items():
+    for name, _ in networks.items():
         if name == "G_ema":
             continue
         if name == "G":
@@ -101,10 +105,10 @@ def build_optimizers(networks: Networks, config: Config) -> dict[str, torch.opti
         else:
             rate = options.dlr
             interval = options.d_reg_interval
-        ratio = interval / (interval + 1)
+        ratio = 1.0 if interval is None else interval / (interval + 1)
         first, second = options.betas
         optimizers[name] = torch.optim.Adam(
-            module.parameters(),
+            networks.parameters([name]),
             lr=rate * ratio,
             betas=(first**ratio, second**ratio),
             eps=options.eps,
@@ -266,7 +270,7 @@ def init_networks(networks: Networks, snapshot: StoredSnapshot, fresh_motion: bo
     """Copy the weights of a snapshot into networks of the same shape, and return the clips that it had seen.
 
     A compact snapshot has no G: then G starts from G_ema. Discriminators that the snapshot lacks stay as they are. A
-    static generator is the beginning of one of any method.
+    static generator is the beginning of one of any method. Where motion moves its latents, no clips count.
 
     Args:
         fresh_motion: motion begins anew (`with_fresh_styles`), as it does in any case if the snapshot is static.
@@ -276,6 +280,8 @@ def init_networks(networks: Networks, snapshot: StoredSnapshot, fresh_motion: bo
     """
     own = networks.G.config.motion
     theirs = snapshot.config.generator.motion
+    is_moved = own == "chain" and snapshot.is_static  # then the generator stays as it is shown
+    same_judges = isinstance(networks.D_img, PatchDiscriminator) == (snapshot.config.discriminator.judges == "patches")
     if fresh_motion and own != "layers":
         raise UserError("--fresh-motion is not possible: this model has no motion layers.")
     if own != theirs and not snapshot.is_static:
@@ -285,8 +291,8 @@ def init_networks(networks: Networks, snapshot: StoredSnapshot, fresh_motion: bo
         )
     fitting = []
     for name, module in networks.items():
-        source = "G_ema" if name == "G" and "G" not in snapshot.weights else name
-        if source not in snapshot.weights:
+        source = "G_ema" if name == "G" and (is_moved or "G" not in snapshot.weights) else name
+        if source not in snapshot.weights or not (same_judges or isinstance(module, Generator)):
             continue
         weights = snapshot.weights[source]
         if snapshot.is_static and isinstance(module, Generator):
@@ -297,4 +303,4 @@ def init_networks(networks: Networks, snapshot: StoredSnapshot, fresh_motion: bo
         fitting.append((module, weights))
     for module, weights in fitting:
         module.load_state_dict(weights)
-    return round(snapshot.progress["kimg"] * 1000)
+    return 0 if is_moved else round(snapshot.progress["kimg"] * 1000)

@@ -44,6 +44,11 @@ def moving_clips(lengths: Sequence[int], window: int) -> list[int]:
     return [index for index, length in enumerate(lengths) if not is_still(length, window)]
 
 
+def clips_with(frames: int, lengths: Sequence[int]) -> list[int]:
+    """Return the numbers of the clips that give samples of so many frames: all, unless these follow each other."""
+    return [index for index, length in enumerate(lengths) if frames <= FRAMES_PER_CLIP or length >= frames]
+
+
 # --- Two frames of a clip ---------------------------------------------------------------------------------------------
 
 
@@ -51,7 +56,7 @@ def moving_clips(lengths: Sequence[int], window: int) -> list[int]:
 class Pair:
     """Two frames of a clip: frames uint8 [2, 3, R, R], times float32 [2] in [0, 1], cameras float32 [2, 25].
 
-    Where a sample is one frame of a clip, 1 for 2.
+    Where a sample is one frame of a clip, or more than two that follow each other, their number for 2.
     """
 
     frames: np.ndarray
@@ -89,6 +94,8 @@ def draw_frames(
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """Draw a window of a clip of `length` frames, and two moments in it, or the first of them alone.
 
+    More than two `frames` are those with which the window begins; the clip has as many.
+
     Returns:
         start: first frame of the window; a clip shorter than the window is a window itself.
         offsets: int [frames], frames in the window: int(moment * window).
@@ -96,6 +103,9 @@ def draw_frames(
     """
     span = min(length, window)
     start = int(rng.integers(length - span + 1))
+    if frames > FRAMES_PER_CLIP:
+        offsets = np.arange(frames)
+        return start, offsets, offsets / max(window - 1, 1)
     moments = np.array(draw_times(rng)[:frames])
     offsets = np.minimum((moments * span).astype(int), span - 1)
     return start, offsets, moments
@@ -110,7 +120,7 @@ def draw_pair(
     mirror: float,
     frames: int = FRAMES_PER_CLIP,
 ) -> Pair:
-    """Draw two frames of a clip, or one, as a training sample.
+    """Draw two frames of a clip, or one, or more that follow each other, as a training sample.
 
     Time is the index in the window / (window - 1). Both frames are mirrored together, cameras too, with probability
     `mirror`.
@@ -122,11 +132,12 @@ def draw_pair(
     cameras = clip.cameras[start + offsets]
     if rng.random() < mirror:
         images = np.ascontiguousarray(images[..., ::-1])
-        cameras = _mirrored(cameras)
+        cameras = mirrored(cameras)
     return Pair(images, times, cameras)
 
 
-def _mirrored(cameras: np.ndarray) -> np.ndarray:
+def mirrored(cameras: np.ndarray) -> np.ndarray:
+    """Return the cameras [..., 25] of mirrored frames."""
     return mirror_label(torch.from_numpy(cameras)).numpy()
 
 
@@ -157,21 +168,22 @@ class PairStream(torch.utils.data.Dataset):
         self.window = window
         self.frames = frames
         self.mirror = MIRROR_PROBABILITY if mirror else 0.0
-        self.moving = moving_clips(dataset.lengths, window)
+        self.clips = clips_with(frames, dataset.lengths)
+        self.moving = [clip for clip in self.clips if not is_still(dataset.lengths[clip], window)]
         self.streams = streams
 
     def clip_index(self, item: int) -> int:
         """Return which clip item number `item` is drawn from."""
-        clips = self.dataset.num_clips
+        clips = len(self.clips)
         epoch, position = divmod(item, clips)
-        return int(_epoch_order(self.streams[1], self.seed, epoch, clips)[position])
+        return self.clips[int(_epoch_order(self.streams[1], self.seed, epoch, clips)[position])]
 
     def __getitem__(self, item: int) -> Pair | UserError:
         rng = np.random.default_rng([self.streams[0], self.seed, item])
         clip = self.clip_index(item)
         try:
             pair = self._draw(rng, clip)
-            if len(self.moving) in (0, self.dataset.num_clips):
+            if len(self.moving) in (0, len(self.clips)):
                 return pair
             stand_in = pair
             if is_still(len(self.dataset.clips[clip]), self.window):
@@ -255,7 +267,7 @@ def training_batches(
         workers: processes that decode; 0 decodes here. The stream does not depend on it.
         window: frames of a clip that a pair is drawn from.
         mirror: whether half of the pairs are mirrored.
-        frames: of a clip, 2 or 1.
+        frames: of a clip, 2 or 1; or more that follow each other, of clips that have as many.
         images: those that come beside the clips.
         pin: as of `endless_batches`.
 
@@ -303,7 +315,7 @@ class CameraSampler:
             times[row] = moments * greatest_time([len(sequence)], self.window)
             pair = sequence[start + offsets]
             if rng.random() < self.mirror:
-                pair = _mirrored(pair)
+                pair = mirrored(pair)
             cameras[row] = pair
         return torch.from_numpy(times), torch.from_numpy(cameras)
 

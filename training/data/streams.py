@@ -25,6 +25,7 @@ class First(IntEnum):
     BANK = 2**64 - 4
     IMAGES = 2**64 - 5  # beside clips: what PAIRS and EPOCHS are for those
     IMAGE_EPOCHS = 2**64 - 6
+    COMPONENTS = 2**64 - 7  # latents of which principal components are those (`training.latent_components`)
 
 
 class Draws(IntEnum):
@@ -33,6 +34,8 @@ class Draws(IntEnum):
     CLIPS = 0
     STAND_INS = 1  # for clips of one frame (`training.fakes`)
     IMAGES = 2  # in the place of clips
+    FRAMES = 3  # for some frames of a clip by themselves; their number follows (`training.chain_loss`)
+    REVERSAL = 4  # for all of them at once: which way time runs
 
 
 class Stream(IntEnum):

@@ -5,8 +5,10 @@ method by its name. `--cfg` keeps size, data and schedule, `--method` lays its s
 """
 
 from training.methods.eg3d import EG3D
+from training.methods.eg3d_mcghd import EG3D_MCGHD
 from training.methods.method import Method
 from training.methods.pv3d import PV3D
 from training.methods.vidgen_eg3d import VIDGEN_EG3D
 
-METHODS: dict[str, Method] = {method.name: method for method in (PV3D, EG3D, VIDGEN_EG3D)}
+__all__ = ["METHODS", "Method"]
+METHODS: dict[str, Method] = {method.name: method for method in (PV3D, EG3D, VIDGEN_EG3D, EG3D_MCGHD)}

@@ -17,6 +17,7 @@ class Method:
         fixed: options that make it this method; a configuration with others is refused.
         defaults: options that it has in place of a preset's; flags may change them.
         of_presets: further ones, by preset.
+        moves_a_generator: whether it needs a trained one (`--generator`), which stays as it is.
         refused: flags that would do nothing, or make another method of it, and why.
     """
 
@@ -25,6 +26,7 @@ class Method:
     fixed: dict[str, Any]
     defaults: dict[str, Any] = field(default_factory=dict)
     of_presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    moves_a_generator: bool = False
     refused: dict[str, str] = field(default_factory=dict)
 
     def over(self, preset: str | None = None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The generator: codes, time and camera to a frame with depth, rendered from a temporal tri-plane (PV3D Eq. 1-3).
 
 Where planes do not move (`GeneratorConfig.motion`), frames that follow each other may share latents and planes: those
-of M rows are seen in N frames, N / M by each. Motion may then enter the decoder, as a vector for each frame (a shift).
+of M rows are seen in N frames, N / M by each. Motion may then enter the decoder, as a vector for each frame (a shift),
+or move the latents.
 """
 
 from functools import partial
@@ -16,6 +17,7 @@ from training.networks.backbone import PLANES, Backbone
 from training.networks.decoder import Decoder
 from training.networks.layers import ToRGBLayer
 from training.networks.motion import PointMotion
+from training.networks.motion_chain import MotionChain
 from training.networks.superresolution import CONV_CLAMP, SMALLEST, SuperResolution, resize
 from training.rendering.marching import widened
 from training.rendering.rays import camera_rays
@@ -44,6 +46,10 @@ class Generator(nn.Module):
         if config.motion == "decoder":
             width = config.rendering.decoder_hidden
             self.point_motion = PointMotion(config.motion_dim, config.motion_hidden, width)
+        self.chain: MotionChain | None = None
+        if config.motion == "chain":
+            steps = config.motion_dim // config.w_dim
+            self.chain = MotionChain(config.w_dim, config.motion_hidden, steps)
         self.to_img_raw: ToRGBLayer | None = None
         if config.raw_layer:
             self.to_img_raw = ToRGBLayer(channels, COLOURS, config.w_dim, conv_clamp=CONV_CLAMP)
@@ -72,6 +78,11 @@ class Generator(nn.Module):
         """How many rows the intermediate latents have."""
         return self.backbone.synthesis.num_ws
 
+    @property
+    def trained(self) -> nn.Module:
+        """What training changes: all, or what moves the latents of a generator that stays as it is."""
+        return self if self.chain is None else self.chain
+
     def forward(
         self,
         z: torch.Tensor,
@@ -89,11 +100,12 @@ class Generator(nn.Module):
         """Return frames of z [N, z_dim], z_motion [N, z_motion_dim], t [N, 1], seen by camera [N, 25].
 
         It is `mapping`, which sees the same cameras, and then `synthesis`: so are its arguments and what it returns.
+        Latents that motion moves are truncated behind it.
         """
         driving = self.motion_code(z, z_motion)
-        ws = self.mapping(z, camera, driving, t, truncation_psi, truncation_cutoff)
-        return self.synthesis(
-            ws,
+        ws = self.moved(self.mapping(z, camera, driving, t), driving, t)
+        return self.moved_synthesis(
+            self.backbone.mapping.truncated(ws, truncation_psi, truncation_cutoff),
             camera,
             driving,
             t,
@@ -128,6 +140,16 @@ class Generator(nn.Module):
         """Return the code that drives the motion: z_motion, or z where the ablation of T. 2 replaces it."""
         return z if self.config.motion_code == "z_a" else z_motion
 
+    def moved(self, ws: torch.Tensor, z_motion: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Return the latents that frames are made from.
+
+        Those of an appearance, ws [N or 1, num_ws, w_dim], as they are, or where motion moves them, for z_motion
+        [N, z_motion_dim] and t [N, 1], [N, num_ws, w_dim].
+        """
+        if self.chain is None:
+            return ws
+        return ws + self.chain.at(ws[:, 0].expand(len(t), -1), z_motion, t).unsqueeze(1)
+
     def planes(
         self,
         ws: torch.Tensor,
@@ -140,6 +162,7 @@ class Generator(nn.Module):
     ) -> torch.Tensor:
         """Return feature planes [N, 3, C, R, R] of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1].
 
+        `ws` are those that `moved` returns, here and in `render_planes`.
         Planes that do not move are those of ws [M, num_ws, w_dim], [M, 3, C, R, R]. `exact` makes them, and what is
         rendered of them, in the parameters' type, whatever the precision.
         """
@@ -174,7 +197,7 @@ class Generator(nn.Module):
 
         Args:
             ws: where planes do not move, [M, num_ws, w_dim], each for N / M frames.
-            t: in [0, 1].
+            t: in [0, 1], or beyond where motion moves latents.
             neural_rendering_resolution: side r of the ray grid; None: the configuration's.
             noise_mode: "const", "random" or "none", in the backbone.
             random: None renders deterministically; a generator or streams (True: torch's own) jitters the samples along
@@ -185,6 +208,30 @@ class Generator(nn.Module):
             image [N, 3, R, R] and image_raw [N, 3, r, r] in about [-1, 1] (never clipped here), image_depth
             [N, 1, r, r] in world units, weight_total [N, r, r, 1] (opacity), xyz [N, r, r, 3] (mean surface points).
         """
+        return self.moved_synthesis(
+            self.moved(ws, z_motion, t),
+            camera,
+            z_motion,
+            t,
+            neural_rendering_resolution=neural_rendering_resolution,
+            noise_mode=noise_mode,
+            random=random,
+            with_points=with_points,
+        )
+
+    def moved_synthesis(
+        self,
+        ws: torch.Tensor,
+        camera: torch.Tensor,
+        z_motion: torch.Tensor,
+        t: torch.Tensor,
+        *,
+        neural_rendering_resolution: int | None = None,
+        noise_mode: str = "const",
+        random: Jitter = None,
+        with_points: bool = False,
+    ) -> dict[str, torch.Tensor]:
+        """Return what `synthesis` does, of latents that `moved` has returned: its second half."""
         planes = self.planes(ws, z_motion, t, noise_mode, None if random is True else random)
         return self.render_planes(
             planes,
@@ -252,7 +299,7 @@ class Generator(nn.Module):
         random: Random | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return raw density `sigma` [N, M, 1] and colours `rgb` [N, M, C] at world coordinates [N, M, 3]."""
-        planes = self.planes(ws, z_motion, t, noise_mode, random)
+        planes = self.planes(self.moved(ws, z_motion, t), z_motion, t, noise_mode, random)
         return self.sample_planes(planes, coordinates, self.shift(z_motion, t))
 
     def sample_planes(

@@ -77,8 +77,15 @@ class MappingNetwork(MappingTrunk):
         if self.embed_motion is not None:
             codes.append(self.embed_motion(motion))
         ws = self.trunk(*codes, condition=camera).unsqueeze(1).repeat(1, self.num_ws, 1)
-        if truncation_psi != 1:
-            ws[:, :truncation_cutoff] = self.w_avg.lerp(ws[:, :truncation_cutoff], truncation_psi)
+        return self.truncated(ws, truncation_psi, truncation_cutoff)
+
+    def truncated(self, ws: torch.Tensor, psi: float, cutoff: int | None = None) -> torch.Tensor:
+        """Return latents [..., num_ws, w_dim] moved towards the mean, as `forward` says; at psi = 1 the same tensor."""
+        if psi == 1:
+            return ws
+        ws = ws.clone()
+        rows = (..., slice(cutoff), slice(None))
+        ws[rows] = self.w_avg.lerp(ws[rows], psi)
         return ws
 
     @torch.no_grad()

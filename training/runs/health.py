@@ -1,13 +1,13 @@
 """What goes wrong in GAN training, noticed in its statistics: one warning for each trouble, when it begins."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from training.cameras import frontal_label
 from training.networks.generator import Generator
-from training.sampling.clips import clip_spec, generate
+from training.sampling.clips import clip_spec, frame_times, generate
 
 COLLAPSED = 0.05  # of the greatest so far: what is left of diversity or motion in a collapse
 LEAST_LEVELS = 0.5  # grey levels that diversity or motion must have had before their loss means anything
@@ -26,7 +26,8 @@ def probe(G: Generator) -> Stats:
     cameras = frontal_label().expand(2, -1)
     clips = []
     for seed in (0, 1):
-        frames = torch.cat([out["image"] for out in generate(G, clip_spec(G, seed, seed, cameras))])
+        clip = replace(clip_spec(G, seed, seed, cameras), times=frame_times(2, G.max_time))
+        frames = torch.cat([out["image"] for out in generate(G, clip)])
         clips.append(frames.clamp(-1, 1))
     first, second = clips
     levels = 255 / 2

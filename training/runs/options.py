@@ -12,6 +12,7 @@ from dnnlib.files import file_checksum, read_json, reading, write_json
 from dnnlib.options import from_dict, override, to_dict
 from torch_utils.machine_options import AUTO
 from training.config import PRESETS, Config, preset, validate
+from training.methods import METHODS
 
 OPTIONS = "training_options.json"
 FREE = frozenset(f"training.{name}" for name in ("kimg", "tick", "snap", "keep", "workers", "batch_gpu"))
@@ -55,6 +56,8 @@ class RunOptions:
         kimg = saved.init_kimg if self.init_kimg is None else self.init_kimg
         fresh = self.fresh_motion or (self.init_from is None and saved.fresh_motion)
         going_on = replace(self, init_from=self.init_from or saved.init_from, init_kimg=kimg, fresh_motion=fresh)
+        if self._moves_a_generator:
+            going_on = replace(going_on, config=replace(self.config, generator=saved.config.generator))
         if self.init_from is None or (self.init_from_sha256 is None and self._same_origin(saved)):
             return replace(going_on, init_from_sha256=saved.init_from_sha256)
         return going_on
@@ -97,7 +100,7 @@ class RunOptions:
         """
         here = self._binding()
         there = other._binding()
-        found = {key: (here[key], there[key]) for key in here if here[key] != there[key]}
+        found = {key: (here[key], there[key]) for key in here if key in there and here[key] != there[key]}
         if AUTO in (self.precision, other.precision):
             found.pop(PRECISION, None)
         if self._has_old_fingerprint_of(other) or other._has_old_fingerprint_of(self):
@@ -107,7 +110,12 @@ class RunOptions:
         return found
 
     def _same_origin(self, other: "RunOptions") -> bool:
-        """Whether the weights come from one file, wherever it lies: by its content, unless a side does not know it."""
+        """Whether the weights come from one file, wherever it lies: by its content, unless a side does not know it.
+
+        A generator that is moved lies in the run, and need not be named.
+        """
+        if self._moves_a_generator and other._moves_a_generator and None in (self.init_from, other.init_from):
+            return True
         if self.init_from is None or other.init_from is None:
             return self.init_from == other.init_from
         if self.init_from_sha256 and other.init_from_sha256:
@@ -123,6 +131,11 @@ class RunOptions:
             return self.init_from
         return f"{self.init_from} (sha256 {self.init_from_sha256[:SHOWN_DIGITS]}...)"
 
+    @property
+    def _moves_a_generator(self) -> bool:
+        """Whether the generator is that of a file, as it is."""
+        return METHODS[self.config.method].moves_a_generator
+
     def _has_old_fingerprint_of(self, other: "RunOptions") -> bool:
         """Return whether an earlier version wrote these options, for a dataset of the other's names and sizes."""
         return self.fingerprint == other.names_and_sizes
@@ -130,6 +143,8 @@ class RunOptions:
     def _binding(self) -> dict[str, Any]:
         """Return all that a run cannot change when it goes on, with dotted keys."""
         binding = {key: value for key, value in _flat(to_dict(self.config)).items() if key not in FREE}
+        if self._moves_a_generator:  # it is that of a file, which is compared
+            binding = {key: value for key, value in binding.items() if not key.startswith("generator.")}
         start = {"init_kimg": self.init_kimg, "fresh_motion": self.fresh_motion}
         return {**binding, "dataset": self.fingerprint, "image_dataset": self.image_fingerprint, **start}
 

@@ -73,6 +73,17 @@ def open_run(
     return run or RunFolder(path, fall_back=state is None)
 
 
+def candidates(outdir: Path, alike: str, resume: str) -> list[Path]:
+    """Return the folders of runs that `open_run` may go on with, by their names alone, the newest first."""
+    if resume not in KEYWORDS:
+        path = Path(resume)
+        return [path.parent if path.is_file() else path]
+    if resume == "none":
+        return []
+    found = RunFolder.all_with_states(outdir)
+    return found if resume == "latest" else [path for path in found if fnmatch(path.name, f"?????-{alike}")]
+
+
 def _other_precision(folder: Path, saved: RunOptions, options: RunOptions) -> str:
     """Return what to say of a run that goes on in another precision than the one that is asked for."""
     if saved.precision != options.precision:

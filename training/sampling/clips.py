@@ -33,7 +33,7 @@ class ClipSpec:
     ws: torch.Tensor | None = None  # [num_ws, w_dim] or, one a frame, [T, num_ws, w_dim], in place of z
     z_motion: torch.Tensor  # [z_motion_dim]; with ws, [T, D] or [D]
     cameras: torch.Tensor  # [T, 25]
-    times: torch.Tensor  # [T] in [0, 1]
+    times: torch.Tensor  # [T] in [0, 1], or on from there where motion moves latents
     mapped_with: torch.Tensor | None = None  # camera [25] that z is mapped with; None: by the model's camera mode
 
     @property
@@ -53,13 +53,20 @@ def frame_times(frames: int, end: float = 1.0) -> torch.Tensor:
     return torch.linspace(0, end, frames)
 
 
+def clip_times(G: Generator, frames: int) -> torch.Tensor:
+    """Return the times [frames] of a video: evenly up to the greatest trained one; of a chain, a step each."""
+    if G.chain is not None:
+        return torch.arange(frames) / G.chain.steps
+    return frame_times(frames, G.max_time)
+
+
 def clip_spec(G: Generator, seed: int, motion_seed: int, cameras: torch.Tensor) -> ClipSpec:
-    """Return the clip of two seeds seen by cameras [T, 25], at evenly spaced times up to the greatest trained one."""
+    """Return the clip of two seeds seen by cameras [T, 25], at the times of `clip_times`."""
     return ClipSpec(
         z=latent_code(seed, G.config.z_dim, Stream.APPEARANCE),
         z_motion=latent_code(motion_seed, G.config.z_motion_dim, Stream.MOTION),
         cameras=cameras,
-        times=frame_times(len(cameras), G.max_time),
+        times=clip_times(G, len(cameras)),
     )
 
 
@@ -93,6 +100,8 @@ def slow_motion(G: Generator, window: int, frames: int) -> str | None:
     if G.config.is_static:
         return STATIC
     trained = trained_frames(G, window)
+    if G.chain is not None and frames > trained:
+        return f"The model was trained on clips of {trained} frames: further ones go on from there, and may drift."
     if G.max_time == 1 or frames <= trained:
         return None
     if trained == 1:
@@ -116,8 +125,11 @@ class _Batch:
 def _batches(G: Generator, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
     if clip.ws is not None:
         yield from _latent_batches(G, clip.ws, clip, options)
+        return
+    assert clip.z is not None
+    if G.chain is not None:
+        yield from _latent_batches(G, mapped_appearance(G, clip.z, clip.mapping_cameras), clip, options)
     else:
-        assert clip.z is not None
         yield from _mapped_batches(G, clip.z, clip, options)
 
 
@@ -127,15 +139,17 @@ _inferred_batches = torch.inference_mode()(_batches)
 
 
 def _latent_batches(G: Generator, ws: torch.Tensor, clip: ClipSpec, options: SamplingOptions) -> Iterator[_Batch]:
-    """Yield the batches of intermediate latents, as of ClipSpec; truncation moves them towards the mean latent."""
+    """Yield the batches of intermediate latents, as of ClipSpec; truncation moves them towards the mean latent.
+
+    It does so behind a motion of the latents, all of whose frames are made at once.
+    """
     device = next(G.parameters()).device
-    ws = ws.to(device)
-    if options.psi != 1:
-        ws = ws.clone()
-        truncated = (..., slice(options.cutoff), slice(None))
-        ws[truncated] = G.backbone.mapping.w_avg.lerp(ws[truncated], options.psi)
     z_motion = clip.z_motion.to(device).expand(len(clip.times), -1)
     times = clip.times.to(device).unsqueeze(1)
+    ws = ws.to(device)
+    if G.chain is not None:
+        ws = G.moved(ws if ws.ndim == 3 else ws.unsqueeze(0), z_motion, times)
+    ws = G.backbone.mapping.truncated(ws, options.psi, options.cutoff)
     for start in range(0, len(times), options.frames_per_batch):
         rows = slice(start, start + options.frames_per_batch)
         appearance = ws[rows] if ws.ndim == 3 else ws.unsqueeze(0)

@@ -18,7 +18,7 @@ from training.networks.generator import Generator
 from training.sampling import frame_files, pictures
 from training.sampling.camera_paths import camera_path
 from training.sampling.clip_list import Clip, Clips
-from training.sampling.clips import ClipSpec, clip_spec, frame_times, generate, latent_code
+from training.sampling.clips import ClipSpec, clip_spec, clip_times, generate, latent_code
 from training.sampling.labels import Strips, below
 from training.sampling.latent_paths import interpolated_spec
 from training.sampling.options import ARRAYS, PICTURES, SHAPE, MeshFiles, Orbit, SamplingOptions, Shape
@@ -93,7 +93,7 @@ class Drawing:
         own = replace(self.given.spec, cameras=labels)
         if clip.motion_seed is not None:
             code = latent_code(clip.motion_seed, own.z_motion.shape[1], Stream.MOTION)
-            return replace(own, z_motion=code, times=frame_times(self.frames, self.G.max_time))
+            return replace(own, z_motion=code, times=clip_times(self.G, self.frames))
         if len(own.times) == 1:  # a picture: only the camera moves
             return replace(own, times=own.times.expand(self.frames))
         return own

@@ -7,7 +7,7 @@ import torch
 from dnnlib.errors import UserError
 from training.data.streams import Stream
 from training.networks.generator import Generator
-from training.sampling.clips import ClipSpec, frame_times, latent_code, mapped_appearance
+from training.sampling.clips import ClipSpec, clip_times, latent_code, mapped_appearance
 
 
 def between(keys: torch.Tensor, frames: int) -> torch.Tensor:
@@ -67,5 +67,5 @@ def interpolated_spec(
         ws=around(torch.stack(appearances), len(cameras)),
         z_motion=around(torch.stack(drives), len(cameras)),
         cameras=cameras,
-        times=frame_times(len(cameras), G.max_time),
+        times=clip_times(G, len(cameras)),
     )

@@ -17,6 +17,7 @@ from training.data.dataset import ClipDataset
 from training.data.pairs import (
     CameraSampler,
     camera_bank,
+    clips_with,
     draw_frames,
     draw_pair,
     draw_times,
@@ -110,6 +111,38 @@ def test_which_clips_move():
     assert moving_clips([1, 2, 1, 40], 16) == [1, 3]
     assert moving_clips([5, 20], 1) == [] == moving_clips([1, 1], 16)
     assert greatest_time([1, 5, 2], 16) == 4 / 15 and greatest_time([1, 16], 16) == 1 and greatest_time([9], 1) == 0
+
+
+def test_more_than_two_frames_follow_each_other(clips):
+    """Each of the places in a clip as likely; frames, times and cameras are those of the clip."""
+    starts = set()
+    for seed in range(40):
+        start, offsets, moments = draw_frames(np.random.default_rng(seed), 12, window=8, frames=8)
+        assert offsets.tolist() == list(range(8))
+        assert np.allclose(moments, np.arange(8) / 7)
+        starts.add(start)
+    assert starts == set(range(5))
+    data = ClipDataset(clips)
+    pair = draw_pair(np.random.default_rng(3), data, 0, window=4, mirror=0.0, frames=4)
+    start = next(n for n in range(20) if np.array_equal(data.read_frame(0, n), pair.frames[0]))
+    for place in range(4):
+        assert np.array_equal(pair.frames[place], data.read_frame(0, start + place))
+        assert np.array_equal(pair.cameras[place], data.clips[0].cameras[start + place])
+    assert np.allclose(pair.times, [0, 1 / 3, 2 / 3, 1])
+
+
+def test_clips_that_are_too_short_are_left_out(mixed):
+    lengths = mixed.lengths
+    enough = clips_with(3, lengths)
+    assert enough == [1, 3]
+    assert clips_with(2, lengths) == clips_with(1, lengths) == list(range(len(lengths)))
+    stream = pairs.PairStream(mixed, seed=1, window=3, mirror=True, frames=3)
+    count = len(enough)
+    for epoch in range(3):
+        assert sorted(stream.clip_index(epoch * count + item) for item in range(count)) == enough
+    batch = take(mixed, 3, batch=count, window=3, frames=3)
+    assert batch.keys() == {"frames", "times", "cameras"}, "no stand-ins"
+    assert batch["frames"].shape[:2] == (3 * count, 3)
 
 
 @pytest.fixture(scope="module")

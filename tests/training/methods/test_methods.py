@@ -100,6 +100,7 @@ def test_the_networks_are_those_of_the_configuration(method):
     assert any("motion_time_fuser" in name for name in names) == (method == "pv3d")
     assert any(name.startswith("to_img_raw.") for name in names) == (method == "pv3d")
     assert any(name.startswith("point_motion.") for name in names) == (method == "3dvidgen-eg3d")
+    assert any(name.startswith("chain.") for name in names) == (method == "eg3d-mcghd")
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def frames(G: Generator) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("method", ["pv3d", "3dvidgen-eg3d", "eg3d"])
+@pytest.mark.parametrize("method", ["pv3d", "3dvidgen-eg3d", "eg3d"])  # and eg3d-mcghd: test_eg3d_mcghd
 def test_every_method_starts_from_eg3d(tmp_path, method):
     """With learned weights of motion layers PV3D starts at EG3D's frames; without, only what moves is its own."""
     config = tiny.config(method="eg3d")
@@ -168,7 +169,9 @@ def test_every_method_starts_from_eg3d(tmp_path, method):
             torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("theirs, own", [("pv3d", "eg3d"), ("pv3d", "3dvidgen-eg3d"), ("3dvidgen-eg3d", "pv3d")])
+@pytest.mark.parametrize(
+    "theirs, own", [("pv3d", "eg3d"), ("pv3d", "3dvidgen-eg3d"), ("3dvidgen-eg3d", "pv3d"), ("pv3d", "eg3d-mcghd")]
+)
 def test_a_motion_that_a_method_does_not_have_is_refused(tmp_path, theirs, own):
     path, _ = saved(tmp_path, theirs)
     networks = tiny.networks(tiny.config(method=own))
@@ -193,7 +196,7 @@ def train_command(tmp_path, *more: str) -> Result:
 
 @pytest.mark.parametrize("method", BASELINES)
 def test_flags_that_do_nothing_are_refused(tmp_path, method):
-    values = {"--motion-generator": "mlp", "--motion-code": "z_a", "--camera-mode": "All"}
+    values = {"--motion-generator": "mlp", "--motion-code": "z_a", "--camera-mode": "All", "--plane-axes": "orthogonal"}
     switches = {option.flag for option in options_of(Config) if option.kind is bool}
     for flag, why in METHODS[method].refused.items():
         given = flag if flag in switches else f"{flag}={values.get(flag, 1)}"
@@ -207,7 +210,7 @@ def test_a_switch_that_is_off_is_refused_too(tmp_path):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("method, batch", [("pv3d", 8), ("eg3d", 16), ("3dvidgen-eg3d", 8)])
+@pytest.mark.parametrize("method, batch", [("pv3d", 8), ("eg3d", 16), ("3dvidgen-eg3d", 8), ("eg3d-mcghd", 4)])
 def test_help_shows_the_defaults_of_the_method(method, batch, order):
     arguments = [f"--method={method}", "--cfg=demo"][::order]
     text = " ".join(CliRunner().invoke(train.main, [*arguments, "--help"]).output.split())

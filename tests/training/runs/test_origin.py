@@ -26,7 +26,7 @@ def draws(trainer: Trainer) -> dict[str, torch.Tensor]:
 def from_weights(data: Path, folder: Path, snapshot: Path, kimg: float | None = None) -> Trainer:
     """Return a trainer that starts from a snapshot."""
     trainer = make_trainer(data, folder, training__workers=0)
-    source, _ = Origin(path=snapshot, kimg=kimg, fresh_motion=False).open()
+    source, _ = Origin(init_from=snapshot, kimg=kimg, fresh_motion=False).open()
     trainer.init_from(source)
     return trainer
 
