@@ -88,7 +88,7 @@ def count_between_phases(config: Config, reports: dict[str, Report], counting: C
         reports: what each phase reports, by its name.
         counting: an open context.
     """
-    iterations = math.lcm(config.training.g_reg_interval, config.training.d_reg_interval)
+    iterations = math.lcm(config.training.g_reg_interval or 1, config.training.d_reg_interval or 1)
 
     def accumulate(phase: Phase, loss: Loss, **inputs: Any) -> Report:
         for name in phase.networks:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib import openmp  # noqa: E402, F401  (before torch)
 
 # isort: split
-from functools import partial  # noqa: E402
+from functools import cached_property, partial  # noqa: E402
 
 import click  # noqa: E402
 import torch  # noqa: E402
@@ -25,17 +25,16 @@ from torch_utils.random_numbers import Streams  # noqa: E402
 from torch_utils.startup import Machine, prepared_machine  # noqa: E402
 from training.cameras import frontal_label, orbit_labels  # noqa: E402
 from training.checkpoints.snapshots import Networks, build_networks  # noqa: E402
-from training.config import Config, preset  # noqa: E402
+from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
 from training.judged import Frames  # noqa: E402
 from training.loss import Loss, Schedule  # noqa: E402
 from training.methods import METHODS  # noqa: E402
-from training.phases import build_phases  # noqa: E402
+from training.phases import build_loss, build_phases  # noqa: E402
 from training.sampling.clips import ClipSpec, frame_times, generate
 from training.sampling.options import SamplingOptions
 
 FRAME = "frame"
-PHASES = (*(phase.name for phase in build_phases(Config())), FRAME)
 VIDEO_FRAMES = 16
 SCHEDULE = Schedule(blur_sigma=0.0, swap_probability=0.5)
 
@@ -47,16 +46,24 @@ class Bench:
         self.config = config
         self.device = machine.device
         self.networks: Networks = build_networks(config, 0, machine.device, machine.dtype)
-        self.loss = Loss(self.networks.G, self.networks.D_img, self.networks.D_vid, config)
+        self.loss = build_loss(self.networks, config)
         self.phases = {phase.name: phase for phase in build_phases(config)}
         self.random = torch.Generator(self.device).manual_seed(0)
         frames = config.training.frames
         self.cameras = orbit_labels(frames).expand(clips, frames, -1).to(self.device)
-        self.times = torch.tensor([[0.2, 0.7][:frames]], device=self.device).expand(clips, frames)
+        moments = (
+            [0.2, 0.7][:frames] if frames <= FRAMES_PER_CLIP else [index / (frames - 1) for index in range(frames)]
+        )
+        self.times = torch.tensor([moments], device=self.device).expand(clips, frames)
         self.fakes = self._fakes(clips)
         self.reals = self._reals(clips)
+
+    @cached_property
+    def made(self) -> Frames:
+        """Fakes that a phase has made before."""
+        assert isinstance(self.loss, Loss)
         with torch.no_grad():
-            self.made = self.loss.synthesise(self.fakes, SCHEDULE)
+            return self.loss.synthesise(self.fakes, SCHEDULE)
 
     def _fakes(self, clips: int) -> Fakes:
         g = self.config.generator
@@ -81,16 +88,17 @@ class Bench:
             self._frame()
             return
         phase = self.phases[name]
-        if phase.reuses_fakes:
+        if phase.reuses_fakes and isinstance(self.loss, Loss):
             self.loss.made.append(self.made)
-        modules = [module for network, module in self.networks.items() if network in phase.networks]
+        modules = self.networks.trained(phase.networks)
         for module in modules:
             module.requires_grad_(True)
         phase.accumulate(self.loss, reals=self.reals, fakes=self.fakes, schedule=SCHEDULE)
         for module in modules:
             module.requires_grad_(False)
             module.zero_grad(set_to_none=True)
-        self.loss.made.clear()
+        if isinstance(self.loss, Loss):
+            self.loss.made.clear()
 
     def _frame(self) -> None:
         g = self.config.generator
@@ -107,14 +115,14 @@ class Bench:
 @cli.command()
 @cli.option("--cfg", default="voxceleb", help="Preset.")
 @cli.option("--method", type=click.Choice(tuple(METHODS)), default=Config.method, help="As of train.py.")
-@cli.option("--phases", default=",".join(PHASES), help="Which phases, in order.")
+@cli.option("--phases", show_default="each once, and one frame", help="Which of g_main, ... and frame, in order.")
 @cli.option("--clips", type=click.IntRange(1), default=1, help="Clips (of two frames) per phase.")
 @cli.option("--repeats", type=click.IntRange(1), default=3, help="Timed runs; the best counts.")
 @machine_options("device", "ops", "precision", "threads")
 def main(
     cfg: str,
     method: str,
-    phases: str,
+    phases: str | None,
     clips: int,
     repeats: int,
     device: str,
@@ -123,13 +131,16 @@ def main(
     threads: int | None,
 ) -> None:
     """Measure training phases (per clip) and the synthesis of one frame at a preset."""
-    names = phases.split(",")
-    unknown = sorted(set(names) - set(PHASES))
+    config = preset(cfg, method)
+    different = {phase.function: phase.name for phase in reversed(build_phases(config))}
+    possible = [*reversed(different.values()), FRAME]
+    names = possible if phases is None else phases.split(",")
+    unknown = sorted(set(names) - set(possible))
     if unknown:
-        raise click.UsageError(f"--phases: {', '.join(unknown)} is none of {', '.join(PHASES)}.")
+        raise click.UsageError(f"--phases: {', '.join(unknown)} is none of {', '.join(possible)}.")
     with prepared_machine(device=device, ops=ops, precision=precision, threads=threads) as machine:
         cli.print_notes(machine.notes)
-        bench = Bench(preset(cfg, method), clips, machine)
+        bench = Bench(config, clips, machine)
         title = f"{cfg}, {method}, {precision}, {machine.device}"
         click.echo(f"{title}, {torch.get_num_threads()} threads, torch {torch.__version__}")
         for name in names:

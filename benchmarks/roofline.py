@@ -25,6 +25,7 @@ from benchmarks.between_phases import PROCESSES, count_between_phases, shares  #
 from benchmarks.counting import Counting, Rates, Tally, labelled  # noqa: E402
 from benchmarks.phases import SCHEDULE  # noqa: E402
 from dnnlib import cli  # noqa: E402
+from dnnlib.errors import UserError  # noqa: E402
 from dnnlib.files import write_json  # noqa: E402
 from torch_utils import custom_ops, random_numbers  # noqa: E402
 from torch_utils.gradients import average_gradients  # noqa: E402
@@ -40,7 +41,7 @@ from training.judged import Frames  # noqa: E402
 from training.loss import Loss, Report  # noqa: E402
 from training.methods import METHODS  # noqa: E402
 from training.networks import backbone, decoder, discriminators, generator, mapping, motion, superresolution  # noqa: E402
-from training.phases import Phase, build_phases  # noqa: E402
+from training.phases import Phase, build_loss, build_phases  # noqa: E402
 from training.rendering import renderer  # noqa: E402
 
 META = torch.device("meta")
@@ -163,7 +164,8 @@ def count_phase(
 ) -> tuple[Counting, Report]:
     """Count one run of a phase in one pass, with the average of its gradients; also return what it reports."""
     networks = build_networks(config, 0, META, dtype)
-    loss = Loss(networks.G, networks.D_img, networks.D_vid, config)
+    loss = build_loss(networks, config)
+    assert isinstance(loss, Loss)
     modules = [module for name, module in networks.items() if name in phase.networks]
     counting = Counting(rates)
     fakes = _fakes(config, clips)
@@ -225,6 +227,8 @@ def _empty(*shape: int) -> torch.Tensor:
 def main(cfg: str, method: str, clips: int, precision: str, gpu: str, table: bool, out: Path | None) -> None:
     """Count what an iteration asks of a GPU, component by component."""
     config = preset(cfg, method)
+    if config.generator.motion == "chain":
+        raise UserError(f"--method={method} is not counted here: benchmarks/phases.py measures its phases.")
     if table:
         _print_overview(cfg, config, clips)
         return

@@ -25,6 +25,7 @@ class Row:
         name: of the row, and of its folder.
         options: of train.py.
         schedule: further ones, in which rows of the tables do not differ from each other.
+        moves: the row whose last generator, of the same seed, is its --generator; "": it has none.
         about: what it is, in the paper's words.
         paper: FVD, CD and WE of the paper.
         checkout: whose train.py it is.
@@ -36,6 +37,7 @@ class Row:
     name: str
     options: tuple[str, ...] = ()
     schedule: tuple[str, ...] = ()
+    moves: str = ""
     about: str = ""
     paper: tuple[float, float, float] | None = None
     checkout: Path = ROOT
@@ -82,6 +84,13 @@ RAYS = (
 METHODS = (
     _row("eg3d", "--method=eg3d", "EG3D: static, as many images as others have pairs"),
     _row("3dvidgen-eg3d", "--method=3dvidgen-eg3d", "3DVidGen (EG3D), of table 1", (56.3, 3.65, 24.55)),
+    Row(  # last, so that its generator is there; it swaps no cameras
+        name="eg3d-mcghd",
+        options=("--method=eg3d-mcghd",),
+        moves="eg3d",
+        about="EG3D + MCG-HD, of table 1: the row eg3d, moved",
+        paper=(222.1, 1.57, 10.57),
+    ),
 )
 IMAGES = (
     replace(_row("few-clips", "", "a tenth of the clips"), datasets=(FEW,)),

@@ -274,7 +274,7 @@ def _train(run: Run, study: Study, call: Call, log: Path) -> list[Trained]:
     what = [f"--outdir={place}", "--cfg=demo", *study_data.training_options(run.row, study.data), f"--seed={run.seed}"]
     what.append(f"--precision={settings.precision}")
     options = [*what, *length(settings.kimg, settings.snapshots), *run.row.schedule]
-    options += [*settings.options, *run.row.options]
+    options += [*settings.options, *run.row.options, *study_twins.generator_of(run.place, run.row.moves)]
     must_succeed(call, run.row.checkout, ["train.py", *options], log)
     folders = sorted(path.parent for path in place.glob("*/network-snapshot-*.pkl"))
     paths = due_snapshots(folders[-1], settings) if folders else []

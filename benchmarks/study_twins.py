@@ -1,9 +1,10 @@
-"""Rows that are trained alike and sampled otherwise: the one takes the weights of the other, which are its own."""
+"""Rows that take the weights of others: trained alike and sampled otherwise, or moving a generator that is trained."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from dnnlib.options import override
 from torch_utils import checkpoint
@@ -15,6 +16,20 @@ OWN = ("row", "row_options", "commit", "checkout")  # what the records of such r
 def place_beside(place: Path, name: str) -> Path:
     """Return where the run of another row is, from the same seed as the one whose folder is given."""
     return place.parent.parent / name / place.name
+
+
+def generator_of(place: Path, moved: str) -> list[str]:
+    """Return the option of train.py for a run, in its folder, that moves the last generator of another row, if any.
+
+    UserError if that is not trained yet.
+    """
+    if not moved:
+        return []
+    other = place_beside(place, moved)
+    if not (other / "trained.json").exists():
+        raise UserError(f"It moves the generator of {moved}, which is not trained yet: give that row, and go on then.")
+    last = read_json(other / "trained.json")["snapshots"][-1]
+    return [f"--generator={other / last['file']}"]
 
 
 def are_alike(place: Path, other: Path) -> bool:

@@ -203,6 +203,20 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert scorer.given == [("000000.008", ["we4"]), ("000000.016", ["we4"])], "only what was not known"
 
 
+def test_a_row_moves_the_generator_of_another_of_the_same_seed(tmp_path):
+    rows = tmp_path / "rows"
+    moved, moving = (Run(row=ROWS[name], seed=1, place=rows / name / "seed1") for name in ("eg3d", "eg3d-mcghd"))
+    commands = Commands()
+    reason = study_runs.work(moving, study_in(tmp_path), call=commands, score=Scorer())
+    assert reason.startswith("It moves the generator of eg3d, which is not trained yet") and not commands.given
+    assert study_runs.work(moved, study_in(tmp_path), call=commands, score=Scorer()) is None
+    assert study_runs.work(moving, study_in(tmp_path), call=commands, score=Scorer()) is None
+    last = commands.given[-1]
+    assert last[-2:] == ["--method=eg3d-mcghd", f"--generator={study_runs.trained(moved)[-1].path}"]
+    assert not any(word.startswith("--swap-fade") for word in last), "it swaps no cameras"
+    assert not any(word.startswith("--generator") for word in commands.given[0])
+
+
 def test_scores_of_another_snapshot_test_set_or_code_do_not_count(tmp_path):
     run, scoring = run_in(tmp_path), study_in(tmp_path).scoring
     study_runs.work(run, study_in(tmp_path), call=Commands(), score=Scorer())

@@ -37,6 +37,8 @@ def test_few_clips_are_some_of_all_and_stills_are_as_many_people():
 def test_rows_of_the_tables_see_their_cameras_within_a_study():
     """Camera modes differ in what the mapping network sees: by the preset's swaps, another clip's camera."""
     for row in ROWS.values():
+        if row.moves:
+            continue
         context = train.main.make_context("train.py", ["--cfg=demo", "--data=a", "--outdir=b", *row.schedule])
         config = override(preset("demo"), given(Config, context.params))
         assert schedule(config, 1600).swap_probability == 0.5
