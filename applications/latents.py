@@ -17,6 +17,7 @@ from training.cameras import CAMERA_DIM
 from training.networks.generator import Generator
 from training.sampling.clips import ClipSpec
 
+LONGEST = 1000  # greatest time where motion moves latents, on and on: 15,000 frames
 KIND = "latents"
 MOTION_TIME = 1.0  # at which codes of single frames drive the motion: Eq. 1 sees z_m t alone, so any but 0 would do
 
@@ -119,7 +120,7 @@ def load_latents(path: Path, G: Generator, model: str) -> Latents:
         UserError: there is no such file, it is damaged, or its latents are those of another model.
     """
     payload = checkpoint.load(path, KIND)
-    flaw = _flaw(payload)
+    flaw = _flaw(payload, 1 if G.chain is None else LONGEST)
     if flaw:
         raise UserError(f"The latents {path} are damaged: {flaw}; make them again.")
     latents = Latents(**payload)
@@ -131,8 +132,8 @@ def load_latents(path: Path, G: Generator, model: str) -> Latents:
     return latents
 
 
-def _flaw(payload: Plain) -> str | None:
-    """Return what is wrong with the content of a file, whatever the model."""
+def _flaw(payload: Plain, latest: int) -> str | None:
+    """Return what is wrong with the content of a file, of a model whose times go up to `latest`."""
     names = set(Latents.__dataclass_fields__)
     if payload.keys() != names:
         return f"they lack {', '.join(sorted(names - payload.keys())) or 'nothing, and hold more'}"
@@ -145,8 +146,8 @@ def _flaw(payload: Plain) -> str | None:
     shapes = z_motion.ndim == 2 and len(z_motion) == frames and cameras.shape == (frames, CAMERA_DIM)
     if frames == 0 or not (one_a_frame and shapes):
         return "parts have shapes that do not belong together"
-    if not all(map(is_finite, tensors)) or times.min() < 0 or times.max() > 1:
-        return "they hold numbers that are not finite, or times outside of 0 to 1"
+    if not all(map(is_finite, tensors)) or times.min() < 0 or times.max() > latest:
+        return f"they hold numbers that are not finite, or times outside of 0 to {latest}"
     if not has_rays(cameras.numpy()).all():
         return "a camera sees nothing"
     if not is_frame_rate(payload["fps"]) or not isinstance(payload["model"], str):

@@ -109,6 +109,15 @@ def interpolated(a: Latents, b: Latents, cameras: torch.Tensor, what: str) -> La
     )
 
 
+def require_motion_of_times(G: Generator) -> None:
+    """Raise a UserError unless what drives a motion is its code times the moment, as `interpolated` takes it."""
+    if G.chain is not None:
+        raise UserError(
+            "This model moves its latents step by step, and has no way from a moment of one motion to that of another: "
+            "gen_videos.py --interpolate goes from seed to seed."
+        )
+
+
 def _middle_drive(latents: Latents) -> torch.Tensor:
     """Return z_m t [D] at the middle of a clip (Eq. 1)."""
     middle = len(latents) // 2

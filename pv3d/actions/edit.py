@@ -15,7 +15,7 @@ from applications.editing import lasting, moving, pair
 from applications.jobs import LATENTS, Session, find_latents, video
 from applications.latents import Latents, load_latents, same_weights
 from applications.options import InversionOptions
-from applications.sources import interpolated, latents_of, path_for, require_one_appearance
+from applications.sources import interpolated, latents_of, path_for, require_motion_of_times, require_one_appearance
 from applications.style_mixing import mix as mix_rows
 from applications.targets import Target, find_clip, read_target
 from dnnlib import cli
@@ -215,6 +215,7 @@ def interpolate(
     """Go from one appearance or motion to another."""
     kind = camera_kind(cameras)
     with opened(flags, kind) as session:
+        require_motion_of_times(session.G)
         a, b = pair(session, start, end, kind, frames)
         path = path_for(a, session.bank, kind, frames)
         between = interpolated(a, b, path, what)

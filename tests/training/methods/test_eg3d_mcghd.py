@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,8 +14,12 @@ from click.testing import CliRunner, Result
 
 import calc_metrics
 import dataset_tool
+import edit_videos
 import gen_videos
 import train
+from applications.latents import load_latents, save_latents
+from applications.sources import seeded_latents
+from dnnlib.errors import UserError
 from tests.helpers import forks, tiny
 from tests.helpers.gradient_recorder import record
 from tests.helpers.train_command import refused, without_pictures
@@ -299,6 +304,28 @@ def test_videos_and_scores(trained, tmp_path):
     scored = call(calc_metrics.main, *arguments, "--metrics=motion2")
     (value,) = [json.loads(line)["value"] for line in scored.stdout.splitlines() if line.startswith("{")]
     assert value >= 0 and "static" not in scored.stderr
+
+
+def test_latents_of_long_videos_are_kept_and_show_the_same_frames(moving, tmp_path):
+    G = load_generator(moving).G
+    cameras = tiny.labels(5).expand(20, -1)
+    latents = seeded_latents(4, G, "model", cameras)
+    assert latents.times.max() == 19 / 15
+    save_latents(tmp_path / "latents.pt", latents)
+    spec = load_latents(tmp_path / "latents.pt", G, "model").spec()
+    kept, made = (torch.cat([out["image"] for out in generate(G, one)]) for one in (spec, clip_spec(G, 4, 4, cameras)))
+    torch.testing.assert_close(kept, made, rtol=1e-4, atol=1e-5)
+    endless = replace(latents, times=latents.times * 1e6)
+    save_latents(tmp_path / "endless.pt", endless)
+    with pytest.raises(UserError, match="times outside of 0 to 1000"):
+        load_latents(tmp_path / "endless.pt", G, "model")
+
+
+def test_there_is_no_way_from_moment_to_moment(moving, tmp_path):
+    arguments = [f"--network={moving}", f"--outdir={tmp_path}", "--start=1", "--end=2", "--device=cpu"]
+    assert "moves its latents step by step" in refused(
+        CliRunner().invoke(edit_videos.main, ["interpolate", *arguments])
+    )
 
 
 # --- Processes --------------------------------------------------------------------------------------------------------
