@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,41 +13,21 @@ from click.testing import CliRunner, Result
 
 import calc_metrics
 import dataset_tool
-import edit_videos
 import gen_videos
 import train
-from applications.latents import load_latents, save_latents
-from applications.sources import seeded_latents
-from dnnlib.errors import UserError
 from tests.helpers import forks, tiny
 from tests.helpers.gradient_recorder import record
 from tests.helpers.train_command import refused, without_pictures
 from tests.helpers.trainers import assert_same, iterate, make_trainer, moments, weights
-from training.checkpoints.opener import load_discriminators, load_generator, open_snapshot
+from training.checkpoints.opener import load_generator, open_snapshot
 from training.checkpoints.snapshots import save_snapshot
 from training.latent_components import set_components
-from training.runs.health import probe
-from training.sampling.clips import clip_spec, generate, slow_motion, whole
-from training.sampling.options import SamplingOptions
 from training.training_loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHOD = "eg3d-mcghd"
 REFUSED = ("--img", "--plane", "--motion", "--cbase", "--cmax", "--d-cbase", "--depth", "--importance", "--neural")
 OPTIONS = [option for option in forks.TINY if not option.startswith(REFUSED)]
-
-
-@pytest.fixture(scope="module")
-def static(tmp_path_factory) -> Path:
-    """A snapshot of method eg3d, whose G is not its G_ema."""
-    config = tiny.config(method="eg3d")
-    networks = tiny.networks(config)
-    for parameter in networks.G_ema.parameters():
-        parameter.mul_(1.05)
-    networks.G_ema.backbone.mapping.w_avg.copy_(tiny.normal(3, 8))
-    path = tmp_path_factory.mktemp("static") / "network-snapshot-000003.000.pkl"
-    save_snapshot(path, config, networks, tiny.labels(0, 3, 16), {"kimg": 3.0})
-    return path
 
 
 def started(heads: Path, folder: Path, static: Path) -> Trainer:
@@ -125,76 +104,6 @@ def test_losses_move_as_they_should(heads, tmp_path, static):
     assert found[1]["loss/d"] < found[0]["loss/d"]
     assert found[1]["loss/penalty_vid"] < found[0]["loss/penalty_vid"]
     assert found[1]["loss/guess"] < found[0]["loss/guess"] - 0.01
-
-
-# --- Sampling ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def moving(tmp_path_factory, static) -> Path:
-    """A snapshot whose chain takes large steps."""
-    config = tiny.config(method=METHOD)
-    networks = tiny.networks(config)
-    stored = open_snapshot(static).weights["G_ema"]
-    for G in (networks.G, networks.G_ema):
-        G.load_state_dict({**G.state_dict(), **stored})
-        G.chain.components.copy_(torch.eye(8))
-        G.chain.deviations.copy_(torch.linspace(3, 1, 8))
-        G.chain.step.weight.mul_(100)
-    path = tmp_path_factory.mktemp("moving") / "network-snapshot-000000.004.pkl"
-    save_snapshot(path, config, networks, tiny.labels(0, 3, 16), {"kimg": 0.004})
-    return path
-
-
-def test_videos_run_on_for_as_many_frames_as_asked(moving):
-    """More frames are the same ones and further ones; batches do not matter, nor do other frames."""
-    G = load_generator(moving).G
-    camera = tiny.labels(5)
-    long = torch.cat([out["image"] for out in generate(G, clip_spec(G, 1, 2, camera.expand(40, -1)))])
-    short = torch.cat(
-        [
-            out["image"]
-            for out in generate(
-                G, clip_spec(G, 1, 2, camera.expand(16, -1)), options=SamplingOptions(frames_per_batch=5)
-            )
-        ]
-    )
-    torch.testing.assert_close(long[:16], short, rtol=1e-4, atol=1e-5)
-    steps = (long[1:] - long[:-1]).abs().mean(dim=(1, 2, 3))
-    assert steps.min() > 1e-4, "it never stops"
-    torch.testing.assert_close(whole(G, clip_spec(G, 1, 2, camera.expand(40, -1)))["image"], long, rtol=1e-4, atol=1e-5)
-    assert "further ones go on from there" in slow_motion(G, 16, 17) and slow_motion(G, 16, 16) is None
-
-
-def test_frames_are_those_of_the_static_generator_at_the_latents_of_the_chain(moving, static):
-    G, still = load_generator(moving).G, load_generator(static).G
-    cameras = tiny.labels(5).expand(16, -1)
-    spec = clip_spec(G, 1, 2, cameras)
-    frames = torch.cat([out["image"] for out in generate(G, spec)])
-    w = still.mapping(spec.z[None], cameras[:1])[:, 0]
-    offsets, _ = G.chain(w, spec.z_motion[None])
-    ws = (w + offsets[0]).unsqueeze(1).expand(-1, still.num_ws, -1)
-    expected = still.synthesis(ws, cameras, torch.zeros(16, 8), torch.zeros(16, 1))["image"]
-    torch.testing.assert_close(frames, expected, rtol=1e-4, atol=1e-5)
-    # Truncation acts behind the chain: at 0 nothing is left of it.
-    mean = torch.cat([out["image"] for out in generate(G, spec, options=SamplingOptions(psi=0))])
-    torch.testing.assert_close(mean, mean[:1].expand_as(mean))
-    half = G.backbone.mapping.w_avg.lerp(ws, 0.5)
-    expected = still.synthesis(half, cameras, torch.zeros(16, 8), torch.zeros(16, 1))["image"]
-    halved = torch.cat([out["image"] for out in generate(G, spec, options=SamplingOptions(psi=0.5))])
-    torch.testing.assert_close(halved, expected, rtol=1e-4, atol=1e-5)
-    z = spec.z.expand(16, -1)
-    called = G(z, cameras, spec.z_motion.expand(16, -1), spec.times[:, None], truncation_psi=0.5)["image"]
-    torch.testing.assert_close(called, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_motion_is_seen_by_the_health_check(moving):
-    seen = probe(load_generator(moving).G)
-    assert seen["health/motion"] > 1 and seen["health/diversity"] > 1
-
-
-def test_judges_of_patches_are_none_of_whole_frames(moving):
-    assert load_discriminators(moving).D_img is None and load_discriminators(moving).D_vid is None
 
 
 # --- The commands -----------------------------------------------------------------------------------------------------
@@ -304,28 +213,6 @@ def test_videos_and_scores(trained, tmp_path):
     scored = call(calc_metrics.main, *arguments, "--metrics=motion2")
     (value,) = [json.loads(line)["value"] for line in scored.stdout.splitlines() if line.startswith("{")]
     assert value >= 0 and "static" not in scored.stderr
-
-
-def test_latents_of_long_videos_are_kept_and_show_the_same_frames(moving, tmp_path):
-    G = load_generator(moving).G
-    cameras = tiny.labels(5).expand(20, -1)
-    latents = seeded_latents(4, G, "model", cameras)
-    assert latents.times.max() == 19 / 15
-    save_latents(tmp_path / "latents.pt", latents)
-    spec = load_latents(tmp_path / "latents.pt", G, "model").spec()
-    kept, made = (torch.cat([out["image"] for out in generate(G, one)]) for one in (spec, clip_spec(G, 4, 4, cameras)))
-    torch.testing.assert_close(kept, made, rtol=1e-4, atol=1e-5)
-    endless = replace(latents, times=latents.times * 1e6)
-    save_latents(tmp_path / "endless.pt", endless)
-    with pytest.raises(UserError, match="times outside of 0 to 1000"):
-        load_latents(tmp_path / "endless.pt", G, "model")
-
-
-def test_there_is_no_way_from_moment_to_moment(moving, tmp_path):
-    arguments = [f"--network={moving}", f"--outdir={tmp_path}", "--start=1", "--end=2", "--device=cpu"]
-    assert "moves its latents step by step" in refused(
-        CliRunner().invoke(edit_videos.main, ["interpolate", *arguments])
-    )
 
 
 # --- Processes --------------------------------------------------------------------------------------------------------
