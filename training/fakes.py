@@ -59,7 +59,9 @@ class Fakes:
         with_images = range(len(self.images.z) // frames)
         places = with_images[rows] if isinstance(rows, slice) else [row for row in rows if row in with_images]
         chosen = [place * frames + frame for place in places for frame in range(frames)]
-        return self.images.rows(chosen) if chosen else None
+        if not chosen:
+            return None
+        return self.images.rows(slice(None) if len(chosen) == len(self.images.z) else chosen)
 
     def with_image_cameras(self) -> "Fakes":
         """Return these clips, of which those with images in their place have the images' cameras."""
@@ -137,8 +139,9 @@ class FakeSource:
         _, cameras = self.images.sample((*key, batch + 2), count)
         _, others = self.images.sample((*key, batch + 3), count)
         times, _ = self.cameras.sample((*key, batch + 4), places)
-        random = Streams.seeded((*key, Draws.IMAGES), count)[chosen]
-        return self._fakes(random, times.reshape(-1, 1)[chosen], cameras[chosen], others[chosen])
+        rows = slice(None) if len(chosen) == count else chosen  # of a whole batch every draw is one launch
+        random = Streams.seeded((*key, Draws.IMAGES), count)[rows]
+        return self._fakes(random, times.reshape(-1, 1)[rows], cameras[rows], others[rows])
 
     def _fakes(self, random: Streams, times: torch.Tensor, cameras: torch.Tensor, others: torch.Tensor) -> Fakes:
         """Return fakes with codes of their own."""

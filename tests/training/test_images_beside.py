@@ -11,6 +11,8 @@ import torch
 from torch.nn.functional import softplus
 from torch.testing import assert_close
 
+from benchmarks.counting import Counting
+from benchmarks.roofline import GPUS, as_on_a_gpu
 from dnnlib.options import override
 from tests.helpers import tiny
 from tests.helpers.noise import edit_frame, make
@@ -19,6 +21,7 @@ from tests.helpers.recording import spy
 from tests.helpers.tiny import CALM
 from tests.helpers.trainers import assert_same, iterate, make_trainer, moments, weights
 from training.data.image_share import ImageShare
+from training.judged import Frames
 from training.training_loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -306,6 +309,30 @@ def test_fakes_of_images_do_not_depend_on_their_division(clips, images, tmp_path
             assert torch.equal(getattr(part, name), getattr(expected, name)), name
     assert source.draw((3, 5, 0), slice(1, None, 2), places=1).images is None
     assert len(whole.rows([1, 4, 7]).images.z) == 4
+
+
+def test_images_make_no_host_wait(clips, images, tmp_path):
+    """Of the whole batch all numbers are drawn in one launch each; how many images there are is known on the host."""
+    trainer = make_trainer(clips, tmp_path / "run", images=images, training__batch=8, images__share=0.7)
+    source = trainer.fakes
+    source.device = torch.device("meta")
+    counting = Counting(GPUS["h200"])
+    with as_on_a_gpu(counting), counting:
+        whole = source.draw((3, 5, 0), slice(None), places=5)
+        assert whole.images.random.items == range(10) == whole.rows(slice(0, None, 1)).images.random.items
+        half = whole.rows(slice(1, None, 2))
+        assert half.images.random.items == [2, 3, 6, 7]
+        half.with_image_cameras()
+        clip_frames, image_frames = (empty_frames(shape) for shape in ((4, 2), (4, 1)))
+        assert clip_frames.with_images(image_frames).images == 4
+    assert whole.images.z.device.type == "meta" and not counting.waits
+
+
+def empty_frames(times: tuple[int, int]) -> Frames:
+    """Return frames without content, of so many clips of so many frames."""
+    count = times[0] * times[1]
+    shapes = {"image": [count, 3, 32, 32], "image_raw": [count, 3, 8, 8], "times": times, "cameras": [count, 25]}
+    return Frames(**{name: torch.empty(*shape, device="meta") for name, shape in shapes.items()})
 
 
 def test_data_and_fakes_agree_on_the_places(clips, images, tmp_path, monkeypatch):
