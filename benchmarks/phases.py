@@ -18,12 +18,13 @@ from functools import cached_property, partial  # noqa: E402
 import click  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.frames import make_frame  # noqa: E402
 from benchmarks.timing import print_row  # noqa: E402
 from dnnlib import cli  # noqa: E402
 from torch_utils.machine_options import machine_options  # noqa: E402
 from torch_utils.random_numbers import Streams  # noqa: E402
 from torch_utils.startup import Machine, prepared_machine  # noqa: E402
-from training.cameras import frontal_label, orbit_labels  # noqa: E402
+from training.cameras import orbit_labels  # noqa: E402
 from training.checkpoints.snapshots import Networks, build_networks  # noqa: E402
 from training.config import FRAMES_PER_CLIP, Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
@@ -31,11 +32,8 @@ from training.judged import Frames  # noqa: E402
 from training.loss import Loss, Schedule  # noqa: E402
 from training.methods import METHODS  # noqa: E402
 from training.phases import build_loss, build_phases  # noqa: E402
-from training.sampling.clips import ClipSpec, frame_times, generate
-from training.sampling.options import SamplingOptions
 
 FRAME = "frame"
-VIDEO_FRAMES = 16
 SCHEDULE = Schedule(blur_sigma=0.0, swap_probability=0.5)
 
 
@@ -85,7 +83,7 @@ class Bench:
     def run(self, name: str) -> None:
         """Run one phase with its gradients, or make one frame of a video."""
         if name == FRAME:
-            self._frame()
+            make_frame(self.networks.G_ema)
             return
         phase = self.phases[name]
         if phase.reuses_fakes and isinstance(self.loss, Loss):
@@ -99,17 +97,6 @@ class Bench:
             module.zero_grad(set_to_none=True)
         if isinstance(self.loss, Loss):
             self.loss.made.clear()
-
-    def _frame(self) -> None:
-        g = self.config.generator
-        clip = ClipSpec(
-            z=torch.ones(g.z_dim),
-            z_motion=torch.ones(g.z_motion_dim),
-            cameras=frontal_label().expand(1, -1),
-            times=frame_times(VIDEO_FRAMES)[5:6],
-        )
-        for _ in generate(self.networks.G_ema, clip, SamplingOptions(frames_per_batch=1)):
-            pass
 
 
 @cli.command()

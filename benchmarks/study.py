@@ -26,6 +26,7 @@ import click  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks import study_data, study_page, study_rows, study_runs  # noqa: E402
+from benchmarks.study_costs import Cost, known_cost  # noqa: E402
 from benchmarks.study_runs import Run, Settings, Study  # noqa: E402
 from benchmarks.study_scores import Scoring  # noqa: E402
 from benchmarks.study_workers import finished  # noqa: E402
@@ -263,7 +264,9 @@ def findings(runs: Sequence[Run], study: Study, failures: Mapping[Run, str]) -> 
                 )
             )
         film = study_runs.film(own[0])
-        rows.append(study_page.RowResult(row=own[0].row, runs=results, film=film if film.exists() else None))
+        rows.append(
+            study_page.RowResult(row=own[0].row, runs=results, film=film if film.exists() else None, cost=row_cost(own))
+        )
     settings = asdict(study.settings) | {"options": " ".join(study.settings.options) or "none"}
     if study.settings.yaw_range is None:
         settings["yaw_range"] = "that of dataset_tool.py synth"
@@ -273,6 +276,15 @@ def findings(runs: Sequence[Run], study: Study, failures: Mapping[Run, str]) -> 
         settings={**settings, "detector": study.scoring.detector, "commit": study_runs.commit_of(ROOT)},
         command=f"python benchmarks/study.py {shlex.join(sys.argv[1:])}",
     )
+
+
+def row_cost(runs: Sequence[Run]) -> Cost | None:
+    """Return what the generator of a row costs; None until one of its runs is trained."""
+    for run in runs:
+        snapshots = study_runs.trained(run)
+        if snapshots:
+            return known_cost(run.place, snapshots[-1].path)
+    return None
 
 
 def write_results(outdir: Path, found: study_page.Findings) -> None:

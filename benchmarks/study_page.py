@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import study_statistics
+from benchmarks.study_costs import Cost
 from benchmarks.study_rows import PAPER_METRICS, Row
 from benchmarks.study_scores import Score
 from benchmarks.study_statistics import Losses, Spread
@@ -18,6 +19,7 @@ READING = (
     "deviation of the two. worse: than the first row, by more than the deviation of its seeds. One seed has no "
     "deviation, so nothing is marked then. true heads: what real videos, or a perfect generator, have."
 )
+COSTS = ("s/kimg", "M parameters", "GFLOP a frame")  # parameters are the generator's
 ORDERS = "Rows of the paper, best first; on other data, at another size and length."
 CURVES = "Means over the seeds that have come so far."
 FILMS = "The last snapshot of seed 0: the same four codes for every row, on an orbit; frame, depth, normals."
@@ -39,11 +41,12 @@ class RunResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RowResult:
-    """A row, and its runs."""
+    """A row, its runs, the first seed's video, and what its generator costs."""
 
     row: Row
     runs: list[RunResult]
     film: Path | None = None
+    cost: Cost | None = None
 
     def scores(self, metric: str) -> list[Score]:
         """Return the scores of the last snapshots, one of each seed that has one."""
@@ -113,7 +116,7 @@ class Findings:
 
 def main_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
     """Return header and lines of the table of all rows."""
-    header = ["row", "seeds", *findings.metrics, "paper: FVD, CD, WE", "s/kimg", "options", "what"]
+    header = ["row", "seeds", *findings.metrics, "paper: FVD, CD, WE", *COSTS, "options", "what"]
     marks = {metric: findings.marks(metric) for metric in findings.metrics}
     lines = []
     for result in findings.rows:
@@ -122,13 +125,18 @@ def main_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
         speed = Spread.of([run.seconds_per_kimg for run in result.runs])
         cells = [_cell(result.scores(metric), marks[metric].get(row.name, [])) for metric in findings.metrics]
         paper = ", ".join(f"{number:g}" for number in row.paper or ())
-        cost = f"{speed.mean:.3g}" if speed.count else ""
-        lines.append([row.name, str(seeds), *cells, paper, cost, " ".join(row.options), row.about])
+        costs = [f"{speed.mean:.3g}" if speed.count else "", *_costs(result.cost)]
+        lines.append([row.name, str(seeds), *cells, paper, *costs, " ".join(row.options), row.about])
     real = [Spread.of(_targets(findings, metric)) for metric in findings.metrics]
     known = [f"{spread.mean:.4g}" if spread.count else "" for spread in real]
     if any(known):
-        lines.append(["true heads", "", *known, "", "", "", ""])
+        lines.append(["true heads", "", *known, *[""] * (len(header) - 2 - len(known))])
     return header, lines
+
+
+def _costs(cost: Cost | None) -> list[str]:
+    """Return the columns of COSTS that are a generator's."""
+    return ["", ""] if cost is None else [f"{cost.parameters / 1e6:.3g}", f"{cost.flops / 1e9:.3g}"]
 
 
 def _cell(scores: Sequence[Score], marks: Sequence[str]) -> str:
@@ -248,6 +256,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
             "checkout": str(result.row.checkout),
             "paper": dict(zip(PAPER_METRICS, result.row.paper, strict=True)) if result.row.paper else None,
             "summary": summary,
+            "cost": None if result.cost is None else asdict(result.cost),
             "runs": [asdict(run) for run in result.runs],
         }
         rows.append(row)

@@ -89,19 +89,27 @@ def matmul_peak(device: torch.device, repeats: int = 3) -> float:
     return 2 * side**3 / best
 
 
+def flops_of(work: Work) -> int:
+    """Do some work, and return the FLOPs of its matrix products and of its convolutions, as if done directly."""
+    was_enabled, winograd.enabled = winograd.enabled, False
+    try:
+        with FlopCount() as counted:
+            work()
+    finally:
+        winograd.enabled = was_enabled
+    return counted.total
+
+
 def measure(work: Work, device: torch.device, repeats: int) -> Measured:
     """Run `work` once to count, once to warm up, then `repeats` times."""
-    winograd.enabled = False
-    with FlopCount() as flops:
-        work()
-    winograd.enabled = True
+    flops = flops_of(work)
     work()
     peaks = [matmul_peak(device)]
     seconds = []
     for _ in range(repeats):
         seconds.append(timed(work, device))
         peaks.append(matmul_peak(device))
-    return Measured(seconds=min(seconds), flops=flops.total, peak=max(peaks))
+    return Measured(seconds=min(seconds), flops=flops, peak=max(peaks))
 
 
 def print_row(name: str, work: Work, items: int, device: torch.device, repeats: int) -> None:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import study, study_page, study_runs
+from benchmarks.study_costs import Cost
 from benchmarks.study_page import Findings, RowResult, RunResult
 from benchmarks.study_rows import ROOT, ROWS, Row
 from benchmarks.study_runs import Run, Study
@@ -48,7 +49,7 @@ def made_up(tmp_path) -> Findings:
     failed = RunResult(seed=0, failure="train.py ended with status 1: <script>alert(1)</script>")
     return findings(
         [
-            RowResult(row=ROWS["pv3d"], runs=[run(0, 10), run(1, 12)]),
+            RowResult(row=ROWS["pv3d"], runs=[run(0, 10), run(1, 12)], cost=Cost(parameters=1_321_000, flops=4.57e8)),
             RowResult(row=ROWS["no-video"], runs=[run(0, 5, 29), run(1, 6, 29)], film=film),
             RowResult(row=Row(name="a<b>|c", options=("--desc=<i>",)), runs=[failed]),
         ]
@@ -57,12 +58,12 @@ def made_up(tmp_path) -> Findings:
 
 def test_the_table_has_means_spreads_marks_and_the_papers_numbers(made_up):
     header, lines = study_page.main_table(made_up)
-    assert header == ["row", "seeds", *METRICS, "paper: FVD, CD, WE", "s/kimg", "options", "what"]
+    assert header == ["row", "seeds", *METRICS, "paper: FVD, CD, WE", *study_page.COSTS, "options", "what"]
     first, second, third, real = lines
-    assert first[:6] == ["pv3d", "2", "11 ± 1.4", "20 ± 0", "29.1, 1.34, 9.76", "71"]
+    assert first[:8] == ["pv3d", "2", "11 ± 1.4", "20 ± 0", "29.1, 1.34, 9.76", "71", "1.32", "0.457"]
     assert second[1:5] == ["2", "5.5 ± 0.71, best", "29 ± 0, best", "145.9, 3.89, 11.82"]
-    assert third == ["a<b>|c", "0", "", "", "", "", "--desc=<i>", ""]
-    assert real == ["true heads", "", "", "30", "", "", "", ""]
+    assert third == ["a<b>|c", "0", "", "", "", "", "", "", "--desc=<i>", ""]
+    assert real == ["true heads", "", "", "30", "", "", "", "", "", ""]
 
 
 def test_a_worse_row_is_marked_and_a_lacking_number_is_counted():
