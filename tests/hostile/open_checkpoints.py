@@ -72,7 +72,7 @@ class Place:
         checkpoint.save(self.good, content, "snapshot")
         self.run = RunFolder.create(
             root / "runs",
-            train_action.run_name("demo", data, config, ""),
+            train_action.run_name("demo", [data], config, ""),
             RunOptions(config=config, data=str(data), fingerprint=dataset.fingerprint(), init_from=None),
         )
 
