@@ -24,6 +24,7 @@ CODE = (  # that decides a clip's pixels; whatever decides its network file and 
     "training/checkpoints",
     "training/config.py",
     "training/data/streams.py",
+    "training/image_config.py",
     "training/methods",
     "training/networks",
     "training/rendering",
