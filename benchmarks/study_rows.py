@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnnlib.errors import UserError
@@ -29,8 +29,7 @@ class Row:
         about: what it is, in the paper's words.
         paper: FVD, CD and WE of the paper.
         checkout: whose train.py it is.
-        twin: row that is trained alike, whose weights it takes if they are there; None: it is trained.
-        sampled: what it has otherwise then, by keys of the configuration.
+        twin: row that is trained alike; where it is done, its snapshots are taken, with this row's options.
         datasets: names of those that it trains on: clips, and images beside them if there are any.
     """
 
@@ -42,7 +41,6 @@ class Row:
     paper: tuple[float, float, float] | None = None
     checkout: Path = ROOT
     twin: str | None = None
-    sampled: dict[str, str] = field(default_factory=dict, hash=False)
     datasets: tuple[str, ...] = (TRAIN,)
 
 
@@ -65,7 +63,6 @@ CAMERAS = (
     replace(
         _row("cameras-non", "--camera-mode=Non", "every frame's camera for both", (55.3, 3.28, 23.71)),
         twin=PV3D.name,
-        sampled={"generator.camera_mode": "Non"},
     ),
     _row("cameras-map", "--camera-mode=Map", "one camera for mapping, also in training", (38.0, 1.47, 10.19)),
 )

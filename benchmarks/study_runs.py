@@ -260,7 +260,7 @@ def _take_over(run: Run, log: Path) -> list[Trained]:
     for line in found["snapshots"]:
         source = place / line["file"]
         line["file"] = f"of-{run.row.twin}/{source.name}"
-        study_twins.sample_otherwise(source, run.place / line["file"], run.row.sampled)
+        study_twins.sample_otherwise(source, run.place / line["file"], run.row.options)
         line["sha256"] = file_checksum(run.place / line["file"])
     log.write_text(f"Its weights are those of {run.row.twin}, which is trained alike.\n", encoding="utf-8")
     write_json(run.place / "trained.json", found)

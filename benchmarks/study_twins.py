@@ -1,14 +1,15 @@
 """Rows that take the weights of others: trained alike and sampled otherwise, or moving a generator that is trained."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
-from dnnlib.options import override
+from dnnlib.options import flags_of, override
 from torch_utils import checkpoint
 from training.checkpoints.opener import open_snapshot
+from training.config import Config
 
 OWN = ("row", "row_options", "commit", "checkout")  # what the records of such runs may have apart
 
@@ -39,8 +40,10 @@ def are_alike(place: Path, other: Path) -> bool:
     return len(shared) == 2 and shared[0] == shared[1]
 
 
-def sample_otherwise(source: Path, dest: Path, changes: dict[str, Any]) -> None:
-    """Write a snapshot with the weights of another, and changes to its configuration, by their keys."""
+def sample_otherwise(source: Path, dest: Path, options: Sequence[str]) -> None:
+    """Write a snapshot with the weights of another, whose configuration has options of train.py, --flag=text each."""
+    keys = {flag: key for key, flag in flags_of(Config).items()}
+    changes = {keys[flag]: value for flag, _, value in (option.partition("=") for option in options)}
     snapshot = open_snapshot(source)
     dest.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(dest, replace(snapshot, config=override(snapshot.config, changes)).payload(), "snapshot")

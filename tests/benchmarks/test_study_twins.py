@@ -24,7 +24,6 @@ TWINS = [row for row in ROWS.values() if row.twin is not None]
 def test_twins_are_trained_alike(row, heads, tmp_path):
     """By the training loop: the options that they have apart change no weight, regularisation included."""
     assert row.options == ("--camera-mode=Non",) and not ROWS[row.twin].options
-    assert row.sampled == {"generator.camera_mode": "Non"}, "what the options say"
     trained = []
     for name, mode in (("a", "MapT"), ("b", "Non")):
         trainer = make_trainer(heads, tmp_path / name, generator__camera_mode=mode)
