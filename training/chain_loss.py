@@ -120,11 +120,12 @@ class ChainLoss:
         """Return part `number` of clips, [B, F', 3, S, S]; each call of it draws the same random numbers."""
         clips, frames = latents.shape[:2]
         of_frames = partial(torch.repeat_interleave, repeats=frames, dim=0)
-        made = self.G.moved_synthesis(
+        made = self.G.synthesis(
             latents.flatten(0, 1),
             of_frames(fakes.cameras[:, 0]),
             of_frames(fakes.z_motion),
             of_frames(fakes.times[:, :1]),
+            is_moved=True,
             noise_mode=self.noise_mode,
             random=None if self.deterministic else fakes.random.apart(Draws.FRAMES, number),
         )

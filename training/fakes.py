@@ -1,6 +1,6 @@
 """What fake clips are made from: codes, times, cameras of training clips, random numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +58,7 @@ class Fakes:
         frames = self.times.shape[1]
         with_images = range(len(self.images.z) // frames)
         places = with_images[rows] if isinstance(rows, slice) else [row for row in rows if row in with_images]
-        chosen = [place * frames + frame for place in places for frame in range(frames)]
+        chosen = _numbers(places, frames)
         if not chosen:
             return None
         return self.images.rows(slice(None) if len(chosen) == len(self.images.z) else chosen)
@@ -77,6 +77,11 @@ class Fakes:
     def stills(self) -> list[int]:
         """Return which clips are stills."""
         return [] if self.still is None else self.still.nonzero().flatten().tolist()
+
+
+def _numbers(places: Iterable[int], frames: int) -> list[int]:
+    """Return the numbers of the images in some places, as many in each as a clip has frames."""
+    return [place * frames + frame for place in places for frame in range(frames)]
 
 
 class FakeSource:
@@ -132,7 +137,7 @@ class FakeSource:
         """Return single frames, at times of clips' frames and under cameras of images; None if `own` has no place."""
         assert self.images is not None
         batch, frames = self.config.training.batch, self.config.training.frames
-        chosen = [place * frames + frame for place in range(places)[own] for frame in range(frames)]
+        chosen = _numbers(range(places)[own], frames)
         if not chosen:
             return None
         count = places * frames

@@ -14,6 +14,7 @@ from torch_utils.ops.upfirdn2d import filter2d
 from torch_utils.transfers import to_device
 
 PER_FRAME = ("image", "image_raw", "cameras")  # fields of Frames with an entry for each frame
+TENSORS = ("image", "image_raw", "times", "cameras")  # all of its fields that are tensors
 
 
 @dataclass(kw_only=True)
@@ -37,13 +38,13 @@ class Frames:
 
     def detached(self) -> "Frames":
         """Return these frames without the graph that made them."""
-        images = {name: getattr(self, name).detach() for name in ("image", "image_raw", "times", "cameras")}
+        images = {name: getattr(self, name).detach() for name in TENSORS}
         return Frames(**images, stand_ins=self.stand_ins and self.stand_ins.detached(), images=self.images)
 
     def with_clips(self, clips: list[int], others: "Frames") -> "Frames":
         """Return these frames with those of some clips replaced, in order, by all of `others`."""
         values = {}
-        for name in ("image", "image_raw", "times", "cameras"):
+        for name in TENSORS:
             by_clip = getattr(self, name).unflatten(0, (len(self.times), -1))
             new = getattr(others, name).unflatten(0, (len(clips), -1))
             values[name] = by_clip.index_copy(0, to_device(torch.tensor(clips), new.device), new).flatten(0, 1)
@@ -64,8 +65,7 @@ def joined(sets: Sequence[Frames]) -> Frames:
     """Return several sets of frames as one, one after the other."""
     if len(sets) == 1:
         return sets[0]
-    names = ("image", "image_raw", "times", "cameras")
-    values: dict[str, Any] = {name: torch.cat([getattr(frames, name) for frames in sets]) for name in names}
+    values: dict[str, Any] = {name: torch.cat([getattr(frames, name) for frames in sets]) for name in TENSORS}
     if all(frames.stand_ins is None for frames in sets):
         return Frames(**values)
     return Frames(**values, stand_ins=joined([frames.stand_ins or frames for frames in sets]))

@@ -104,11 +104,12 @@ class Generator(nn.Module):
         """
         driving = self.motion_code(z, z_motion)
         ws = self.moved(self.mapping(z, camera, driving, t), driving, t)
-        return self.moved_synthesis(
+        return self.synthesis(
             self.backbone.mapping.truncated(ws, truncation_psi, truncation_cutoff),
             camera,
             driving,
             t,
+            is_moved=True,
             neural_rendering_resolution=neural_rendering_resolution,
             noise_mode=noise_mode,
             random=random,
@@ -191,6 +192,7 @@ class Generator(nn.Module):
         neural_rendering_resolution: int | None = None,
         noise_mode: str = "const",
         random: Jitter = None,
+        is_moved: bool = False,
         with_points: bool = False,
     ) -> dict[str, torch.Tensor]:
         """Return frames of ws [N or 1, num_ws, w_dim], z_motion [N, z_motion_dim], t [N, 1], seen by camera [N, 25].
@@ -198,6 +200,7 @@ class Generator(nn.Module):
         Args:
             ws: where planes do not move, [M, num_ws, w_dim], each for N / M frames.
             t: in [0, 1], or beyond where motion moves latents.
+            is_moved: whether `ws` are what `moved` returns.
             neural_rendering_resolution: side r of the ray grid; None: the configuration's.
             noise_mode: "const", "random" or "none", in the backbone.
             random: None renders deterministically; a generator or streams (True: torch's own) jitters the samples along
@@ -208,30 +211,8 @@ class Generator(nn.Module):
             image [N, 3, R, R] and image_raw [N, 3, r, r] in about [-1, 1] (never clipped here), image_depth
             [N, 1, r, r] in world units, weight_total [N, r, r, 1] (opacity), xyz [N, r, r, 3] (mean surface points).
         """
-        return self.moved_synthesis(
-            self.moved(ws, z_motion, t),
-            camera,
-            z_motion,
-            t,
-            neural_rendering_resolution=neural_rendering_resolution,
-            noise_mode=noise_mode,
-            random=random,
-            with_points=with_points,
-        )
-
-    def moved_synthesis(
-        self,
-        ws: torch.Tensor,
-        camera: torch.Tensor,
-        z_motion: torch.Tensor,
-        t: torch.Tensor,
-        *,
-        neural_rendering_resolution: int | None = None,
-        noise_mode: str = "const",
-        random: Jitter = None,
-        with_points: bool = False,
-    ) -> dict[str, torch.Tensor]:
-        """Return what `synthesis` does, of latents that `moved` has returned: its second half."""
+        if not is_moved:
+            ws = self.moved(ws, z_motion, t)
         planes = self.planes(ws, z_motion, t, noise_mode, None if random is True else random)
         return self.render_planes(
             planes,

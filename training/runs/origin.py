@@ -18,7 +18,6 @@ from training.runs.options import RunOptions
 from training.runs.progress import Progress
 from training.runs.resume import candidates
 
-CHAIN_SHARE = (3, 4)  # of the components of w, a chain moves along: 384 of 512
 SNAPSHOT_NAME = re.compile(r"network-snapshot-(\d{1,9})\.")  # EG3D's, with its kimg
 
 
@@ -105,7 +104,7 @@ class Origin:
             )
         if not self.generator and theirs.method != config.method:
             raise UserError(f"{self.path} is of --method={theirs.method}: give it as --generator, not as --init-from.")
-        return moved_generator(theirs.generator, config.training.frames) if self.generator else theirs.generator
+        return moved_generator(theirs.generator, config) if self.generator else theirs.generator
 
     def open(self) -> tuple[StoredSnapshot, str]:
         """Return the snapshot and its file's checksum."""
@@ -117,15 +116,19 @@ class Origin:
         return source, checksum
 
 
-def moved_generator(static: GeneratorConfig, frames: int) -> GeneratorConfig:
-    """Return the configuration of a static generator whose latents a chain moves, trained on so many frames."""
+def moved_generator(static: GeneratorConfig, config: Config) -> GeneratorConfig:
+    """Return the configuration of a static generator whose latents a chain moves.
+
+    The chain moves along the same share of the components of w as that of `config`, and is trained on as many frames.
+    """
+    chain = config.generator
     return replace(
         static,
-        motion="chain",
-        camera_mode="All",
-        motion_code="z_m",
-        motion_hidden=max(static.w_dim * CHAIN_SHARE[0] // CHAIN_SHARE[1], 1),
-        z_motion_dim=static.w_dim * (frames - 1),
+        motion=chain.motion,
+        camera_mode=chain.camera_mode,
+        motion_code=chain.motion_code,
+        motion_hidden=max(static.w_dim * chain.motion_hidden // chain.w_dim, 1),
+        z_motion_dim=static.w_dim * (config.training.frames - 1),
     )
 
 
