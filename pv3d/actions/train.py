@@ -32,7 +32,7 @@ from training.data.dataset import ClipDataset
 from training.data.pairs import clips_with, moving_clips
 from training.image_config import ImagesConfig
 from training.latent_components import set_components
-from training.methods import METHODS
+from training.methods import METHODS, Method
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
 from training.runs.options import RunOptions, configuration
@@ -73,9 +73,7 @@ def run(
     require_project(wandb)
     cfg, config = resolve(cfg, flags)
     require_images(image_data, config)
-    weights = None if init_from is None else sources.lasting(init_from)
-    origin = Origin(init_from=weights, generator=generator, kimg=init_kimg, fresh_motion=fresh_motion)
-    origin.check(METHODS[config.method])
+    origin = origin_of(METHODS[config.method], init_from, generator, init_kimg, fresh_motion)
     config = origin.moving(config, outdir, run_name(cfg, None, config, desc), resume)
     requests = parse_requests(metrics) if metrics else []
     with prepared_machine(
@@ -86,11 +84,7 @@ def run(
         that_pay=partial(division.processes_that_pay, config),
         fixed_shapes=True,
     ) as machine:
-        dataset = open_dataset(data, config)
-        images = open_images(image_data, config) if image_data else None
-        for found in filter(None, (dataset, images)):
-            print_doubts(found, config)
-        print_notes([share_line(images, config.images)] if images else [])
+        dataset, images = open_datasets(data, image_data, config)
         asked = run_options(config, dataset, images, origin, machine)
         if dry_run:
             if distributed.is_main():
@@ -131,13 +125,21 @@ def resolve(cfg: str, flags: dict[str, Any]) -> tuple[str, Config]:
     return name, options.validate(override(config, given(Config, flags)))
 
 
+def origin_of(
+    method: Method, init_from: str | None, generator: str | None, kimg: float | None, fresh_motion: bool
+) -> Origin:
+    """Return where the weights of a run come from. UserError unless that is possible with its method."""
+    weights = None if init_from is None else sources.lasting(init_from)
+    origin = Origin(init_from=weights, generator=generator, kimg=kimg, fresh_motion=fresh_motion)
+    origin.check(method)
+    return origin
+
+
 def require_images(path: Path | None, config: Config) -> None:
     """UserError unless there is a dataset of images exactly where some of what is judged is to be of it."""
-    if path is not None and config.training.frames == 1:
-        raise UserError(
-            f"--image-data is for methods of clips, and --method={config.method} trains on images alone: give them as "
-            "--data."
-        )
+    why_not = METHODS[config.method].refused.get("--image-share")
+    if path is not None and why_not:
+        raise UserError(f"--image-data is not possible with --method={config.method}, for {why_not}: leave it out.")
     if path is not None and not config.discriminator.image:
         raise UserError("--image-data is for the image discriminator: leave out --no-image-discriminator.")
     if path is not None and not config.images.wanted:
@@ -155,6 +157,16 @@ def share_line(images: ClipDataset, share: ImagesConfig) -> str:
     if share.share_end is None:
         return f"{line}."
     return f"{line}, {share.share_end:g} from {share.share_fade_kimg:g} kimg of the run on."
+
+
+def open_datasets(data: Path, image_data: Path | None, config: Config) -> tuple[ClipDataset, ClipDataset | None]:
+    """Open the clips, and the images beside them if there are any; say what is to be said of them."""
+    dataset = open_dataset(data, config)
+    images = open_images(image_data, config) if image_data else None
+    for found in filter(None, (dataset, images)):
+        print_doubts(found, config)
+    print_notes([share_line(images, config.images)] if images else [])
+    return dataset, images
 
 
 def open_images(path: Path, config: Config) -> ClipDataset:
