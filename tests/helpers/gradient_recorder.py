@@ -3,19 +3,37 @@
 Arguments: a folder for `<seed>/gradients.pt` and `<seed>/runs`, seeds such as 1,2, then those of train.py.
 """
 
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 import train
+from tests.helpers import forks
 from torch_utils.gradients import GradientAverage
 from training.phases import Phase
 from training.runs.pictures import SnapshotPictures
 from training.training_loop import Trainer, distributed
 
 Gradients = dict[str, list[torch.Tensor]]  # by phase
+
+
+def record_together(folder: Path, arguments: list[str], seeds: Sequence[int] = (1,)) -> dict[int, Gradients]:
+    """Return the same by seed from two processes, which are started by torchrun; runs are `folder`/<seed>/runs."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
+    done = subprocess.run(
+        [*launch, str(folder), ",".join(map(str, seeds)), *arguments],
+        env=forks.ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {seed: torch.load(folder / str(seed) / "gradients.pt", weights_only=True) for seed in seeds}
 
 
 def record(folder: Path, arguments: list[str]) -> Gradients:

@@ -4,22 +4,18 @@ Gradients, parameters, random numbers and groups do not depend on how a batch is
 multiple of 4 clips.
 """
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.helpers.gradient_recorder import Gradients, record
+from tests.helpers.gradient_recorder import Gradients, record, record_together
 from torch_utils import checkpoint
 from training.config import Config
 from training.phases import build_phases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ROOT = Path(__file__).parents[2]
 # With one seed in four an activation, a ray sample or a difference of densities is so near to a kink that the rounding
 # of another batch size puts it on the other side: gradients differ by 1e-4 and more. So two of three must agree.
 SEEDS = (1, 7, 9)
@@ -44,8 +40,6 @@ OPTIONS = [
     "--device=cpu",
     "--precision=fp32",
 ]
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
 
 
 @dataclass
@@ -70,21 +64,8 @@ def alone(folder: Path, data: Path, seed: int, *more: str) -> Trained:
 
 def together(folder: Path, data: Path) -> dict[int, Trained]:
     """Train in two processes, four clips each, with every seed."""
-    recorder = ROOT / "tests" / "helpers" / "gradient_recorder.py"
-    done = subprocess.run(
-        [*LAUNCH, str(recorder), str(folder), ",".join(map(str, SEEDS)), *OPTIONS, f"--data={data}"],
-        env=ENVIRONMENT,
-        text=True,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    trained = {}
-    for seed in SEEDS:
-        place = folder / str(seed)
-        trained[seed] = Trained(torch.load(place / "gradients.pt", weights_only=True), state_of(place / "runs"))
-    return trained
+    found = record_together(folder, [*OPTIONS, f"--data={data}"], SEEDS)
+    return {seed: Trained(gradients, state_of(folder / str(seed) / "runs")) for seed, gradients in found.items()}
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -16,7 +14,7 @@ import dataset_tool
 import gen_videos
 import train
 from tests.helpers import forks, tiny
-from tests.helpers.gradient_recorder import record
+from tests.helpers.gradient_recorder import record, record_together
 from tests.helpers.train_command import refused, without_pictures
 from tests.helpers.trainers import assert_same, iterate, make_trainer, moments, weights
 from training.checkpoints.opener import load_generator, open_snapshot
@@ -224,18 +222,7 @@ def test_two_processes_train_as_one(heads, static, tmp_path):
     options = [*OPTIONS, "--batch=8", "--kimg=0.008", "--tick=1", f"--data={heads}", f"--method={METHOD}"]
     options.append(f"--generator={static}")
     one = record(tmp_path / "whole", [*options, "--seed=1"])
-    recorder = forks.ROOT / "tests" / "helpers" / "gradient_recorder.py"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(recorder)]
-    done = subprocess.run(
-        [*launch, str(tmp_path / "together"), "1", *options],
-        env=forks.ENVIRONMENT,
-        text=True,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    divided = torch.load(tmp_path / "together" / "1" / "gradients.pt", weights_only=True)
+    divided = record_together(tmp_path / "together", options)[1]
     assert divided.keys() == one.keys() == {"g_main", "g_main2", "g_main3", "g_main4", "g_main5", "d_main"}
     for phase in ("g_main", "d_main"):
         total = torch.cat([gradient.flatten() for gradient in one[phase]])

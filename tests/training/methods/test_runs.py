@@ -1,8 +1,6 @@
 """Every method trains: losses are there, all networks move, resuming is exact, a batch may be divided, videos come."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -14,7 +12,7 @@ import calc_metrics
 import gen_videos
 import train
 from tests.helpers import forks, tiny
-from tests.helpers.gradient_recorder import record
+from tests.helpers.gradient_recorder import record, record_together
 from tests.helpers.tiny import CALM
 from tests.helpers.train_command import refused, without_pictures
 from tests.helpers.trainers import assert_same, iterate, make_trainer, moments, weights
@@ -186,18 +184,7 @@ def test_two_processes_train_as_one(heads, tmp_path, method):
     """Gradients of the first iteration, to rounding."""
     options = [*TINY, "--batch=8", "--kimg=0.008", "--tick=1", f"--data={heads}", f"--method={method}"]
     whole = record(tmp_path / "whole", [*options, "--seed=1"])
-    recorder = forks.ROOT / "tests" / "helpers" / "gradient_recorder.py"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(recorder)]
-    done = subprocess.run(
-        [*launch, str(tmp_path / "together"), "1", *options],
-        env=forks.ENVIRONMENT,
-        text=True,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    divided = torch.load(tmp_path / "together" / "1" / "gradients.pt", weights_only=True)
+    divided = record_together(tmp_path / "together", options)[1]
     assert divided.keys() == whole.keys() == {"g_main", "g_reg", "d_main", "d_reg"}
     for phase, gradients in whole.items():
         total = torch.cat([gradient.flatten() for gradient in gradients])
