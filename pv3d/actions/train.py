@@ -87,8 +87,7 @@ def run(
         dataset, images = open_datasets(data, image_data, config)
         asked = run_options(config, dataset, images, origin, machine)
         if dry_run:
-            if distributed.is_main():
-                print_options(asked.settled().config, dataset, images)
+            print_options(asked.settled().config, dataset, images)
             return
         run = open_run(
             outdir,
@@ -329,7 +328,9 @@ def warn(line: str) -> None:
 
 
 def print_options(config: Config, dataset: ClipDataset, images: ClipDataset | None) -> None:
-    """Print every option by section, and the sizes of the datasets."""
+    """Print every option by section, and the sizes of the datasets, once."""
+    if not distributed.is_main():
+        return
     for line in lines_of(config):
         click.echo(line)
     click.echo(f"dataset: {dataset.num_clips} clips, {dataset.num_frames} frames")
