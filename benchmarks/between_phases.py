@@ -6,7 +6,7 @@ and compute nothing.
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ from benchmarks.counting import Counting, Tally
 from torch_utils import distributed
 from training.cameras import CAMERA_DIM
 from training.config import Config
-from training.loss import Loss, Report
-from training.phases import Phase
+from training.loss import Report
+from training.phases import AnyLoss, Phase
 from training.runs.folder import RunFolder
 from training.runs.hooks import Hooks
 from training.runs.progress import Progress
@@ -81,20 +81,21 @@ def _data() -> _Data:
     return _Data(lengths=[CLIP_FRAMES], camera_paths=[path], num_clips=1, clips=[mock.Mock(cameras=path)])
 
 
-def count_between_phases(config: Config, reports: dict[str, Report], counting: Counting) -> int:
+def count_between_phases(config: Config, reports: dict[Callable, Report], counting: Counting) -> int:
     """Count several iterations but the phases in them; return how many they are.
 
     Args:
-        reports: what each phase reports, by its name.
+        reports: what each phase reports, by its function.
         counting: an open context.
     """
     iterations = math.lcm(config.training.g_reg_interval or 1, config.training.d_reg_interval or 1)
 
-    def accumulate(phase: Phase, loss: Loss, **inputs: Any) -> Report:
+    def accumulate(phase: Phase, loss: AnyLoss, **inputs: Any) -> Report:
         for name in phase.networks:
             for parameter in getattr(loss, name).parameters():
-                parameter.grad = torch.empty_like(parameter)
-        return reports[phase.name]
+                if parameter.requires_grad:
+                    parameter.grad = torch.empty_like(parameter)
+        return reports[phase.function]
 
     def step(optimizer: torch.optim.Optimizer) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

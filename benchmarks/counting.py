@@ -125,9 +125,12 @@ class Counting(TorchDispatchMode):
         self._next_node = max(upcoming, self._next_node)
 
     def _current(self) -> str:
-        """Return the component that an operation belongs to now."""
+        """Return the component that an operation belongs to now.
+
+        In a backward pass that is the owner of the node, unless a checkpoint computes a component's forward pass anew.
+        """
         node: Any = torch._C._current_autograd_node()
-        if node is None:
+        if node is None or self._components[-1] != OUTSIDE:
             return self._components[-1]
         return self._owners.get(node._sequence_nr(), OUTSIDE)
 

@@ -3,19 +3,16 @@
     python benchmarks/roofline.py --cfg voxceleb
 
 Every phase runs on the meta device with the CUDA path forced (benchmarks/counting.py says what is counted), and counts
-in an iteration as often as it is run: G main and D main 1, G reg 1/4, R1 1/16. Ideal time is that of a GPU which is
-never idle and reaches its rates. What is around the phases (benchmarks/between_phases.py) is printed apart, for several
-processes; the averages of gradients are in both tables.
+in an iteration as often as it is run: of PV3D G main and D main 1, G reg 1/4, R1 1/16. Ideal time is that of a GPU
+which is never idle and reaches its rates. What is around the phases (benchmarks/between_phases.py) is printed apart,
+for several processes; the averages of gradients are in both tables.
 """
 
-import contextlib
-import math
+import collections
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import click
 import torch
@@ -23,28 +20,37 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.between_phases import PROCESSES, count_between_phases, shares  # noqa: E402
 from benchmarks.counting import Counting, Rates, Tally, labelled  # noqa: E402
+from benchmarks.meta_gpu import META, as_on_a_gpu  # noqa: E402
 from benchmarks.phases import SCHEDULE  # noqa: E402
 from dnnlib import cli  # noqa: E402
-from dnnlib.errors import UserError  # noqa: E402
 from dnnlib.files import write_json  # noqa: E402
-from torch_utils import custom_ops, random_numbers  # noqa: E402
 from torch_utils.gradients import average_gradients  # noqa: E402
 from torch_utils.machine_options import PRECISIONS  # noqa: E402
 from torch_utils.random_numbers import Streams  # noqa: E402
 from torch_utils.runtime import HALF_PRECISION  # noqa: E402
 from training import loss as losses  # noqa: E402
 from training.cameras import CAMERA_DIM  # noqa: E402
+from training.chain_loss import ChainLoss  # noqa: E402
 from training.checkpoints.snapshots import build_networks  # noqa: E402
 from training.config import Config, preset  # noqa: E402
 from training.fakes import Fakes  # noqa: E402
 from training.judged import Frames  # noqa: E402
 from training.loss import Loss, Report  # noqa: E402
 from training.methods import METHODS  # noqa: E402
-from training.networks import backbone, decoder, discriminators, generator, mapping, motion, superresolution  # noqa: E402
+from training.networks import (  # noqa: E402
+    backbone,
+    decoder,
+    discriminators,
+    generator,
+    mapping,
+    motion,
+    motion_chain,
+    patch_discriminators,
+    superresolution,
+)
 from training.phases import Phase, build_loss, build_phases  # noqa: E402
 from training.rendering import renderer  # noqa: E402
 
-META = torch.device("meta")
 TERA, GIGA, MILLI = 1e12, 1e9, 1e-3
 # Assumed: eight to nine tenths of what data sheets promise for dense products and memory; full: float32 without TF32.
 GPUS = {
@@ -58,57 +64,6 @@ def rates_in(precision: str, gpu: str) -> Rates:
     """Return the rates of one of GPUS; with --precision=tf32 products of float32 have those of TF32."""
     rates = GPUS[gpu]
     return replace(rates, full=rates.tf32) if precision == "tf32" else rates
-
-
-# --- A GPU that is not there -----------------------------------------------------------------------------------------
-
-
-class _Kernels:
-    """Stands for the libraries of CUDA kernels."""
-
-    pv3d_bias_act = "bias_act"
-    pv3d_scale_act = "scale_act"
-    pv3d_upfirdn2d = "upfirdn2d"
-
-
-@contextlib.contextmanager
-def as_on_a_gpu(counting: Counting) -> Iterator[None]:
-    """Let tensors of the meta device take the way of those on a GPU."""
-
-    def library_for(name: str, x: torch.Tensor) -> type[_Kernels] | None:
-        is_there = x.device.type == "meta" and x.dtype in custom_ops._DTYPES and x.numel() > 0
-        return _Kernels if is_there else None
-
-    def launch(function: str, params: Any, like: torch.Tensor) -> None:
-        size = like.element_size() * _elements(function, params)
-        counting.add(f"kernel {function}", 0.0, size, 1, like.dtype)
-
-    def bincount(x: torch.Tensor, minlength: int) -> torch.Tensor:
-        counting.wait("bincount")
-        counting.add("bincount", 0.0, x.nbytes + 8 * minlength, 4, torch.int64)
-        return torch.empty([minlength], dtype=torch.int64, device=META)
-
-    def draw(function: Any, shape: Sequence[int], random: Any, *, device: Any, dtype: Any) -> torch.Tensor:
-        with counting.component("random numbers"):
-            return function(shape, device=META, dtype=dtype)  # of one pass, which is the whole batch
-
-    with (
-        mock.patch.object(custom_ops, "library_for", library_for),
-        mock.patch.object(custom_ops, "launch", launch),
-        mock.patch.object(torch, "bincount", bincount),
-        mock.patch.object(random_numbers, "_draw", draw),
-    ):
-        yield
-
-
-def _elements(function: str, params: Any) -> int:
-    """Return how many elements a kernel reads and writes."""
-    if function == "bias_act":
-        tensors = 2 + (params.order >= 1) + (params.order == 2)
-        return params.total * tensors
-    if function == "scale_act":
-        return params.total * (2 + params.order)
-    return math.prod(params.in_size) + math.prod(params.out_size)
 
 
 # --- Components ------------------------------------------------------------------------------------------------------
@@ -153,10 +108,26 @@ def components() -> dict:
         (discriminators.ResidualBlock, "forward"): residual,
         (discriminators.Epilogue, "forward"): last,
         (mapping.CameraMapping, "forward"): last,
+        (motion_chain.MotionChain, "forward"): "chain of latents",
+        (patch_discriminators.PairPatches, "forward"): "D_img",
+        (patch_discriminators.ClipPatches, "forward"): "D_vid",
     }
 
 
 # --- A phase ---------------------------------------------------------------------------------------------------------
+
+
+def different_phases(config: Config) -> tuple[dict[str, Phase], dict[str, float]]:
+    """Return the phases of an iteration, one of those that do the same, and how often each is run in it, by name."""
+    names: dict[Any, str] = {}
+    phases: dict[str, Phase] = {}
+    often: dict[str, float] = collections.defaultdict(float)
+    for phase in build_phases(config):
+        if phase.active:
+            name = names.setdefault(phase.function, phase.name)
+            phases.setdefault(name, phase)
+            often[name] += 1 / phase.interval
+    return phases, often
 
 
 def count_phase(
@@ -165,15 +136,14 @@ def count_phase(
     """Count one run of a phase in one pass, with the average of its gradients; also return what it reports."""
     networks = build_networks(config, 0, META, dtype)
     loss = build_loss(networks, config)
-    assert isinstance(loss, Loss)
-    modules = [module for name, module in networks.items() if name in phase.networks]
+    modules = networks.trained(phase.networks)
     counting = Counting(rates)
     fakes = _fakes(config, clips)
     side = config.generator.img_resolution
     pixels = torch.empty([clips, config.training.frames, 3, side, side], dtype=torch.uint8, device=META)
     for module in modules:
         module.requires_grad_(True)
-    if phase.reuses_fakes:
+    if phase.reuses_fakes and isinstance(loss, Loss):
         loss.made.append(_made(config, fakes))
     with as_on_a_gpu(counting), labelled(counting, components()), counting, counting.saving():
         reals = None
@@ -184,6 +154,22 @@ def count_phase(
         with counting.component("averaging"):
             average_gradients(parameter for module in modules for parameter in module.parameters())
     return counting, report
+
+
+def count_part(config: Config, clips: int, dtype: torch.dtype | None, rates: Rates) -> tuple[Counting, int] | None:
+    """Count making a part of clips that is made anew in the backward pass; also return how many frames of each it has.
+
+    None: nothing is made anew.
+    """
+    loss = build_loss(build_networks(config, 0, META, dtype), config)
+    if not isinstance(loss, ChainLoss) or loss.frames_at_a_time >= config.training.frames:
+        return None
+    counting = Counting(rates)
+    g = loss.G.config
+    latents = _empty(clips, loss.frames_at_a_time, loss.G.num_ws, g.w_dim).requires_grad_()
+    with as_on_a_gpu(counting), counting, counting.saving():
+        loss.synthesise(latents, _fakes(config, clips))
+    return counting, loss.frames_at_a_time
 
 
 def _fakes(config: Config, clips: int) -> Fakes:
@@ -227,21 +213,22 @@ def _empty(*shape: int) -> torch.Tensor:
 def main(cfg: str, method: str, clips: int, precision: str, gpu: str, table: bool, out: Path | None) -> None:
     """Count what an iteration asks of a GPU, component by component."""
     config = preset(cfg, method)
-    if config.generator.motion == "chain":
-        raise UserError(f"--method={method} is not counted here: benchmarks/phases.py measures its phases.")
     if table:
         _print_overview(cfg, config, clips)
         return
     rates = rates_in(precision, gpu)
-    phases = {phase.name: phase for phase in build_phases(config) if phase.active}
+    phases, often = different_phases(config)
     counts = {}
     reports = {}
     for name, phase in phases.items():
-        counts[name], reports[name] = count_phase(config, phase, clips, HALF_PRECISION.get(precision), rates)
-    total = _by_component(phases, counts)
+        counts[name], reports[phase.function] = count_phase(config, phase, clips, HALF_PRECISION.get(precision), rates)
+    total = _by_component(often, counts)
     click.echo(f"{cfg}, {method}, {precision}, {clips} clips an iteration, rates of an {rates.name}")
     _print_table("component", total, longest_first=True)
     _print_table("phase, once", {name: _sum(counting.tallies) for name, counting in counts.items()})
+    repeated = {name: times for name, times in often.items() if times > 1}
+    for name, times in repeated.items():
+        click.echo(f"An iteration has {times:g} of {name}.")
     with_others = Counting(rates)
     with as_on_a_gpu(with_others), with_others:
         iterations = count_between_phases(config, reports, with_others)
@@ -251,6 +238,12 @@ def main(cfg: str, method: str, clips: int, precision: str, gpu: str, table: boo
         waits = sum(counting.waits.values())
         click.echo(f"{name}: {saved:.1f} GB saved for the backward pass, {waits} host waits")
         _print_waits(counting)
+    part = count_part(config, clips, HALF_PRECISION.get(precision), rates)
+    if part is not None:
+        saved = sum(part[0].saved.values()) / GIGA
+        click.echo(
+            f"{part[1]} of the {config.training.frames} frames of each clip at a time are made anew: {saved:.1f} GB"
+        )
     each = sum(with_others.waits.values()) / iterations
     click.echo(f"between the phases: {each:g} host waits an iteration")
     _print_waits(with_others, iterations)
@@ -258,18 +251,18 @@ def main(cfg: str, method: str, clips: int, precision: str, gpu: str, table: boo
         write_json(out, {name: _plain(tally) for name, tally in total.items()})
 
 
-def _by_component(phases: dict[str, Phase], counts: dict[str, Counting]) -> dict[str, Tally]:
-    """Return the mean iteration's tallies by component."""
+def _by_component(often: dict[str, float], counts: dict[str, Counting]) -> dict[str, Tally]:
+    """Return the mean iteration's tallies by component, of phases that it runs so often."""
     total: dict[str, Tally] = {}
     for name, counting in counts.items():
         for component, tally in counting.tallies.items():
-            total.setdefault(component, Tally()).add(tally, 1 / phases[name].interval)
+            total.setdefault(component, Tally()).add(tally, often[name])
     return total
 
 
 def _print_overview(cfg: str, config: Config, clips: int) -> None:
     """Print a table in Markdown: what an iteration asks for in each precision, and its ideal time on each GPU."""
-    phases = {phase.name: phase for phase in build_phases(config) if phase.active}
+    phases, often = different_phases(config)
     names = [rates.name for rates in GPUS.values()]
     click.echo(f"| {cfg} | in fp32 | moved | launches | G main saves | D main saves | {' | '.join(names)} |")
     click.echo("|---" * (6 + len(names)) + "|")
@@ -281,7 +274,7 @@ def _print_overview(cfg: str, config: Config, clips: int) -> None:
                 name: count_phase(config, phase, clips, HALF_PRECISION.get(precision), rates)[0]
                 for name, phase in phases.items()
             }
-            tally = _sum(_by_component(phases, counts))
+            tally = _sum(_by_component(often, counts))
             times.append(f"{tally.seconds / MILLI:.0f} ms")
         saved = [f"{sum(counts[name].saved.values()) / GIGA:.0f} GB" for name in ("g_main", "d_main")]
         asked = [f"{tally.flops['float32'] / TERA:.1f} TFLOP", f"{tally.bytes / GIGA:.0f} GB", f"{tally.launches:,.0f}"]

@@ -103,14 +103,18 @@ class ChainLoss:
         offsets, guesses = self.chain(ws[:, 0], fakes.z_motion)
         return ws.unsqueeze(1) + offsets.unsqueeze(2), guesses
 
+    @property
+    def frames_at_a_time(self) -> int:
+        """How many frames of each clip are rendered at a time."""
+        return max(PIXELS // self.G.config.img_resolution**2, 1)
+
     def synthesise(self, latents: torch.Tensor, fakes: Fakes) -> torch.Tensor:
         """Return clips [B, F, 3, S, S] of latents [B, F, num_ws, w_dim], as the discriminators see them.
 
         They are rendered PIXELS of a clip at a time; what takes several times is rendered anew in the backward pass, so
         that the memory is that of one.
         """
-        at_a_time = max(PIXELS // self.G.config.img_resolution**2, 1)
-        parts = latents.split(at_a_time, dim=1)
+        parts = latents.split(self.frames_at_a_time, dim=1)
         make = self._frames
         if len(parts) > 1 and torch.is_grad_enabled():
             make = partial(checkpoint, self._frames, use_reentrant=False)

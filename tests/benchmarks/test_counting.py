@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.utils.checkpoint import checkpoint
 
 from benchmarks import roofline
 from benchmarks.counting import OUTSIDE, Counting, Rates, Tally, labelled
+from training.config import preset
 
 RATES = Rates(name="unit", full=1e3, tf32=1e4, half=1e6, memory=10.0)
 META = torch.device("meta")
@@ -108,6 +110,25 @@ def test_gradients_belong_to_the_component_that_they_are_of():
     assert Model.forward.__name__ == "forward"
 
 
+def test_what_a_checkpoint_computes_anew_belongs_to_the_component_that_it_is():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(empty(4, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(x, self.weight)
+
+    model = Model()
+    counting = Counting(RATES)
+    with labelled(counting, {(Model, "forward"): "model"}), counting:
+        checkpoint(lambda x: model(model(x)), empty(2, 4, grad=True), use_reentrant=False).sum().backward()
+    product = 2 * 2 * 4 * 4
+    # Two forwards; the first again, whose result is kept for the second one's gradients; two gradients of each.
+    assert sum(counting.tallies["model"].flops.values()) == 7 * product
+    assert sum(counting.tallies[OUTSIDE].flops.values()) == 0
+
+
 def test_waits_are_named_by_the_line_of_the_project():
     with Counting(RATES) as counting:
         if empty(1).sum().item() > 0:
@@ -132,6 +153,40 @@ def test_the_roofline_prints_every_component(tmp_path):
     found = result.output.partition("between the phases: ")[2].splitlines()
     assert found[0] == "1 host waits an iteration"
     assert re.fullmatch(r" +1 all_reduce among hosts at training/data/feed.py:\d+", found[1]) and len(found) == 2
+
+
+def test_the_roofline_of_a_chain_counts_each_of_its_updates(tmp_path):
+    out = tmp_path / "counts.json"
+    options = ["--cfg=demo", "--method=eg3d-mcghd", "--clips=2", "--precision=fp32", f"--out={out}"]
+    result = CliRunner().invoke(roofline.main, options)
+    assert result.exit_code == 0, result.output
+    assert "An iteration has 5 of g_main." in result.output and "anew" not in result.output
+    counts = json.loads(out.read_text())
+    config = preset("demo", "eg3d-mcghd")
+    hidden, w, steps = config.generator.motion_hidden, config.generator.w_dim, config.training.frames - 1
+    cell = 4 * hidden * (w + hidden)
+    forwards = (1 + steps) * cell + steps * (hidden**2 + hidden * w + 2 * hidden * w + w**2)
+    # Forwards in all six phases; gradients of weights and inputs in the five that train it, but of the components,
+    # which are no weights, and of what begins a clip, which are no inputs of anything that is trained.
+    no_weights = steps * hidden * w
+    no_inputs = (1 + steps) * 4 * hidden * w + 4 * hidden**2
+    assert counts["chain of latents"]["flops"]["float32"] == 2 * 2 * (
+        6 * forwards + 5 * (2 * forwards - no_weights - no_inputs)
+    )
+
+
+def test_frames_that_are_made_anew_keep_as_much_of_each_clip():
+    config = preset("voxceleb", "eg3d-mcghd")
+    rates = roofline.rates_in("bf16", "h200")
+    kept = []
+    for clips in (2, 4, 6):
+        part = roofline.count_part(config, clips, torch.bfloat16, rates)
+        assert part is not None and part[1] == 1
+        kept.append(sum(part[0].saved.values()))
+    each = (kept[1] - kept[0]) / 2
+    assert kept[2] - kept[1] == pytest.approx(2 * each, rel=1e-3)
+    assert 0 <= kept[0] - 2 * each < 31e6 * 4  # and the weights in bfloat16, of 31 million parameters, some twice
+    assert roofline.count_part(preset("voxceleb"), 1, None, rates) is None
 
 
 @pytest.mark.slow

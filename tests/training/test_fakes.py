@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from benchmarks.counting import Counting
-from benchmarks.roofline import GPUS, as_on_a_gpu
+from benchmarks.meta_gpu import as_on_a_gpu
+from benchmarks.roofline import GPUS
 from tests.helpers import tiny
 from torch_utils.random_numbers import normal
 from training.cameras import frontal_label

@@ -12,7 +12,8 @@ from torch.nn.functional import softplus
 from torch.testing import assert_close
 
 from benchmarks.counting import Counting
-from benchmarks.roofline import GPUS, as_on_a_gpu
+from benchmarks.meta_gpu import as_on_a_gpu
+from benchmarks.roofline import GPUS
 from dnnlib.options import override
 from tests.helpers import tiny
 from tests.helpers.noise import edit_frame, make
