@@ -15,7 +15,6 @@ from dnnlib.options import add_flags, parameters_of
 from metrics.names import DETECTOR_WEIGHTS, PUBLIC
 from torch_utils.machine_options import machine_options
 from training import config as options
-from training.checkpoints.sources import HELP as SOURCES
 from training.checkpoints.sources import SHIPPED
 from training.config import MAX_KIMG, Config
 from training.image_config import IMAGES
@@ -85,7 +84,7 @@ def complete_preset(context: click.Context, parameter: click.Parameter, typed: s
     "--generator",
     group=options.RUN,
     type=SOURCE,
-    help=f"{MOVED}: the trained static generator that it moves, of --method=eg3d or EG3D's own. {SOURCES}",
+    help=f"{MOVED}: the trained static generator that it moves: a snapshot's file, of --method=eg3d or EG3D's own.",
 )
 @cli.option(
     "--init-kimg",

@@ -128,8 +128,8 @@ def origin_of(
     method: Method, init_from: str | None, generator: str | None, kimg: float | None, fresh_motion: bool
 ) -> Origin:
     """Return where the weights of a run come from. UserError unless that is possible with its method."""
-    weights = None if init_from is None else sources.lasting(init_from)
-    origin = Origin(init_from=weights, generator=generator, kimg=kimg, fresh_motion=fresh_motion)
+    weights, moved = (None if source is None else sources.lasting(source) for source in (init_from, generator))
+    origin = Origin(init_from=weights, generator=moved, kimg=kimg, fresh_motion=fresh_motion)
     origin.check(method)
     return origin
 
@@ -267,7 +267,7 @@ def train(
             source, checksum = origin.open()
             trainer.init_from(source, origin.fresh_motion)
             begin = [] if origin.generator else [schedules_line(source, config, trainer.progress)]
-            print_notes([*source.notes, *origin.notes, *begin])
+            print_notes([*source.notes, *begin])
     distributed.require_same(
         checksum, f"The processes see different snapshots as {origin.path}: give a path that all machines share."
     )

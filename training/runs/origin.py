@@ -3,12 +3,10 @@
 import contextlib
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from dnnlib.errors import UserError
 from dnnlib.files import require_file, with_checksum
-from training.checkpoints import sources
 from training.checkpoints.opener import open_snapshot
 from training.checkpoints.snapshots import StoredSnapshot
 from training.config import Config, GeneratorConfig, validate
@@ -26,30 +24,21 @@ class Origin:
     """A snapshot that a run starts from, and what is taken otherwise than it says; None: a run starts at random.
 
     Args:
-        init_from: --init-from.
-        generator: --generator, as of `sources.found`: a static one, which the run moves and leaves as it is.
+        init_from: the file of --init-from.
+        generator: that of --generator: a static one, which the run moves and leaves as it is.
         kimg: --init-kimg; None: what the file says.
         fresh_motion: --fresh-motion.
     """
 
     init_from: Path | None
-    generator: str | None = None
+    generator: Path | None = None
     kimg: float | None
     fresh_motion: bool
-
-    @cached_property
-    def _found(self) -> sources.Found | None:
-        return None if self.generator is None else sources.found(self.generator)
 
     @property
     def path(self) -> Path | None:
         """The file."""
-        return self._found.path if self._found else self.init_from
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Which file it is, unless its name said that."""
-        return self._found.notes if self._found else ()
+        return self.generator or self.init_from
 
     @property
     def flag(self) -> dict[str, str]:

@@ -168,6 +168,7 @@ def test_another_generator_is_said_in_a_sentence(heads, trained, tmp_path, monke
         ([f"--method={METHOD}"], "moves a trained generator: give a snapshot of --method=eg3d as --generator."),
         ([f"--method={METHOD}", "--generator={moving}"], f"is of --method={METHOD}, which moves already"),
         ([f"--method={METHOD}", "--generator=gone.pkl"], "gone.pkl does not exist"),
+        ([f"--method={METHOD}", "--generator={static.parent}"], "another snapshot once that run has trained on"),
         ([f"--method={METHOD}", "--init-from={static}"], "give it as --generator, not as --init-from"),
         ([f"--method={METHOD}", "--init-from={moving}", "--generator={static}"], "are two beginnings of a run"),
         (
