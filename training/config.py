@@ -287,6 +287,8 @@ def validate(config: Config) -> Config:
         raise UserError(
             f"No chain of codes of {g.z_motion_dim} numbers moves latents of {g.w_dim}: begin with a preset."
         )
+    if g.motion != "chain" and None in (config.training.g_reg_interval, config.training.d_reg_interval):
+        raise UserError(f"--method={config.method} regularises once in so many iterations: give both intervals.")
     if g.moves_planes and g.motion_blocks > blocks:
         raise UserError(
             f"--motion-blocks={g.motion_blocks} is out of range: planes of {g.plane_resolution} pixels "

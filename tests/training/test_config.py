@@ -154,6 +154,8 @@ def test_saved_numbers_may_lose_their_point():
         ("training.betas", (0.0, float("nan")), "training.betas=nan is not"),
         ("training.betas", (0.0, 1.0), "training.betas=1.0 is not .* at least 0 and below 1"),
         ("training.g_reg_interval", 0, "training.g_reg_interval=0 is not"),
+        ("training.g_reg_interval", None, "--method=pv3d regularises once in so many iterations: give both intervals"),
+        ("training.d_reg_interval", None, "--method=pv3d regularises once in so many"),
         ("generator.channel_base", 8, "layers without channels"),
         ("discriminator.channel_base", 8, "layers without channels"),
         ("generator.z_dim", 0, "generator.z_dim=0 is not possible: it must be at least 1 and at most 8192"),
