@@ -7,15 +7,19 @@ import torch
 from click.testing import CliRunner
 
 import edit_videos
+import pv3d
 from applications.latents import load_latents, save_latents
 from applications.sources import seeded_latents
 from dnnlib.errors import UserError
 from tests.helpers import tiny
+from tests.helpers.inverting import finish, own_target, search
 from tests.helpers.train_command import refused
+from tests.helpers.viewing import WISH, pixels
 from training.checkpoints.opener import load_discriminators, load_generator
 from training.runs.health import probe
 from training.sampling.clips import clip_spec, generate, slow_motion, whole
 from training.sampling.options import SamplingOptions
+from viewer.drawing import Artist
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,3 +95,30 @@ def test_there_is_no_way_from_moment_to_moment(moving, tmp_path):
     assert "moves its latents step by step" in refused(
         CliRunner().invoke(edit_videos.main, ["interpolate", *arguments])
     )
+
+
+def test_a_clip_is_inverted_through_the_chain(moving):
+    """Codes of all frames are searched for, and the latents that are kept show the frames that the search saw."""
+    G = load_generator(moving).G
+    target = own_target(G, frames=3)
+    done = search(G, target, with_motion=True, steps=20)
+    losses = finish(done)
+    assert losses[-1] < 0.6 * losses[0]
+    assert all(code.abs().sum() > 0 for code in done.motion)
+    latents = done.latents("model")
+    assert latents.z_motion.shape == (3, G.config.z_motion_dim) and (latents.times == 1).all()
+    made = torch.cat([out["image"] for out in generate(G, latents.spec())])
+    still = torch.cat([out["image"] for out in generate(G, replace(latents, times=torch.zeros(3)).spec())])
+    compared, standing = (done.comparison(images, torch.arange(3)).mean() for images in (made, still))
+    assert compared < losses[-1] * 1.2 and compared < standing
+
+
+def test_the_viewer_shows_the_frames_of_the_chain(moving):
+    model = pv3d.load(moving, device="cpu")
+    w, z_motion = model.w(model.appearance(3)), model.motion(7)
+    shown = {}
+    for time in (0.0, 0.5):
+        video = model.video(w, z_motion, cameras=pv3d.frontal(20), t=time, frames=1, truncation=0.7)
+        shown[time] = pixels(Artist(model), replace(WISH, scene=replace(WISH.scene, time=time)))
+        assert torch.equal(shown[time], video.pictures("rgb")[0])
+    assert not torch.equal(shown[0.0], shown[0.5])
