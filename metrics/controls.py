@@ -17,7 +17,7 @@ from metrics.frame_regressor import FrameRegressor
 from metrics.per_video import PerVideoJob, compute_per_video
 from metrics.protocols import Request
 from metrics.results import Result
-from metrics.viewing import how_mapped
+from metrics.video_sources import how_mapped
 from torch_utils import distributed
 from training.checkpoints.snapshots import Snapshot
 from training.data.table import DEFAULT_FPS
@@ -56,7 +56,7 @@ class Controls(MetricFamily):
         yaw_range = YAW_RANGES[request.kind]
         regressor = _trained_regressor(min(snapshot.config.generator.img_resolution, pose.SIDE), yaw_range)
         checksum = _checksum(regressor)
-        how = how_mapped(snapshot.G)
+        how = how_mapped(snapshot)
         row = partial(pose.pose_row, snapshot, regressor, yaw_range, self.options.seed)
         estimate = pose.pose_errors(self._rows(request, request.kind, row, pose.WIDTH, regressor=checksum, **how))
         floor = regressor.floor
@@ -75,7 +75,7 @@ class Controls(MetricFamily):
         started = time.perf_counter()
         regressor = _trained_depth_regressor()
         checksum = _checksum(regressor)
-        how = how_mapped(snapshot.G)
+        how = how_mapped(snapshot)
         row = partial(depth.depth_row, snapshot, regressor, self.options.seed)
         estimate = DEPTH_SCORES[request.kind](self._rows(request, "depth", row, depth.WIDTH, regressor=checksum, **how))
         floor = regressor.floor[request.kind]

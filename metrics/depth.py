@@ -19,11 +19,11 @@ from metrics.frame_regressor import Lesson, fit, learning, one_thread
 from metrics.pose import STRETCH, draw_cameras, procedural_views
 from metrics.variety import Estimate, mean_estimate, random_stream
 from metrics.video_sources import code_spec, scored_times, stored_frames
-from metrics.viewing import seen_from
 from training import synthetic
 from training.cameras import canonical_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Control
+from training.sampling.clips import generate_views
 
 SIDE = 64  # of the frames that the network sees, pixels
 MAP_SIDE = 32  # of what it gives: a nose is three places wide
@@ -112,7 +112,7 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 def depth_row(snapshot: Snapshot, regressor: DepthRegressor, seed: int, index: int) -> np.ndarray:
     """Return the numbers [WIDTH] of video `index` at one moment, seen by CAMERAS cameras.
 
-    The mapping network is given the canonical camera, or what `seen_from` gives it; codes are those of
+    The mapping network is given the canonical camera, or as of `generate_views`; codes are those of
     `gen_videos.py --seeds=index` where seed is 0.
     """
     rng = random_stream(seed, index, Control.DEPTH)
@@ -120,7 +120,7 @@ def depth_row(snapshot: Snapshot, regressor: DepthRegressor, seed: int, index: i
     times = scored_times(snapshot)
     moment = times[rng.integers(len(times))]
     spec = replace(code_spec(snapshot, seed, index, canonical_label()[None]), times=moment[None])
-    (views,) = seen_from(snapshot.G, spec, list(cameras[:, None]))
+    (views,) = generate_views(snapshot.G, spec, list(cameras[:, None]))
     rendered = np.concatenate([coarse(view["image_depth"].cpu().double()) for view in views])
     return _row(rendered, regressor, stored_frames(views))
 

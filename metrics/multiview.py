@@ -17,11 +17,11 @@ from dnnlib.files import reading, require_file
 from metrics.arrays import read_arrays
 from metrics.folder_content import FolderContent
 from metrics.folders import folder_frames, frame_files, notes_of_frames, taken
-from metrics.video_sources import NumberedVideos, code_spec, scored_times, to_uint8_pv3d
-from metrics.viewing import how_mapped, seen_from
+from metrics.video_sources import NumberedVideos, code_spec, how_mapped, scored_times, to_uint8_pv3d
 from training.cameras import CAMERA_DIM, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.streams import Stream
+from training.sampling.clips import generate_views
 from training.sampling.options import SamplingOptions
 
 SIDE_YAW = np.deg2rad(30)  # asked for; by the formula it is seen as 32.27 degrees
@@ -88,7 +88,7 @@ class GeneratedViews:
 
     @property
     def identity(self) -> dict[str, Any]:
-        how = how_mapped(self.snapshot.G)
+        how = how_mapped(self.snapshot)
         return {"source": "generator", "snapshot": self.checksum, "seed": self.seed, **how}
 
     def times(self, index: int) -> torch.Tensor:
@@ -102,7 +102,7 @@ class GeneratedViews:
         front, side = protocol_cameras()
         paths = [front.expand(2, -1), side.expand(2, -1)]  # each at both times
         spec = replace(code_spec(self.snapshot, self.seed, index, paths[0]), times=self.times(index))
-        (seen,) = seen_from(self.snapshot.G, spec, paths, SamplingOptions(frames_per_batch=2), with_points=True)
+        (seen,) = generate_views(self.snapshot.G, spec, paths, SamplingOptions(frames_per_batch=2), with_points=True)
 
         def stack(name: str) -> torch.Tensor:
             """Stack one of the generator's outputs in the order of the views."""

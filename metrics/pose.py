@@ -18,12 +18,12 @@ import torch
 from metrics.frame_regressor import Design, FrameRegressor, learned_regressor, watched
 from metrics.variety import Estimate, mean_estimate, random_stream
 from metrics.video_sources import code_spec, scored_times, stored_frames
-from metrics.viewing import seen_from
 from training import synthetic
 from training.cameras import LOOK_AT, canonical_label, frontal_label
 from training.checkpoints.snapshots import Snapshot
 from training.data.options import YAW_RANGE
 from training.data.streams import Control
+from training.sampling.clips import generate_views
 from training.synthetic.motion import PITCH_RANGE
 
 SIDE = 64  # of the largest frames that the network sees, pixels
@@ -98,7 +98,7 @@ def pose_row(
 ) -> np.ndarray:
     """Return the numbers [WIDTH] of video `index` at one moment, seen by CAMERAS cameras, that `pose_errors` takes.
 
-    The mapping network is given the canonical camera, or what `seen_from` gives it; codes are those of
+    The mapping network is given the canonical camera, or as of `generate_views`; codes are those of
     `gen_videos.py --seeds=index` where seed is 0.
     """
     rng = random_stream(seed, index, Control.POSE)
@@ -106,7 +106,7 @@ def pose_row(
     times = scored_times(snapshot)
     moment = times[rng.integers(len(times))]
     spec = replace(code_spec(snapshot, seed, index, canonical_label()[None]), times=moment[None])
-    (views,) = seen_from(snapshot.G, spec, list(cameras[:, None]))
+    (views,) = generate_views(snapshot.G, spec, list(cameras[:, None]))
     return _row(cameras.numpy(), regressor.read(stored_frames(views)))
 
 

@@ -251,6 +251,11 @@ def code_spec(snapshot: Snapshot, seed: int, index: int, cameras: torch.Tensor) 
     return clip_spec(snapshot.G, number, number, cameras)
 
 
+def how_mapped(snapshot: Snapshot) -> dict[str, str]:
+    """Return part of a key of what is seen in several views: those of some models are mapped with a camera each."""
+    return {"mapping": "each view's camera"} if snapshot.config.generator.maps_each_camera else {}
+
+
 def scored_times(snapshot: Snapshot, window: Window = Window()) -> torch.Tensor:
     """Return the times [T] of a scored video: at the speed of real frames, but not beyond the greatest trained one.
 

@@ -129,6 +129,11 @@ class GeneratorConfig:
         return self.motion == "none"
 
     @property
+    def maps_each_camera(self) -> bool:
+        """Whether the mapping network sees each frame's own camera in videos too."""
+        return self.camera_mode == "Non"
+
+    @property
     def maps_motion(self) -> bool:
         """Whether motion and time enter the mapping network (naive): an appearance has no latents of its own."""
         return self.motion == "layers" and self.motion_generator == "naive"

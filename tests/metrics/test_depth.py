@@ -8,11 +8,11 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from metrics import depth
 from metrics.depth import CAMERAS, MAP_SIDE, Effort, agreement, background_score, depth_row, depth_score
-from metrics.viewing import seen_from
 from training import synthetic
 from training.cameras import canonical_label, frontal_label
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot
+from training.sampling.clips import generate_views
 from training.synthetic.room import room_depth
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -176,10 +176,10 @@ def test_rows_judge_the_depth_that_was_rendered(subject, monkeypatch):
     """A generator that renders one depth everywhere has no correlation, and no gap."""
 
     def flat(*arguments, **keywords) -> list[list[dict[str, torch.Tensor]]]:
-        (views,) = seen_from(*arguments, **keywords)
+        (views,) = generate_views(*arguments, **keywords)
         return [[view | {"image_depth": torch.full_like(view["image_depth"], 2.7)} for view in views]]
 
-    monkeypatch.setattr(depth, "seen_from", flat)
+    monkeypatch.setattr(depth, "generate_views", flat)
     numbers = depth_row(subject, dim_is_near(), 0, 0).reshape(CAMERAS, 5)
     assert_allclose(numbers[:, [0, 1, 3]], 0, atol=1e-9)
 

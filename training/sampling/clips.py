@@ -207,9 +207,24 @@ def generate_views(
 ) -> Iterator[list[dict[str, torch.Tensor]]]:
     """Return batches of frames of one clip seen by several camera paths [T, 25]: for each, what `generate` yields.
 
-    The mapping network sees the clip's own cameras, so that only the viewpoint differs. `with_points` adds surface
-    points and opacity (`Generator.synthesis`).
+    The mapping network sees the clip's own cameras, so that only the viewpoint differs; a model that maps each frame's
+    own camera maps each view with its own. `with_points` adds surface points and opacity (`Generator.synthesis`).
     """
+    if G.config.maps_each_camera and clip.ws is None and clip.mapped_with is None:
+        alone = [_views_of_one_mapping(G, replace(clip, cameras=view), [view], options, with_points) for view in views]
+        return map(_together, *alone)
+    return _views_of_one_mapping(G, clip, views, options, with_points)
+
+
+def _together(*batches: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
+    """Return the batch of several views of batches of one view each."""
+    return [view for (view,) in batches]
+
+
+def _views_of_one_mapping(
+    G: Generator, clip: ClipSpec, views: Sequence[torch.Tensor], options: SamplingOptions, with_points: bool
+) -> Iterator[list[dict[str, torch.Tensor]]]:
+    """Return what `generate_views` does, of latents that are mapped with the clip's cameras."""
     paths = []
     for view in views:
         _, for_rendering = condition_cameras(view[None], G.config.camera_mode, training=False)

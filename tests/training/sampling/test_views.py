@@ -1,4 +1,4 @@
-"""metrics.viewing: which cameras a model maps when a metric looks at it from several sides."""
+"""Which cameras a model maps when a clip is seen from several sides: in views, pictures and metrics."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ import torch
 
 from metrics.multiview import GeneratedViews, protocol_cameras
 from metrics.video_sources import code_spec, to_uint8_pv3d
-from metrics.viewing import seen_from
 from tests.helpers import tiny
 from training.checkpoints.opener import load_generator
 from training.checkpoints.snapshots import Snapshot, save_snapshot
 from training.sampling.clips import clip_spec, generate, generate_views
+from training.sampling.options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,13 +36,31 @@ def test_views_are_mapped_as_the_model_s_videos_are(subject):
     front, side = protocol_cameras()
     paths = [front.expand(2, -1), side.expand(2, -1)]
     clip = replace(clip_spec(G, 1, 2, paths[0]), times=torch.tensor([0.0, 1.0]))
-    (seen,) = seen_from(G, clip, paths)
+    (seen,) = generate_views(G, clip, paths)
+    (first,) = generate(G, clip)
+    assert torch.equal(seen[0]["image"], first["image"])
     (video,) = generate(G, replace(clip, cameras=paths[1]))
-    (one_appearance,) = generate_views(G, clip, paths)
-    expected = one_appearance[1] if is_one_mapping(subject) else video
+    (one_appearance,) = generate(G, replace(clip, cameras=paths[1], mapped_with=front))
+    assert not torch.equal(video["image"], one_appearance["image"]), "the two can be told apart"
+    expected = one_appearance if is_one_mapping(subject) else video
     assert torch.equal(seen[1]["image"], expected["image"])
-    assert torch.equal(seen[0]["image"], one_appearance[0]["image"])
-    assert not torch.equal(video["image"], one_appearance[1]["image"]), "the two can be told apart"
+    (chosen,) = generate_views(G, replace(clip, mapped_with=front), paths)
+    assert torch.equal(chosen[1]["image"], one_appearance["image"]), (
+        "a mapping camera that is given counts for all views"
+    )
+
+
+def test_batches_of_several_views_are_those_of_the_whole(subject):
+    G = subject.G
+    front, side = protocol_cameras()
+    paths = [front.expand(3, -1), side.expand(3, -1)]
+    clip = clip_spec(G, 1, 2, paths[0])
+    batches = list(generate_views(G, clip, paths, SamplingOptions(frames_per_batch=2)))
+    assert [len(batch[1]["image"]) for batch in batches] == [2, 1]
+    (whole,) = generate_views(G, clip, paths)
+    for view in range(2):
+        joined = torch.cat([batch[view]["image"] for batch in batches])
+        torch.testing.assert_close(joined, whole[view]["image"], rtol=1e-4, atol=1e-5)
 
 
 def test_the_four_views_of_id_cd_and_we(subject):
