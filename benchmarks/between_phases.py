@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.counting import Counting, Tally
+from benchmarks.meta_gpu import META
 from torch_utils import distributed
 from training.cameras import CAMERA_DIM
 from training.config import Config
@@ -27,7 +28,6 @@ from training.runs.hooks import Hooks
 from training.runs.progress import Progress
 from training.training_loop import Trainer
 
-META = torch.device("meta")
 PROCESSES = 2
 ADAM_TENSORS = 7  # of a parameter's size: a fused Adam reads four and writes three
 CLIP_FRAMES = 32

@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib import openmp  # noqa: E402, F401  (before torch)
 
 # isort: split
+import collections  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from functools import cached_property, partial  # noqa: E402
 
 import click  # noqa: E402
@@ -31,10 +33,23 @@ from training.fakes import Fakes  # noqa: E402
 from training.judged import Frames  # noqa: E402
 from training.loss import Loss, Schedule  # noqa: E402
 from training.methods import METHODS  # noqa: E402
-from training.phases import build_loss, build_phases  # noqa: E402
+from training.phases import Phase, build_loss, build_phases  # noqa: E402
 
 FRAME = "frame"
 SCHEDULE = Schedule(blur_sigma=0.0, swap_probability=0.5)
+
+
+def different_phases(config: Config) -> tuple[dict[str, Phase], dict[str, float]]:
+    """Return the phases of an iteration, one of those that do the same, and how often each is run in it, by name."""
+    names: dict[Callable, str] = {}
+    phases: dict[str, Phase] = {}
+    often: dict[str, float] = collections.defaultdict(float)
+    for phase in build_phases(config):
+        if phase.active:
+            name = names.setdefault(phase.function, phase.name)
+            phases.setdefault(name, phase)
+            often[name] += 1 / phase.interval
+    return phases, often
 
 
 class Bench:
@@ -45,7 +60,7 @@ class Bench:
         self.device = machine.device
         self.networks: Networks = build_networks(config, 0, machine.device, machine.dtype)
         self.loss = build_loss(self.networks, config)
-        self.phases = {phase.name: phase for phase in build_phases(config)}
+        self.phases, _ = different_phases(config)
         self.random = torch.Generator(self.device).manual_seed(0)
         frames = config.training.frames
         self.cameras = orbit_labels(frames).expand(clips, frames, -1).to(self.device)
@@ -119,8 +134,7 @@ def main(
 ) -> None:
     """Measure training phases (per clip) and the synthesis of one frame at a preset."""
     config = preset(cfg, method)
-    different = {phase.function: phase.name for phase in reversed(build_phases(config))}
-    possible = [*reversed(different.values()), FRAME]
+    possible = [*different_phases(config)[0], FRAME]
     names = possible if phases is None else phases.split(",")
     unknown = sorted(set(names) - set(possible))
     if unknown:

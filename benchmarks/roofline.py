@@ -8,7 +8,6 @@ which is never idle and reaches its rates. What is around the phases (benchmarks
 for several processes; the averages of gradients are in both tables.
 """
 
-import collections
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.between_phases import PROCESSES, count_between_phases, shares  # noqa: E402
 from benchmarks.counting import Counting, Rates, Tally, labelled  # noqa: E402
 from benchmarks.meta_gpu import META, as_on_a_gpu  # noqa: E402
-from benchmarks.phases import SCHEDULE  # noqa: E402
+from benchmarks.phases import SCHEDULE, different_phases  # noqa: E402
 from dnnlib import cli  # noqa: E402
 from dnnlib.files import write_json  # noqa: E402
 from torch_utils.gradients import average_gradients  # noqa: E402
@@ -48,7 +47,7 @@ from training.networks import (  # noqa: E402
     patch_discriminators,
     superresolution,
 )
-from training.phases import Phase, build_loss, build_phases  # noqa: E402
+from training.phases import Phase, build_loss  # noqa: E402
 from training.rendering import renderer  # noqa: E402
 
 TERA, GIGA, MILLI = 1e12, 1e9, 1e-3
@@ -115,19 +114,6 @@ def components() -> dict:
 
 
 # --- A phase ---------------------------------------------------------------------------------------------------------
-
-
-def different_phases(config: Config) -> tuple[dict[str, Phase], dict[str, float]]:
-    """Return the phases of an iteration, one of those that do the same, and how often each is run in it, by name."""
-    names: dict[Any, str] = {}
-    phases: dict[str, Phase] = {}
-    often: dict[str, float] = collections.defaultdict(float)
-    for phase in build_phases(config):
-        if phase.active:
-            name = names.setdefault(phase.function, phase.name)
-            phases.setdefault(name, phase)
-            often[name] += 1 / phase.interval
-    return phases, often
 
 
 def count_phase(
@@ -226,9 +212,9 @@ def main(cfg: str, method: str, clips: int, precision: str, gpu: str, table: boo
     click.echo(f"{cfg}, {method}, {precision}, {clips} clips an iteration, rates of an {rates.name}")
     _print_table("component", total, longest_first=True)
     _print_table("phase, once", {name: _sum(counting.tallies) for name, counting in counts.items()})
-    repeated = {name: times for name, times in often.items() if times > 1}
-    for name, times in repeated.items():
-        click.echo(f"An iteration has {times:g} of {name}.")
+    for name, times in often.items():
+        if times > 1:
+            click.echo(f"An iteration has {times:g} of {name}.")
     with_others = Counting(rates)
     with as_on_a_gpu(with_others), with_others:
         iterations = count_between_phases(config, reports, with_others)

@@ -10,10 +10,10 @@ from torch.utils.checkpoint import checkpoint
 
 from benchmarks import roofline
 from benchmarks.counting import OUTSIDE, Counting, Rates, Tally, labelled
+from benchmarks.meta_gpu import META
 from training.config import preset
 
 RATES = Rates(name="unit", full=1e3, tf32=1e4, half=1e6, memory=10.0)
-META = torch.device("meta")
 
 
 def empty(*shape: int, grad: bool = False, dtype: torch.dtype = torch.float32) -> torch.Tensor:
